@@ -1,0 +1,54 @@
+"""The primitives that methods share. All compute in float32 with autocast off, whatever the networks' precision."""
+
+import functools
+from collections.abc import Callable
+from typing import ParamSpec, TypeVar, cast
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def in_float32(function: Callable[P, R]) -> Callable[P, R]:
+    """Run `function` with autocast off and its floating-point tensor arguments in float32."""
+
+    def upcast(value: object) -> object:
+        return value.float() if isinstance(value, Tensor) and value.is_floating_point() else value
+
+    @functools.wraps(function)
+    def wrapped(*args: P.args, **kwargs: P.kwargs) -> R:
+        with torch.autocast("cpu", enabled=False), torch.autocast("cuda", enabled=False):
+            positional = [upcast(a) for a in args]
+            named = {k: upcast(v) for k, v in kwargs.items()}
+            return cast("Callable[..., R]", function)(*positional, **named)
+
+    return wrapped
+
+
+@in_float32
+def cross_entropy(logits: Tensor, labels: Tensor, label_smoothing: float = 0.0) -> Tensor:
+    """Cross-entropy of logits (B, K) with labels (B,), mean over the batch."""
+    return F.cross_entropy(logits, labels, label_smoothing=label_smoothing)
+
+
+@in_float32
+def soft_targets(student_logits: Tensor, teacher_logits: Tensor, temperature: float) -> Tensor:
+    """T^2 KL(softmax(z_t / T) || softmax(z_s / T)), summed over classes, mean over the batch (arXiv:1503.02531).
+
+    T^2 restores the size of the gradient, which shrinks like 1 / T^2.
+    """
+    return temperature**2 * divergence(student_logits / temperature, teacher_logits / temperature)
+
+
+@in_float32
+def divergence(student_logits: Tensor, teacher_logits: Tensor) -> Tensor:
+    """KL(softmax(z_t) || softmax(z_s)) of logits (B, K): summed over classes, mean over the batch."""
+    return F.kl_div(
+        F.log_softmax(student_logits, dim=1),
+        F.log_softmax(teacher_logits, dim=1),
+        reduction="batchmean",
+        log_target=True,
+    )

@@ -1,0 +1,37 @@
+"""Vanilla knowledge distillation: the teacher's softened outputs as targets."""
+
+from typing import Annotated, final
+
+from annotated_types import Ge, Gt, Le
+from torch import Tensor, nn
+
+from kdbench.methods.losses import cross_entropy, soft_targets
+from kdbench.methods.offline import Offline
+from kdbench.training.hyperparameters import Tune
+from kdbench.training.method import Batch, Output
+
+
+@final
+class Vanilla(Offline):
+    """L = (1 - alpha) CE(z_s, y) + alpha T^2 KL(softmax(z_t / T) || softmax(z_s / T)); logits (B, K)."""
+
+    paper = "Hinton, Vinyals, Dean, 2015, arXiv:1503.02531"
+
+    def __init__(
+        self,
+        student: nn.Module,
+        teacher: nn.Module,
+        *,
+        alpha: Annotated[float, Ge(0), Le(1), Tune(0.05, 0.95)] = 0.9,
+        temperature: Annotated[float, Gt(0), Tune(1, 20, log=True)] = 4.0,
+    ) -> None:
+        super().__init__(student, teacher)
+        self.alpha = alpha
+        self.temperature = temperature
+
+    def losses(self, student: Output, teacher: Output, batch: Batch) -> dict[str, Tensor]:
+        """Terms "ce" and "kl"."""
+        return {
+            "ce": (1 - self.alpha) * cross_entropy(student.logits, batch.labels),
+            "kl": self.alpha * soft_targets(student.logits, teacher.logits, self.temperature),
+        }

@@ -1,0 +1,143 @@
+"""What a network is to the harness: images in, `Output` out, and shapes known before anything is trained."""
+
+import copy
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import final
+
+import torch
+from torch import Tensor, nn
+
+from kdbench.errors import NetworkError
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class Output:
+    """What every network returns."""
+
+    logits: Tensor  # (B, K)
+    stages: tuple[Tensor, ...]  # (B, C_l, H_l, W_l), shallow to deep, after the activation; an MLP gives (B, C, 1, 1)
+    preacts: tuple[Tensor, ...]  # the same before the activation; may be empty
+    embedding: Tensor  # (B, D), what the classifier sees
+
+    def float(self) -> "Output":
+        """The same in float32, in which losses are computed."""
+        return Output(
+            self.logits.float(),
+            tuple(s.float() for s in self.stages),
+            tuple(p.float() for p in self.preacts),
+            self.embedding.float(),
+        )
+
+    def detach(self) -> "Output":
+        """The same without a graph."""
+        return Output(
+            self.logits.detach(),
+            tuple(s.detach() for s in self.stages),
+            tuple(p.detach() for p in self.preacts),
+            self.embedding.detach(),
+        )
+
+
+@final
+@dataclass(frozen=True)
+class Shapes:
+    """What a network yields per image, found by one dry run on the meta device."""
+
+    stages: tuple[tuple[int, int, int], ...]  # (C, H, W) a stage
+    embedding: int
+    num_classes: int
+    preacts: bool = False  # whether it exposes its maps before the activation
+    cuttable: bool = False  # whether it can be cut into stem, stages and head
+
+
+class Network(nn.Module, ABC):
+    """A classifier of images of one shape."""
+
+    def __init__(self, num_classes: int, image_shape: tuple[int, int, int]) -> None:
+        super().__init__()
+        self.num_classes = num_classes
+        self.image_shape = image_shape
+
+    @abstractmethod
+    def forward(self, images: Tensor) -> Output:
+        """Images (B, C, H, W) to `Output`."""
+
+
+def shapes(network: nn.Module) -> Shapes:
+    """The shapes of a network's output.
+
+    Raises:
+        NetworkError: the network does not say for which images it was built, or does not return an `Output`.
+    """
+    shape = getattr(network, "image_shape", None)
+    if shape is None:
+        raise NetworkError(
+            f"{type(network).__name__} has no attribute 'image_shape' (C, H, W); build it with "
+            "kdbench.models.build, derive it from kdbench.Network, or set the attribute"
+        )
+    dry = copy.deepcopy(network).to("meta").eval()
+    with torch.no_grad():
+        output = dry(torch.empty(2, *shape, device="meta"))
+    if not isinstance(output, Output):
+        raise NetworkError(f"{type(network).__name__} must return a kdbench.Output, got {type(output).__name__}")
+    return Shapes(
+        stages=tuple((int(s.shape[1]), int(s.shape[2]), int(s.shape[3])) for s in output.stages),
+        embedding=int(output.embedding.shape[1]),
+        num_classes=int(output.logits.shape[1]),
+        preacts=len(output.preacts) == len(output.stages) > 0,
+        cuttable=all(hasattr(network, part) for part in ("stem", "stages", "head")),
+    )
+
+
+@final
+class Frozen(nn.Module):
+    """A network that never trains and remembers what it said of the present batch.
+
+    It stays in eval mode even after `.train()`. Gradients pass through it to its input; where the input needs none,
+    its output is made without a graph and kept, for the last `views` inputs, until `forget` is called. An input is
+    known again only if it is the same tensor, unchanged.
+    """
+
+    def __init__(self, network: nn.Module, views: int = 4) -> None:
+        super().__init__()
+        self.network = network
+        self.requires_grad_(False)
+        self._views = views
+        self._memory: list[tuple[Tensor, int, bool, Output]] = []
+        self.eval()
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """Of the network inside."""
+        shape: tuple[int, int, int] = self.network.image_shape  # type: ignore[assignment]
+        return shape
+
+    def train(self, mode: bool = True) -> "Frozen":
+        """Stay in eval mode, whatever `mode` says."""
+        super().train(False)
+        return self
+
+    def forget(self) -> None:
+        """Drop all remembered outputs; the loop does so before each batch."""
+        self._memory.clear()
+
+    def forward(self, images: Tensor) -> Output:
+        """The network's `Output` for images (B, C, H, W)."""
+        if images.requires_grad:
+            through: Output = self.network(images)
+            return through
+        autocast = torch.is_autocast_enabled(images.device.type)
+        for known, version, cast, output in self._memory:
+            if known is images and version == images._version and cast == autocast:
+                return output
+        with torch.no_grad():
+            fresh: Output = self.network(images)
+        self._memory = [*self._memory, (images, images._version, autocast, fresh)][-self._views :]
+        return fresh
+
+    def __deepcopy__(self, memo: dict[int, object]) -> "Frozen":
+        return Frozen(copy.deepcopy(self.network, memo), self._views)
+
+
