@@ -78,9 +78,7 @@ class Split:
     @cached_property
     def canonical(self) -> str:
         """What enters a run's identity; the teacher is in it by its own id."""
-        return canonical(
-            {"validation": self.validation, "split_seed": self.split_seed, "track_test": self.track_test}
-        )
+        return canonical({"validation": self.validation, "split_seed": self.split_seed, "track_test": self.track_test})
 
 
 @final

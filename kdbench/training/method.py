@@ -98,9 +98,7 @@ class Method(nn.Module, ABC):
         return {}
 
     @classmethod
-    def incompatible(
-        cls, student: Shapes, teacher: Shapes | None, task: Task, **hyperparameters: Any
-    ) -> str | None:
+    def incompatible(cls, student: Shapes, teacher: Shapes | None, task: Task, **hyperparameters: Any) -> str | None:
         """Why the method cannot run on this pair, or None."""
         return None
 

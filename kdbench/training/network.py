@@ -139,5 +139,3 @@ class Frozen(nn.Module):
 
     def __deepcopy__(self, memo: dict[int, object]) -> "Frozen":
         return Frozen(copy.deepcopy(self.network, memo), self._views)
-
-

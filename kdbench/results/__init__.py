@@ -1,0 +1,1 @@
+"""The store: run folders, what a matrix asked for, Parquet, provenance."""
