@@ -1,0 +1,23 @@
+"""TOML -> validated `Matrix` -> cells of `RunSpec`s. Nothing here imports torch."""
+
+from kdbench.matrix.expand import Cell, Expansion, expand
+from kdbench.matrix.reader import load, parse
+from kdbench.matrix.resolve import Catalogue
+from kdbench.matrix.schema import Matrix, Pair
+from kdbench.matrix.spec import DataSpec, NetworkSpec, Part, RunSpec, Split
+
+__all__ = [
+    "Catalogue",
+    "Cell",
+    "DataSpec",
+    "Expansion",
+    "Matrix",
+    "NetworkSpec",
+    "Pair",
+    "Part",
+    "RunSpec",
+    "Split",
+    "expand",
+    "load",
+    "parse",
+]

@@ -6,7 +6,7 @@ from functools import cached_property
 from typing import Annotated, Literal
 
 from annotated_types import Ge, Gt, Le, Lt
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 
 class Table(BaseModel):
@@ -35,6 +35,11 @@ class Since:
         self.version = version
 
 
+def by_name(value: object) -> object:
+    """`"sgd"` is short for `{ name = "sgd" }`."""
+    return {"name": value} if isinstance(value, str) else value
+
+
 def canonical(value: object) -> str:
     """JSON with sorted keys and no spaces."""
     return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
@@ -48,7 +53,7 @@ def digest(text: str) -> str:
 Positive = Annotated[float, Gt(0)]
 NonNegative = Annotated[float, Ge(0)]
 Share = Annotated[float, Ge(0), Lt(1)]
-Count = Annotated[int, Ge(1)]
+Count = Annotated[int, Ge(1), Lt(2**31)]
 
 
 class Sgd(Table):
@@ -79,7 +84,7 @@ class AdamW(Table):
     weight_decay: NonNegative = 0.01
 
 
-Optimizer = Annotated[Sgd | Adam | AdamW, Field(discriminator="name")]
+Optimizer = Annotated[Sgd | Adam | AdamW, Field(discriminator="name"), BeforeValidator(by_name)]
 
 
 class Constant(Table):
@@ -125,7 +130,9 @@ class Plateau(Table):
     warmup: NonNegative = 0.0
 
 
-Schedule = Annotated[Constant | MultiStep | Cosine | OneCycle | Plateau, Field(discriminator="name")]
+Schedule = Annotated[
+    Constant | MultiStep | Cosine | OneCycle | Plateau, Field(discriminator="name"), BeforeValidator(by_name)
+]
 
 
 class EarlyStopping(Table):
@@ -155,7 +162,7 @@ class Shift(Table):
     pixels: Count = 1
 
 
-Augmentation = Annotated[Crop | Flip | Shift, Field(discriminator="name")]
+Augmentation = Annotated[Crop | Flip | Shift, Field(discriminator="name"), BeforeValidator(by_name)]
 Augmentations = Annotated[tuple[Augmentation, ...], Field(strict=False)]
 
 

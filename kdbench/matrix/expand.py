@@ -1,0 +1,128 @@
+"""A matrix to its cells: every data set x pair x setting, each with one run per seed."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Literal, final
+
+from kdbench.matrix.recipe import Recipe
+from kdbench.matrix.resolve import Catalogue, Resolver
+from kdbench.matrix.schema import Matrix, Pair, Place
+from kdbench.matrix.spec import DataSpec, Part, RunSpec, Split
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class Cell:
+    """One setting of a method, or a baseline, on a data set and a pair: a run per seed."""
+
+    kind: Literal["teacher", "scratch", "method"]
+    label: str
+    dataset: DataSpec
+    pair: Pair
+    runs: Mapping[int, RunSpec]
+
+
+@final
+@dataclass(frozen=True)
+class Expansion:
+    """The cells, and what in the matrix had no effect."""
+
+    cells: tuple[Cell, ...]
+    warnings: tuple[str, ...]
+
+
+def expand(matrix: Matrix, catalogue: Catalogue) -> Expansion:
+    """Every cell of a matrix; the two baselines come first in each pair and are always there.
+
+    Raises:
+        MatrixError: a name is unknown, or a value breaks its rule; the key is named.
+    """
+    expander = _Expander(matrix, Resolver(matrix, catalogue))
+    return Expansion(tuple(expander.cells()), tuple(expander.warnings()))
+
+
+@final
+class _Expander:
+    def __init__(self, matrix: Matrix, resolver: Resolver) -> None:
+        self.matrix = matrix
+        self.resolver = resolver
+        protocol = matrix.protocol
+        self.split = Split(protocol.validation, protocol.split_seed, protocol.teacher_seed, protocol.track_test)
+        self.used_excludes: set[int] = set()
+
+    def cells(self) -> Iterator[Cell]:
+        for data in [self.resolver.data(name) for name in self.matrix.datasets]:
+            for pair in self.matrix.pairs:
+                yield from self._baselines(data, pair)
+                for label in self.matrix.methods:
+                    yield from self._label(data, pair, label)
+
+    def warnings(self) -> list[str]:
+        excludes = [f"exclude[{i}]" for i in range(len(self.matrix.exclude)) if i not in self.used_excludes]
+        return [f"{self.matrix.file}: {key}: matches nothing" for key in [*excludes, *self.resolver.unused()]]
+
+    def _baselines(self, data: DataSpec, pair: Pair) -> Iterator[Cell]:
+        at_teacher = Place(data.name, pair.teacher, pair.student, ("teacher",))
+        yield Cell("teacher", "teacher", data, pair, self._teachers(data, pair, at_teacher))
+        at_student = Place(data.name, pair.teacher, pair.student, ("scratch",))
+        recipe = self.resolver.recipe("student", at_student)
+        runs = {seed: self._scratch(data, pair.student, recipe, seed) for seed in self.matrix.seeds}
+        yield Cell("scratch", "scratch", data, pair, runs)
+
+    def _teachers(self, data: DataSpec, pair: Pair, place: Place) -> dict[int, RunSpec]:
+        recipe = self.resolver.recipe("teacher", place)
+        seed = self.split.teacher_seed
+        return {
+            s: self._scratch(data, pair.teacher, recipe, s)
+            for s in (self.matrix.seeds if seed == "paired" else (seed,))
+        }
+
+    def _scratch(self, data: DataSpec, network: str, recipe: Recipe, seed: int) -> RunSpec:
+        student = self.resolver.network(network)
+        return RunSpec(data, student, (self.resolver.scratch,), recipe, self.split, seed)
+
+    def _label(self, data: DataSpec, pair: Pair, label: str) -> Iterator[Cell]:
+        place = Place(data.name, pair.teacher, pair.student, self.resolver.methods(label))
+        own = self.resolver.overrides_teacher(place)
+        at_teacher = place if own else Place(data.name, pair.teacher, pair.student, ("teacher",))
+        teachers = self._teachers(data, pair, at_teacher)
+        recipe = self.resolver.recipe("student", place)
+        for parts in self.resolver.settings(label, place):
+            if label == "scratch" and _is_plain(parts, self.resolver.scratch):
+                continue
+            runs = self._runs(data, pair, place, recipe, parts, teachers)
+            if runs:
+                yield Cell("scratch" if label == "scratch" else "method", label, data, pair, runs)
+
+    def _runs(
+        self,
+        data: DataSpec,
+        pair: Pair,
+        place: Place,
+        recipe: Recipe,
+        parts: tuple[Part, ...],
+        teachers: Mapping[int, RunSpec],
+    ) -> dict[int, RunSpec]:
+        student, peers = self.resolver.network(pair.student), tuple(map(self.resolver.network, pair.peers))
+        shared = next(iter(teachers.values()))
+        return {
+            seed: self.resolver.attach(
+                RunSpec(data, student, parts, recipe, self.split, seed), teachers.get(seed, shared), peers
+            )
+            for seed in self.matrix.seeds
+            if not self._excluded(place, seed)
+        }
+
+    def _excluded(self, place: Place, seed: int) -> bool:
+        rules = {
+            i
+            for i, rule in enumerate(self.matrix.exclude)
+            if rule.matches(place) and (rule.seed is None or seed in rule.seed)
+        }
+        self.used_excludes |= rules
+        return bool(rules)
+
+
+def _is_plain(parts: tuple[Part, ...], scratch: Part) -> bool:
+    """Whether a setting of the label "scratch" is the baseline itself."""
+    return [part.canonical for part in parts] == [scratch.canonical]

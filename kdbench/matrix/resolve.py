@@ -1,0 +1,157 @@
+"""What the names of a matrix stand for at one place of it: recipes, settings, networks, data sets."""
+
+from collections.abc import Callable, Mapping
+from functools import cache, partial
+from typing import Any, Literal, Protocol, TypeVar, final
+
+from kdbench.errors import KdbenchError, MatrixError, nearest
+from kdbench.matrix.merge import merge
+from kdbench.matrix.reader import validated
+from kdbench.matrix.recipe import Plateau, Recipe
+from kdbench.matrix.schema import Matrix, Place
+from kdbench.matrix.spec import DataSpec, NetworkSpec, Part, RunSpec
+from kdbench.matrix.sweep import Setting, part_names, settings
+
+T = TypeVar("T")
+
+
+class Catalogue(Protocol):
+    """What the names in a matrix stand for; each method raises a KdbenchError for a name or value it refuses."""
+
+    def data(self, spec: DataSpec) -> DataSpec:
+        """The data set with its content's fingerprint, where the data are there."""
+
+    def network(self, spec: NetworkSpec) -> NetworkSpec:
+        """The network with the hash of its source, if it is a user's own."""
+
+    def recipe(self, recipe: Recipe) -> Recipe:
+        """The recipe with its precision resolved."""
+
+    def is_list(self, method: str, hyperparameter: str) -> bool:
+        """Whether a hyperparameter is a list by type."""
+
+    def part(self, method: str, given: Mapping[str, Any]) -> Part:
+        """The method with all its hyperparameters, typed."""
+
+    def attach(self, spec: RunSpec, teacher: RunSpec, peers: tuple[NetworkSpec, ...]) -> RunSpec:
+        """The run with the runs that it needs, and its peers."""
+
+
+@final
+class Resolver:
+    """Answers what holds at a place of the matrix, each question once."""
+
+    def __init__(self, matrix: Matrix, catalogue: Catalogue) -> None:
+        self._matrix = matrix
+        self._catalogue = catalogue
+        self._used: set[int] = set()
+        self._recipe_of = cache(self._recipe)
+        self._settings_of = cache(self._settings)
+        self._check_overrides()
+        self.network = cache(self._network)
+        self.scratch = catalogue.part("scratch", {})
+
+    def methods(self, label: str) -> tuple[str, ...]:
+        """A label and the methods that it names."""
+        return (label, *self._at("", partial(part_names, label, self._matrix.methods[label])))
+
+    def recipe(self, role: Literal["teacher", "student"], place: Place) -> Recipe:
+        """How a network of that role is trained there."""
+        return self._recipe_of(role, self._overrides(place))
+
+    def settings(self, label: str, place: Place) -> list[tuple[Part, ...]]:
+        """The settings of a label there."""
+        return self._settings_of(label, self._overrides(place))
+
+    def overrides_teacher(self, place: Place) -> bool:
+        """Whether the method at that place asks for a teacher with a recipe of its own."""
+        held = [self._matrix.override[i] for i in self._overrides(place)]
+        return any(o.when.method is not None and "teacher" in o.set.get("recipe", {}) for o in held)
+
+    def data(self, name: str) -> DataSpec:
+        """The data set of a name."""
+        table = self._matrix.dataset.get(name)
+        spec = DataSpec(name, (table.kind if table else None) or name, table.options if table else {})
+        return self._at(f"dataset.{name}" if table else "datasets", lambda: self._catalogue.data(spec))
+
+    def attach(self, spec: RunSpec, teacher: RunSpec, peers: tuple[NetworkSpec, ...]) -> RunSpec:
+        """The run with the runs that it needs, and its peers."""
+        return self._catalogue.attach(spec, teacher, peers)
+
+    def unused(self) -> list[str]:
+        """The overrides that held nowhere."""
+        return [f"override[{i}]" for i in range(len(self._matrix.override)) if i not in self._used]
+
+    def _overrides(self, place: Place) -> tuple[int, ...]:
+        held = tuple(i for i, override in enumerate(self._matrix.override) if override.when.matches(place))
+        self._used.update(held)
+        return held
+
+    def _recipe(self, role: str, overrides: tuple[int, ...]) -> Recipe:
+        raw = merge(self._matrix.recipe, {})
+        for place in overrides:
+            raw = merge(raw, self._change(place, role))
+        refinements = {key: raw.pop(key, {}) for key in ("teacher", "student")}
+        for key, table in refinements.items():
+            if not isinstance(table, Mapping):
+                raise MatrixError(f"{self._matrix.file}: recipe.{key}: must be a table, got {table!r}")
+        where = ("recipe", role) if refinements[role] else ("recipe",)
+        recipe = validated(Recipe, merge(raw, refinements[role]), self._matrix.file, where)
+        self._needs_validation(recipe, role)
+        return self._at(f"recipe.{role}", lambda: self._catalogue.recipe(recipe))
+
+    def _change(self, place: int, role: str) -> Mapping[str, Any]:
+        """What an override sets in `recipe`.
+
+        One that is about some students or methods leaves their teacher alone, unless it says `recipe.teacher`.
+        """
+        override = self._matrix.override[place]
+        change = override.set.get("recipe", {})
+        about_student = override.when.student is not None or override.when.method is not None
+        if role == "teacher" and about_student:
+            return {"teacher": change["teacher"]} if "teacher" in change else {}
+        return change
+
+    def _needs_validation(self, recipe: Recipe, role: str) -> None:
+        if self._matrix.protocol.validation > 0:
+            return
+        reads = {"schedule": isinstance(recipe.schedule, Plateau), "early_stopping": recipe.early_stopping is not None}
+        for key, used in reads.items():
+            if used:
+                raise MatrixError(
+                    f"{self._matrix.file}: recipe.{role}.{key}: reads the validation loss, "
+                    "and protocol.validation is 0; give it a share of the training images, such as 0.1"
+                )
+
+    def _settings(self, label: str, overrides: tuple[int, ...]) -> list[tuple[Part, ...]]:
+        table: Mapping[str, Any] = self._matrix.methods[label]
+        for place in overrides:
+            table = merge(table, self._matrix.override[place].set.get("methods", {}).get(label, {}))
+        found = self._at("", partial(settings, label, table, self._catalogue.is_list))
+        return [self._at(f"methods.{label}", partial(self._parts, setting)) for setting in found]
+
+    def _parts(self, setting: Setting) -> tuple[Part, ...]:
+        return tuple(self._catalogue.part(name, given) for name, given in setting.items())
+
+    def _network(self, name: str) -> NetworkSpec:
+        table = self._matrix.network.get(name)
+        spec = NetworkSpec(name, table.factory, table.options) if table else NetworkSpec(name)
+        return self._at(f"network.{name}" if table else "pairs", lambda: self._catalogue.network(spec))
+
+    def _at(self, where: str, action: Callable[[], T]) -> T:
+        """What an action gives; its error gets the file and the key in front."""
+        try:
+            return action()
+        except KdbenchError as error:
+            prefix = f"{self._matrix.file}: "
+            text = str(error).removeprefix(prefix)
+            raise MatrixError(f"{prefix}{where}: {text}" if where else f"{prefix}{text}") from error
+
+    def _check_overrides(self) -> None:
+        for place, override in enumerate(self._matrix.override):
+            for label, change in override.set.get("methods", {}).items():
+                where = f"{self._matrix.file}: override[{place}].set.methods.{label}"
+                if label not in self._matrix.methods:
+                    raise MatrixError(f"{where}: no such label; {nearest(label, self._matrix.methods)}")
+                if not isinstance(change, Mapping):
+                    raise MatrixError(f"{where}: must be a table, got {change!r}")

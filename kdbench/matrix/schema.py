@@ -1,0 +1,152 @@
+"""A matrix as the file writes it: every table with its keys, types and bounds."""
+
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal, final
+
+from annotated_types import Ge, Lt, MinLen
+from pydantic import BeforeValidator, ConfigDict, Field, StringConstraints, field_validator
+
+from kdbench.matrix.recipe import Count, Share, Table
+
+Name = Annotated[str, StringConstraints(min_length=1, max_length=200)]
+Seed = Annotated[int, Ge(0), Lt(2**31)]
+
+
+def _listed(value: object) -> object:
+    return [value] if isinstance(value, str | int) else value
+
+
+Names = Annotated[tuple[Name, ...], Field(strict=False), BeforeValidator(_listed), MinLen(1)]
+Seeds = Annotated[tuple[Seed, ...], Field(strict=False), BeforeValidator(_listed), MinLen(1)]
+
+
+class Pair(Table):
+    """A teacher and a student; `peers` are the other networks that train with the student in online methods."""
+
+    teacher: Name
+    student: Name
+    peers: Annotated[tuple[Name, ...], Field(strict=False)] = ()
+
+
+class Protocol(Table):
+    """What holds for every run of the matrix."""
+
+    validation: Share = 0.1
+    split_seed: Seed = 0
+    teacher_seed: Seed | Literal["paired"] = 0
+    track_test: bool = False
+
+
+@final
+@dataclass(frozen=True)
+class Place:
+    """Where a cell stands in the matrix; `methods` are its label and the methods that this names."""
+
+    dataset: str
+    teacher: str
+    student: str
+    methods: tuple[str, ...]
+
+
+class Selector(Table):
+    """Which cells are meant: those that agree in every key that is given."""
+
+    dataset: Names | None = None
+    teacher: Names | None = None
+    student: Names | None = None
+    method: Names | None = None  # a label, or a method's name
+    seed: Seeds | None = None
+
+    def matches(self, place: Place) -> bool:
+        """Whether a cell is meant, whatever its seed."""
+        return (
+            (self.dataset is None or place.dataset in self.dataset)
+            and (self.teacher is None or place.teacher in self.teacher)
+            and (self.student is None or place.student in self.student)
+            and (self.method is None or any(m in self.method for m in place.methods))
+        )
+
+
+class Exclude(Selector):
+    """Cells that are not run."""
+
+    why: str = ""
+
+
+class Override(Table):
+    """Other values of recipe or method keys for some cells."""
+
+    when: Selector
+    set: Annotated[dict[str, dict[str, Any]], MinLen(1)]
+
+    @field_validator("when")
+    @classmethod
+    def _no_seed(cls, when: Selector) -> Selector:
+        if when.seed is not None:
+            raise ValueError("an override holds for all seeds of a cell: remove 'seed'")
+        return when
+
+    @field_validator("set")
+    @classmethod
+    def _only_recipe_and_methods(cls, value: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+        wrong = sorted(set(value) - {"recipe", "methods"})
+        if wrong:
+            raise ValueError(f"an override sets recipe.* or methods.*, not '{wrong[0]}'")
+        return value
+
+
+class NamedTable(Table):
+    """A table whose further keys are options of what it names."""
+
+    model_config = ConfigDict(extra="allow", frozen=True, strict=True, allow_inf_nan=False)
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """The keys beside those of the schema."""
+        return dict(self.model_extra or {})
+
+
+class DatasetTable(NamedTable):
+    """A data set of one's own, or options for a known one."""
+
+    kind: Name | None = None
+
+
+class NetworkTable(NamedTable):
+    """A network of one's own: `module:callable`."""
+
+    factory: Name
+
+
+class RunOptions(Table):
+    """Where and how; never part of a run's identity."""
+
+    devices: Literal["auto", "cpu", "cuda"] = "auto"
+    workers: Count | None = None
+    threads: Count | None = None
+
+
+class Matrix(Table):
+    """One matrix, validated but not yet expanded."""
+
+    name: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=80)]
+    seeds: Annotated[tuple[Seed, ...], Field(strict=False), MinLen(1)] = (0,)
+    datasets: Annotated[tuple[Name, ...], Field(strict=False), MinLen(1)]
+    pairs: Annotated[tuple[Pair, ...], Field(strict=False), MinLen(1)]
+    recipe: dict[str, Any] = Field(default_factory=dict)
+    protocol: Protocol = Protocol()
+    methods: dict[Name, dict[str, Any]] = Field(default_factory=dict)
+    dataset: dict[Name, DatasetTable] = Field(default_factory=dict)
+    network: dict[Name, NetworkTable] = Field(default_factory=dict)
+    exclude: Annotated[tuple[Exclude, ...], Field(strict=False)] = ()
+    override: Annotated[tuple[Override, ...], Field(strict=False)] = ()
+    run: RunOptions = RunOptions()
+    file: str = Field(default="", exclude=True)
+
+    @field_validator("seeds", "datasets", "pairs")
+    @classmethod
+    def _no_duplicates(cls, values: tuple[object, ...]) -> tuple[object, ...]:
+        for place, value in enumerate(values):
+            if value in values[:place]:
+                raise ValueError(f"{value!r} is there twice")
+        return values

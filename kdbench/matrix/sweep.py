@@ -1,0 +1,104 @@
+"""The settings of one `[methods.LABEL]` table: lists are swept, scalars are fixed, `zip` moves keys together."""
+
+import itertools
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from kdbench.errors import MatrixError
+
+Setting = dict[str, dict[str, Any]]  # part -> hyperparameter -> value
+
+
+def part_names(label: str, table: Mapping[str, Any]) -> tuple[str, ...]:
+    """The methods that a label names: its key `method`, or the label itself ("triplet + vanilla").
+
+    Raises:
+        MatrixError: `method` is neither a name nor a list of different names.
+    """
+    named = table.get("method", [name.strip() for name in label.split("+")])
+    names = [named] if isinstance(named, str) else named
+    if not isinstance(names, list) or not names or not all(isinstance(name, str) and name for name in names):
+        raise MatrixError(f"methods.{label}.method: must be a method's name or a list of them, got {named!r}")
+    if len(set(names)) < len(names):
+        raise MatrixError(f"methods.{label}.method: a method can be in a sum once, got {names!r}")
+    return tuple(names)
+
+
+def settings(label: str, table: Mapping[str, Any], is_list: Callable[[str, str], bool]) -> list[Setting]:
+    """Every setting of a label, in the order of its keys; the last key varies fastest.
+
+    `is_list(part, key)` says whether a hyperparameter is a list by type, so that a list of lists sweeps it.
+
+    Raises:
+        MatrixError: an empty sweep, a `zip` of unequal lengths or unknown keys, a key without its part in a sum.
+    """
+    where = f"methods.{label}"
+    parts = part_names(label, table)
+    axes = {key: _values(where, key, value, is_list(*key)) for key, value in _by_part(where, parts, table).items()}
+    groups = _groups(where, parts, table.get("zip", []), axes)
+    choices = [
+        [dict(zip(group, row, strict=True)) for row in zip(*(axes[k] for k in group), strict=True)] for group in groups
+    ]
+    return [_assemble(parts, combination) for combination in itertools.product(*choices)]
+
+
+def _assemble(parts: Sequence[str], combination: Sequence[Mapping[tuple[str, str], Any]]) -> Setting:
+    setting: Setting = {part: {} for part in parts}
+    for chosen in combination:
+        for (part, key), value in chosen.items():
+            setting[part][key] = value
+    return setting
+
+
+def _by_part(where: str, parts: Sequence[str], table: Mapping[str, Any]) -> dict[tuple[str, str], Any]:
+    found: dict[tuple[str, str], Any] = {}
+    for key, value in table.items():
+        if key in ("method", "zip"):
+            continue
+        if key in parts and isinstance(value, Mapping):
+            found |= {(key, inner): v for inner, v in value.items()}
+        elif len(parts) == 1:
+            found[parts[0], key] = value
+        else:
+            raise MatrixError(f"{where}.{key}: say whose it is: {' or '.join(f'{p}.{key}' for p in parts)}")
+    return found
+
+
+def _values(where: str, key: tuple[str, str], value: object, is_list: bool) -> list[Any]:
+    if not isinstance(value, list) or (is_list and not (value and all(isinstance(v, list) for v in value))):
+        return [value]
+    if not value:
+        raise MatrixError(f"{where}.{key[1]}: an empty sweep runs nothing; give at least one value or remove the key")
+    for place, one in enumerate(value):
+        if one in value[:place]:
+            raise MatrixError(f"{where}.{key[1]}: {one!r} is in the sweep twice")
+    return value
+
+
+def _groups(
+    where: str, parts: Sequence[str], zipped: object, axes: Mapping[tuple[str, str], list[Any]]
+) -> list[tuple[tuple[str, str], ...]]:
+    """The keys that move together, each group once; a key that is in no `zip` is a group of its own."""
+    if not isinstance(zipped, list) or not all(isinstance(group, list) and group for group in zipped):
+        raise MatrixError(
+            f'{where}.zip: must be a list of lists of keys, like [["alpha", "temperature"]], got {zipped!r}'
+        )
+    groups = [tuple(_key(where, parts, name, axes) for name in group) for group in zipped]
+    for group, names in zip(groups, zipped, strict=True):
+        lengths = [len(axes[key]) for key in group]
+        if len(set(lengths)) > 1:
+            counted = ", ".join(f"{name} has {n}" for name, n in zip(names, lengths, strict=True))
+            raise MatrixError(f"{where}.zip: keys that move together need lists of equal length; {counted}")
+    together = [key for group in groups for key in group]
+    if len(set(together)) < len(together):
+        raise MatrixError(f"{where}.zip: a key can be in one group only, got {zipped!r}")
+    return [*groups, *((key,) for key in axes if key not in together)]
+
+
+def _key(where: str, parts: Sequence[str], name: object, axes: Mapping[tuple[str, str], list[Any]]) -> tuple[str, str]:
+    part, _, inner = str(name).rpartition(".")
+    key = (part or parts[0], inner)
+    if key not in axes:
+        known = ", ".join(k if len(parts) == 1 else f"{p}.{k}" for p, k in axes)
+        raise MatrixError(f"{where}.zip: '{name}' is no key of this table; it has {known or 'none'}")
+    return key
