@@ -1,0 +1,49 @@
+"""Where and with what a number was made."""
+
+import platform
+import subprocess
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import kdbench
+
+
+def provenance() -> dict[str, str | None]:
+    """kdbench's version and commit, torch's version, the host."""
+    return {
+        "kdbench_version": kdbench.__version__,
+        "git_commit": _git_commit(),
+        "torch_version": _version("torch"),
+        "host": platform.node(),
+    }
+
+
+def now() -> str:
+    """The present time in UTC, ISO 8601."""
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
+def _git_commit() -> str | None:
+    """The commit of a checkout of kdbench, with "+" where its files were changed; None for an installed package."""
+    folder = Path(kdbench.__file__).parent
+    if not (folder.parent / ".git").exists():
+        return None
+    try:
+        commit = _git(folder, "rev-parse", "--short=12", "HEAD")
+        changed = _git(folder, "status", "--porcelain", "--untracked-files=no", "--", ".")
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return commit + ("+" if changed else "")
+
+
+def _git(folder: Path, *arguments: str) -> str:
+    done = subprocess.run(["git", *arguments], cwd=folder, capture_output=True, text=True, timeout=5, check=True)
+    return done.stdout.strip()
