@@ -1,0 +1,93 @@
+"""Residual networks for small images, `resnet20` and its kin; `x4` are four times as wide."""
+
+import re
+from collections.abc import Iterator
+from itertools import pairwise
+from typing import final
+
+from torch import Tensor, nn
+
+from kdbench.models.staged import Stage, StagedNetwork, conv3x3, global_average, kaiming
+
+PATTERN = "resnetD"
+EXAMPLES = (
+    *("resnet8", "resnet14", "resnet20", "resnet32", "resnet44", "resnet56", "resnet110"),
+    *("resnet8x4", "resnet32x4"),
+)
+RULE = f"one of {', '.join(EXAMPLES)}"
+DESCRIPTION = "residual network for small images: three stages of basic blocks, 16-32-64 wide (x4: 64-128-256)"
+PAPER = "He, Zhang, Ren, Sun, CVPR 2016, arXiv:1512.03385; x4: Tian, Krishnan, Isola, ICLR 2020, arXiv:1910.10699"
+
+WIDTHS = (16, 16, 32, 64)
+WIDTHS_X4 = (32, 64, 128, 256)
+
+
+@final
+class Block(nn.Module):
+    """Two 3x3 convolutions with batch norm beside a shortcut; the sum is returned before its ReLU.
+
+    Where the shape changes the shortcut is a 1x1 projection with batch norm (option B of the paper).
+    """
+
+    def __init__(self, inputs: int, outputs: int, stride: int) -> None:
+        super().__init__()
+        self.residual = nn.Sequential(
+            conv3x3(inputs, outputs, stride),
+            nn.BatchNorm2d(outputs),
+            nn.ReLU(),
+            conv3x3(outputs, outputs),
+            nn.BatchNorm2d(outputs),
+        )
+        self.shortcut: nn.Module = nn.Identity()
+        if stride != 1 or inputs != outputs:
+            projection = nn.Conv2d(inputs, outputs, kernel_size=1, stride=stride, bias=False)
+            self.shortcut = nn.Sequential(projection, nn.BatchNorm2d(outputs))
+
+    def forward(self, maps: Tensor) -> Tensor:
+        """Maps (B, C, H, W), after a ReLU, to maps before one."""
+        total: Tensor = self.residual(maps) + self.shortcut(maps)
+        return total
+
+
+@final
+class Blocks(Stage):
+    """Blocks in a row, each followed by ReLU; the first changes the shape."""
+
+    def __init__(self, inputs: int, outputs: int, stride: int, count: int) -> None:
+        super().__init__()
+        self.first = Block(inputs, outputs, stride)
+        self.others = nn.ModuleList(Block(outputs, outputs, stride=1) for _ in range(count - 1))
+
+    def forward(self, maps: Tensor) -> tuple[Tensor, Tensor]:
+        """The last block's maps after the ReLU, and before."""
+        preact = self.first(maps)
+        for block in self.others:
+            preact = block(preact.relu())
+        return preact.relu(), preact
+
+
+def nearest(name: str) -> str | None:
+    """The valid name nearest to `name`: of the same width, nearest in depth. None for another form of name."""
+    match = re.fullmatch(r"resnet(\d+)(x4)?", name)
+    if match is None:
+        return None
+    kin = [example for example in EXAMPLES if example.endswith("x4") == (match[2] is not None)]
+    return min(kin, key=lambda example: abs(_depth(example) - _depth(name)))
+
+
+def build(name: str, num_classes: int, image_shape: tuple[int, int, int]) -> StagedNetwork:
+    """The network of a valid name, initialised as published: Kaiming normal by fan-out."""
+    widths = WIDTHS_X4 if name.endswith("x4") else WIDTHS
+    stem = nn.Sequential(conv3x3(image_shape[0], widths[0]), nn.BatchNorm2d(widths[0]), nn.ReLU())
+    stages = _stages(widths, count=(_depth(name) - 2) // 6)
+    head = nn.Linear(widths[-1], num_classes)
+    return kaiming(StagedNetwork(image_shape, stem=stem, stages=stages, pool=global_average(), head=head))
+
+
+def _stages(widths: tuple[int, ...], count: int) -> Iterator[Blocks]:
+    for number, (inputs, outputs) in enumerate(pairwise(widths)):
+        yield Blocks(inputs, outputs, stride=1 if number == 0 else 2, count=count)
+
+
+def _depth(name: str) -> int:
+    return int(name.removeprefix("resnet").removesuffix("x4"))

@@ -1,0 +1,80 @@
+"""Wide residual networks, `wrn_D_W`: depth D, W times as wide as a residual network for small images."""
+
+import re
+from itertools import pairwise
+from typing import final
+
+from torch import Tensor, nn
+
+from kdbench.models.staged import Stage, StagedNetwork, conv3x3, global_average, kaiming
+
+PATTERN = "wrn_D_W"
+EXAMPLES = ("wrn_16_2", "wrn_40_1", "wrn_40_2", "wrn_28_10")
+RULE = "the depth D must be 6n + 4 with n at least 1, the width W at least 1"
+DESCRIPTION = "wide residual network for small images: three stages of pre-activation blocks, 16W-32W-64W wide"
+PAPER = "Zagoruyko, Komodakis, BMVC 2016, arXiv:1605.07146"
+
+
+@final
+class Block(nn.Module):
+    """Batch norm, ReLU, 3x3 convolution, twice, beside a shortcut.
+
+    Where the channels change, the shortcut is a 1x1 projection of the activated input. An `activated` block gets its
+    input from a stage that ends with batch norm and ReLU, and so has no first ones of its own.
+    """
+
+    def __init__(self, inputs: int, outputs: int, stride: int = 1, activated: bool = False) -> None:
+        super().__init__()
+        self.activation = nn.Identity() if activated else nn.Sequential(nn.BatchNorm2d(inputs), nn.ReLU())
+        self.residual = nn.Sequential(
+            conv3x3(inputs, outputs, stride), nn.BatchNorm2d(outputs), nn.ReLU(), conv3x3(outputs, outputs)
+        )
+        self.projection = (
+            None if inputs == outputs else nn.Conv2d(inputs, outputs, kernel_size=1, stride=stride, bias=False)
+        )
+
+    def forward(self, maps: Tensor) -> Tensor:
+        """Maps (B, C, H, W) to maps without activation."""
+        active = self.activation(maps)
+        shortcut = maps if self.projection is None else self.projection(active)
+        total: Tensor = shortcut + self.residual(active)
+        return total
+
+
+@final
+class Blocks(Stage):
+    """Blocks in a row, then the batch norm and ReLU that the published code has at the head of the next stage."""
+
+    def __init__(self, inputs: int, outputs: int, count: int, *, stride: int, activated: bool) -> None:
+        super().__init__()
+        first = Block(inputs, outputs, stride, activated)
+        self.blocks = nn.Sequential(first, *(Block(outputs, outputs) for _ in range(count - 1)))
+        self.norm = nn.BatchNorm2d(outputs)
+
+    def forward(self, maps: Tensor) -> tuple[Tensor, Tensor]:
+        """The maps after the ReLU, and before."""
+        preact = self.norm(self.blocks(maps))
+        return preact.relu(), preact
+
+
+def nearest(name: str) -> str | None:
+    """The valid name nearest to `name`; None where `name` is no `wrn_D_W`."""
+    match = re.fullmatch(r"wrn_(\d+)_(\d+)", name)
+    if match is None:
+        return None
+    depth, width = int(match[1]), int(match[2])
+    return f"wrn_{6 * max(1, round((depth - 4) / 6)) + 4}_{max(1, width)}"
+
+
+def build(name: str, num_classes: int, image_shape: tuple[int, int, int]) -> StagedNetwork:
+    """The network of a valid name, initialised as published: Kaiming normal by fan-out, the head's bias zero."""
+    depth, factor = (int(number) for number in name.split("_")[1:])
+    widths = (16, 16 * factor, 32 * factor, 64 * factor)
+    stages = (
+        Blocks(inputs, outputs, (depth - 4) // 6, stride=1 if number == 0 else 2, activated=number > 0)
+        for number, (inputs, outputs) in enumerate(pairwise(widths))
+    )
+    head = nn.Linear(widths[-1], num_classes)
+    nn.init.zeros_(head.bias)
+    stem = conv3x3(image_shape[0], widths[0])
+    return kaiming(StagedNetwork(image_shape, stem=stem, stages=stages, pool=global_average(), head=head))

@@ -1,0 +1,48 @@
+"""A user's own networks, in a module on the path."""
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+SOURCE = """
+import torch
+from kdbench.training.network import Output
+
+
+class Linear(torch.nn.Module):
+    def __init__(self, num_classes, image_shape, scale=1.0):
+        super().__init__()
+        self.layer = torch.nn.Linear(image_shape[0] * image_shape[1] * image_shape[2], num_classes)
+        self.scale = scale
+
+    def forward(self, images):
+        embedding = self.scale * images.flatten(1)
+        return Output(self.layer(embedding), (), (), embedding)
+
+
+def one_logit_more(*, num_classes, image_shape):
+    return Linear(num_classes + 1, image_shape)
+
+
+def bare(*, num_classes, image_shape):
+    return torch.nn.Flatten()
+
+
+def nothing(*, num_classes, image_shape):
+    return None
+
+
+number = 3
+"""
+
+
+@pytest.fixture
+def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """The file of the module `own_networks`."""
+    file = tmp_path / "own_networks.py"
+    file.write_text(SOURCE)
+    monkeypatch.syspath_prepend(tmp_path)
+    yield file
+    sys.modules.pop("own_networks", None)
