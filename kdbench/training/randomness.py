@@ -21,7 +21,6 @@ def stream(*keys: object) -> torch.Generator:
 @contextmanager
 def seeded(*keys: object) -> Iterator[None]:
     """Inside, torch's global generators follow the named stream; outside, they go on as before."""
-    devices = list(range(torch.cuda.device_count())) if torch.cuda.is_initialized() else []
-    with torch.random.fork_rng(devices=devices):
+    with torch.random.fork_rng():
         torch.manual_seed(derive(*keys))
         yield

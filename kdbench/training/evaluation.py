@@ -1,0 +1,89 @@
+"""A trained network's logits, and what it costs: parameters, operations, time."""
+
+import statistics
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any, final
+
+import torch
+from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from kdbench.training.precision import autocast
+
+
+@torch.no_grad()
+def logits_of(network: nn.Module, batches: Iterable[Tensor], precision: str) -> Tensor:
+    """The logits (N, K) of all batches, float32 on the CPU; the network is left in the mode it was in."""
+    training = network.training
+    network.eval()
+    try:
+        with autocast(network, precision):
+            found = [network(images).logits.float() for images in batches]
+    finally:
+        network.train(training)
+    return torch.cat(found).cpu()
+
+
+def parameter_count(network: nn.Module) -> int:
+    """How many parameters a network has, each counted once."""
+    return sum(p.numel() for p in network.parameters())
+
+
+@torch.no_grad()
+def flops(network: nn.Module, image_shape: tuple[int, int, int]) -> int:
+    """Floating-point operations of one image's forward pass (a multiplication and an addition are two)."""
+    device = next(network.parameters()).device
+    training = network.training
+    network.eval()
+    counter = FlopCounterMode(display=False)
+    with counter:
+        network(torch.zeros(1, *image_shape, device=device))
+    network.train(training)
+    return counter.get_total_flops()
+
+
+@final
+@dataclass(frozen=True)
+class Timing:
+    """How long one batch takes, in milliseconds."""
+
+    median_ms: float
+    p95_ms: float
+
+
+@torch.no_grad()
+def time_inference(
+    network: nn.Module, image_shape: tuple[int, int, int], batch_size: int, seconds: float = 0.5
+) -> Timing:
+    """Time a network's forward pass in float32, eval mode: warmed up, then for about `seconds`, at least 20 times."""
+    device = next(network.parameters()).device
+    network.eval()
+    images = torch.randn(batch_size, *image_shape, device=device)
+    for _ in range(5):
+        _timed(network, images)
+    taken: list[float] = []
+    while sum(taken) < seconds * 1000 or len(taken) < 20:
+        taken.append(_timed(network, images))
+    return Timing(statistics.median(taken), statistics.quantiles(taken, n=20, method="inclusive")[-1])
+
+
+def _timed(network: nn.Module, images: Tensor) -> float:
+    started = time.perf_counter()
+    network(images)
+    if images.is_cuda:
+        torch.cuda.synchronize(images.device)
+    return (time.perf_counter() - started) * 1000
+
+
+def inference_columns(network: nn.Module, image_shape: tuple[int, int, int]) -> dict[str, Any]:
+    """The columns of a result that tell a deployed network's speed; throughput in images a second at batch 256."""
+    one, many = time_inference(network, image_shape, 1), time_inference(network, image_shape, 256)
+    return {
+        "inference_ms": one.median_ms,
+        "inference_ms_p95": one.p95_ms,
+        "inference_ms_256": many.median_ms,
+        "inference_ms_256_p95": many.p95_ms,
+        "throughput": 256_000 / many.median_ms,
+    }

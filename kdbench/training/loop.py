@@ -1,0 +1,79 @@
+"""The loop: every batch is drawn once and taken by each member of a cohort in turn."""
+
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Protocol, final
+
+import torch
+
+from kdbench.training.member import Member
+from kdbench.training.method import Batch
+from kdbench.training.network import Frozen
+
+
+class Batches(Protocol):
+    """Where the batches of a cohort come from."""
+
+    def epoch(self, epoch: int, epochs: int) -> Iterator[Batch]:
+        """The batches of an epoch, from 0."""
+
+
+@final
+class Cohort:
+    """Runs that see the same batches and share frozen teachers.
+
+    `score` gives a member's scores at the end of an epoch; `report` is told of every epoch's end.
+    """
+
+    def __init__(
+        self,
+        members: Sequence[Member],
+        batches: Batches,
+        frozen: Sequence[Frozen],
+        score: Callable[[Member], Mapping[str, float]],
+        report: Callable[[int, Sequence[Member]], None],
+    ) -> None:
+        self._members = members
+        self._batches = batches
+        self._frozen = frozen
+        self._score = score
+        self._report = report
+        self.shared_seconds = 0.0
+
+    def train(self, epochs: int) -> None:
+        """Train all members to their end: the last epoch, an early stop, or a failure of their own."""
+        for epoch in range(epochs):
+            active = [member for member in self._members if member.training]
+            if not active:
+                return
+            self._epoch(epoch, epochs, active)
+            for member in active:
+                if member.error is None:
+                    member.end_epoch(epoch, (epoch + 1) / epochs, self._score(member))
+            self._report(epoch, active)
+
+    def _epoch(self, epoch: int, epochs: int, active: Sequence[Member]) -> None:
+        for member in active:
+            member.start_epoch()
+        batches = self._batches.epoch(epoch, epochs)
+        while (batch := self._draw(batches)) is not None:
+            for member in active:
+                if member.error is None:
+                    member.take(batch)
+
+    def _draw(self, batches: Iterator[Batch]) -> Batch | None:
+        """The next batch, and what the teachers say of it: the work that all members share."""
+        started = time.perf_counter()
+        for network in self._frozen:
+            network.forget()
+        batch = next(batches, None)
+        if batch is not None and batch.images.numel():
+            self._ask_teachers(batch)
+        self.shared_seconds += time.perf_counter() - started
+        return batch
+
+    def _ask_teachers(self, batch: Batch) -> None:
+        precision = self._members[0].recipe.precision
+        with torch.autocast(batch.images.device.type, dtype=torch.bfloat16, enabled=precision == "bf16"):
+            for network in self._frozen:
+                network(batch.images)

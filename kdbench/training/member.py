@@ -1,0 +1,163 @@
+"""One run while it trains beside others: its method, optimisers, random stream, history and failure."""
+
+import math
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import final
+
+import torch
+from torch import Tensor
+
+from kdbench.errors import NotFiniteError, TrainingError
+from kdbench.matrix.recipe import Recipe
+from kdbench.training.method import Batch, Method, OptimiserSpec, Step
+from kdbench.training.optimiser import PlayerOptimiser
+from kdbench.training.precision import autocast
+from kdbench.training.randomness import derive
+
+EpochRow = dict[str, float | int | None]
+States = dict[str, dict[str, Tensor]]
+
+
+@final
+@dataclass
+class Best:
+    """The best validation epoch so far: highest accuracy, then lowest loss; and the graduates' weights of then."""
+
+    epoch: int = -1
+    score: tuple[float, float] = (-1.0, 0.0)
+    weights: States = field(default_factory=dict)
+
+
+@final
+class Member:
+    """A run of a cohort. Nothing in it depends on the other members."""
+
+    def __init__(self, name: str, method: Method, recipe: Recipe, seed: int) -> None:
+        self.name = name
+        self.method = method
+        self.recipe = recipe
+        specs = method.optimisers()
+        self.optimisers = {
+            player: PlayerOptimiser(network, recipe, specs.get(player, OptimiserSpec()))
+            for player, network in method.players().items()
+        }
+        self.history: list[EpochRow] = []
+        self.best = Best()
+        self.seconds = 0.0
+        self.error: BaseException | None = None
+        self.finished = False
+        self._network = next(iter(method.graduates().values()))
+        self._sums: dict[str, Tensor] = {}
+        self._counts: dict[str, int] = {}
+        self._random = _Random(derive(seed, "member"))
+        self._lowest_loss, self._waited = math.inf, 0
+
+    @property
+    def training(self) -> bool:
+        """Whether it still takes batches."""
+        return self.error is None and not self.finished
+
+    def graduates(self) -> States:
+        """A copy of the weights of all graduates."""
+        return {
+            name: {key: value.detach().clone() for key, value in network.state_dict().items()}
+            for name, network in self.method.graduates().items()
+        }
+
+    def start_epoch(self) -> None:
+        """Everything that trains is put into training mode; frozen networks stay in eval mode."""
+        self.method.train()
+        self._sums, self._counts = {}, {}
+
+    def take(self, batch: Batch) -> None:
+        """Make the optimiser steps of one batch; an exception ends this run and no other."""
+        started = time.perf_counter()
+        try:
+            with self._random.own():
+                self._steps(batch)
+        except Exception as error:  # whatever a method raises is this run's failure, not its cohort's
+            self.error = error
+        self.seconds += time.perf_counter() - started
+
+    def _steps(self, batch: Batch) -> None:
+        steps = self.method.steps(batch)
+        while (step := self._next(steps)) is not None:
+            self._optimiser(step.player).step(step.losses, batch.progress)
+            self._account(step)
+
+    def _next(self, steps: Iterator[Step]) -> Step | None:
+        """The next step, with autocast entered anew: a cast cache must not outlive the weights it was made from."""
+        with autocast(self._network, self.recipe.precision):
+            return next(steps, None)
+
+    def _optimiser(self, player: str) -> PlayerOptimiser:
+        if player not in self.optimisers:
+            raise TrainingError(f"a step names the player '{player}'; the method has {sorted(self.optimisers)}")
+        return self.optimisers[player]
+
+    def _account(self, step: Step) -> None:
+        for name, loss in step.losses.items():
+            key = f"loss.{name}" if step.player == "student" else f"loss.{step.player}.{name}"
+            value = loss.detach().float()
+            self._sums[key] = self._sums[key] + value if key in self._sums else value
+            self._counts[key] = self._counts.get(key, 0) + 1
+
+    def end_epoch(self, epoch: int, progress: float, scores: Mapping[str, float]) -> None:
+        """Write the epoch's row: the mean size of every loss term, the rate, the scores; decide whether to go on.
+
+        `scores` may hold `val_accuracy` and `val_nll`.
+        """
+        means = {key: float(total) / self._counts[key] for key, total in self._sums.items()}
+        rate = next(iter(self.optimisers.values())).rate(progress)
+        self.history.append({"epoch": epoch, "rate": rate, "seconds": self.seconds, **means, **scores})
+        broken = sorted(key for key, mean in means.items() if not math.isfinite(mean))
+        if broken:
+            self.error = NotFiniteError(
+                f"epoch {epoch}: {', '.join(broken)} became {means[broken[0]]}; lower the learning rate or the weight "
+                "of that term, or set recipe.clip"
+            )
+            return
+        if "val_nll" in scores:
+            self._judge(epoch, scores["val_accuracy"], scores["val_nll"])
+
+    def _judge(self, epoch: int, accuracy: float, loss: float) -> None:
+        for optimiser in self.optimisers.values():
+            optimiser.see(loss)
+        if (accuracy, -loss) > self.best.score:
+            self.best = Best(epoch, (accuracy, -loss), self.graduates())
+        self._waited = 0 if loss < self._lowest_loss else self._waited + 1
+        self._lowest_loss = min(loss, self._lowest_loss)
+        stopping = self.recipe.early_stopping
+        self.finished = stopping is not None and self._waited >= stopping.patience
+
+
+@final
+class _Random:
+    """A random stream of its own: torch's global generators follow it only inside `own()`."""
+
+    def __init__(self, seed: int) -> None:
+        self._state: Tensor | None = None
+        self._cuda: Tensor | None = None
+        self._seed = seed
+
+    @contextmanager
+    def own(self) -> Iterator[None]:
+        with_cuda = torch.cuda.is_available()
+        outside, outside_cuda = torch.get_rng_state(), torch.cuda.get_rng_state() if with_cuda else None
+        if self._state is None:
+            torch.manual_seed(self._seed)
+        else:
+            torch.set_rng_state(self._state)
+            if self._cuda is not None:
+                torch.cuda.set_rng_state(self._cuda)
+        try:
+            yield
+        finally:
+            self._state = torch.get_rng_state()
+            torch.set_rng_state(outside)
+            if outside_cuda is not None:
+                self._cuda = torch.cuda.get_rng_state()
+                torch.cuda.set_rng_state(outside_cuda)

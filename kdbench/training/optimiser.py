@@ -1,0 +1,79 @@
+"""A player's optimiser: its parameters, its rate, its clipping; one step at a time."""
+
+from collections.abc import Mapping
+from typing import final
+
+import torch
+from torch import Tensor, nn
+
+from kdbench.errors import TrainingError
+from kdbench.matrix.recipe import Adam, AdamW, Optimizer, Plateau, Recipe, Sgd
+from kdbench.training.method import OptimiserSpec
+from kdbench.training.schedule import PlateauWatch, rate_factor
+
+
+def torch_optimiser(optimizer: Optimizer, parameters: list[nn.Parameter]) -> torch.optim.Optimizer:
+    """The torch optimiser of a recipe."""
+    match optimizer:
+        case Sgd():
+            return torch.optim.SGD(
+                parameters,
+                lr=optimizer.lr,
+                momentum=optimizer.momentum,
+                weight_decay=optimizer.weight_decay,
+                nesterov=optimizer.nesterov,
+                foreach=True,
+            )
+        case Adam():
+            return torch.optim.Adam(
+                parameters, optimizer.lr, optimizer.betas, weight_decay=optimizer.weight_decay, foreach=True
+            )
+        case AdamW():
+            return torch.optim.AdamW(
+                parameters, optimizer.lr, optimizer.betas, weight_decay=optimizer.weight_decay, foreach=True
+            )
+
+
+@final
+class PlayerOptimiser:
+    """Steps one player of a method."""
+
+    def __init__(self, player: nn.Module, recipe: Recipe, spec: OptimiserSpec) -> None:
+        self._optimizer = spec.optimizer or recipe.optimizer
+        self._schedule = spec.schedule or recipe.schedule
+        self._cycles = spec.cycles
+        self._epochs = recipe.epochs
+        self._clip = spec.clip if spec.clip is not None else recipe.clip
+        self._watch = PlateauWatch(self._schedule) if isinstance(self._schedule, Plateau) else None
+        self.parameters = [p for p in player.parameters() if p.requires_grad]
+        self._torch = torch_optimiser(self._optimizer, self.parameters)
+
+    def rate(self, progress: float) -> float:
+        """The learning rate at a share of the run."""
+        local = progress * self._cycles % 1 if progress < 1 else 1.0
+        factor = rate_factor(self._schedule, local, self._epochs / self._cycles)
+        return self._optimizer.lr * factor * (self._watch.factor if self._watch else 1.0)
+
+    def step(self, losses: Mapping[str, Tensor], progress: float) -> None:
+        """Move this player, and nobody else, down the gradient of the losses' sum.
+
+        Raises:
+            TrainingError: no loss depends on the player.
+        """
+        total = torch.stack([loss.float() for loss in losses.values()]).sum()
+        if not total.requires_grad:
+            raise TrainingError(f"no loss of {sorted(losses)} depends on the player that steps")
+        gradients = torch.autograd.grad(total, self.parameters, allow_unused=True)
+        for parameter, gradient in zip(self.parameters, gradients, strict=True):
+            parameter.grad = gradient
+        if self._clip is not None:
+            nn.utils.clip_grad_norm_(self.parameters, self._clip)
+        for group in self._torch.param_groups:
+            group["lr"] = self.rate(progress)
+        self._torch.step()
+        self._torch.zero_grad(set_to_none=True)
+
+    def see(self, validation_loss: float) -> None:
+        """Tell the plateau schedule how an epoch went."""
+        if self._watch is not None:
+            self._watch.see(validation_loss)
