@@ -128,7 +128,8 @@ class Frozen(nn.Module):
         if images.requires_grad:
             through: Output = self.network(images)
             return through
-        autocast = torch.is_autocast_enabled(images.device.type)
+        device = images.device.type
+        autocast = torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device)
         for known, version, cast, output in self._memory:
             if known is images and version == images._version and cast == autocast:
                 return output
