@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -34,8 +35,22 @@ def aligned(student_stages: Sequence[Tensor], teacher_stages: Sequence[Tensor]) 
 
 def _pooled(student: Tensor, teacher: Tensor) -> Pair:
     size = (min(student.shape[2], teacher.shape[2]), min(student.shape[3], teacher.shape[3]))
-    return _shrunk(student, size), _shrunk(teacher, size)
+    return average_pool(student, size), average_pool(teacher, size)
 
 
-def _shrunk(stage: Tensor, size: tuple[int, int]) -> Tensor:
-    return stage if tuple(stage.shape[2:]) == size else F.adaptive_avg_pool2d(stage, size)
+@in_float32
+def average_pool(stage: Tensor, size: tuple[int, int]) -> Tensor:
+    """Adaptive average pooling of a stage (B, C, H, W) to (B, C, *size).
+
+    As two matrix products, because torch's own has no deterministic gradient on CUDA.
+    """
+    if tuple(stage.shape[2:]) == size:
+        return stage
+    return _averages(stage.shape[2], size[0], stage) @ stage @ _averages(stage.shape[3], size[1], stage).T
+
+
+def _averages(pixels: int, bins: int, like: Tensor) -> Tensor:
+    pixel = torch.arange(pixels, device=like.device)
+    place = torch.arange(bins, device=like.device)[:, None]
+    inside = (pixel >= place * pixels // bins) & (pixel < ((place + 1) * pixels + bins - 1) // bins)
+    return inside.to(like) / inside.sum(dim=1, keepdim=True)

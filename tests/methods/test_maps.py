@@ -4,10 +4,11 @@ import math
 
 import pytest
 import torch
+import torch.nn.functional as F
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kdbench.methods.maps import aligned, attention_map
+from kdbench.methods.maps import aligned, attention_map, average_pool
 
 
 def test_attention_map_is_the_formula():
@@ -63,3 +64,13 @@ def test_pairs_without_space_are_left_out():
 def test_networks_without_stages_have_no_pairs():
     assert aligned([], [torch.randn(2, 3, 4, 4)]) == []
     assert aligned((), ()) == []
+
+
+@given(old=st.tuples(st.integers(1, 12), st.integers(1, 12)), new=st.tuples(st.integers(1, 12), st.integers(1, 12)))
+def test_average_pool_is_adaptive_average_pooling(old, new):
+    stage = torch.randn(2, 3, *old, generator=torch.Generator().manual_seed(0), requires_grad=True)
+    found, expected = average_pool(stage, new), F.adaptive_avg_pool2d(stage, new)
+    torch.testing.assert_close(found, expected)
+    weights = torch.arange(expected.numel()).reshape(expected.shape) / expected.numel()
+    gradients = [torch.autograd.grad((weights * pooled).sum(), stage)[0] for pooled in (found, expected)]
+    torch.testing.assert_close(*gradients)
