@@ -1,14 +1,15 @@
 """Vanilla knowledge distillation: the teacher's softened outputs as targets."""
 
-from typing import Annotated, final
+from typing import Annotated, Any, final
 
 from annotated_types import Ge, Gt, Le
 from torch import Tensor, nn
 
+from kdbench.methods.demands import same_classes
 from kdbench.methods.losses import cross_entropy, soft_targets
 from kdbench.methods.offline import Offline
 from kdbench.training.hyperparameters import Tune
-from kdbench.training.method import Batch, Output
+from kdbench.training.method import Batch, Output, Shapes, Task
 
 
 @final
@@ -35,3 +36,8 @@ class Vanilla(Offline):
             "ce": (1 - self.alpha) * cross_entropy(student.logits, batch.labels),
             "kl": self.alpha * soft_targets(student.logits, teacher.logits, self.temperature),
         }
+
+    @classmethod
+    def incompatible(cls, student: Shapes, teacher: Shapes | None, task: Task, **hyperparameters: Any) -> str | None:
+        """Other classes than the teacher's."""
+        return same_classes(student, teacher)

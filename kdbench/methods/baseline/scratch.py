@@ -1,0 +1,41 @@
+"""Training without a teacher: what every method is compared with, and how teachers are made."""
+
+from collections.abc import Iterator
+from typing import Annotated, final
+
+from annotated_types import Ge, Lt
+from torch import nn
+
+from kdbench.methods.losses import cross_entropy
+from kdbench.training.hyperparameters import Tune
+from kdbench.training.method import Batch, Method, Step
+
+
+@final
+class Scratch(Method):
+    """L = CE(z_s, y), with smoothed labels (1 - e) y + e / K if wanted; logits (B, K)."""
+
+    paper = "Cross-entropy on the labels; label smoothing: Szegedy et al., CVPR 2016, arXiv:1512.00567"
+
+    def __init__(
+        self,
+        student: nn.Module,
+        *,
+        label_smoothing: Annotated[float, Ge(0), Lt(1), Tune(0.0, 0.3)] = 0.0,
+    ) -> None:
+        super().__init__()
+        self.student = student
+        self.label_smoothing = label_smoothing
+
+    def steps(self, batch: Batch) -> Iterator[Step]:
+        """One step with the term "ce"."""
+        logits = self.student(batch.images).logits
+        yield Step({"ce": cross_entropy(logits, batch.labels, self.label_smoothing)})
+
+    def players(self) -> dict[str, nn.Module]:
+        """The student."""
+        return {"student": self.student}
+
+    def graduates(self) -> dict[str, nn.Module]:
+        """The student."""
+        return {"student": self.student}

@@ -1,0 +1,38 @@
+"""The small networks that methods add to compare what has different shapes."""
+
+from torch import nn
+
+from kdbench.errors import MethodError
+
+Shape = tuple[int, int, int]
+
+
+def regressor(source: Shape, target: Shape) -> nn.Sequential:
+    """Maps of shape (B, *source) to (B, *target), each shape (C, H, W): one convolution, batch norm and ReLU.
+
+    The convolution has stride 2 where the target is half as large and is transposed with stride 2 where it is twice as
+    large; else it is a valid one (1x1 for equal sizes), transposed where the target is larger.
+
+    Raises:
+        MethodError: the target is higher and narrower, or lower and wider.
+    """
+    (before, *small), (after, *large) = source, target
+    if all(s == 2 * t for s, t in zip(small, large, strict=True)):
+        convolution: nn.Module = nn.Conv2d(before, after, 3, stride=2, padding=1)
+    elif all(2 * s == t for s, t in zip(small, large, strict=True)):
+        convolution = nn.ConvTranspose2d(before, after, 4, stride=2, padding=1)
+    else:
+        convolution = _valid(source, target)
+    return nn.Sequential(convolution, nn.BatchNorm2d(after), nn.ReLU())
+
+
+def _valid(source: Shape, target: Shape) -> nn.Module:
+    (before, height, width), (after, high, wide) = source, target
+    if height >= high and width >= wide:
+        return nn.Conv2d(before, after, (height - high + 1, width - wide + 1))
+    if height <= high and width <= wide:
+        return nn.ConvTranspose2d(before, after, (high - height + 1, wide - width + 1))
+    raise MethodError(
+        f"a regressor must shrink or grow both height and width, got {height}x{width} to {high}x{wide}; "
+        "compare stages of similar proportions"
+    )
