@@ -26,7 +26,6 @@ class Snapshot(Method):
     """
 
     paper = "Yang, Xie, Su, Yuille, CVPR 2019, arXiv:1812.00123"
-    cycle: Tensor  # () int64: the cycle at whose beginning the past was taken, 0 while there is none
 
     def __init__(
         self,
@@ -40,12 +39,12 @@ class Snapshot(Method):
         self.cycles = cycles
         self.temperature = temperature
         self.past = Frozen(copy.deepcopy(student))
-        self.register_buffer("cycle", torch.tensor(0))
+        self.cycle = 0  # at whose beginning the past was taken; a buffer would stall the GPU whenever it is read
 
     def steps(self, batch: Batch) -> Iterator[Step]:
         """One step a batch; terms "ce" and, from the second cycle on, "soft"."""
         cycle = min(int(batch.progress * self.cycles), self.cycles - 1)
-        if cycle > self.cycle.item():
+        if cycle > self.cycle:
             self._look_back(cycle)
         logits = self.student(batch.images).logits
         ce = cross_entropy(logits, batch.labels)
@@ -67,10 +66,18 @@ class Snapshot(Method):
         """The recipe's optimiser on a cosine that restarts with every cycle."""
         return {"student": OptimiserSpec(schedule=Cosine(), cycles=self.cycles)}
 
+    def get_extra_state(self) -> Tensor:
+        """The cycle as a tensor, for `state_dict`; the past is there by itself."""
+        return torch.tensor(self.cycle)
+
+    def set_extra_state(self, state: Tensor) -> None:
+        """Called by `load_state_dict`."""
+        self.cycle = int(state)
+
     def _look_back(self, cycle: int) -> None:
         self.past.network.load_state_dict(self.student.state_dict())
         self.past.forget()
-        self.cycle.fill_(cycle)
+        self.cycle = cycle
 
 
 @in_float32
