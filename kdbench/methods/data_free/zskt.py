@@ -1,7 +1,7 @@
 """Zero-shot knowledge transfer: a generator looks for images on which the student and the teacher disagree."""
 
 from collections.abc import Iterator
-from typing import Annotated, ClassVar, Literal, final
+from typing import Annotated, Any, ClassVar, Literal, final
 
 import torch
 import torch.nn.functional as F
@@ -9,10 +9,11 @@ from annotated_types import Ge
 from torch import Tensor, nn
 
 from kdbench.matrix.recipe import Adam, Cosine
+from kdbench.methods.demands import same_classes
 from kdbench.methods.losses import divergence
 from kdbench.methods.maps import aligned, attention_map
 from kdbench.training.hyperparameters import Tune
-from kdbench.training.method import Batch, Method, OptimiserSpec, Output, Step, Task
+from kdbench.training.method import Batch, Method, OptimiserSpec, Output, Shapes, Step, Task
 from kdbench.training.network import Frozen
 
 LATENT = 100
@@ -68,12 +69,17 @@ class ZSKT(Method):
         return {**terms, "at": self.beta * torch.stack(differences).sum()} if differences else terms
 
     def players(self) -> dict[str, nn.Module]:
-        """The generator, then the student."""
-        return {"generator": self.generator, "student": self.student}
+        """The student and the generator."""
+        return {"student": self.student, "generator": self.generator}
 
     def graduates(self) -> dict[str, nn.Module]:
         """The student."""
         return {"student": self.student}
+
+    @classmethod
+    def incompatible(cls, student: Shapes, teacher: Shapes | None, task: Task, **hyperparameters: Any) -> str | None:
+        """No teacher, or one with other classes."""
+        return "needs a teacher" if teacher is None else same_classes(student, teacher)
 
     def optimisers(self) -> dict[str, OptimiserSpec]:
         """The paper's: Adam on a cosine, gradients clipped at 5, for both players."""

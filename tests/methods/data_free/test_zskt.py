@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from kdbench.matrix.recipe import Adam, Cosine
 from kdbench.methods.data_free.zskt import ZSKT, Generator
 from kdbench.training.method import OptimiserSpec
+from kdbench.training.network import shapes
 
 RATE = 0.05
 
@@ -161,3 +162,11 @@ def test_no_training_data_and_only_the_student_graduates(method):
     assert method.data == "none"
     assert method.players() == {"generator": method.generator, "student": method.student}
     assert method.graduates() == {"student": method.student}
+
+
+def test_a_teacher_with_the_same_classes_is_needed(flat, teacher, task):
+    mlp, convolutional = shapes(flat), shapes(teacher)
+    assert ZSKT.incompatible(mlp, convolutional, task) is None
+    assert ZSKT.incompatible(mlp, None, task) == "needs a teacher"
+    reason = ZSKT.incompatible(mlp, replace(convolutional, num_classes=7), task)
+    assert reason == "compares logits, but the teacher has 7 classes and the student 4"
