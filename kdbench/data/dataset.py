@@ -1,0 +1,87 @@
+"""A data set in memory, decoded, and the fingerprint of its content."""
+
+import hashlib
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, final
+
+import numpy as np
+from numpy.typing import NDArray
+
+Images = NDArray[np.uint8]
+Labels = NDArray[np.int64]
+
+CHUNK = 4096  # images that are counted at once
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class DataSet:
+    """Images and labels, to train on and to test on. The arrays may be read-only."""
+
+    train_images: Images  # (N, C, H, W)
+    train_labels: Labels  # (N,)
+    test_images: Images
+    test_labels: Labels
+    num_classes: int
+    fingerprint: str
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """Channels, height and width."""
+        _, channels, height, width = self.train_images.shape
+        return channels, height, width
+
+    @cached_property
+    def mean(self) -> tuple[float, ...]:
+        """The mean of each channel of the training images, where white is 1."""
+        return tuple(float(mean) / 255 for mean in self._moments[0])
+
+    @cached_property
+    def std(self) -> tuple[float, ...]:
+        """The standard deviation of each channel, where white is 1; 1 for a channel that is the same everywhere."""
+        return tuple(float(variance) ** 0.5 / 255 or 1.0 for variance in self._moments[1])
+
+    @cached_property
+    def _moments(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Mean and variance of each channel (C,), exactly, from a histogram."""
+        counts, values = _histogram(self.train_images), np.arange(256)
+        total = counts.sum(axis=1)
+        mean = (counts * values).sum(axis=1) / total
+        return mean, (counts * (values - mean[:, None]) ** 2).sum(axis=1) / total
+
+
+def assemble(
+    train_images: NDArray[Any],
+    train_labels: NDArray[Any],
+    test_images: NDArray[Any],
+    test_labels: NDArray[Any],
+    num_classes: int,
+) -> DataSet:
+    """A data set of these arrays, in its types, with its fingerprint."""
+    arrays = (
+        np.ascontiguousarray(train_images, dtype=np.uint8),
+        np.ascontiguousarray(train_labels, dtype="<i8"),
+        np.ascontiguousarray(test_images, dtype=np.uint8),
+        np.ascontiguousarray(test_labels, dtype="<i8"),
+    )
+    return DataSet(*arrays, num_classes=num_classes, fingerprint=fingerprint_of(*arrays))
+
+
+def fingerprint_of(*arrays: NDArray[Any]) -> str:
+    """Sixteen hexadecimal digits of the SHA-256 of the arrays' shapes, types and values."""
+    content = hashlib.sha256()
+    for array in arrays:
+        content.update(f"{array.shape}{array.dtype.str}".encode())
+        content.update(np.ascontiguousarray(array).data)
+    return content.hexdigest()[:16]
+
+
+def _histogram(images: Images) -> NDArray[np.int64]:
+    """How often each channel has each value, (C, 256)."""
+    counts = np.zeros((images.shape[1], 256), dtype=np.int64)
+    for start in range(0, len(images), CHUNK):
+        chunk = images[start : start + CHUNK]
+        for channel in range(images.shape[1]):
+            counts[channel] += np.bincount(chunk[:, channel].ravel(), minlength=256)
+    return counts

@@ -1,0 +1,50 @@
+"""What may be asked of every kind of data set: fewer training images, another size, no colours."""
+
+from typing import Annotated
+
+import numpy as np
+from annotated_types import Ge
+from PIL import Image
+
+from kdbench.data.dataset import DataSet, Images, assemble
+from kdbench.data.splits import split
+
+LUMA = (19595, 38470, 7471)  # ITU-R 601 weights of red, green and blue in 65536ths, as Pillow has them
+
+
+def prepare(
+    data: DataSet,
+    *,
+    samples: Annotated[int, Ge(1)] | None = None,
+    resize: Annotated[int, Ge(1)] | None = None,
+    grayscale: bool = False,
+) -> DataSet:
+    """A data set of `samples` stratified training images, of `resize` x `resize` pixels, in grey.
+
+    Raises:
+        DataError: there are fewer training images than `samples`.
+    """
+    labels = data.train_labels
+    places = np.arange(len(labels)) if samples is None else np.sort(split(labels, 0, 0, samples).train)
+    train, test = data.train_images[places], data.test_images
+    if grayscale:
+        train, test = grey(train), grey(test)
+    if resize is not None:
+        train, test = resized(train, resize), resized(test, resize)
+    return assemble(train, labels[places], test, data.test_labels, data.num_classes)
+
+
+def grey(images: Images) -> Images:
+    """The luma (N, 1, H, W) of images (N, 3, H, W); grey images stay what they are."""
+    if images.shape[1] == 1:
+        return images
+    red, green, blue = (images[:, channel].astype(np.uint32) * weight for channel, weight in enumerate(LUMA))
+    return ((red + green + blue + 2**15) >> 16).astype(np.uint8)[:, None]
+
+
+def resized(images: Images, size: int) -> Images:
+    """Images (N, C, H, W) as (N, C, size, size): bilinear, antialiased where they shrink."""
+    count, channels, height, width = images.shape
+    planes = images.reshape(-1, height, width)
+    small = [np.asarray(Image.fromarray(plane).resize((size, size), Image.Resampling.BILINEAR)) for plane in planes]
+    return np.stack(small).reshape(count, channels, size, size)

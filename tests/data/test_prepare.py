@@ -1,0 +1,61 @@
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+
+from kdbench.data.dataset import DataSet, assemble
+from kdbench.data.prepare import grey, prepare, resized
+
+
+def images(count: int, channels: int, height: int, width: int) -> np.ndarray:
+    return np.random.default_rng(0).integers(0, 256, (count, channels, height, width), dtype=np.uint8)
+
+
+def made(channels: int = 3) -> DataSet:
+    labels = np.arange(40) % 4
+    return assemble(images(40, channels, 6, 6), labels, images(8, channels, 6, 6), labels[:8], num_classes=4)
+
+
+def test_without_options_nothing_changes() -> None:
+    assert prepare(made()).fingerprint == made().fingerprint
+
+
+def test_samples_are_stratified_and_keep_their_order() -> None:
+    data = prepare(made(), samples=12)
+    assert np.bincount(data.train_labels).tolist() == [3, 3, 3, 3]
+    kept = [made().train_images.tolist().index(image) for image in data.train_images.tolist()]
+    assert kept == sorted(kept)
+    assert len(data.test_images) == 8
+
+
+def test_grey_is_that_of_pillow() -> None:
+    colour = images(50, 3, 5, 7)
+    expected = [np.asarray(Image.fromarray(i).convert("L")) for i in colour.transpose(0, 2, 3, 1)]
+    assert np.array_equal(grey(colour)[:, 0], expected)
+    once = grey(colour)
+    assert grey(once) is once
+
+
+def reference_resize(plane: np.ndarray, size: int) -> np.ndarray:
+    """Triangles as wide as an output pixel (an input pixel, where the image grows), normalised."""
+
+    def weights(length: int) -> np.ndarray:
+        scale = length / size
+        support = max(scale, 1.0)
+        centres = (np.arange(size) + 0.5) * scale
+        distance = np.abs(np.arange(length) + 0.5 - centres[:, None]) / support
+        triangle = np.maximum(1 - distance, 0)
+        return triangle / triangle.sum(axis=1, keepdims=True)
+
+    height, width = plane.shape
+    return weights(height) @ plane @ weights(width).T
+
+
+@given(size=st.integers(1, 20), height=st.integers(1, 20), width=st.integers(1, 20), channels=st.sampled_from([1, 3]))
+def test_resizing_is_antialiased_and_bilinear(size: int, height: int, width: int, channels: int) -> None:
+    source = images(2, channels, height, width)
+    small = resized(source, size)
+    assert small.shape == (2, channels, size, size)
+    assert small.dtype == np.uint8
+    for image, result in zip(source.reshape(-1, height, width), small.reshape(-1, size, size), strict=True):
+        np.testing.assert_allclose(result, reference_resize(image, size), atol=1.01)
