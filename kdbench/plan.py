@@ -1,0 +1,254 @@
+"""A matrix, the methods' signatures and the networks' shapes -> runs, or the reason why a cell cannot run."""
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from functools import cache, cached_property
+from typing import Any, final, get_origin
+
+import torch
+
+from kdbench import data, methods, models
+from kdbench.data.splits import split
+from kdbench.errors import DataError, KdbenchError, MatrixError
+from kdbench.matrix import Cell, DataSpec, Matrix, NetworkSpec, Part, RunSpec, expand
+from kdbench.matrix.digest import plan_digest
+from kdbench.matrix.recipe import Recipe, canonical, digest
+from kdbench.results import ImpossibleCell, IndexCell, MatrixIndex
+from kdbench.training.hyperparameters import declared, resolve, roles
+from kdbench.training.method import Method, Task
+from kdbench.training.network import Shapes, shapes
+from kdbench.training.precision import resolve_precision
+
+
+@final
+@dataclass(frozen=True)
+class Impossible:
+    """A cell that cannot run, with the reason."""
+
+    cell: Cell
+    reason: str
+
+
+@final
+@dataclass(frozen=True)
+class Plan:
+    """What a matrix comes to on this machine: every cell has been checked, nothing has been trained."""
+
+    matrix: Matrix
+    cells: tuple[Cell, ...]
+    impossible: tuple[Impossible, ...]
+    warnings: tuple[str, ...]
+
+    @cached_property
+    def runs(self) -> tuple[RunSpec, ...]:
+        """Every run once, with the runs that they need: those that others need first, then seed by seed."""
+        asked = [run for cell in self.cells for run in cell.runs.values()]
+        every = {run.id: run for spec in asked for run in _with_needs(spec)}
+        depth = _depths(every.values())
+        return tuple(sorted(every.values(), key=lambda run: (-depth[run.id], run.seed if not depth[run.id] else 0)))
+
+    @cached_property
+    def teachers(self) -> frozenset[str]:
+        """The ids of the runs that others need."""
+        return frozenset(need.id for run in self.runs for _, need in run.needs)
+
+    def index(self) -> MatrixIndex:
+        """What the results folder keeps of this plan."""
+        protocol = self.matrix.protocol
+        return MatrixIndex(
+            name=self.matrix.name,
+            file=self.matrix.file,
+            digest="" if any(map(_is_users_own, self.runs)) else plan_digest(self.matrix),
+            validation=protocol.validation,
+            track_test=protocol.track_test,
+            cells=tuple(map(_index_cell, self.cells)),
+            impossible=tuple(
+                ImpossibleCell(i.cell.label, i.cell.dataset.name, *_pair(i.cell), i.reason, len(i.cell.runs))
+                for i in self.impossible
+            ),
+        )
+
+
+def make_plan(matrix: Matrix) -> Plan:
+    """Expand a matrix and check every cell.
+
+    Raises:
+        MatrixError: a name is unknown or a value breaks its rule.
+        DataError: a data set is not there.
+    """
+    installed = Installed()
+    expansion = expand(matrix, installed)
+    checked = [(cell, installed.obstacle(cell, matrix.file)) for cell in expansion.cells]
+    impossible = tuple(Impossible(cell, reason) for cell, reason in checked if reason)
+    possible = tuple(cell for cell, reason in checked if not reason)
+    return Plan(matrix, possible, impossible, expansion.warnings)
+
+
+def batches_key(spec: RunSpec) -> str:
+    """Runs with equal keys see the same batches, and may train side by side."""
+    classes = [methods.find(part.name) for part in spec.parts]
+    views = max(c.views for c in classes)
+    recipe = spec.recipe
+    seen = recipe.model_dump(
+        mode="json", include={"epochs", "batch_size", "augment", "precision", "train_samples", "steps_per_epoch"}
+    )
+    strong = recipe.model_dump(mode="json", include={"strong_augment"}) if views > 1 else None
+    kinds = sorted({c.data for c in classes})
+    return digest(canonical([spec.dataset.canonical, spec.split.canonical, seen, strong, views, kinds, spec.seed]))
+
+
+@final
+class Installed:
+    """What the names of a matrix stand for on this machine."""
+
+    def __init__(self) -> None:
+        self.part_of = cache(self._roles)
+        self.shapes = cache(self._shapes)
+        self.train_size = cache(self._train_size)
+        self.dataset = cache(data.load)
+        self._checked: dict[str, str | None] = {}
+
+    def data(self, spec: DataSpec) -> DataSpec:
+        """The data set with its content's fingerprint."""
+        data.check(spec)
+        return replace(spec, fingerprint=data.fingerprint(spec))
+
+    def network(self, spec: NetworkSpec) -> NetworkSpec:
+        """The network with the hash of its source, if it is a user's own."""
+        if spec.factory is None:
+            models.check(spec.name, (1, 1, 1))
+            return spec
+        return replace(spec, source=models.source_hash(spec.factory))
+
+    def recipe(self, recipe: Recipe) -> Recipe:
+        """The recipe with its precision resolved."""
+        return recipe.model_copy(update={"precision": resolve_precision(recipe.precision)})
+
+    def is_list(self, method: str, hyperparameter: str) -> bool:
+        """Whether a hyperparameter is a list by type."""
+        parameter = declared(methods.find(method)).get(hyperparameter)
+        return parameter is not None and get_origin(parameter.annotation) in (list, tuple)
+
+    def part(self, method: str, given: Mapping[str, Any]) -> Part:
+        """The method with all its hyperparameters, typed."""
+        found = methods.find(method)
+        return Part(method, resolve(found, given, method), found.version, methods.source_hash(method))
+
+    def attach(self, spec: RunSpec, teacher: RunSpec, peers: tuple[NetworkSpec, ...]) -> RunSpec:
+        """The run with the runs that it needs, and its peers."""
+        wanted = self.part_of(tuple(part.name for part in spec.parts))
+        needs = {role: self._complete(need, teacher) for role, need in _needs(spec).items()}
+        if "teacher" in wanted:
+            needs.setdefault("teacher", teacher)
+        trained_beside = (peers or (teacher.student,)) if "peers" in wanted else ()
+        return replace(spec, needs=tuple(sorted(needs.items())), peers=trained_beside)
+
+    def _complete(self, need: RunSpec, teacher: RunSpec) -> RunSpec:
+        parts = tuple(self.part(part.name, part.hyperparameters) for part in need.parts)
+        return self.attach(replace(need, parts=parts), teacher, ())
+
+    def _roles(self, names: tuple[str, ...]) -> frozenset[str]:
+        return frozenset(role for name in names for role in roles(methods.find(name)))
+
+    def obstacle(self, cell: Cell, file: str) -> str | None:
+        """Why a cell cannot run, or None.
+
+        Raises:
+            MatrixError: a network cannot be built for the data set's images, or there are too few training images.
+        """
+        spec = next(iter(cell.runs.values()))
+        try:
+            task = self._task(cell.dataset, spec)
+            student = self.shapes(spec.student, task)
+            teacher = self.shapes(spec.teacher.student if spec.teacher else spec.student, task)
+        except DataError:
+            raise
+        except KdbenchError as error:
+            raise MatrixError(f"{file}: {cell.label} on {cell.dataset.name}: {error}") from error
+        names = [part.name for part in spec.parts]
+        key = canonical([[p.canonical for p in spec.parts], repr(student), repr(teacher), repr(task)])
+        if key not in self._checked:
+            parameters = {part.name: part.hyperparameters for part in spec.parts}
+            self._checked[key] = methods.check(names, parameters, student, teacher, task)
+        return self._checked[key]
+
+    def _task(self, dataset: DataSpec, spec: RunSpec) -> Task:
+        loaded = self.dataset(dataset)
+        size = self.train_size(dataset, spec.split.validation, spec.split.split_seed, spec.recipe)
+        return Task(loaded.num_classes, size, loaded.image_shape, spec.recipe.batch_size)
+
+    def _train_size(self, dataset: DataSpec, validation: float, split_seed: int, recipe: Recipe) -> int:
+        labels = self.dataset(dataset).train_labels
+        size = len(split(labels, validation, split_seed, recipe.train_samples).train)
+        if size < recipe.batch_size:
+            raise DataError(
+                f"{dataset.name}: a run has {size} training images, fewer than one batch of {recipe.batch_size}; "
+                "lower recipe.batch_size or raise train_samples"
+            )
+        return size
+
+    def _shapes(self, network: NetworkSpec, task: Task) -> Shapes:
+        with torch.device("meta"):
+            return shapes(
+                models.build(
+                    network.name,
+                    num_classes=task.num_classes,
+                    image_shape=task.image_shape,
+                    factory=network.factory,
+                    options=network.options,
+                )
+            )
+
+
+def _needs(spec: RunSpec) -> dict[str, RunSpec]:
+    found: dict[str, RunSpec] = {}
+    for part in spec.parts:
+        method = methods.find(part.name)
+        if method.needs.__func__ is not Method.needs.__func__:  # type: ignore[attr-defined]
+            found |= method.needs(spec)
+    return found
+
+
+def _with_needs(spec: RunSpec) -> Iterator[RunSpec]:
+    for _, need in spec.needs:
+        yield from _with_needs(need)
+    yield spec
+
+
+def _depths(runs: Iterable[RunSpec]) -> Mapping[str, int]:
+    """How many runs in a row wait for each run, at the most."""
+    depth: Counter[str] = Counter()
+
+    def sink(run: RunSpec, below: int) -> None:
+        depth[run.id] = max(depth[run.id], below)
+        for _, need in run.needs:
+            if depth[need.id] < below + 1:
+                sink(need, below + 1)
+
+    for run in runs:
+        sink(run, 0)
+    return depth
+
+
+def _is_users_own(spec: RunSpec) -> bool:
+    return any(part.source for part in spec.parts) or any(n.source for n in (spec.student, *spec.peers))
+
+
+def _pair(cell: Cell) -> tuple[str, str]:
+    return cell.pair.teacher, cell.pair.student
+
+
+def _index_cell(cell: Cell) -> IndexCell:
+    spec = next(iter(cell.runs.values()))
+    teacher, student = _pair(cell)
+    return IndexCell(
+        kind=cell.kind,
+        label=cell.label,
+        dataset=cell.dataset.name,
+        teacher=teacher,
+        student=student,
+        method=spec.method,
+        hyperparameters=spec.hyperparameters,
+        runs={str(seed): run.id for seed, run in cell.runs.items()},
+    )

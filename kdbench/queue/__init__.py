@@ -1,0 +1,1 @@
+"""Runs -> cohorts -> worker processes on devices. Nothing here imports torch."""

@@ -1,0 +1,101 @@
+"""A run's networks and its method, from its spec; initial weights are drawn from streams of the run's seed."""
+
+from collections.abc import Callable, Mapping
+from typing import final
+
+import torch
+from safetensors.torch import load_file
+from torch import nn
+
+from kdbench import methods, models
+from kdbench.errors import ResultsError
+from kdbench.matrix import NetworkSpec, RunSpec
+from kdbench.results import Store
+from kdbench.training.method import Method, Task
+from kdbench.training.network import Frozen
+from kdbench.training.randomness import seeded
+
+
+def network(spec: NetworkSpec, task: Task) -> nn.Module:
+    """A new network for a task, with weights drawn from torch's present random state."""
+    return models.build(
+        spec.name,
+        num_classes=task.num_classes,
+        image_shape=task.image_shape,
+        factory=spec.factory,
+        options=spec.options,
+    )
+
+
+def method(spec: RunSpec, task: Task, device: torch.device, teacher_of: Callable[[RunSpec], Frozen]) -> Method:
+    """The method of a run with all its roles filled.
+
+    The student's first weights depend on the seed alone, never on the method, so that methods are compared in pairs.
+    """
+    with seeded(spec.seed, "student"):
+        student = network(spec.student, task)
+    peers = []
+    for place, peer in enumerate(spec.peers):
+        with seeded(spec.seed, "peer", place):
+            peers.append(network(peer, task).to(device))
+    needs = dict(spec.needs)
+    older = [teacher_of(needs[role]) for role in sorted(needs, key=_place) if role.startswith("teachers.")]
+    with seeded(spec.seed, "method"):
+        built = methods.create(
+            [part.name for part in spec.parts],
+            student=student.to(device),
+            teacher=teacher_of(needs["teacher"]) if "teacher" in needs else None,
+            teachers=older,
+            peers=peers,
+            task=task,
+            parameters={part.name: dict(part.hyperparameters) for part in spec.parts},
+        )
+    return built.to(device)
+
+
+def _place(role: str) -> int:
+    return int(role.rpartition(".")[2]) if role.startswith("teachers.") else -1
+
+
+@final
+class Teachers:
+    """Finished runs as frozen networks, each loaded once and shared by a whole cohort."""
+
+    def __init__(self, store: Store, tasks: Callable[[RunSpec], Task], device: torch.device) -> None:
+        self._store = store
+        self._tasks = tasks
+        self._device = device
+        self._loaded: dict[str, Frozen] = {}
+
+    def __call__(self, spec: RunSpec) -> Frozen:
+        """The trained network of a run.
+
+        Raises:
+            ResultsError: its weights are missing or do not fit.
+        """
+        if spec.id not in self._loaded:
+            built = network(spec.student, self._tasks(spec))
+            built.load_state_dict(trained_weights(self._store, spec.id))
+            self._loaded[spec.id] = Frozen(built.to(self._device))
+        return self._loaded[spec.id]
+
+    @property
+    def frozen(self) -> list[Frozen]:
+        """All that were asked for."""
+        return list(self._loaded.values())
+
+
+def trained_weights(store: Store, run_id: str) -> Mapping[str, torch.Tensor]:
+    """The student's weights of a finished run.
+
+    Raises:
+        ResultsError: they are not there or damaged.
+    """
+    path = store.folder(run_id) / "weights.safetensors"
+    try:
+        weights = load_file(path)
+    except Exception as error:  # safetensors raises its own error type, and OSError
+        raise ResultsError(
+            f"{path}: cannot be read ({error}); remove {path.parent} and run the matrix again"
+        ) from error
+    return {key.removeprefix("student."): value for key, value in weights.items() if key.startswith("student.")}

@@ -1,0 +1,121 @@
+"""Train a cohort: runs that see the same batches, side by side, each with a result of its own."""
+
+import time
+import traceback
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, final
+
+import torch
+
+from kdbench.errors import KdbenchError
+from kdbench.matrix import RunSpec
+from kdbench.results import Store
+from kdbench.results.provenance import now
+from kdbench.run import build
+from kdbench.run.material import Material, batches, gather, task_of
+from kdbench.run.outcome import Outcome, write_failure
+from kdbench.training.evaluation import logits_of
+from kdbench.training.loop import Cohort
+from kdbench.training.member import Member
+from kdbench.training.metrics import metrics
+
+Report = Callable[[Mapping[str, Any]], None]
+
+
+@final
+class CohortRun:
+    """One cohort on one device, from specs to results."""
+
+    def __init__(self, specs: Sequence[RunSpec], store: Store, device: torch.device, report: Report) -> None:
+        self._specs = {spec.id: spec for spec in specs}
+        self._store = store
+        self._device = device
+        self._report = report
+        self._started = now()
+        self._clock = time.monotonic()
+        self._first = specs[0]
+        self._teachers = build.Teachers(store, task_of, device)
+
+    def train(self) -> None:
+        """Train all runs; each that fails leaves its reason, the others go on."""
+        material = gather(self._first, self._device)
+        members = [m for m in (self._member(spec, material) for spec in self._specs.values()) if m is not None]
+        if not members:
+            return
+        self._epochs = self._first.recipe.epochs
+        views = max(m.method.views for m in members)
+        opens_images = any(m.method.data == "train" for m in members)
+        cohort = Cohort(
+            members,
+            batches(self._first, material, views, opens_images),
+            self._teachers.frozen if opens_images else [],
+            lambda member: self._score(member, material),
+            self._epoch_ended,
+        )
+        cohort.train(self._epochs)
+        for member in members:
+            self._finish(member, material, cohort.shared_seconds, len(members))
+
+    def _member(self, spec: RunSpec, material: Material) -> Member | None:
+        """A run made ready; None where its method or networks cannot be built."""
+        self._store.write_spec(spec)
+        try:
+            method = build.method(spec, material.task, self._device, self._teachers)
+            return Member(spec.id, method, spec.recipe, spec.seed)
+        except Exception as error:  # a user's own network or method may raise anything; its cohort goes on
+            self._fail(spec, error)
+            return None
+
+    def _score(self, member: Member, material: Material) -> dict[str, float]:
+        """What a member's first graduate is worth on validation, and on test where the protocol tracks it."""
+        spec = self._specs[member.name]
+        network = next(iter(member.method.graduates().values()))
+        sets = {"val": material.validation} if len(material.validation.labels) else {}
+        if spec.split.track_test:
+            sets["test"] = material.test
+        scores: dict[str, float] = {}
+        for name, images in sets.items():
+            found = metrics(logits_of(network, images.batches(), spec.recipe.precision), images.labels.cpu())
+            scores |= {f"{name}_{metric}": found[metric] for metric in ("accuracy", "nll")}
+        return scores
+
+    def _epoch_ended(self, epoch: int, active: Sequence[Member]) -> None:
+        elapsed = time.monotonic() - self._clock
+        rows = [member.history[-1] for member in active if member.history]
+        accuracies = [float(row["val_accuracy"] or 0) for row in rows if "val_accuracy" in row]
+        self._report(
+            {
+                "event": "epoch",
+                "runs": [member.name for member in active],
+                "epoch": epoch + 1,
+                "epochs": self._epochs,
+                "loss": sum(_total_loss(row) for row in rows) / max(1, len(rows)),
+                "val_accuracy": max(accuracies, default=None),
+                "seconds_left": elapsed / (epoch + 1) * (self._epochs - epoch - 1),
+            }
+        )
+
+    def _finish(self, member: Member, material: Material, shared_seconds: float, size: int) -> None:
+        spec = self._specs[member.name]
+        if member.error is not None:
+            self._fail(spec, member.error)
+            return
+        outcome = Outcome(spec, member, material, self._store, self._device)
+        try:
+            outcome.write(self._started, shared_seconds, size)
+        except KdbenchError:
+            raise
+        except Exception as error:  # evaluation runs the user's own network once more
+            self._fail(spec, error)
+            return
+        self._report({"event": "done", "run": spec.id})
+
+    def _fail(self, spec: RunSpec, error: BaseException) -> None:
+        reason = str(error) if isinstance(error, KdbenchError) else f"{type(error).__name__}: {error}"
+        trace = "".join(traceback.format_exception(error))
+        write_failure(self._store, spec, reason, trace, self._started)
+        self._report({"event": "failed", "run": spec.id, "error": reason})
+
+
+def _total_loss(row: Mapping[str, float | int | None]) -> float:
+    return sum(float(value or 0) for key, value in row.items() if key.startswith("loss."))

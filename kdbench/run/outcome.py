@@ -1,0 +1,155 @@
+"""What a finished run leaves in its folder: weights, history, result, log."""
+
+import hashlib
+import resource
+import sys
+from collections.abc import Mapping
+from typing import Any, final
+
+import pyarrow.parquet as pq
+import torch
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from kdbench.matrix import RunSpec
+from kdbench.results import Store
+from kdbench.results.files import write_whole
+from kdbench.results.provenance import now, provenance
+from kdbench.results.table import to_arrow
+from kdbench.run.material import Images, Material
+from kdbench.training.evaluation import flops, logits_of, parameter_count
+from kdbench.training.member import Member, States
+from kdbench.training.metrics import metrics
+from kdbench.training.network import Frozen
+
+
+@final
+class Outcome:
+    """The end of one run that went well."""
+
+    def __init__(self, spec: RunSpec, member: Member, material: Material, store: Store, device: torch.device) -> None:
+        self._spec = spec
+        self._member = member
+        self._material = material
+        self._store = store
+        self._device = device
+        self._graduates = member.method.graduates()
+
+    def write(self, started: str, shared_seconds: float, cohort_size: int) -> None:
+        """Score the last and the best-validation weights on test, and write everything down; the result last.
+
+        Raises:
+            ResultsError: the folder cannot be written to.
+        """
+        last, best = self._member.graduates(), self._member.best.weights
+        row = self._scores("")
+        agreement = self._teacher_agreement()
+        others = {name: self._others(network) for name, network in list(self._graduates.items())[1:]}
+        if best:
+            self._load(best)
+            row |= self._scores("_best")
+        stops_early = self._spec.recipe.early_stopping is not None
+        self._save_weights(best if best and stops_early else last)
+        self._save_history()
+        row |= self._costs() | {
+            "teacher_agreement": agreement,
+            "train_seconds": self._member.seconds + shared_seconds,
+            "epochs_run": len(self._member.history),
+            "best_epoch": self._member.best.epoch if best else None,
+            **_provenance(self._spec, self._device, cohort_size, started),
+        }
+        _log(self._store, self._spec, f"done after {len(self._member.history)} epochs")
+        architecture = architecture_key(self._network, self._material.task.image_shape, self._device)
+        result = {"status": "done", "row": row, "architecture": architecture, "graduates": others}
+        self._store.write_result(self._spec.id, result)
+
+    @property
+    def _network(self) -> nn.Module:
+        return next(iter(self._graduates.values()))
+
+    def _logits(self, network: nn.Module, images: Images) -> Tensor:
+        return logits_of(network, images.batches(), self._spec.recipe.precision)
+
+    def _scores(self, suffix: str) -> dict[str, Any]:
+        sets = {"val": self._material.validation, "test": self._material.test}
+        return {
+            f"{name}_{metric}{suffix}": value
+            for name, images in sets.items()
+            if len(images.labels)
+            for metric, value in metrics(self._logits(self._network, images), images.labels.cpu()).items()
+        }
+
+    def _others(self, network: nn.Module) -> dict[str, Any]:
+        """A graduate beside the first: a peer, an ensemble."""
+        test = self._material.test
+        scores = metrics(self._logits(network, test), test.labels.cpu())
+        return {**{f"test_{key}": value for key, value in scores.items()}, "parameters": parameter_count(network)}
+
+    def _teacher_agreement(self) -> float | None:
+        """The share of test images on which the student predicts what its teacher predicts."""
+        teacher = getattr(self._member.method, "teacher", None)
+        if not isinstance(teacher, Frozen):
+            return None
+        student, said = (self._logits(n, self._material.test).argmax(dim=1) for n in (self._network, teacher))
+        teacher.forget()
+        return float((student == said).float().mean())
+
+    def _load(self, weights: States) -> None:
+        for name, network in self._graduates.items():
+            network.load_state_dict(weights[name])
+
+    def _costs(self) -> dict[str, Any]:
+        players = self._member.method.players().values()
+        on_gpu = self._device.type == "cuda"
+        return {
+            "parameters": parameter_count(self._network),
+            "parameters_training": sum(parameter_count(player) for player in players),
+            "flops": flops(self._network, self._material.task.image_shape),
+            "peak_memory_mb": torch.cuda.max_memory_allocated() / 2**20 if on_gpu else _resident_mb(),
+        }
+
+    def _save_weights(self, weights: States) -> None:
+        flat = {f"{name}.{key}": value.cpu().contiguous() for name, s in weights.items() for key, value in s.items()}
+        write_whole(self._store.folder(self._spec.id) / "weights.safetensors", lambda path: save_file(flat, str(path)))
+
+    def _save_history(self) -> None:
+        table = to_arrow(self._member.history)
+        write_whole(self._store.folder(self._spec.id) / "history.parquet", lambda path: pq.write_table(table, path))
+
+
+def write_failure(store: Store, spec: RunSpec, reason: str, trace: str, started: str) -> None:
+    """Record that a run failed in a way that would only repeat."""
+    _log(store, spec, trace)
+    row = {"started": started, "finished": now(), **provenance()}
+    store.write_result(spec.id, {"status": "failed", "error": reason, "row": row})
+
+
+def architecture_key(network: nn.Module, image_shape: tuple[int, int, int], device: torch.device) -> str:
+    """A hash that is equal for deployed networks whose inference takes equal time on this device."""
+    tensors = [f"{name}{tuple(value.shape)}" for name, value in network.state_dict().items()]
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else f"cpu x {torch.get_num_threads()}"
+    text = "\n".join([repr(network), *tensors, str(image_shape), name])
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _resident_mb() -> float:
+    """The worker's peak memory; ru_maxrss is in KiB, on macOS in bytes."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / (2**20 if sys.platform == "darwin" else 2**10)
+
+
+def _provenance(spec: RunSpec, device: torch.device, cohort_size: int, started: str) -> Mapping[str, Any]:
+    return {
+        **provenance(),
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
+        "precision": spec.recipe.precision,
+        "threads": torch.get_num_threads(),
+        "cohort_size": cohort_size,
+        "started": started,
+        "finished": now(),
+    }
+
+
+def _log(store: Store, spec: RunSpec, text: str) -> None:
+    with (store.folder(spec.id) / "log.txt").open("a", encoding="utf-8") as handle:
+        handle.write(f"{now()} {text.rstrip()}\n")

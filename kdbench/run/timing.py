@@ -1,0 +1,24 @@
+"""Inference time of a deployed network, alone on the device, once per architecture."""
+
+import torch
+
+from kdbench.matrix import RunSpec
+from kdbench.results import Store
+from kdbench.run import build
+from kdbench.run.material import task_of
+from kdbench.run.outcome import architecture_key
+from kdbench.training.evaluation import inference_columns
+from kdbench.training.network import Frozen
+
+
+def time_run(spec: RunSpec, store: Store, device: torch.device) -> str:
+    """Measure the network that a run deploys, and record it; weights do not matter, so none are read."""
+    task = task_of(spec)
+
+    def untrained(need: RunSpec) -> Frozen:
+        return Frozen(build.network(need.student, task))
+
+    network = next(iter(build.method(spec, task, device, untrained).graduates().values()))
+    key = architecture_key(network, task.image_shape, device)
+    store.write_timing(key, inference_columns(network, task.image_shape))
+    return key
