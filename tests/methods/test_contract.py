@@ -1,0 +1,236 @@
+"""What every method keeps, whatever it does: the contract of `kdbench.training.method`."""
+
+import inspect
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Annotated, get_args, get_origin
+
+import pytest
+import torch
+
+from kdbench.methods import METHODS, create
+from kdbench.training.hyperparameters import Tune, declared, roles
+from kdbench.training.network import Frozen
+
+ROLES = {"student", "teacher", "teachers", "peers", "task"}
+PROGRESS = (0.0, 0.1, 0.5, 0.9, 1.0)
+SETTINGS = {
+    **{name: {name: {}} for name in METHODS},
+    "scratch, smoothed": {"scratch": {"label_smoothing": 0.1}},
+    "fitnets, two stages": {"fitnets": {"mode": "two_stage"}},
+    "fitnets, final layer": {"fitnets": {"layer": "final"}},
+    "attention, paper": {"attention": {"variant": "paper"}},
+    "born_again, third": {"born_again": {"generations": 3}},
+    "snapshot, two cycles": {"snapshot": {"cycles": 2}},
+    "vanilla + rkd_v3": {"vanilla": {}, "rkd_v3": {"alpha": 0.5}},
+    "fitnets + attention + rkd_da": {"fitnets": {}, "attention": {}, "rkd_da": {}},
+}
+every_setting = pytest.mark.parametrize("parts", list(SETTINGS.values()), ids=SETTINGS)
+every_method = pytest.mark.parametrize("method", list(METHODS.values()), ids=METHODS)
+
+
+@pytest.fixture
+def build(tiny, task):
+    """`build(parts, teacher)`: the method on fresh networks, the same ones every time."""
+
+    def make(parts, teacher):
+        torch.manual_seed(5)
+        networks = {"student": tiny(1), "teacher": teacher, "peers": [tiny(3, (5, 5, 5))]}
+        return create(list(parts), **networks, task=task, parameters=parts).train()
+
+    return make
+
+
+def drive(method, batch, progress=PROGRESS, bf16=False) -> Iterator:
+    """Train as the harness does, with plain gradient descent; yields each step once it is taken."""
+    players = method.players()
+    for share in progress:
+        for module in method.modules():
+            if isinstance(module, Frozen):
+                module.forget()
+        steps = method.steps(replace(batch, progress=share))
+        while (step := advance(steps, bf16)) is not None:
+            parameters = list(players[step.player].parameters())
+            gradients = torch.autograd.grad(sum(step.losses.values()), parameters, allow_unused=True)
+            with torch.no_grad():
+                for parameter, gradient in zip(parameters, gradients, strict=True):
+                    parameter -= 0.01 * (0 if gradient is None else gradient)
+            yield step, {p: g for p, g in zip(parameters, gradients, strict=True) if g is not None}
+
+
+def advance(steps, bf16):
+    with torch.autocast("cpu", dtype=torch.bfloat16, enabled=bf16):
+        step = next(steps, None)
+        assert torch.is_autocast_enabled("cpu") == bf16, "autocast leaks across a yield"
+    assert torch.is_grad_enabled(), "no_grad leaks across a yield"
+    return step
+
+
+def weights(modules):
+    """A copy of all parameters and buffers, by name."""
+    return {f"{name}.{key}": t.clone() for name, m in modules.items() for key, t in m.state_dict().items()}
+
+
+def same(before, after):
+    return before.keys() == after.keys() and all(torch.equal(before[key], after[key]) for key in before)
+
+
+@every_setting
+@pytest.mark.parametrize("bf16", [False, True], ids=["fp32", "bf16"])
+def test_losses_are_finite_scalars_in_float32(build, teacher, batch, parts, bf16):
+    method, seen = build(parts, teacher), 0
+    for step, _ in drive(method, batch, bf16=bf16):
+        seen += 1
+        for term, loss in step.losses.items():
+            assert loss.shape == (), term
+            assert loss.dtype == torch.float32, term
+            assert loss.isfinite(), term
+        assert sum(step.losses.values()).requires_grad
+    assert seen >= len(PROGRESS)
+
+
+@every_setting
+def test_a_step_moves_its_player_and_nobody_else(build, teacher, batch, parts):
+    method = build(parts, teacher)
+    parameters = {name: [p.clone() for p in player.parameters()] for name, player in method.players().items()}
+    moved = set()
+    for step, _ in drive(method, batch):
+        for name, player in method.players().items():
+            now = [p.clone() for p in player.parameters()]
+            equal = all(torch.equal(a, b) for a, b in zip(parameters[name], now, strict=True))
+            assert name == step.player or equal, f"a step of {step.player} moved {name}"
+            moved |= set() if equal else {name}
+            parameters[name] = now
+    assert moved == method.players().keys()
+
+
+@every_setting
+def test_every_parameter_of_a_player_is_trained(build, teacher, batch, parts):
+    method = build(parts, teacher)
+    trained = {id(p) for _, gradients in drive(method, batch) for p in gradients}
+    for name, player in method.players().items():
+        idle = [key for key, parameter in player.named_parameters() if id(parameter) not in trained]
+        assert idle == [], f"{name} has parameters without a gradient"
+
+
+@every_setting
+@pytest.mark.parametrize("bf16", [False, True], ids=["fp32", "bf16"])
+def test_the_teacher_stays_as_it_was(build, teacher, batch, parts, bf16):
+    before = weights({"teacher": teacher})
+    method = build(parts, teacher)
+    list(drive(method, batch, bf16=bf16))
+    method.train()
+    assert same(before, weights({"teacher": teacher}))
+    holders = [module for module in method.modules() if isinstance(module, Frozen)]
+    fixed = {module for holder in holders for module in holder.modules()}
+    assert not any(module.training for module in fixed)
+    assert set(method.modules()).isdisjoint(set(teacher.modules()) - fixed), "the teacher is not frozen"
+
+
+@every_setting
+def test_the_same_seed_gives_the_same_weights(build, tiny, batch, parts):
+    first, second = (build(parts, tiny(2, (6, 8, 12))) for _ in range(2))
+    for method in (first, second):
+        torch.manual_seed(6)
+        list(drive(method, batch))
+    assert same(weights(first.players()), weights(second.players()))
+    assert same(weights(first.graduates()), weights(second.graduates()))
+
+
+@every_setting
+def test_a_run_goes_on_from_its_state(build, tiny, batch, parts):
+    whole, begun, resumed = (build(parts, tiny(2, (6, 8, 12))) for _ in range(3))
+    torch.manual_seed(6)
+    list(drive(whole, batch))
+    torch.manual_seed(6)
+    list(drive(begun, batch, PROGRESS[:3]))
+    resumed.load_state_dict(begun.state_dict())
+    list(drive(resumed, batch, PROGRESS[3:]))
+    assert same(weights(whole.players()), weights(resumed.players()))
+
+
+@every_setting
+def test_graduates_classify(build, teacher, batch, parts):
+    method = build(parts, teacher)
+    list(drive(method, batch))
+    graduates = method.graduates()
+    assert next(iter(graduates)) == "student"
+    for network in graduates.values():
+        with torch.no_grad():
+            logits = network.eval()(batch.images).logits
+        assert logits.shape == (8, 4)
+        assert logits.isfinite().all()
+
+
+@every_setting
+def test_the_batch_is_not_written_to(build, teacher, batch, parts):
+    tensors = {"images": batch.images, "labels": batch.labels, "indices": batch.indices}
+    before = {name: (tensor.clone(), tensor._version) for name, tensor in tensors.items()}
+    list(drive(build(parts, teacher), batch))
+    for name, tensor in tensors.items():
+        copy, version = before[name]
+        assert torch.equal(tensor, copy), name
+        assert tensor._version == version, name
+
+
+@every_setting
+def test_players_share_no_parameter(build, teacher, parts):
+    players = build(parts, teacher).players()
+    parameters = [p for player in players.values() for _, p in player.named_parameters(remove_duplicate=False)]
+    assert "student" in players
+    assert len({id(p) for p in parameters}) == len(parameters) > 0
+    assert {id(p) for p in parameters}.isdisjoint(id(p) for p in teacher.parameters())
+
+
+@every_setting
+def test_only_named_players_get_optimisers_of_their_own(build, teacher, parts):
+    method = build(parts, teacher)
+    assert method.optimisers().keys() <= method.players().keys()
+
+
+@every_method
+def test_the_class_is_final_and_names_its_paper(method):
+    assert "__final__" in vars(method)
+    assert not inspect.isabstract(method)
+    assert len(method.paper) > 10
+    assert inspect.getdoc(method)
+
+
+@every_method
+def test_positional_arguments_are_roles(method):
+    assert roles(method).keys() <= ROLES
+    assert next(iter(roles(method))) == "student"
+
+
+@every_method
+def test_keyword_only_arguments_are_hyperparameters(method):
+    kinds = {p.kind for p in inspect.signature(method).parameters.values()}
+    assert kinds <= {inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY}
+    for name, parameter in declared(method).items():
+        assert not parameter.required, f"{name} has no default"
+        assert parameter.validate(parameter.default) == parameter.default
+        assert unbounded(parameter.annotation) == [], f"{name} is a number without bounds"
+
+
+@every_method
+def test_the_search_range_is_allowed(method):
+    for parameter in declared(method).values():
+        if parameter.tune is not None:
+            assert parameter.validate(parameter.tune.low) < parameter.validate(parameter.tune.high)
+
+
+def unbounded(annotation, bounds=()):
+    """The numeric types inside an annotation that no `Ge`, `Gt`, `Le` or `Lt` applies to."""
+    if get_origin(annotation) is Annotated:
+        inner, *metadata = get_args(annotation)
+        return unbounded(inner, [m for m in metadata if not isinstance(m, Tune)])
+    if annotation in (int, float):
+        return [] if any(hasattr(bound, key) for bound in bounds for key in ("ge", "gt", "le", "lt")) else [annotation]
+    return [found for argument in get_args(annotation) for found in unbounded(argument)]
+
+
+def test_unbounded_finds_what_it_looks_for():
+    assert unbounded(float) == [float]
+    assert unbounded(Annotated[float, Tune(0, 1)]) == [float]
+    assert unbounded(tuple[int, ...] | None) == [int]
+    assert unbounded(bool) == []
