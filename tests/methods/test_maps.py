@@ -52,6 +52,9 @@ def test_the_last_stages_are_paired_and_the_larger_pooled():
     torch.testing.assert_close(first[0][:, :, 0, 0], student[0][:, :, :2, 0].mean(dim=2))
     assert second[0] is student[1]
     assert second[1] is teacher[2]
+    for (one, two), (other, another) in zip(aligned(teacher, student), (first, second), strict=True):
+        assert torch.equal(one, another)
+        assert torch.equal(two, other)
 
 
 def test_pairs_without_space_are_left_out():
