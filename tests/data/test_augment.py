@@ -1,0 +1,95 @@
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image, ImageOps
+
+from kdbench.data.augment import augment
+from kdbench.matrix.recipe import Augmentation, Crop, Flip, Shift
+from kdbench.training.randomness import stream
+
+AUGMENTATIONS: list[Augmentation] = [Crop(padding=2), Flip(), Shift(pixels=2)]
+
+
+def pictures(count: int, channels: int = 2, height: int = 5, width: int = 4) -> torch.Tensor:
+    """Images whose values are all different, and none is 0."""
+    values = torch.arange(1, count * channels * height * width + 1, dtype=torch.float32)
+    return values.reshape(count, channels, height, width)
+
+
+def places_of(result: np.ndarray, padded: np.ndarray) -> list[tuple[int, int]]:
+    """Where a part (C, H, W) was cut out of (C, H', W')."""
+    height, width = result.shape[1:]
+    rows, columns = padded.shape[1] - height + 1, padded.shape[2] - width + 1
+    return [
+        (row, column)
+        for row in range(rows)
+        for column in range(columns)
+        if np.array_equal(padded[:, row : row + height, column : column + width], result)
+    ]
+
+
+def test_no_augmentation_changes_nothing() -> None:
+    images = pictures(3)
+    assert augment(images, (), stream(0)) is images
+
+
+def test_a_certain_flip_mirrors_as_pillow_does() -> None:
+    images = pictures(2, channels=1)
+    flipped = augment(images, (Flip(probability=1.0),), stream(0))
+    expected = [np.asarray(ImageOps.mirror(Image.fromarray(image[0].numpy()))) for image in images]
+    assert np.array_equal(flipped[:, 0].numpy(), expected)
+
+
+def test_a_flip_takes_about_its_share_and_leaves_the_others_as_they_are() -> None:
+    images = pictures(2000, channels=1, height=1, width=2)
+    result = augment(images, (Flip(probability=0.3),), stream(0))
+    mirrored = (result == images.flip(3)).flatten(1).all(1)
+    same = (result == images).flatten(1).all(1)
+    assert (mirrored ^ same).all()
+    assert abs(mirrored.float().mean().item() - 0.3) < 0.04
+
+
+@pytest.mark.parametrize(("augmentation", "mode"), [(Crop(padding=2), "constant"), (Shift(pixels=2), "edge")])
+def test_crops_and_shifts_are_cuts_from_the_padded_image(augmentation: Augmentation, mode: str) -> None:
+    images = pictures(400)
+    results = augment(images, (augmentation,), stream(0)).numpy()
+    padded = np.pad(images.numpy(), ((0, 0), (0, 0), (2, 2), (2, 2)), mode=mode)  # type: ignore[call-overload]
+    found = [places_of(result, whole) for result, whole in zip(results, padded, strict=True)]
+    assert all(len(places) == 1 for places in found)
+    assert {places[0] for places in found} == {(row, column) for row in range(5) for column in range(5)}
+
+
+def test_what_a_crop_pads_is_black_and_what_a_shift_brings_in_is_the_border() -> None:
+    white = torch.ones(200, 1, 3, 3)
+    assert set(augment(white, (Crop(padding=3),), stream(0)).unique().tolist()) == {0.0, 1.0}
+    assert torch.equal(augment(white, (Shift(pixels=5),), stream(0)), white)
+
+
+@given(
+    chosen=st.lists(st.sampled_from(AUGMENTATIONS), max_size=3),
+    count=st.integers(1, 5),
+    height=st.integers(1, 6),
+    width=st.integers(1, 6),
+    seed=st.integers(0, 99),
+)
+def test_shape_and_type_stay_and_the_generator_decides(
+    chosen: list[Augmentation], count: int, height: int, width: int, seed: int
+) -> None:
+    images = pictures(count, 3, height, width)
+    before = images.clone()
+    result = augment(images, tuple(chosen), stream(seed))
+    assert result.shape == images.shape
+    assert result.dtype == torch.float32
+    assert result.is_contiguous()
+    assert torch.equal(result, augment(images, tuple(chosen), stream(seed)))
+    assert torch.equal(images, before)
+
+
+def test_augmentations_follow_one_another() -> None:
+    images, generator = pictures(50), stream(0)
+    together = augment(images, (Crop(padding=1), Flip()), stream(0))
+    one_by_one = augment(augment(images, (Crop(padding=1),), generator), (Flip(),), generator)
+    assert torch.equal(together, one_by_one)
+    assert not torch.equal(together, images)

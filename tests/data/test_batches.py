@@ -1,0 +1,130 @@
+import numpy as np
+import pytest
+import torch
+
+from kdbench.data.batches import Batches, evaluation_batches
+from kdbench.errors import DataError
+from kdbench.matrix.recipe import Crop, Flip, Recipe, Shift
+from kdbench.training.method import Batch
+
+MEAN, STD = (0.4, 0.5), (0.2, 0.3)
+PLAIN = Recipe(batch_size=4)
+AUGMENTED = Recipe(batch_size=4, augment=(Crop(padding=2), Flip()))
+
+IMAGES = torch.randint(256, (20, 2, 6, 6), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+LABELS = torch.arange(20) % 3
+INDICES = np.array([19, 3, 5, 7, 0, 1, 2, 11, 12, 13, 14])
+
+
+def made(recipe: Recipe, seed: int = 0, views: int = 1) -> Batches:
+    return Batches(IMAGES, LABELS, INDICES, mean=MEAN, std=STD, recipe=recipe, seed=seed, views=views)
+
+
+def normalised(images: torch.Tensor) -> np.ndarray:
+    mean, std = (np.array(values).reshape(2, 1, 1) for values in (MEAN, STD))
+    return (images.numpy() / 255 - mean) / std
+
+
+def equal(one: Batch, other: Batch) -> bool:
+    return all(
+        torch.equal(a, b)
+        for a, b in zip((*one.views, one.labels, one.indices), (*other.views, other.labels, other.indices), strict=True)
+    )
+
+
+def test_a_batch_holds_normalised_images_with_their_labels() -> None:
+    for batch in made(PLAIN).epoch(0, 1):
+        places = INDICES[batch.indices.numpy()]
+        np.testing.assert_allclose(batch.images, normalised(IMAGES[places]), rtol=1e-5, atol=1e-5)
+        assert batch.images.dtype == torch.float32
+        assert torch.equal(batch.labels, LABELS[places])
+        assert batch.views[0] is batch.images
+        assert len(batch.views) == 1
+
+
+def test_batches_are_full_and_hold_an_image_at_most_once() -> None:
+    batches = made(PLAIN)
+    found = list(batches.epoch(3, 5))
+    assert batches.steps_per_epoch == len(found) == 2
+    seen = torch.cat([batch.indices for batch in found]).tolist()
+    assert len(set(seen)) == len(seen) == 8
+    assert set(seen) <= set(range(11))
+
+
+def test_every_image_has_its_turn() -> None:
+    seen = {place for epoch in range(20) for batch in made(PLAIN).epoch(epoch, 20) for place in batch.indices.tolist()}
+    assert seen == set(range(11))
+
+
+def test_progress_goes_from_zero_to_one() -> None:
+    batches = made(PLAIN)
+    progress = [batch.progress for epoch in range(4) for batch in batches.epoch(epoch, 4)]
+    assert progress == [step / 8 for step in range(8)]
+
+
+def test_a_batch_is_a_function_of_seed_epoch_and_position() -> None:
+    forward, backward = made(AUGMENTED, views=2), made(AUGMENTED, views=2)
+    first = {epoch: list(forward.epoch(epoch, 3)) for epoch in (0, 1, 2)}
+    second = {epoch: list(backward.epoch(epoch, 3)) for epoch in (2, 1, 0)}
+    for epoch, batches in first.items():
+        assert all(equal(one, other) for one, other in zip(batches, second[epoch], strict=True))
+
+
+def test_epochs_seeds_and_views_differ() -> None:
+    batches = made(AUGMENTED, views=2)
+    first, next_epoch = next(batches.epoch(0, 2)), next(batches.epoch(1, 2))
+    other_seed = next(made(AUGMENTED, seed=1).epoch(0, 2))
+    assert first.indices.tolist() != next_epoch.indices.tolist()
+    assert first.indices.tolist() != other_seed.indices.tolist()
+    assert not torch.equal(first.views[0], first.views[1])
+
+
+def test_the_first_view_and_the_order_do_not_depend_on_what_else_is_asked() -> None:
+    one, two = next(made(AUGMENTED).epoch(0, 1)), next(made(AUGMENTED, views=2).epoch(0, 1))
+    plain = next(made(PLAIN).epoch(0, 1))
+    assert torch.equal(one.images, two.images)
+    assert torch.equal(one.indices, plain.indices)
+
+
+def test_a_crop_pads_with_black_and_not_with_the_mean() -> None:
+    black = torch.tensor([(0 - m) / s for m, s in zip(MEAN, STD, strict=True)])
+    white = torch.full_like(IMAGES, 255)
+    batches = Batches(white, LABELS, INDICES, mean=MEAN, std=STD, recipe=AUGMENTED, seed=0)
+    images = torch.cat([batch.images for batch in batches.epoch(0, 1)])
+    for channel in range(2):
+        low, high = images[:, channel].unique().tolist()
+        assert low == pytest.approx(black[channel].item())
+        assert high == pytest.approx((1 - MEAN[channel]) / STD[channel])
+
+
+def test_the_second_view_is_the_strong_one() -> None:
+    recipe = Recipe(batch_size=4, strong_augment=(Flip(probability=1.0),))
+    batch = next(made(recipe, views=3).epoch(0, 1))
+    assert torch.equal(batch.views[1], batch.views[0].flip(3))
+    assert torch.equal(batch.views[2], batch.views[0])
+
+
+def test_without_a_strong_one_views_are_independent_draws_of_the_same() -> None:
+    batch = next(made(Recipe(batch_size=11, augment=(Shift(pixels=1),)), views=2).epoch(0, 1))
+    source = normalised(IMAGES[INDICES[batch.indices.numpy()]])
+    padded = np.pad(source, ((0, 0), (0, 0), (1, 1), (1, 1)), mode="edge")
+    cuts = [padded[:, :, row : row + 6, column : column + 6] for row in range(3) for column in range(3)]
+    choices = [
+        [next(c for c, cut in enumerate(cuts) if np.allclose(cut[i], view[i], atol=1e-5)) for i in range(11)]
+        for view in batch.views
+    ]
+    assert choices[0] != choices[1]
+
+
+def test_fewer_images_than_a_batch_are_refused() -> None:
+    message = r"batch_size is 12, but there are only 11 training images.* lower it to 11 or less"
+    with pytest.raises(DataError, match=message):
+        made(Recipe(batch_size=12))
+    assert made(Recipe(batch_size=11)).steps_per_epoch == 1
+
+
+def test_evaluation_sees_every_image_in_order() -> None:
+    found = list(evaluation_batches(IMAGES, LABELS, MEAN, STD, size=8))
+    assert [len(images) for images, _ in found] == [8, 8, 4]
+    np.testing.assert_allclose(torch.cat([i for i, _ in found]), normalised(IMAGES), rtol=1e-5, atol=1e-5)
+    assert torch.equal(torch.cat([labels for _, labels in found]), LABELS)
