@@ -1,0 +1,8 @@
+"""Tables of a matrix: computed once, rendered to Markdown, LaTeX, CSV and the terminal."""
+
+from kdbench.report.contents import tables
+from kdbench.report.selection import Selection
+from kdbench.report.table import Cell, Column, Table, Unit
+from kdbench.report.write import report
+
+__all__ = ["Cell", "Column", "Selection", "Table", "Unit", "report", "tables"]

@@ -1,0 +1,65 @@
+"""Table 1: who is most accurate."""
+
+from collections.abc import Sequence
+
+from kdbench.report import captions
+from kdbench.report.cells import column, gain, number
+from kdbench.report.rows import Row
+from kdbench.report.runs import Pair, Runs
+from kdbench.report.table import PERCENT, POINTS, Cell, Column, Table
+
+
+def accuracy(runs: Runs, rows: Sequence[Row]) -> Table:
+    """Test accuracy, a row a method and a column a pair; with one pair also gain over scratch and agreement."""
+    pairs = runs.pairs
+    columns = [_column(pair) for pair in pairs]
+    numbers = [column(runs, rows, pair, runs.column("test", "accuracy"), PERCENT) for pair in pairs]
+    extra_notes: tuple[str, ...] = ()
+    if len(pairs) == 1:
+        columns += [Column("gain over\nscratch"), Column("agreement with\nteacher (%)")]
+        agreement, extra_notes = _agreement(runs, rows, pairs[0])
+        numbers += [_gains(runs, rows, pairs[0]), agreement]
+    shown = tuple(zip([Cell(row.name) for row in rows], *numbers, strict=True))
+    return Table(
+        name="accuracy",
+        title="Accuracy",
+        caption=_caption(runs, rows),
+        columns=(Column("method", numeric=False), *columns),
+        rows=shown,
+        notes=(*captions.notes(runs, rows, (cell for row in shown for cell in row)), *extra_notes),
+        baselines=sum(row.kind != "method" for row in rows),
+    )
+
+
+def _column(pair: Pair) -> Column:
+    return Column(f"{pair.teacher} →\n{pair.student}", group=pair.dataset)
+
+
+def _caption(runs: Runs, rows: Sequence[Row]) -> str:
+    gains = "Gain: the mean of the paired differences to the student from scratch, in points."
+    sentences = [
+        captions.caption(runs, "Test accuracy in %"),
+        captions.bold(runs),
+        gains if len(runs.pairs) == 1 else "",
+        captions.chosen_by(runs, rows),
+    ]
+    return " ".join(sentence for sentence in sentences if sentence)
+
+
+def _gains(runs: Runs, rows: Sequence[Row], pair: Pair) -> list[Cell]:
+    scratch = next((row.at(pair) for row in rows if row.kind == "scratch"), None)
+    accuracy = runs.column("test", "accuracy")
+    if scratch is None:
+        return [Cell() for _ in rows]
+    return [gain(runs, r.at(pair), scratch, accuracy, POINTS) if r.kind == "method" else Cell() for r in rows]
+
+
+def _agreement(runs: Runs, rows: Sequence[Row], pair: Pair) -> tuple[list[Cell], tuple[str, ...]]:
+    """The share of test images on which student and teacher say the same class."""
+    name = runs.column("test", "accuracy").replace("test_accuracy", "teacher_agreement")
+    own = runs.has(name) or not runs.has("teacher_agreement")
+    cells = [
+        number(runs, row.at(pair), name if own else "teacher_agreement", PERCENT) if row.kind == "method" else Cell()
+        for row in rows
+    ]
+    return cells, () if own else ("Agreement with the teacher is that of the last epoch.",)

@@ -1,0 +1,104 @@
+"""Table 3: which setting stands for each label, out of how many, and what else was tried."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+
+from kdbench.report import captions
+from kdbench.report.cells import absent, number
+from kdbench.report.rows import Choice, Row, differences, setting
+from kdbench.report.runs import Pair, Runs
+from kdbench.report.selection import criterion
+from kdbench.report.table import NOTHING, PERCENT, Cell, Column, Table
+
+
+def chosen(runs: Runs, rows: Sequence[Row]) -> Table:
+    """The setting shown for every label on every pair, and the score that chose it."""
+    score = criterion(runs.index, runs.selection) or runs.column("val", "accuracy")
+    split = "test" if score.startswith("test") else "validation"
+    methods = [row for row in rows if row.kind == "method"]
+    shown = tuple(
+        (
+            Cell(row.name),
+            *_place(runs, pair),
+            _setting(runs, choice),
+            Cell(str(len(choice.tried))),
+            number(runs, choice, score, PERCENT),
+        )
+        for row, pair, choice in _pairs(runs, methods)
+        if not choice.impossible
+    )
+    what = f"The setting that stands for each method, the number of settings tried, and its {split} accuracy in %"
+    return Table(
+        name="hyperparameters",
+        title="Hyperparameters",
+        caption=f"{captions.caption(runs, what)} {captions.chosen_by(runs, methods)}".strip(),
+        columns=(
+            Column("method", numeric=False),
+            *_place_columns(runs),
+            Column("setting", numeric=False, width=0.3),
+            Column("settings\ntried"),
+            Column(f"{split} (%)"),
+        ),
+        rows=shown,
+        notes=captions.notes(runs, methods, (cell for row in shown for cell in row)),
+    )
+
+
+def tried(runs: Runs, rows: Sequence[Row]) -> Iterator[Table]:
+    """For each label with several settings, all of them with their validation and test accuracy."""
+    for row in rows:
+        if any(len(choice.tried) > 1 for choice in row.choices.values()):
+            yield _tried(runs, row)
+
+
+def _tried(runs: Runs, row: Row) -> Table:
+    swept = [(pair, choice) for _, pair, choice in _pairs(runs, [row]) if choice.tried]
+    shown = tuple(line for pair, choice in swept for line in _lines(runs, pair, choice))
+    return Table(
+        name=f"settings-{row.name}",
+        title=f"Settings of {row.name}",
+        caption=(
+            f"{captions.caption(runs, f'All settings of {row.name}: accuracy in %')} Bold: the setting that is shown "
+            f"elsewhere. {captions.chosen_by(runs, [row])}"
+        ).strip(),
+        columns=(
+            *_place_columns(runs),
+            Column("setting", numeric=False, width=0.3),
+            Column("validation (%)"),
+            Column("test (%)"),
+        ),
+        rows=shown,
+        notes=captions.notes(runs, [row], (cell for line in shown for cell in line)),
+    )
+
+
+def _lines(runs: Runs, pair: Pair, choice: Choice) -> Iterator[tuple[Cell, ...]]:
+    names = (runs.column("val", "accuracy"), runs.column("test", "accuracy"))
+    for cell, part in zip(choice.tried, differences(choice.tried), strict=True):
+        one = Choice((cell,), cell)
+        numbers = (number(runs, one, name, PERCENT) for name in names)
+        line = (Cell(setting(part or cell.hyperparameters)), *numbers)
+        best = cell is choice.chosen
+        yield (*_place(runs, pair), *(replace(entry, best=best) for entry in line))
+
+
+def _pairs(runs: Runs, rows: Sequence[Row]) -> Iterator[tuple[Row, Pair, Choice]]:
+    """Every label on every pair that it was asked for."""
+    for row in rows:
+        for pair in runs.pairs:
+            if pair in row.choices:
+                yield row, pair, row.at(pair)
+
+
+def _setting(runs: Runs, choice: Choice) -> Cell:
+    if choice.chosen is None:
+        return absent(runs, choice)
+    return Cell(setting(choice.chosen.hyperparameters) or NOTHING)
+
+
+def _place(runs: Runs, pair: Pair) -> tuple[Cell, ...]:
+    return (Cell(str(pair)),) if len(runs.pairs) > 1 else ()
+
+
+def _place_columns(runs: Runs) -> tuple[Column, ...]:
+    return (Column("pair", numeric=False, width=0.24),) if len(runs.pairs) > 1 else ()

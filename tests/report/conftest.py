@@ -1,0 +1,115 @@
+"""Matrices and frames in miniature."""
+
+import hashlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from kdbench.results.index import ImpossibleCell, IndexCell, MatrixIndex
+
+PAIR = ("cifar10", "resnet34", "resnet18")
+
+
+@dataclass
+class World:
+    """A matrix under construction: cells and the rows of their runs."""
+
+    cells: list[IndexCell] = field(default_factory=list)
+    impossible: list[ImpossibleCell] = field(default_factory=list)
+    rows: list[dict[str, Any]] = field(default_factory=list)
+    validation: float = 0.1
+    track_test: bool = False
+
+    def add(
+        self,
+        label: str,
+        test: list[float | str | None],
+        val: list[float] | None = None,
+        pair: tuple[str, str, str] = PAIR,
+        kind: str = "method",
+        hyperparameters: Mapping[str, Any] | None = None,
+        **more: Any,
+    ) -> IndexCell:
+        """A cell with one run a score: a number is done, None waits, a text failed with that error."""
+        settings = dict(hyperparameters or {})
+        key = f"{len(self.cells)}/{label}"
+        ids = {str(seed): hashlib.sha256(f"{key}/{seed}".encode()).hexdigest()[:16] for seed in range(len(test))}
+        cell = IndexCell(kind, label, *pair, method=label, hyperparameters=settings, runs=ids)
+        self.cells.append(cell)
+        for seed, (run, score) in enumerate(zip(ids.values(), test, strict=True)):
+            if isinstance(score, str):
+                self.rows.append({"run_id": run, "seed": seed, "status": "failed", "error": score})
+            elif score is not None:
+                chosen = score if val is None else val[seed]
+                self.rows.append(_done(run, seed, score, chosen) | more)
+        return cell
+
+    def refuse(self, label: str, reason: str, pair: tuple[str, str, str] = PAIR) -> None:
+        self.impossible.append(ImpossibleCell(label, *pair, reason=reason, runs=3))
+
+    @property
+    def index(self) -> MatrixIndex:
+        return MatrixIndex(
+            name="thesis",
+            file="matrices/thesis.toml",
+            digest="0",
+            validation=self.validation,
+            track_test=self.track_test,
+            cells=tuple(self.cells),
+            impossible=tuple(self.impossible),
+        )
+
+    @property
+    def frame(self) -> pd.DataFrame:
+        return pd.DataFrame(self.rows)
+
+
+def _done(run: str, seed: int, test: float, val: float) -> dict[str, Any]:
+    scores = {f"test_{metric}": test - lower for metric, lower in (("accuracy", 0), ("f1", 0.01), ("precision", 0.02))}
+    return {
+        "run_id": run,
+        "seed": seed,
+        "status": "done",
+        "error": None,
+        "val_accuracy": val,
+        **scores,
+        "test_recall": test - 0.03,
+        "test_accuracy_best": test + 0.001,
+        "val_accuracy_best": val + 0.002,
+        "teacher_agreement": 0.9,
+        "inference_ms": 0.5,
+        "inference_ms_p95": 0.75,
+        "parameters": 2_260_000,
+    }
+
+
+@pytest.fixture
+def world() -> World:
+    """An empty matrix."""
+    return World()
+
+
+@pytest.fixture
+def thesis() -> Callable[..., World]:
+    """A matrix with one pair, three seeds, a sweep and everything that can go wrong."""
+
+    def make(pairs: tuple[tuple[str, str, str], ...] = (PAIR,), **settings: Any) -> World:
+        made = World(**settings)
+        for place, pair in enumerate(pairs):
+            low = 0.1 * place
+            made.add("teacher", [0.95 - low], kind="teacher", pair=pair)
+            made.add("scratch", [0.90 - low, 0.91 - low, 0.92 - low], kind="scratch", pair=pair)
+            for alpha, gain, val in ((0.1, 0.005, 0.80), (0.9, 0.02, 0.85)):
+                test = [0.90 + gain - low, 0.911 + gain - low, 0.922 + gain - low]
+                made.add("vanilla", test, [val] * 3, pair, hyperparameters={"alpha": alpha, "temperature": 4.0})
+            made.add("dkd", [0.922 - low, 0.93 - low, 0.945 - low], [0.84] * 3, pair, hyperparameters={"beta": 8.0})
+            made.add("half", [0.89 - low, None, "CUDA error: x_y\nTraceback"], pair=pair)
+            made.add("broken", ["loss is NaN in epoch 3"] * 3, pair=pair)
+            made.add("later", [None] * 3, pair=pair)
+            made.refuse("fsp", "fsp needs stages of equal height | width", pair)
+        return made
+
+    return make

@@ -1,0 +1,56 @@
+"""What captions and notes say."""
+
+import pytest
+
+from kdbench.report import captions
+from kdbench.report.rows import rows
+from kdbench.report.runs import Runs
+from kdbench.report.table import Cell
+
+
+@pytest.mark.parametrize(
+    ("selection", "words"),
+    [
+        ("last", "last epoch"),
+        ("best_validation", "best validation epoch"),
+        ("best_test", "best test epoch, optimistic"),
+    ],
+)
+def test_a_caption_names_selection_seeds_and_spread(thesis, selection: str, words: str) -> None:
+    world = thesis(track_test=True)
+    runs = Runs(world.index, world.frame.assign(test_accuracy_best_test=0.5), selection)
+    text = captions.caption(runs, "Accuracy in %")
+    assert text.startswith(f"Accuracy in %, mean ± sample standard deviation over 3 seeds; selection: {words}")
+    assert ("(optimistic)" in captions.chosen_by(runs, rows(runs))) == (selection == "best_test")
+    assert "paired two-sided t-test over common seeds, 5 % level" in captions.bold(runs)
+
+
+def test_one_seed_has_no_spread_and_no_test(world) -> None:
+    world.add("a", [0.5])
+    runs = Runs(world.index, world.frame, "last")
+    assert captions.caption(runs, "Accuracy") == "Accuracy, one seed; selection: last epoch."
+    assert "with one seed everything counts as not distinguishable" in captions.bold(runs)
+
+
+def test_notes_appear_where_they_hold(thesis) -> None:
+    world = thesis()
+    runs = Runs(world.index, world.frame, "last")
+    notes = captions.notes(runs, rows(runs), [Cell("n/a"), Cell(mean=0.5, n=1, incomplete=True)])
+    assert [note.split()[0] for note in notes] == ["†", "n/a:", "The"]
+    assert captions.notes(runs, [], [Cell("x")]) == ()
+
+
+def test_without_validation_the_notes_say_that_nothing_was_chosen(thesis) -> None:
+    world = thesis(validation=0.0)
+    runs = Runs(world.index, world.frame, "last")
+    assert "nothing can be chosen" in captions.notes(runs, rows(runs), [])[0]
+    assert captions.chosen_by(runs, rows(runs)) == ""
+
+
+def test_a_choice_among_unfinished_settings_is_provisional(world) -> None:
+    world.add("a", [0.5, 0.5], hyperparameters={"x": 1})
+    world.add("a", [0.6, None], hyperparameters={"x": 2})
+    runs = Runs(world.index, world.frame, "last")
+    assert captions.notes(runs, rows(runs), []) == (
+        "The choice among settings is provisional: some of them are not complete.",
+    )

@@ -1,0 +1,37 @@
+"""The table in a terminal."""
+
+import io
+
+from rich.console import Console
+
+from kdbench.report import tables
+from kdbench.report.console import print_table
+
+
+def _printed(table, **options) -> str:
+    stream = io.StringIO()
+    print_table(table, Console(file=stream, width=140, **options))
+    return stream.getvalue()
+
+
+def test_the_accuracy_table(thesis) -> None:
+    world = thesis()
+    lines = _printed(tables(world.index, world.frame)[0]).splitlines()
+    cells = [[part for part in line.split("  ") if part.strip()] for line in lines]
+    assert lines[0].strip() == "Accuracy"
+    assert [" vanilla".strip(), "93.10 ± 1.10", "+2.10 ± 0.10", "90.00 ± 0.00"] in [
+        [c.strip() for c in row] for row in cells
+    ]
+    assert any(line.startswith("Test accuracy in %") for line in lines)
+
+
+def test_names_are_shown_and_not_obeyed(world) -> None:
+    world.add("[red]x[/red]", [0.5])
+    assert "[red]x[/red]" in _printed(tables(world.index, world.frame)[0])
+
+
+def test_leaders_are_bold(thesis) -> None:
+    world = thesis()
+    printed = _printed(tables(world.index, world.frame)[0], force_terminal=True, color_system="standard")
+    assert "\x1b[1m93.23 ± 1.17\x1b[0m" in printed
+    assert "\x1b[1m91.00" not in printed

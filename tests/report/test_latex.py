@@ -1,0 +1,108 @@
+"""LaTeX that compiles as it is."""
+
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from kdbench.report import tables
+from kdbench.report.latex import ROWS, escape, render, slug
+from kdbench.report.table import MINUS, PERCENT, Cell, Column, Table
+
+NASTY = (
+    "50% of $x_1$ & #2 {a} ~^\\ <b> | \"q\" 'r' ``s'' [t] * --flag ± é Å ş ß \N{GREEK SMALL LETTER ALPHA} 你 🎉 ⅔ \x07 "
+    "/a/very/long/path_name.py"
+)
+
+
+def _table(rows: tuple[tuple[Cell, ...], ...], **more: object) -> Table:
+    columns = (
+        Column("method", numeric=False),
+        Column("a →\nb", group="digits"),
+        Column("why", numeric=False, width=0.3),
+    )
+    return Table("t", "Title", "A caption, 100 %.", columns, rows, **more)  # type: ignore[arg-type]
+
+
+def test_a_table_exactly() -> None:
+    number = Cell(mean=0.9, spread=0.01, n=3, unit=PERCENT, tied=True)
+    table = _table(
+        ((Cell("base"), Cell(f"{MINUS}1"), Cell()), (Cell("x_y"), number, Cell("[a]"))), notes=("50 %",), baselines=1
+    )
+    assert (
+        render(table, "thesis-t")
+        == r"""\begin{table}[htbp]
+  \centering
+  \caption{A caption, 100 \%.}
+  \label{tab:thesis-t}
+  \par\smallskip
+  \small\setlength{\tabcolsep}{5pt}
+  \makebox[\linewidth]{\begin{tabular}{lrp{0.3\linewidth}}
+    \toprule
+     & \multicolumn{1}{c}{digits} &  \tabularnewline
+    \cmidrule(lr){2-2}
+    method & \shortstack[r]{a $\rightarrow$ \\ b} & why \tabularnewline
+    \midrule
+    base & $-$1 & \raggedright  \tabularnewline
+    \midrule
+    x\_y & \textbf{90.00 $\pm$ 1.00} & \raggedright {[}a] \tabularnewline
+    \bottomrule
+  \end{tabular}}
+  \par\smallskip{\footnotesize 50 \%\par}
+\end{table}
+"""
+    )
+
+
+def test_escapes_by_hand() -> None:
+    assert escape("a_b & 5% #1 {x} $y$") == r"a\_b \& 5\% \#1 \{x\} \$y\$"
+    assert escape("\\~^") == r"\textbackslash{}\textasciitilde{}\textasciicircum{}"
+    assert escape("--x") == "-{}-x"
+    assert escape("é ß \N{GREEK SMALL LETTER ALPHA} 你\nb") == r"\'{e} \ss{} $\alpha$ {[}U+4F60] b"
+
+
+SAFE = re.compile(
+    r"\\[`'^~=.\"a-zA-Z]\{[a-zA-Z]\}|\\[a-zA-Z]+(?:\{\})?|\\[{}$&#%_]|\$\\?[a-z\-^]+\$|\$\^\{\\dagger\}\$|\{\}|\{[\[*]\}"
+)
+
+
+@given(st.text(max_size=40) | st.text("\\{}$&#%_^~<>|\"'`[]*-\n a", max_size=40))
+def test_no_text_leaves_an_unescaped_special(text: str) -> None:
+    found = escape(text)
+    assert found.isascii()
+    assert found.isprintable()
+    assert "--" not in found
+    assert not re.search(r"[\\{}$&#%_^~<>|\"'`*]", SAFE.sub("", found))
+
+
+def test_a_long_table_goes_on_in_the_next_float() -> None:
+    rows = tuple((Cell(str(n)), Cell(), Cell()) for n in range(ROWS + 1))
+    found = render(_table(rows), "t")
+    assert found.count("\\begin{table}") == found.count("\\end{table}") == 2
+    assert found.count("(continued)") == 1
+    assert found.count("\\label") == 1
+
+
+def test_slugs() -> None:
+    assert slug("triplet + HKD") == "triplet-hkd"
+    assert slug("../é") == "table"
+
+
+@pytest.mark.skipif(shutil.which("pdflatex") is None, reason="needs pdflatex with booktabs (texlive-latex-recommended)")
+def test_it_compiles_with_booktabs_alone(thesis, tmp_path: Path) -> None:
+    pairs = tuple((data, teacher, "s_1") for data in ("a&b", "c%d") for teacher in ("t#1", "t^2", "t~3"))
+    world = thesis(pairs)
+    for name in (NASTY, "[option]", "*star"):
+        world.add(name, [0.5, 0.6, NASTY], pair=pairs[0], hyperparameters={NASTY: NASTY})
+    world.refuse(NASTY + "2", NASTY, pair=pairs[0])
+    body = "\n".join(render(table, f"{table.name}") for table in tables(world.index, world.frame))
+    document = "\\documentclass{article}\n\\usepackage{booktabs}\n\\begin{document}\n" + body + "\\end{document}\n"
+    (tmp_path / "report.tex").write_text(document, encoding="utf-8")
+    command = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "report.tex"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, errors="replace", timeout=120)
+    assert done.returncode == 0, done.stdout[-2000:]
+    assert (tmp_path / "report.pdf").read_bytes().startswith(b"%PDF")

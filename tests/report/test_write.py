@@ -1,0 +1,75 @@
+"""From a results folder to a folder of reports."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+import kdbench.report.write as module
+import kdbench.results.table
+from kdbench.errors import ReportError
+from kdbench.report import report
+from kdbench.report.write import files
+
+
+@pytest.fixture
+def results(monkeypatch: pytest.MonkeyPatch, thesis) -> None:
+    """Two matrices over one frame, instead of a results folder."""
+    world = thesis()
+    indexes = (world.index, replace(world.index, name="paper", validation=0.0))
+    monkeypatch.setattr(module, "load_indexes", lambda root: indexes)
+    monkeypatch.setattr(kdbench.results.table, "load_results", lambda root: world.frame)
+
+
+def test_every_matrix_is_reported(results: None, tmp_path: Path) -> None:
+    written = report("results", tmp_path)
+    assert {path.relative_to(tmp_path).parts[0] for path in written} == {"thesis", "paper"}
+    assert sorted(path for path in tmp_path.rglob("*") if path.is_file()) == sorted(written)
+    text = (tmp_path / "thesis" / "report.md").read_text(encoding="utf-8")
+    assert text.startswith("# thesis\n\n- matrix: matrices/thesis.toml\n- selection: last epoch\n")
+    assert "- runs: 14 done, 4 failed, 4 waiting\n" in text
+    assert "| dkd                  |             **93.23 ± 1.17** |      +2.23 ± 0.25 |" in text
+
+
+def test_tables_are_written_as_latex_and_csv(results: None, tmp_path: Path) -> None:
+    report("results", tmp_path, ["thesis"])
+    names = sorted(path.name for path in (tmp_path / "thesis" / "tables").iterdir())
+    stems = ("accuracy", "failed", "hyperparameters", "impossible", "metrics-cifar10-resnet34-resnet18")
+    assert names == sorted(f"{s}.{end}" for s in (*stems, "settings-vanilla", "waiting") for end in ("csv", "tex"))
+    assert "\\label{tab:thesis-accuracy}" in (tmp_path / "thesis" / "tables" / "accuracy.tex").read_text("utf-8")
+
+
+def test_a_second_report_is_the_same(results: None, tmp_path: Path) -> None:
+    first = {path: path.read_bytes() for path in report("results", tmp_path)}
+    assert {path: path.read_bytes() for path in report("results", tmp_path)} == first
+
+
+def test_the_selection_reaches_the_report(results: None, tmp_path: Path) -> None:
+    report("results", tmp_path, ["thesis"], "best_validation")
+    assert "selection: best validation epoch" in (tmp_path / "thesis" / "report.md").read_text(encoding="utf-8")
+
+
+def test_an_unknown_matrix_is_refused_before_anything_is_written(results: None, tmp_path: Path) -> None:
+    with pytest.raises(ReportError, match="no matrix 'thesys' in 'results'; did you mean 'thesis'"):
+        report("results", tmp_path, ["paper", "thesys"])
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_one_matrix_that_cannot_serve_the_selection_stops_all(results: None, tmp_path: Path) -> None:
+    with pytest.raises(ReportError, match="matrix 'paper' has validation = 0"):
+        report("results", tmp_path, selection="best_validation")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_no_matrix_at_all(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(module, "load_indexes", lambda root: ())
+    with pytest.raises(ReportError, match="no matrix has been run into 'results'; run `kdbench run"):
+        report("results", tmp_path)
+
+
+def test_labels_that_look_alike_get_files_of_their_own(world) -> None:
+    for label in ("a + b", "a-b"):
+        for value in (1, 2):
+            world.add(label, [0.5], hyperparameters={"x": value})
+    names = [name for name in files(world.index, world.frame) if name.startswith("tables/settings")]
+    assert names == [f"tables/settings-{stem}.{end}" for stem in ("a-b", "a-b-2") for end in ("tex", "csv")]
