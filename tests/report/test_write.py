@@ -8,8 +8,11 @@ import pytest
 import kdbench.report.write as module
 import kdbench.results.table
 from kdbench.errors import ReportError
+from kdbench.matrix.recipe import Recipe
+from kdbench.matrix.spec import DataSpec, NetworkSpec, Part, RunSpec, Split
 from kdbench.report import report
 from kdbench.report.write import files
+from kdbench.results import IndexCell, MatrixIndex, Store
 
 
 @pytest.fixture
@@ -73,3 +76,20 @@ def test_labels_that_look_alike_get_files_of_their_own(world) -> None:
             world.add(label, [0.5], hyperparameters={"x": value})
     names = [name for name in files(world.index, world.frame) if name.startswith("tables/settings")]
     assert names == [f"tables/settings-{stem}.{end}" for stem in ("a-b", "a-b-2") for end in ("tex", "csv")]
+
+
+def test_a_results_folder_as_the_store_writes_it(tmp_path: Path) -> None:
+    store = Store(tmp_path / "results")
+    data, network = DataSpec("digits", "digits"), NetworkSpec("mlp_8")
+    specs = [RunSpec(data, network, (Part("scratch"),), Recipe(), Split(), seed) for seed in (0, 1, 2)]
+    runs = {str(spec.seed): spec.id for spec in specs}
+    cell = IndexCell("scratch", "scratch", "digits", "mlp_64", "mlp_8", "scratch", {}, runs)
+    store.write_index(MatrixIndex("tiny", "tiny.toml", "0", 0.1, False, (cell,)))
+    for spec, accuracy in zip(specs[:2], (0.5, 0.7), strict=True):
+        store.write_spec(spec)
+        store.write_result(spec.id, {"status": "done", "row": {"test_accuracy": accuracy, "val_accuracy": 0.5}})
+    report(tmp_path / "results", tmp_path / "reports")
+    text = (tmp_path / "reports" / "tiny" / "report.md").read_text(encoding="utf-8")
+    assert "| student from scratch | **60.00 ± 14.14 (n=2)†** |" in text
+    assert "| 1 of 3 seeds |" in text
+    assert "- runs: 2 done, 0 failed, 1 waiting\n" in text
