@@ -35,7 +35,7 @@ def build(tiny, task):
 
     def make(parts, teacher):
         torch.manual_seed(5)
-        networks = {"student": tiny(1), "teacher": teacher, "peers": [tiny(3, (5, 5, 5))]}
+        networks = {"student": tiny(1), "teacher": teacher, "teachers": [tiny(4)], "peers": [tiny(3, (5, 5, 5))]}
         return create(list(parts), **networks, task=task, parameters=parts).train()
 
     return make
