@@ -20,11 +20,11 @@ def best(scores: "pd.DataFrame") -> Hashable | None:
 def leaders(scores: "pd.DataFrame", level: float = LEVEL) -> tuple[Hashable, ...]:
     """The best column and then all that the paired t-test cannot tell from it at `level`.
 
-    A column that shares fewer than two seeds with the best cannot be tested, so it cannot be told from it.
+    A column that shares fewer than two seeds with the best cannot be tested, and does not lead.
     """
     leader = best(scores)
     if leader is None:
         return ()
     others = (name for name in scores.columns if name != leader and scores[name].notna().any())
     p_values = {name: p_value(scores[name], scores[leader]) for name in others}
-    return (leader, *(name for name, p in p_values.items() if p is None or p >= level))
+    return (leader, *(name for name, p in p_values.items() if p is not None and p >= level))

@@ -39,7 +39,16 @@ def settings(label: str, table: Mapping[str, Any], is_list: Callable[[str, str],
     choices = [
         [dict(zip(group, row, strict=True)) for row in zip(*(axes[k] for k in group), strict=True)] for group in groups
     ]
+    for group, rows in zip(groups, choices, strict=True):
+        _no_repetition(where, group, rows)
     return [_assemble(parts, combination) for combination in itertools.product(*choices)]
+
+
+def _no_repetition(where: str, group: Sequence[tuple[str, str]], rows: Sequence[Mapping[tuple[str, str], Any]]) -> None:
+    for place, row in enumerate(rows):
+        if row in rows[:place]:
+            keys, values = ", ".join(key for _, key in group), ", ".join(map(repr, row.values()))
+            raise MatrixError(f"{where}.{keys}: {values} is in the sweep twice")
 
 
 def _assemble(parts: Sequence[str], combination: Sequence[Mapping[tuple[str, str], Any]]) -> Setting:
@@ -69,9 +78,6 @@ def _values(where: str, key: tuple[str, str], value: object, is_list: bool) -> l
         return [value]
     if not value:
         raise MatrixError(f"{where}.{key[1]}: an empty sweep runs nothing; give at least one value or remove the key")
-    for place, one in enumerate(value):
-        if one in value[:place]:
-            raise MatrixError(f"{where}.{key[1]}: {one!r} is in the sweep twice")
     return value
 
 

@@ -69,6 +69,8 @@ def kaiming(network: StagedNetwork) -> StagedNetwork:
     Convolutions are normal by their fan-out, hidden linear layers by their fan-in with a bias of zero.
     """
     for module in network.modules():
+        if any(parameter.is_meta for parameter in module.parameters(recurse=False)):
+            continue  # a dry run has nothing to fill, and torch would load its compiler to do so
         if isinstance(module, nn.Conv2d):
             nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
         elif isinstance(module, nn.Linear) and module is not network.head:

@@ -16,10 +16,11 @@ def caption(runs: Runs, what: str) -> str:
 
 def bold(runs: Runs) -> str:
     """What bold means."""
-    untested = "what shares fewer than two seeds with the best" if runs.seeds > 1 else "with one seed everything"
+    if runs.seeds < 2:
+        return "Bold: the best student; with one seed nothing can be tested, so others may be as good."
     return (
         "Bold: the best student and all that are not distinguishable from it (paired two-sided t-test over common "
-        f"seeds, 5 % level, not corrected for multiple comparisons; {untested} counts as not distinguishable)."
+        "seeds, 5 % level, not corrected for multiple comparisons)."
     )
 
 

@@ -49,7 +49,7 @@ def test_a_label_that_was_not_asked_for_on_a_pair_shows_nothing(world) -> None:
 
 def test_bold_students_share_a_column_with_a_better_teacher(thesis) -> None:
     bold = [row[0].text for row in _accuracy(thesis()).rows if row[1].bold]
-    assert bold == ["vanilla", "dkd", "half"]
+    assert bold == ["vanilla", "dkd"]  # "half" has one seed: it cannot be tested
 
 
 def test_scratch_is_bold_where_distillation_does_not_help(world) -> None:

@@ -29,7 +29,7 @@ def test_one_seed_has_no_spread_and_no_test(world) -> None:
     world.add("a", [0.5])
     runs = Runs(world.index, world.frame, "last")
     assert captions.caption(runs, "Accuracy") == "Accuracy, one seed; selection: last epoch."
-    assert "with one seed everything counts as not distinguishable" in captions.bold(runs)
+    assert "with one seed nothing can be tested" in captions.bold(runs)
 
 
 def test_notes_appear_where_they_hold(thesis) -> None:

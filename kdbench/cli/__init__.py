@@ -1,0 +1,169 @@
+"""The commands. Each parses, makes one call and prints; what is heavy is imported inside it."""
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+from rich.console import Console
+
+from kdbench import __version__
+from kdbench.errors import KdbenchError
+
+app = typer.Typer(
+    name="kdbench",
+    help="A benchmarking harness for knowledge distillation: one TOML file in, one honest table out.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+console = Console(width=None if sys.stdout.isatty() else 120)
+
+MatrixFile = Annotated[Path, typer.Argument(metavar="MATRIX", help="The TOML file of the matrix.")]
+Results = Annotated[Path, typer.Option("--results", help="The results folder.", envvar="KDBENCH_RESULTS")]
+Reports = Annotated[Path, typer.Option("--reports", help="Where reports are written.", envvar="KDBENCH_REPORTS")]
+Selection = Annotated[
+    Literal["last", "best_validation", "best_test"],
+    typer.Option(help="Which epoch's weights a table shows. best_test is optimistic and needs track_test."),
+]
+RESULTS, REPORTS = Path("results"), Path("reports")
+
+
+@contextmanager
+def _errors() -> Iterator[None]:
+    """A KdbenchError is one message and exit status 1; an interrupt is 130."""
+    try:
+        yield
+    except KdbenchError as error:
+        Console(stderr=True).print(f"error: {error}", style="red", markup=False, highlight=False, soft_wrap=True)
+        raise typer.Exit(1) from None
+    except KeyboardInterrupt:
+        Console(stderr=True).print("stopped; run the same command again to go on", style="yellow")
+        raise typer.Exit(130) from None
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        console.print(f"kdbench {__version__}", highlight=False)
+        raise typer.Exit
+
+
+@app.callback()
+def main(
+    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print it.")] = False,
+) -> None:
+    """A benchmarking harness for knowledge distillation."""
+
+
+@app.command()
+def plan(
+    matrix: MatrixFile,
+    results: Results = RESULTS,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
+) -> None:
+    """Check a matrix and print what would run. Trains nothing, writes nothing."""
+    with _errors():
+        from kdbench.cli.plan import print_plan
+
+        print_plan(matrix, results, as_json, console)
+
+
+@app.command()
+def run(matrix: MatrixFile, results: Results = RESULTS, reports: Reports = REPORTS) -> None:
+    """Train what a matrix still lacks, then print its table and write its report. Run again to resume."""
+    with _errors():
+        from kdbench.cli.run import run_matrix
+
+        failed = run_matrix(matrix, results, reports, console)
+    if failed:
+        raise typer.Exit(2)
+
+
+@app.command()
+def status(
+    results: Results = RESULTS,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
+) -> None:
+    """Print what every matrix of the results folder is doing."""
+    with _errors():
+        from kdbench.cli.status import print_status
+
+        print_status(results, as_json, console)
+
+
+@app.command()
+def tune(
+    method: Annotated[str, typer.Option(help="The method whose hyperparameters are searched.")],
+    matrix: Annotated[
+        Path | None, typer.Option(help="Where pair, data set, recipe and seeds come from; default: the quickstart.")
+    ] = None,
+    trials: Annotated[int, typer.Option(min=1, help="How many settings are tried in all.")] = 20,
+    results: Results = RESULTS,
+) -> None:
+    """Search a method's hyperparameters over their declared ranges, on validation only. Run again to resume."""
+    with _errors():
+        from kdbench.cli.tune import tune_method
+
+        tune_method(method, matrix, trials, results, console)
+
+
+@app.command()
+def report(
+    matrices: Annotated[list[str] | None, typer.Argument(help="Names of matrices; default: all there are.")] = None,
+    results: Results = RESULTS,
+    reports: Reports = REPORTS,
+    selection: Selection = "last",
+) -> None:
+    """Write reports/<matrix>/report.md and tables/*.tex from the results."""
+    with _errors():
+        from kdbench.cli.run import write_report
+
+        write_report(tuple(matrices or ()), results, reports, selection, console)
+
+
+@app.command(name="list")
+def list_(
+    what: Annotated[Literal["methods", "networks", "datasets"], typer.Argument(help="What to list.")],
+) -> None:
+    """List the methods (hyperparameters, defaults, ranges, papers), networks or data sets."""
+    with _errors():
+        from kdbench.cli.catalogue import print_catalogue
+
+        print_catalogue(what, console)
+
+
+@app.command()
+def show(
+    run_id: Annotated[str, typer.Argument(metavar="RUN", help="A run's id, or its first digits.")],
+    results: Results = RESULTS,
+) -> None:
+    """Print one run: what it is, how it went, where it lies."""
+    with _errors():
+        from kdbench.cli.status import print_run
+
+        print_run(run_id, results, console)
+
+
+@app.command()
+def doctor(results: Results = RESULTS) -> None:
+    """Check this machine: versions, devices, precision, folders."""
+    with _errors():
+        from kdbench.cli.doctor import print_checks
+
+        healthy = print_checks(results, console)
+    if not healthy:
+        raise typer.Exit(1)
+
+
+@app.command()
+def init(
+    path: Annotated[Path, typer.Argument(help="The file to write.")] = Path("matrix.toml"),
+) -> None:
+    """Write a commented matrix to start from."""
+    with _errors():
+        from kdbench.cli.template import write_template
+
+        write_template(path)
+        console.print(f"wrote {path}; next: kdbench plan {path}", markup=False, highlight=False, soft_wrap=True)

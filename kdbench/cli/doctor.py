@@ -1,0 +1,82 @@
+"""`kdbench doctor`: whether this machine can do the work."""
+
+import shutil
+import sys
+from collections.abc import Callable, Iterator
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from kdbench import __version__
+from kdbench.errors import KdbenchError
+
+PACKAGES = ("torch", "torchvision", "timm", "optuna", "pandas", "pyarrow", "scikit-learn", "rich", "typer", "pydantic")
+Check = tuple[bool, str, str]  # whether it is well, what was looked at, what was found
+
+
+def print_checks(results: Path, console: Console) -> bool:
+    """Print every check, and say whether all went well."""
+    checks = [check for look in (_versions, _devices, _precision, _data) for check in look()] + [_folder(results)]
+    grid = Table.grid(padding=(0, 2))
+    for well, what, found in checks:
+        grid.add_row(Text("ok" if well else "!!", style="green" if well else "red"), Text(what), Text(found))
+    console.print(grid)
+    return all(well for well, _, _ in checks)
+
+
+def _versions() -> Iterator[Check]:
+    yield True, "kdbench", __version__
+    yield sys.version_info >= (3, 11), "python", ".".join(map(str, sys.version_info[:3]))
+    for package in PACKAGES:
+        try:
+            yield True, package, version(package)
+        except PackageNotFoundError:
+            yield False, package, "not installed; install kdbench again"
+
+
+def _devices() -> Iterator[Check]:
+    from kdbench.queue.devices import cores, gpu_ids, slots
+
+    gpus = gpu_ids()
+    yield True, "GPUs", ", ".join(gpus) or "none answers; kdbench runs on the processor"
+    places = slots("auto", None, 1)
+    yield True, "worker slots", f"{len(places)} x {places[0].device}, {places[0].threads} thread each, {cores()} cores"
+
+
+def _precision() -> Iterator[Check]:
+    from kdbench.training.precision import resolve_precision
+
+    yield True, 'precision "auto"', resolve_precision("auto")
+
+
+def _data() -> Iterator[Check]:
+    from kdbench import data
+    from kdbench.data.cache import location
+    from kdbench.matrix import DataSpec
+
+    yield _tried("data cache", lambda: str(location()))
+    yield _tried("digits", lambda: f"content {data.fingerprint(DataSpec('digits', 'digits'))}")
+
+
+def _tried(what: str, action: Callable[[], str]) -> Check:
+    try:
+        return True, what, action()
+    except KdbenchError as error:
+        return False, what, str(error)
+
+
+def _folder(results: Path) -> Check:
+    from kdbench.results import Store
+
+    if not results.exists():
+        return True, "results folder", f"{results} (will be made)"
+    free = shutil.disk_usage(results).free / 2**30
+
+    def found() -> str:
+        Store(results).check_writable()
+        return f"{results}, {free:.1f} GiB free"
+
+    return _tried("results folder", found)

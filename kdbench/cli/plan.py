@@ -1,0 +1,122 @@
+"""`kdbench plan`: what would run."""
+
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from kdbench.matrix import Cell, load
+from kdbench.plan import Plan, make_plan
+from kdbench.results import Store
+
+Key = tuple[str, str, str]  # data set, pair, label
+STATES = ("done", "failed", "running", "waiting", "impossible")
+
+
+def print_plan(matrix: Path, results: Path, as_json: bool, console: Console) -> None:
+    """Print a matrix's plan as a table, or as JSON.
+
+    Raises:
+        MatrixError: the matrix cannot be run as written.
+    """
+    plan = make_plan(load(matrix))
+    store = Store(results) if (results / "kdbench.json").exists() else None
+    states = {run.id: store.state(run.id) if store else "waiting" for run in plan.runs}
+    if as_json:
+        console.print_json(data=_json(plan, states))
+        return
+    console.print(_table(plan, states))
+    console.print(Text(_summary(plan, states)))
+    for impossible in plan.impossible:
+        where = " / ".join(_key(impossible.cell))
+        console.print(Text(f"cannot run: {where}: {impossible.reason}", style="yellow"), soft_wrap=True)
+    for source in _sources(plan):
+        console.print(Text(f"runs code of your own: {source}", style="yellow"), soft_wrap=True)
+    for warning in plan.warnings:
+        console.print(Text(f"warning: {warning}", style="yellow"), soft_wrap=True)
+
+
+def _key(cell: Cell) -> Key:
+    return cell.dataset.name, f"{cell.pair.teacher} -> {cell.pair.student}", cell.label
+
+
+def _table(plan: Plan, states: dict[str, Any]) -> Table:
+    counts = _counts(plan, states)
+    shown = [state for state in STATES if any(row[state] for row in counts.values())]
+    grid = Table(box=SIMPLE_HEAD, title=Text(f"matrix {plan.matrix.name}"), title_justify="left")
+    grid.add_column("data set: pair / method", overflow="fold")
+    for title in ("settings", "runs", *shown):
+        grid.add_column(title, justify="right")
+    group = None
+    for (dataset, pair, label), row in counts.items():
+        if group != (group := (dataset, pair)):
+            grid.add_section()
+            grid.add_row(Text(f"{dataset}: {pair}", style="bold"))
+        grid.add_row(Text(f"  {label}"), *(str(row[c] or "·") for c in ("settings", "runs", *shown)))
+    return grid
+
+
+def _counts(plan: Plan, states: dict[str, Any]) -> dict[Key, Counter[str]]:
+    rows: dict[Key, Counter[str]] = {}
+    impossible = {id(i.cell) for i in plan.impossible}
+    for cell in [*plan.cells, *(i.cell for i in plan.impossible)]:
+        counts = rows.setdefault(_key(cell), Counter())
+        counts["settings"] += 1
+        if id(cell) in impossible:
+            counts["impossible"] += len(cell.runs)
+            continue
+        counts["runs"] += len(cell.runs)
+        counts.update(states[run.id] for run in cell.runs.values())
+    return rows
+
+
+def _summary(plan: Plan, states: dict[str, Any]) -> str:
+    count = Counter(states.values())
+    distilled = {run.id for cell in plan.cells if cell.kind == "method" for run in cell.runs.values()}
+    teachers = {run.id for cell in plan.cells if cell.kind == "teacher" for run in cell.runs.values()}
+    told = ", ".join(f"{count[state]} {state}" for state in ("done", "failed", "running", "waiting") if count[state])
+    blocked = sum(len(i.cell.runs) for i in plan.impossible)
+    return (
+        f"{len(plan.runs)} different runs ({told}): {len(teachers)} teachers, {len(distilled)} distilled, the rest "
+        f"baselines and runs that others need; {blocked} cannot run"
+    )
+
+
+def _sources(plan: Plan) -> list[str]:
+    """The user's own modules that the matrix names: running it runs them."""
+    parts = {part.name for run in plan.runs for part in run.parts if part.source}
+    networks = {str(n.factory) for run in plan.runs for n in (run.student, *run.peers) if n.factory}
+    return sorted(parts | networks)
+
+
+def _json(plan: Plan, states: dict[str, Any]) -> dict[str, Any]:
+    cells = [
+        {"dataset": dataset, "pair": pair, "method": label, **counts}
+        for (dataset, pair, label), counts in _counts(plan, states).items()
+    ]
+    return {
+        "matrix": plan.matrix.name,
+        "runs": [{"id": run.id, "state": states[run.id], **_run(run.to_json())} for run in plan.runs],
+        "cells": cells,
+        "impossible": [
+            {"cell": list(_key(i.cell)), "runs": len(i.cell.runs), "reason": i.reason} for i in plan.impossible
+        ],
+        "code": _sources(plan),
+        "warnings": list(plan.warnings),
+    }
+
+
+def _run(spec: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "cell": spec["cell"],
+        "dataset": spec["dataset"]["name"],
+        "student": spec["student"]["name"],
+        "method": " + ".join(part["name"] for part in spec["parts"]),
+        "parameters": {part["name"]: part["hyperparameters"] for part in spec["parts"]},
+        "seed": spec["seed"],
+        "needs": {role: need["id"] for role, need in spec["needs"].items()},
+    }

@@ -1,0 +1,124 @@
+"""How a matrix is getting on: live bars on a terminal, plain lines elsewhere."""
+
+import time
+from collections.abc import Mapping
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, final
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
+from rich.progress import Progress as Bars
+from rich.table import Table
+from rich.text import Text
+
+from kdbench.results import Store
+
+if TYPE_CHECKING:
+    from kdbench.plan import Plan
+
+QUIET = 20.0
+
+
+@final
+class Progress:
+    """Tells of the runs of a plan while they train."""
+
+    def __init__(self, plan: "Plan", store: Store, console: Console) -> None:
+        self._console = console
+        self._specs = {run.id: run for run in plan.runs}
+        ended = sum(store.is_finished(run) for run in self._specs)
+        self._bars = Bars(
+            TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), console=console
+        )
+        self._task = self._bars.add_task(plan.matrix.name, total=len(self._specs), completed=ended)
+        self._ended = ended
+        self._cohorts: dict[str, Mapping[str, Any]] = {}  # a cohort, by its first run, and what it told last
+        self._members: dict[str, str] = {}  # run -> its cohort
+        self._told: dict[str, float] = {}  # when a cohort was heard of last
+        self._live = Live(self._view(), console=console, refresh_per_second=4) if console.is_terminal else None
+        self._started = time.monotonic()
+        self._say(f"{len(self._specs)} runs, {ended} of them done before")
+
+    def __enter__(self) -> "Progress":
+        if self._live is not None:
+            self._live.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._live is not None:
+            self._cohorts.clear()
+            self._live.update(self._view())
+            self._live.stop()
+
+    def hear(self, event: Mapping[str, Any]) -> None:
+        """Take note of what the queue tells."""
+        match event["event"]:
+            case "cohort":
+                self._begin(event["runs"])
+            case "epoch":
+                self._cohorts[self._members.get(event["runs"][0], event["runs"][0])] = event
+                self._tell_epoch(event)
+            case "done" | "failed":
+                self._end(event)
+            case "timing":
+                self._say(f"timing the inference of {event['student']}")
+        if self._live is not None:
+            self._live.update(self._view())
+
+    def _begin(self, runs: list[str]) -> None:
+        self._members |= dict.fromkeys(runs, runs[0])
+        self._cohorts[runs[0]] = {"runs": runs}
+        self._say(f"training {self._name(runs)}")
+
+    def _tell_epoch(self, event: Mapping[str, Any]) -> None:
+        """Off a terminal a cohort is heard of at most once in `QUIET` seconds."""
+        cohort, now = self._members.get(event["runs"][0], event["runs"][0]), time.monotonic()
+        if now - self._told.get(cohort, now) >= QUIET:
+            self._say(f"{self._name(event['runs'])}: {_told(event)}")
+            self._told[cohort] = now
+        self._told.setdefault(cohort, now)
+
+    def _end(self, event: Mapping[str, Any]) -> None:
+        self._ended += 1
+        self._bars.update(self._task, completed=self._ended)
+        cohort = self._members.pop(event["run"], event["run"])
+        if cohort not in self._members.values():
+            self._cohorts.pop(cohort, None)
+        if event["event"] == "failed":
+            failure = f"failed: {event['run']}: {event['error']}"
+            self._console.print(Text(failure, style="red"), soft_wrap=True)
+        elif cohort not in self._members.values():
+            self._say(f"{self._ended} of {len(self._specs)} runs done")
+
+    def _say(self, text: str) -> None:
+        if self._live is None:
+            self._console.print(Text(f"[{time.monotonic() - self._started:6.1f} s] {text}"), soft_wrap=True)
+
+    def _name(self, runs: list[str]) -> str:
+        first = self._specs[runs[0]]
+        methods = dict.fromkeys(self._specs[run].method for run in runs)
+        named = ", ".join(list(methods)[:4]) + (", ..." if len(methods) > 4 else "")
+        many = f"{len(runs)} runs: " if len(runs) > 1 else ""
+        return f"{first.student.name} on {first.dataset.name}, seed {first.seed} ({many}{named})"
+
+    def _view(self) -> Group:
+        grid = Table.grid(padding=(0, 2))
+        for event in self._cohorts.values():
+            grid.add_row(Text(self._name(event["runs"])), Text(_told(event) if "epoch" in event else "starting"))
+        return Group(grid, self._bars)
+
+
+def _told(event: Mapping[str, Any]) -> str:
+    accuracy = event["val_accuracy"]
+    told = f"epoch {event['epoch']}/{event['epochs']}, loss {event['loss']:.3f}"
+    told += f", best validation accuracy {accuracy:.3f}" if accuracy is not None else ""
+    return f"{told}, {_humane(event['seconds_left'])} left"
+
+
+def _humane(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes:02d} min" if hours else f"{minutes} min {rest:02d} s" if minutes else f"{rest} s"

@@ -1,0 +1,99 @@
+"""`kdbench run` and `kdbench report`."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.text import Text
+
+from kdbench.cli.progress import Progress
+from kdbench.errors import MatrixError
+from kdbench.matrix import Matrix, load
+from kdbench.matrix.digest import plan_digest
+from kdbench.results import MatrixIndex, Store
+
+if TYPE_CHECKING:
+    from kdbench.report import Selection
+
+
+def run_matrix(file: Path, results: Path, reports: Path, console: Console) -> int:
+    """Train what a matrix lacks, print its table, write its report; gives the number of failed runs.
+
+    Raises:
+        KdbenchError: whatever keeps the matrix from being run.
+    """
+    matrix = load(file)
+    store = Store(results)
+    index = _finished(matrix, store)
+    if index is not None:
+        return _nothing_to_do(index, store, console)
+    from kdbench.plan import make_plan
+    from kdbench.session import run_plan
+
+    console.print(Text(f"planning {file}"))
+    plan = make_plan(matrix)
+    if not plan.runs:
+        raise MatrixError(f"{file}: no cell can run; `kdbench plan {file}` says why")
+    _tell_what_is_left_out(len(plan.impossible), plan.warnings, file, console)
+    with Progress(plan, store, console) as progress:
+        run_plan(plan, store, progress.hear)
+    return _conclude(plan.index(), store, reports, console)
+
+
+def write_report(
+    names: tuple[str, ...], results: Path, reports: Path, selection: "Selection", console: Console
+) -> None:
+    """Write the reports of some or all matrices and say where they are.
+
+    Raises:
+        ReportError: there is nothing to report, or a name is not known.
+    """
+    from kdbench.report import report
+    from kdbench.results.table import export
+
+    export(Store(results, create=False))
+    for path in report(results, reports, names, selection):
+        console.print(Text(f"wrote {path}"), soft_wrap=True)
+
+
+def _finished(matrix: Matrix, store: Store) -> MatrixIndex | None:
+    """What the matrix asked for when it was planned last, if nothing has changed since and all of it has ended."""
+    index = store.index(matrix.name)
+    if index is None or not index.digest or index.digest != plan_digest(matrix):
+        return None
+    return index if store.is_complete(index) else None
+
+
+def _nothing_to_do(index: MatrixIndex, store: Store, console: Console) -> int:
+    failed = [run for run in index.run_ids if store.state(run) == "failed"]
+    ended = f"all {len(index.run_ids)} runs of {index.name} have ended"
+    told = f", {len(failed)} of them failed (kdbench show {failed[0]})" if failed else ""
+    console.print(Text(f"nothing to do: {ended}{told}; `kdbench report` writes the tables"), soft_wrap=True)
+    return len(failed)
+
+
+def _tell_what_is_left_out(impossible: int, warnings: tuple[str, ...], file: Path, console: Console) -> None:
+    if impossible:
+        console.print(Text(f"{impossible} cells cannot run; `kdbench plan {file}` says why", style="yellow"))
+    for warning in warnings:
+        console.print(Text(f"warning: {warning}", style="yellow"), soft_wrap=True)
+
+
+def _conclude(index: MatrixIndex, store: Store, reports: Path, console: Console) -> int:
+    from kdbench.report import report, tables
+    from kdbench.report.console import print_table
+    from kdbench.results.table import load_results
+
+    shown = tables(index, load_results(str(store.root)), "last")
+    for table in shown[:2]:
+        print_table(table, console)
+    written = report(store.root, reports, (index.name,), "last")
+    console.print(Text(f"wrote {written[0]}"), soft_wrap=True)
+    failed = [run for run in index.run_ids if store.state(run) == "failed"]
+    waiting = [run for run in index.run_ids if store.state(run) == "waiting"]
+    for run in failed:
+        reason = (store.result(run) or {}).get("error", "")
+        console.print(Text(f"failed: {run}: {reason}", style="red"), soft_wrap=True)
+    if waiting:
+        console.print(Text(f"{len(waiting)} runs wait for a run that failed", style="red"), soft_wrap=True)
+    return len(failed) + len(waiting)

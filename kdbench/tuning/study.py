@@ -1,0 +1,184 @@
+"""Search a method's hyperparameters: each trial is a setting of an ordinary matrix, trained by the ordinary queue."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from statistics import fmean
+from typing import Any, final
+
+import optuna
+from optuna.distributions import BaseDistribution, FloatDistribution, IntDistribution
+from optuna.storages import JournalStorage
+from optuna.storages.journal import JournalFileBackend
+from optuna.trial import FrozenTrial, Trial, TrialState
+
+from kdbench import methods
+from kdbench.errors import MatrixError, MethodError
+from kdbench.matrix import Cell, Matrix, RunSpec
+from kdbench.matrix.recipe import canonical, digest
+from kdbench.plan import Plan, make_plan
+from kdbench.results import Store
+from kdbench.results.files import writable
+from kdbench.session import run_plan
+from kdbench.training.hyperparameters import Tune, declared
+
+TOGETHER = 4  # trials asked for at once: they train side by side
+Setting = Mapping[str, Any]
+Listen = Callable[[Plan], Callable[[Mapping[str, Any]], None]]
+
+
+@final
+@dataclass(frozen=True)
+class Tuned:
+    """What a study found: settings are by hyperparameter, scores are mean validation accuracies over the seeds."""
+
+    matrix: str  # under this name the trials stand in the results folder and in reports
+    best: Setting
+    score: float
+    default: Setting
+    default_score: float | None  # None: the default setting failed
+    trials: int
+    failed: int
+
+
+def tune(method: str, base: Matrix, trials: int, store: Store, listen: Listen) -> Tuned:
+    """Search until `trials` settings have been tried, the defaults first; a study that was begun is gone on with.
+
+    The first data set and the first pair of `base` are used, with all its seeds. `listen` is given every plan before
+    it is trained, and gives what is told of its runs.
+
+    Raises:
+        MethodError: the method declares no range to search.
+        MatrixError: `base` keeps no validation images.
+    """
+    if base.protocol.validation == 0:
+        raise MatrixError(f"{base.file}: protocol.validation is 0, and tuning reads nothing else; give it a share")
+    names = [name.strip() for name in method.split("+")]
+    space, default = _space(names), _defaults(names)
+    name = f"tune-{'-'.join(names)}-{digest(canonical([base.model_dump(mode='json', exclude={'run', 'methods'})]))[:6]}"
+    study = _study(name, store)
+    if not study.get_trials(deepcopy=False):
+        study.enqueue_trial(default)
+    while pending := _pending(study, trials, space):
+        settings = [t.params for t in study.get_trials(deepcopy=False) if t.state != TrialState.WAITING]
+        plan = make_plan(_matrix(name, base, names, settings))
+        if plan.impossible:
+            raise MethodError(f"'{method}' cannot run on the pair: {plan.impossible[0].reason}")
+        run_plan(plan, store, listen(plan))
+        for trial in pending:
+            _tell(study, trial, _score(_cell(plan, names, trial.params), store))
+    return _found(name, study, default)
+
+
+def _space(names: Sequence[str]) -> dict[str, BaseDistribution]:
+    """The ranges that the parts of a method declare; in a sum a key is prefixed by its part."""
+    space = {
+        _key(names, name, parameter.name): _distribution(parameter.annotation, parameter.tune)
+        for name in names
+        for parameter in declared(methods.find(name)).values()
+        if parameter.tune is not None
+    }
+    if not space:
+        raise MethodError(f"'{' + '.join(names)}' declares no range to search; `kdbench list methods` shows which do")
+    return space
+
+
+def _defaults(names: Sequence[str]) -> dict[str, Any]:
+    return {
+        _key(names, name, parameter.name): parameter.default
+        for name in names
+        for parameter in declared(methods.find(name)).values()
+        if parameter.tune is not None
+    }
+
+
+def _key(names: Sequence[str], part: str, hyperparameter: str) -> str:
+    return hyperparameter if len(names) == 1 else f"{part}.{hyperparameter}"
+
+
+def _distribution(annotation: Any, searched: Tune) -> BaseDistribution:
+    if annotation.__origin__ is int:
+        return IntDistribution(int(searched.low), int(searched.high), log=searched.log)
+    return FloatDistribution(searched.low, searched.high, log=searched.log)
+
+
+def _study(name: str, store: Store) -> optuna.Study:
+    folder = store.root / "tuning"
+    with writable(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    return optuna.create_study(
+        study_name=name,
+        storage=JournalStorage(JournalFileBackend(str(folder / f"{name}.journal"))),
+        direction="maximize",
+        sampler=optuna.samplers.TPESampler(seed=0, constant_liar=True),
+        load_if_exists=True,
+    )
+
+
+def _pending(study: optuna.Study, trials: int, space: dict[str, BaseDistribution]) -> list[FrozenTrial | Trial]:
+    """The trials to train next: those that an earlier search left unfinished, then new ones."""
+    left = [trial for trial in study.get_trials() if trial.state == TrialState.RUNNING]
+    ended = sum(trial.state.is_finished() for trial in study.get_trials(deepcopy=False))
+    wanted = min(TOGETHER, trials - ended) - len(left)
+    return [*left, *(study.ask(fixed_distributions=space) for _ in range(wanted))]
+
+
+def _matrix(name: str, base: Matrix, names: Sequence[str], settings: Sequence[Setting]) -> Matrix:
+    """The base matrix with this one method, whose settings are those tried so far."""
+    keys = list(settings[0])
+    table: dict[str, Any] = {"method": list(names), "zip": [keys]}
+    for key in keys:
+        part, _, own = key.rpartition(".")
+        owner = table.setdefault(part, {}) if part else table
+        owner[own] = [setting[key] for setting in settings]
+    changes = {
+        "name": name,
+        "datasets": base.datasets[:1],
+        "pairs": base.pairs[:1],
+        "methods": {" + ".join(names): table},
+        "exclude": (),
+    }
+    return base.model_copy(update=changes)
+
+
+def _cell(plan: Plan, names: Sequence[str], setting: Setting) -> Cell:
+    """The cell of a setting: the one whose runs hold its values."""
+
+    def holds(spec: RunSpec) -> bool:
+        found = spec.hyperparameters
+        return all(found[key] == value for key, value in setting.items())
+
+    return next(cell for cell in plan.cells if cell.kind == "method" and holds(next(iter(cell.runs.values()))))
+
+
+def _score(cell: Cell, store: Store) -> float | None:
+    """The mean validation accuracy over the seeds; None where a run failed."""
+    results = [store.result(run.id) for run in cell.runs.values()]
+    if any(result is None or result["status"] != "done" for result in results):
+        return None
+    return fmean(result["row"]["val_accuracy"] for result in results if result)
+
+
+def _tell(study: optuna.Study, trial: FrozenTrial | Trial, score: float | None) -> None:
+    if score is None:
+        study.tell(trial.number, state=TrialState.FAIL)
+    else:
+        study.tell(trial.number, score)
+
+
+def _found(name: str, study: optuna.Study, default: Setting) -> Tuned:
+    complete = study.get_trials(states=[TrialState.COMPLETE])
+    failed = len(study.get_trials(states=[TrialState.FAIL]))
+    if not complete:
+        raise MethodError(f"all {failed} trials of {name} failed; `kdbench status` and `kdbench show RUN` say why")
+    best = study.best_trial
+    of_default = [trial.value for trial in complete if trial.params == default]
+    return Tuned(
+        matrix=name,
+        best=best.params,
+        score=float(best.value or 0.0),
+        default=default,
+        default_score=of_default[0] if of_default else None,
+        trials=len(complete) + failed,
+        failed=failed,
+    )
