@@ -1,0 +1,40 @@
+"""What notebooks need beside networks and methods."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import final
+
+from kdbench.matrix import Matrix, RunSpec, load
+
+
+@final
+@dataclass(frozen=True)
+class Study:
+    """A matrix that has been read; its runs are planned when they are asked for."""
+
+    matrix: Matrix
+
+    @property
+    def name(self) -> str:
+        """The matrix's name."""
+        return self.matrix.name
+
+    def runs(self) -> tuple[RunSpec, ...]:
+        """Every run that can be trained, once, teachers first and then seed by seed; ids are final.
+
+        Raises:
+            MatrixError: a name is unknown or a value breaks its rule.
+            DataError: a data set is not there.
+        """
+        from kdbench.plan import make_plan
+
+        return make_plan(self.matrix).runs
+
+
+def load_matrix(path: str | Path) -> Study:
+    """Read and check the TOML of a matrix; imports no torch.
+
+    Raises:
+        MatrixError: the file cannot be read, is no TOML, or breaks a rule of the schema.
+    """
+    return Study(load(path))
