@@ -22,8 +22,9 @@ def _source() -> str:
 
 
 def _files(matrix: Matrix) -> list[str]:
-    roots = [Path(str(t.options["root"])) for t in matrix.dataset.values() if "root" in t.options]
-    return [f"{root}:{root.stat().st_size}:{root.stat().st_mtime_ns}" for root in roots if root.exists()]
+    roots = [Path(str(t.options["root"])).expanduser() for t in matrix.dataset.values() if "root" in t.options]
+    files = [file for root in roots for file in (root, *sorted(root.rglob("*"))) if file.exists()]
+    return [f"{file}:{file.stat().st_size}:{file.stat().st_mtime_ns}" for file in files]
 
 
 def _bf16_flags() -> str:

@@ -59,10 +59,19 @@ class _Expander:
 
     def warnings(self) -> list[str]:
         excludes = [f"exclude[{i}]" for i in range(len(self.matrix.exclude)) if i not in self.used_excludes]
-        return [f"{self.matrix.file}: {key}: matches nothing" for key in [*excludes, *self.resolver.unused()]]
+        unused = [*self._unnamed(), *excludes, *self.resolver.unused()]
+        return [f"{self.matrix.file}: {key}: matches nothing" for key in unused]
+
+    def _unnamed(self) -> list[str]:
+        """The tables of data sets and networks that the matrix does not use."""
+        networks = {name for pair in self.matrix.pairs for name in (pair.teacher, pair.student, *pair.peers)}
+        return [
+            *(f"dataset.{name}" for name in self.matrix.dataset if name not in self.matrix.datasets),
+            *(f"network.{name}" for name in self.matrix.network if name not in networks),
+        ]
 
     def _baselines(self, data: DataSpec, pair: Pair) -> Iterator[Cell]:
-        at_teacher = Place(data.name, pair.teacher, pair.student, ("teacher",))
+        at_teacher = Place(data.name, pair.teacher, pair.student, ())
         yield Cell("teacher", "teacher", data, pair, self._teachers(data, pair, at_teacher))
         at_student = Place(data.name, pair.teacher, pair.student, ("scratch",))
         recipe = self.resolver.recipe("student", at_student)
@@ -84,7 +93,7 @@ class _Expander:
     def _label(self, data: DataSpec, pair: Pair, label: str) -> Iterator[Cell]:
         place = Place(data.name, pair.teacher, pair.student, self.resolver.methods(label))
         own = self.resolver.overrides_teacher(place)
-        at_teacher = place if own else Place(data.name, pair.teacher, pair.student, ("teacher",))
+        at_teacher = place if own else Place(data.name, pair.teacher, pair.student, ())
         teachers = self._teachers(data, pair, at_teacher)
         recipe = self.resolver.recipe("student", place)
         for parts in self.resolver.settings(label, place):

@@ -17,15 +17,7 @@ class Table(BaseModel):
     @cached_property
     def canonical(self) -> str:
         """The JSON that enters a run's identity."""
-        return canonical(self.model_dump(mode="json", exclude=self.later_defaults()))
-
-    def later_defaults(self) -> set[str]:
-        """Fields added after the first release that hold their default: left out of the identity."""
-        return {
-            name
-            for name, field in type(self).model_fields.items()
-            if any(isinstance(m, Since) for m in field.metadata) and getattr(self, name) == field.default
-        }
+        return canonical(_identity(self))
 
 
 class Since:
@@ -48,6 +40,20 @@ def canonical(value: object) -> str:
 def digest(text: str) -> str:
     """Sixteen hexadecimal digits of the SHA-256 of a text."""
     return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _identity(value: object) -> object:
+    """Plain data; fields added after the first release are left out while they hold their default."""
+    if isinstance(value, tuple):
+        return [_identity(one) for one in value]
+    if not isinstance(value, Table):
+        return value
+    held = [(name, field, getattr(value, name)) for name, field in type(value).model_fields.items()]
+    return {
+        name: _identity(one)
+        for name, field, one in held
+        if not (one == field.default and any(isinstance(m, Since) for m in field.metadata))
+    }
 
 
 Positive = Annotated[float, Gt(0)]

@@ -6,11 +6,11 @@ from typing import Any, Literal, Protocol, TypeVar, final
 
 from kdbench.errors import KdbenchError, MatrixError, nearest
 from kdbench.matrix.merge import merge
-from kdbench.matrix.reader import validated
 from kdbench.matrix.recipe import Plateau, Recipe
 from kdbench.matrix.schema import Matrix, Place
 from kdbench.matrix.spec import DataSpec, NetworkSpec, Part, RunSpec
 from kdbench.matrix.sweep import Setting, part_names, settings
+from kdbench.matrix.validation import validated
 
 T = TypeVar("T")
 
@@ -88,17 +88,23 @@ class Resolver:
         return held
 
     def _recipe(self, role: str, overrides: tuple[int, ...]) -> Recipe:
-        raw = merge(self._matrix.recipe, {})
+        raw: Mapping[str, Any] = self._matrix.recipe
+        recipe = self._refined(raw, role, ("recipe",))
         for place in overrides:
             raw = merge(raw, self._change(place, role))
-        refinements = {key: raw.pop(key, {}) for key in ("teacher", "student")}
-        for key, table in refinements.items():
-            if not isinstance(table, Mapping):
-                raise MatrixError(f"{self._matrix.file}: recipe.{key}: must be a table, got {table!r}")
-        where = ("recipe", role) if refinements[role] else ("recipe",)
-        recipe = validated(Recipe, merge(raw, refinements[role]), self._matrix.file, where)
+            recipe = self._refined(raw, role, (f"override[{place}]", "set", "recipe"))
         self._needs_validation(recipe, role)
         return self._at(f"recipe.{role}", lambda: self._catalogue.recipe(recipe))
+
+    def _refined(self, raw: Mapping[str, Any], role: str, where: tuple[str, ...]) -> Recipe:
+        """The recipe of a role; what is wrong is named at `where`, the table that brought it in."""
+        shared = {key: value for key, value in raw.items() if key not in ("teacher", "student")}
+        recipe = validated(Recipe, shared, self._matrix.file, where)
+        if role not in raw:
+            return recipe
+        if not isinstance(raw[role], Mapping):
+            raise MatrixError(f"{self._matrix.file}: {'.'.join((*where, role))}: must be a table, got {raw[role]!r}")
+        return validated(Recipe, merge(shared, raw[role]), self._matrix.file, (*where, role))
 
     def _change(self, place: int, role: str) -> Mapping[str, Any]:
         """What an override sets in `recipe`.
@@ -127,8 +133,11 @@ class Resolver:
         table: Mapping[str, Any] = self._matrix.methods[label]
         for place in overrides:
             table = merge(table, self._matrix.override[place].set.get("methods", {}).get(label, {}))
-        found = self._at("", partial(settings, label, table, self._catalogue.is_list))
-        return [self._at(f"methods.{label}", partial(self._parts, setting)) for setting in found]
+        at_label = partial(self._at, f"methods.{label}")
+        found = self._at(
+            "", lambda: settings(label, table, lambda *key: at_label(partial(self._catalogue.is_list, *key)))
+        )
+        return [at_label(partial(self._parts, setting)) for setting in found]
 
     def _parts(self, setting: Setting) -> tuple[Part, ...]:
         return tuple(self._catalogue.part(name, given) for name, given in setting.items())

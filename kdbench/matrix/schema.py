@@ -40,7 +40,7 @@ class Protocol(Table):
 @final
 @dataclass(frozen=True)
 class Place:
-    """Where a cell stands in the matrix; `methods` are its label and the methods that this names."""
+    """Where a cell stands in the matrix; `methods` are its label and the methods that this names (none: a teacher)."""
 
     dataset: str
     teacher: str
@@ -148,5 +148,5 @@ class Matrix(Table):
     def _no_duplicates(cls, values: tuple[object, ...]) -> tuple[object, ...]:
         for place, value in enumerate(values):
             if value in values[:place]:
-                raise ValueError(f"{value!r} is there twice")
+                raise ValueError(f"values must differ, [{place}] is [{values.index(value)}] again")
         return values

@@ -60,16 +60,17 @@ def _assemble(parts: Sequence[str], combination: Sequence[Mapping[tuple[str, str
 
 
 def _by_part(where: str, parts: Sequence[str], table: Mapping[str, Any]) -> dict[tuple[str, str], Any]:
-    found: dict[tuple[str, str], Any] = {}
-    for key, value in table.items():
-        if key in ("method", "zip"):
+    own = {key: value for key, value in table.items() if key not in ("method", "zip")}
+    tables = {key: value for key, value in own.items() if key in parts and isinstance(value, Mapping)}
+    found = {(part, key): value for part, inner in tables.items() for key, value in inner.items()}
+    for key, value in own.items():
+        if key in tables:
             continue
-        if key in parts and isinstance(value, Mapping):
-            found |= {(key, inner): v for inner, v in value.items()}
-        elif len(parts) == 1:
-            found[parts[0], key] = value
-        else:
+        if len(parts) > 1:
             raise MatrixError(f"{where}.{key}: say whose it is: {' or '.join(f'{p}.{key}' for p in parts)}")
+        if (parts[0], key) in found:
+            raise MatrixError(f"{where}.{key}: also given as {parts[0]}.{key}; remove one of them")
+        found[parts[0], key] = value
     return found
 
 
