@@ -16,7 +16,7 @@ from kdbench.training.hyperparameters import declared
 
 __all__ = ["DATASETS", "DataSet", "DataSpec", "Kind", "catalogue", "check", "fingerprint", "load"]
 
-DECODER = 1  # raised when a loader reads the same file differently
+DECODER = 2  # raised when a loader reads the same file differently
 
 
 @final
