@@ -1,10 +1,11 @@
 """Hyperparameters as a constructor declares them: name, type, bounds, default and the range that `tune` may search."""
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from functools import cache
-from typing import Annotated, Any, final, get_args, get_origin, get_type_hints
+from functools import cache, cached_property
+from types import NoneType, UnionType
+from typing import Annotated, Any, Literal, Union, final, get_args, get_origin, get_type_hints
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
@@ -41,42 +42,48 @@ class Hyperparameter:
         return _describe(self.annotation)
 
     def validate(self, value: object) -> object:
-        """The value in its declared type.
+        """The value in its declared type; a list where a tuple is declared, since TOML has no tuples.
 
         Raises:
             MethodError: the value has another type, is out of bounds, or is not finite.
         """
+        given = tuple(value) if isinstance(value, list) and self._is_tuple else value
         try:
-            return _adapter(self).validate_python(value)
+            return self._adapter.validate_python(given)
         except ValidationError as error:
             rule = error.errors(include_url=False)[0]["msg"].replace("Input should be", "must be")
             raise MethodError(f"{self.name} {rule}, got {value!r}; declared as {self.describe()}") from None
 
+    @cached_property
+    def _adapter(self) -> TypeAdapter[object]:
+        return TypeAdapter(self.annotation, config=ConfigDict(strict=True, allow_inf_nan=False))
 
-@cache
-def _adapter(parameter: Hyperparameter) -> TypeAdapter[object]:
-    return TypeAdapter(parameter.annotation, config=ConfigDict(strict=True, allow_inf_nan=False))
+    @property
+    def _is_tuple(self) -> bool:
+        return get_origin(self.annotation) is tuple
 
 
 def _describe(annotation: Any) -> str:
-    if get_origin(annotation) is Annotated:
-        kind, *bounds = get_args(annotation)
-        shown = [_bound(b) for b in bounds if not isinstance(b, Tune)]
-        return " ".join([_describe(kind), *(s for s in shown if s)])
-    if annotation is type(None):
-        return "none"
-    if isinstance(annotation, type) and not get_args(annotation):
-        return annotation.__name__
-    if get_origin(annotation) is not None and str(get_origin(annotation)).endswith("Literal"):
-        return " | ".join(repr(a) for a in get_args(annotation))
-    if get_args(annotation) and not isinstance(get_origin(annotation), type):
-        return " | ".join(_describe(a) for a in get_args(annotation))
-    return " | ".join(_describe(a) for a in get_args(annotation)) if "|" in str(annotation) else str(annotation)
+    kind, arguments = get_origin(annotation), get_args(annotation)
+    if kind is Annotated:
+        return " ".join(filter(None, (_describe(arguments[0]), _bounds(arguments[1:]))))
+    if kind is Literal:
+        return " | ".join(map(repr, arguments))
+    if kind in (Union, UnionType):
+        return " | ".join(map(_describe, arguments))
+    if kind is not None:
+        return f"{kind.__name__}[{', '.join(map(_describe, arguments))}]"
+    return {NoneType: "none", Ellipsis: "..."}.get(annotation) or annotation.__name__
 
 
-def _bound(bound: object) -> str:
-    signs = {"ge": ">=", "gt": ">", "le": "<=", "lt": "<"}
-    return " ".join(f"{sign} {getattr(bound, key):g}" for key, sign in signs.items() if hasattr(bound, key))
+def _bounds(metadata: Iterable[object]) -> str:
+    """An interval, such as "in [0, 1)", or the one bound that there is, such as "> 0"."""
+    signs = {"gt": (">", "("), "ge": (">=", "["), "lt": ("<", ")"), "le": ("<=", "]")}
+    found = [(*signs[key], getattr(m, key)) for key in signs for m in metadata if getattr(m, key, None) is not None]
+    if len(found) == 2:
+        (_, opening, low), (_, closing, high) = found
+        return f"in {opening}{low:g}, {high:g}{closing}"
+    return " ".join(f"{sign} {bound:g}" for sign, _, bound in found)
 
 
 @cache

@@ -49,8 +49,16 @@ class Cohort:
             self._epoch(epoch, epochs, active)
             for member in active:
                 if member.error is None:
-                    member.end_epoch(epoch, (epoch + 1) / epochs, self._score(member))
+                    self._end_epoch(member, epoch, epochs)
             self._report(epoch, active)
+
+    def _end_epoch(self, member: Member, epoch: int, epochs: int) -> None:
+        try:
+            scores = self._score(member)
+        except Exception as error:  # a user's own network may fail in eval mode only
+            member.error = error
+            return
+        member.end_epoch(epoch, (epoch + 1) / epochs, scores)
 
     def _epoch(self, epoch: int, epochs: int, active: Sequence[Member]) -> None:
         for member in active:

@@ -113,11 +113,11 @@ class Member:
         means = {key: float(total) / self._counts[key] for key, total in self._sums.items()}
         rate = next(iter(self.optimisers.values())).rate(progress)
         self.history.append({"epoch": epoch, "rate": rate, "seconds": self.seconds, **means, **scores})
-        broken = sorted(key for key, mean in means.items() if not math.isfinite(mean))
+        broken = _not_finite(means) or _not_finite(scores)
         if broken:
             self.error = NotFiniteError(
-                f"epoch {epoch}: {', '.join(broken)} became {means[broken[0]]}; lower the learning rate or the weight "
-                "of that term, or set recipe.clip"
+                f"epoch {epoch}: {', '.join(broken)} became NaN or infinite; lower the learning rate or the weight of "
+                "that term, or set recipe.clip"
             )
             return
         if "val_nll" in scores:
@@ -132,6 +132,10 @@ class Member:
         self._lowest_loss = min(loss, self._lowest_loss)
         stopping = self.recipe.early_stopping
         self.finished = stopping is not None and self._waited >= stopping.patience
+
+
+def _not_finite(values: Mapping[str, float]) -> list[str]:
+    return sorted(name for name, value in values.items() if not math.isfinite(value))
 
 
 @final

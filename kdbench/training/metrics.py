@@ -36,7 +36,7 @@ def top(scores: Floats, truth: Labels, k: int) -> float:
 
 def calibration_error(confidence: Floats, correct: npt.NDArray[np.bool_], bins: int = 15) -> float:
     """The mean gap between confidence and accuracy over bins of equal width, weighted by their size."""
-    place = np.clip(np.ceil(confidence * bins).astype(int) - 1, 0, bins - 1)
+    place = np.digitize(confidence, np.arange(1, bins) / bins, right=True)
     gaps = np.bincount(place, weights=correct, minlength=bins) - np.bincount(place, weights=confidence, minlength=bins)
     return float(np.abs(gaps).sum() / len(confidence))
 

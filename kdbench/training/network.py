@@ -69,7 +69,8 @@ def shapes(network: nn.Module) -> Shapes:
     """The shapes of a network's output.
 
     Raises:
-        NetworkError: the network does not say for which images it was built, or does not return an `Output`.
+        NetworkError: the network does not say for which images it was built, does not return an `Output`, or gives a
+            stage that is not (B, C, H, W).
     """
     shape = getattr(network, "image_shape", None)
     if shape is None:
@@ -82,6 +83,12 @@ def shapes(network: nn.Module) -> Shapes:
         output = dry(torch.empty(2, *shape, device="meta"))
     if not isinstance(output, Output):
         raise NetworkError(f"{type(network).__name__} must return a kdbench.Output, got {type(output).__name__}")
+    for stage in output.stages:
+        if stage.dim() != 4:
+            raise NetworkError(
+                f"{type(network).__name__} gives a stage of shape {tuple(stage.shape)}; a stage is (B, C, H, W), "
+                "and (B, C, 1, 1) where there is no space"
+            )
     return Shapes(
         stages=tuple((int(s.shape[1]), int(s.shape[2]), int(s.shape[3])) for s in output.stages),
         embedding=int(output.embedding.shape[1]),

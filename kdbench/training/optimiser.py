@@ -1,6 +1,6 @@
 """A player's optimiser: its parameters, its rate, its clipping; one step at a time."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import final
 
 import torch
@@ -50,7 +50,7 @@ class PlayerOptimiser:
 
     def rate(self, progress: float) -> float:
         """The learning rate at a share of the run."""
-        local = progress * self._cycles % 1 if progress < 1 else 1.0
+        local = round(progress * self._cycles, 9) % 1 if progress < 1 else 1.0  # 15 / 22 * 22 is a little below 15
         factor = rate_factor(self._schedule, local, self._epochs / self._cycles)
         return self._optimizer.lr * factor * (self._watch.factor if self._watch else 1.0)
 
@@ -60,11 +60,7 @@ class PlayerOptimiser:
         Raises:
             TrainingError: no loss depends on the player.
         """
-        total = torch.stack([loss.float() for loss in losses.values()]).sum()
-        if not total.requires_grad:
-            raise TrainingError(f"no loss of {sorted(losses)} depends on the player that steps")
-        gradients = torch.autograd.grad(total, self.parameters, allow_unused=True)
-        for parameter, gradient in zip(self.parameters, gradients, strict=True):
+        for parameter, gradient in zip(self.parameters, self._gradients(losses), strict=True):
             parameter.grad = gradient
         if self._clip is not None:
             nn.utils.clip_grad_norm_(self.parameters, self._clip)
@@ -72,6 +68,13 @@ class PlayerOptimiser:
             group["lr"] = self.rate(progress)
         self._torch.step()
         self._torch.zero_grad(set_to_none=True)
+
+    def _gradients(self, losses: Mapping[str, Tensor]) -> Sequence[Tensor | None]:
+        total = torch.stack([loss.float() for loss in losses.values()]).sum()
+        found = torch.autograd.grad(total, self.parameters, allow_unused=True) if total.requires_grad else ()
+        if all(gradient is None for gradient in found):
+            raise TrainingError(f"no loss of {sorted(losses)} depends on the player that steps")
+        return found
 
     def see(self, validation_loss: float) -> None:
         """Tell the plateau schedule how an epoch went."""

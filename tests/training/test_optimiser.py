@@ -1,0 +1,151 @@
+"""One player's optimiser against plain torch."""
+
+import copy
+import math
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import nn
+
+from kdbench.errors import TrainingError
+from kdbench.matrix.recipe import Adam, AdamW, Constant, Cosine, MultiStep, Plateau, Recipe, Sgd
+from kdbench.training.method import OptimiserSpec
+from kdbench.training.optimiser import PlayerOptimiser
+
+RECIPE = Recipe(epochs=10, optimizer=Sgd(lr=0.1), schedule=Constant(), precision="fp32")
+
+
+@pytest.fixture
+def player():
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Linear(3, 4), nn.Tanh(), nn.Linear(4, 2))
+
+
+@pytest.fixture
+def inputs():
+    return torch.randn(5, 3, generator=torch.Generator().manual_seed(1))
+
+
+def recipe(**changes):
+    return RECIPE.model_copy(update=changes)
+
+
+OPTIMISERS = {
+    "sgd": (
+        Sgd(lr=0.03, momentum=0.8, weight_decay=0.01),
+        lambda p: torch.optim.SGD(p, 0.03, momentum=0.8, weight_decay=0.01),
+    ),
+    "nesterov": (
+        Sgd(lr=0.03, momentum=0.8, weight_decay=0.0, nesterov=True),
+        lambda p: torch.optim.SGD(p, 0.03, momentum=0.8, nesterov=True),
+    ),
+    "adam": (
+        Adam(lr=0.02, betas=(0.8, 0.9), weight_decay=0.1),
+        lambda p: torch.optim.Adam(p, 0.02, (0.8, 0.9), weight_decay=0.1),
+    ),
+    "adamw": (
+        AdamW(lr=0.02, betas=(0.8, 0.9), weight_decay=0.1),
+        lambda p: torch.optim.AdamW(p, 0.02, (0.8, 0.9), weight_decay=0.1),
+    ),
+}
+
+
+@pytest.mark.parametrize(("ours", "plain"), OPTIMISERS.values(), ids=OPTIMISERS)
+@pytest.mark.parametrize("clip", [None, 0.05])
+def test_steps_are_those_of_torch(player, inputs, ours, plain, clip):
+    twin = copy.deepcopy(player)
+    optimiser = PlayerOptimiser(player, recipe(optimizer=ours, schedule=Cosine(), clip=clip), OptimiserSpec())
+    reference = plain(twin.parameters())
+    full = reference.param_groups[0]["lr"]
+    for step in range(5):
+        outputs = player(inputs)
+        optimiser.step({"a": outputs.square().sum(), "b": -outputs.sum()}, step / 5)
+        reference.zero_grad()
+        (twin(inputs).square().sum() - twin(inputs).sum()).backward()
+        if clip is not None:
+            nn.utils.clip_grad_norm_(twin.parameters(), clip)
+        reference.param_groups[0]["lr"] = full * (1 + math.cos(math.pi * step / 5)) / 2
+        reference.step()
+    for ours_now, theirs_now in zip(player.parameters(), twin.parameters(), strict=True):
+        torch.testing.assert_close(ours_now, theirs_now)
+        assert ours_now.grad is None
+
+
+def test_only_the_player_moves(player, inputs):
+    other = nn.Linear(2, 2)
+    before = copy.deepcopy(other.state_dict())
+    started = [parameter.clone() for parameter in player.parameters()]
+    PlayerOptimiser(player, RECIPE, OptimiserSpec()).step({"loss": other(player(inputs)).sum()}, 0.0)
+    assert all(torch.equal(before[name], value) for name, value in other.state_dict().items())
+    assert all(parameter.grad is None for parameter in other.parameters())
+    assert not any(torch.equal(a, b) for a, b in zip(started, player.parameters(), strict=True))
+
+
+def test_parameters_that_do_not_train_are_left_out(player, inputs):
+    player[0].requires_grad_(False)
+    fixed = player[0].weight.clone()
+    optimiser = PlayerOptimiser(player, recipe(optimizer=Sgd(lr=1.0, weight_decay=0.5)), OptimiserSpec())
+    assert [p.shape for p in optimiser.parameters] == [(2, 4), (2,)]
+    optimiser.step({"loss": player(inputs).sum()}, 0.0)
+    assert torch.equal(player[0].weight, fixed)
+
+
+@pytest.mark.parametrize("depends", [True, False], ids=["on another player", "on nothing"])
+def test_a_loss_that_does_not_depend_on_the_player_is_an_error(player, depends):
+    loss = nn.Linear(2, 1)(torch.ones(1, 2)).sum() if depends else torch.tensor(1.0)
+    with pytest.raises(TrainingError, match=r"^no loss of \['kl'\] depends on the player that steps$"):
+        PlayerOptimiser(player, RECIPE, OptimiserSpec()).step({"kl": loss}, 0.0)
+
+
+def test_a_step_is_clipped_to_the_norm(player, inputs):
+    started = [parameter.clone() for parameter in player.parameters()]
+    plain = Sgd(lr=1.0, momentum=0.0, weight_decay=0.0)
+    PlayerOptimiser(player, recipe(optimizer=plain, clip=100.0), OptimiserSpec(clip=0.25)).step(
+        {"loss": 1000 * player(inputs).sum()}, 0.0
+    )
+    moved = torch.cat([(a - b).flatten() for a, b in zip(started, player.parameters(), strict=True)])
+    assert moved.norm().item() == pytest.approx(0.25, rel=1e-4)
+
+
+def test_what_a_player_does_not_say_is_the_recipes(player):
+    ours = recipe(optimizer=Sgd(lr=0.4), schedule=MultiStep(milestones=(5,), gamma=0.5))
+    assert PlayerOptimiser(player, ours, OptimiserSpec()).rate(0.7) == pytest.approx(0.2)
+    assert PlayerOptimiser(player, ours, OptimiserSpec(optimizer=Adam(lr=0.01))).rate(0.7) == pytest.approx(0.005)
+    assert PlayerOptimiser(player, ours, OptimiserSpec(schedule=Cosine())).rate(0.5) == pytest.approx(0.2)
+
+
+def test_cycles_run_the_schedule_several_times(player):
+    optimiser = PlayerOptimiser(player, RECIPE, OptimiserSpec(schedule=Cosine(), cycles=4))
+    cosine = [0.1 * (1 + math.cos(math.pi * share)) / 2 for share in (0, 0.5, 0, 0.2, 0, 0.5, 1)]
+    found = [optimiser.rate(progress) for progress in (0, 0.125, 0.25, 0.3, 0.75, 0.875, 1)]
+    assert found == pytest.approx(cosine)
+
+
+def test_milestones_and_warm_up_of_a_cycle_are_in_epochs(player):
+    stepped = MultiStep(milestones=(4,), gamma=0.1, warmup=2)
+    optimiser = PlayerOptimiser(player, RECIPE, OptimiserSpec(schedule=stepped, cycles=2))
+    found = [optimiser.rate(epoch / 10) for epoch in (0, 1, 3, 4, 5, 6, 8, 9, 10)]
+    assert found == pytest.approx([0, 0.05, 0.1, 0.01, 0, 0.05, 0.1, 0.01, 0.01])
+
+
+@given(st.data(), st.integers(1, 100))
+def test_a_cycle_begins_with_the_full_rate(data, cycles):
+    begin = data.draw(st.integers(0, cycles - 1))
+    spec = OptimiserSpec(schedule=Cosine(), cycles=cycles)
+    assert PlayerOptimiser(nn.Linear(1, 1), RECIPE, spec).rate(begin / cycles) == pytest.approx(0.1)
+
+
+def test_plateau_lowers_the_rate_of_every_later_step(player):
+    optimiser = PlayerOptimiser(player, recipe(schedule=Plateau(factor=0.5, patience=0)), OptimiserSpec())
+    for loss in (1.0, 2.0):
+        optimiser.see(loss)
+    assert optimiser.rate(0.3) == pytest.approx(0.05)
+
+
+def test_other_schedules_do_not_read_the_validation_loss(player):
+    optimiser = PlayerOptimiser(player, RECIPE, OptimiserSpec())
+    for loss in (1.0, 2.0, 3.0, 4.0, 5.0):
+        optimiser.see(loss)
+    assert optimiser.rate(0.3) == pytest.approx(0.1)
