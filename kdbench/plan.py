@@ -9,6 +9,7 @@ from typing import Any, final, get_origin
 import torch
 
 from kdbench import data, methods, models
+from kdbench.data.dataset import DataSet
 from kdbench.data.splits import split
 from kdbench.errors import DataError, KdbenchError, MatrixError
 from kdbench.matrix import Cell, DataSpec, Matrix, NetworkSpec, Part, RunSpec, expand
@@ -156,16 +157,22 @@ class Installed:
 
         Raises:
             MatrixError: a network cannot be built for the data set's images, or there are too few training images.
+            DataError: the data set is damaged.
         """
         spec = next(iter(cell.runs.values()))
+        loaded = self.dataset(cell.dataset)
+        where = f"{file}: {cell.label} on {cell.dataset.name}"
         try:
-            task = self._task(cell.dataset, spec)
-            student = self.shapes(spec.student, task)
-            teacher = self.shapes(spec.teacher.student if spec.teacher else spec.student, task)
-        except DataError:
-            raise
+            return self._reason(spec, loaded)
         except KdbenchError as error:
-            raise MatrixError(f"{file}: {cell.label} on {cell.dataset.name}: {error}") from error
+            raise MatrixError(f"{where}: {error}") from error
+        except Exception as error:  # a user's own network or method may raise anything
+            raise MatrixError(f"{where}: {type(error).__name__}: {error}") from error
+
+    def _reason(self, spec: RunSpec, loaded: DataSet) -> str | None:
+        task = self._task(spec, loaded)
+        student, *_ = [self.shapes(network, task) for network in (spec.student, *spec.peers)]
+        teacher = self.shapes(spec.teacher.student, task) if spec.teacher else student
         names = [part.name for part in spec.parts]
         key = canonical([[p.canonical for p in spec.parts], repr(student), repr(teacher), repr(task)])
         if key not in self._checked:
@@ -173,9 +180,8 @@ class Installed:
             self._checked[key] = methods.check(names, parameters, student, teacher, task)
         return self._checked[key]
 
-    def _task(self, dataset: DataSpec, spec: RunSpec) -> Task:
-        loaded = self.dataset(dataset)
-        size = self.train_size(dataset, spec.split.validation, spec.split.split_seed, spec.recipe)
+    def _task(self, spec: RunSpec, loaded: DataSet) -> Task:
+        size = self.train_size(spec.dataset, spec.split.validation, spec.split.split_seed, spec.recipe)
         return Task(loaded.num_classes, size, loaded.image_shape, spec.recipe.batch_size)
 
     def _train_size(self, dataset: DataSpec, validation: float, split_seed: int, recipe: Recipe) -> int:

@@ -55,6 +55,9 @@ def main(
     version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print it.")] = False,
 ) -> None:
     """A benchmarking harness for knowledge distillation."""
+    here = str(Path.cwd())
+    if here not in sys.path:
+        sys.path.append(here)  # so that a matrix finds a user's own "module:Class", however kdbench was started
 
 
 @app.command()

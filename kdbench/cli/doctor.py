@@ -76,7 +76,7 @@ def _folder(results: Path) -> Check:
     free = shutil.disk_usage(results).free / 2**30
 
     def found() -> str:
-        Store(results).check_writable()
+        Store(results, create=False).check_writable()
         return f"{results}, {free:.1f} GiB free"
 
     return _tried("results folder", found)

@@ -66,8 +66,8 @@ def print_run(beginning: str, results: Path, console: Console) -> None:
         *((role, f"{need.student.name} (run {need.id})") for role, need in spec.needs),
         ("folder", store.folder(run)),
         *_recipe(spec.to_json()["recipe"]),
-        *((key, value) for key, value in {"error": result.get("error"), **result.get("row", {})}.items() if value),
-        *(_graduates(result)),
+        *_outcome(result),
+        *_graduates(result),
     ]:
         grid.add_row(Text(str(key), style="dim"), Text(_shown(value), overflow="fold"))
     console.print(grid)
@@ -77,6 +77,12 @@ def _recipe(recipe: dict[str, Any]) -> Iterator[tuple[str, str]]:
     for key, value in recipe.items():
         if value not in (None, [], ()):
             yield f"recipe.{key}", json.dumps(value)
+
+
+def _outcome(result: dict[str, Any]) -> Iterator[tuple[str, object]]:
+    for key, value in {"error": result.get("error"), **result.get("row", {})}.items():
+        if value is not None:
+            yield key, value
 
 
 def _graduates(result: dict[str, Any]) -> Iterator[tuple[str, object]]:

@@ -1,9 +1,9 @@
 """`kdbench init`: a commented matrix to start from."""
 
+import re
 from pathlib import Path
 
 from kdbench.errors import MatrixError
-from kdbench.results.files import writable
 
 TEMPLATE = """\
 # A matrix: every data set x pair x method x setting x seed is one run.
@@ -72,11 +72,14 @@ def write_template(path: Path) -> None:
     """Write the commented matrix.
 
     Raises:
-        MatrixError: the file is there already.
-        ResultsError: it cannot be written.
+        MatrixError: the file is there already, or cannot be written.
     """
     if path.exists():
         raise MatrixError(f"{path}: is there already; name another file, or remove it")
-    name = path.stem if path.stem.isidentifier() else "matrix"
-    with writable(path.parent):
+    name = re.sub(r"[^A-Za-z0-9._-]|^[._-]+", "", path.stem)[:80] or "matrix"
+    try:
         path.write_text(TEMPLATE.format(file=path, name=name), encoding="utf-8")
+    except OSError as error:
+        raise MatrixError(
+            f"{path}: cannot be written ({error.strerror}); name a file in a folder that is there and can be written to"
+        ) from None

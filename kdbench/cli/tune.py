@@ -1,5 +1,7 @@
 """`kdbench tune`."""
 
+import json
+import re
 from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
@@ -43,18 +45,27 @@ def tune_method(method: str, matrix: Path | None, trials: int, results: Path, co
 
 
 def _print(found: Tuned, method: str, results: Path, console: Console) -> None:
-    default = "failed" if found.default_score is None else f"{found.default_score:.4f}"
+    default = "no score" if found.default_score is None else f"{found.default_score:.4f}"
     for line in (
         f"best of {found.trials} trials ({found.failed} failed): validation accuracy {found.score:.4f}; "
         f"the defaults {_words(found.default)}: {default}",
         "for a matrix:",
         "",
-        f'[methods."{method}"]' if "+" in method else f"[methods.{method}]",
-        *(f"{key} = {value!r}" for key, value in found.best.items()),
+        f"[methods.{_quoted(method)}]",
+        *(f"{_toml_key(key)} = {value!r}" for key, value in found.best.items()),
         "",
         f"every trial: kdbench report {found.matrix} --results {results}",
     ):
         console.print(Text(line), soft_wrap=True)
+
+
+def _toml_key(key: str) -> str:
+    part, _, own = key.rpartition(".")
+    return f"{_quoted(part)}.{own}" if part else own
+
+
+def _quoted(name: str) -> str:
+    return name if re.fullmatch("[A-Za-z0-9_-]+", name) else json.dumps(name)
 
 
 def _words(setting: Mapping[str, Any]) -> str:

@@ -1,6 +1,7 @@
 """Search a method's hyperparameters: each trial is a setting of an ordinary matrix, trained by the ordinary queue."""
 
-from collections.abc import Callable, Mapping, Sequence
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 from typing import Any, final
@@ -15,6 +16,7 @@ from kdbench import methods
 from kdbench.errors import MatrixError, MethodError
 from kdbench.matrix import Cell, Matrix, RunSpec
 from kdbench.matrix.recipe import canonical, digest
+from kdbench.matrix.schema import Override
 from kdbench.plan import Plan, make_plan
 from kdbench.results import Store
 from kdbench.results.files import writable
@@ -35,7 +37,7 @@ class Tuned:
     best: Setting
     score: float
     default: Setting
-    default_score: float | None  # None: the default setting failed
+    default_score: float | None  # None: the default setting failed, or a hyperparameter has no default
     trials: int
     failed: int
 
@@ -54,7 +56,7 @@ def tune(method: str, base: Matrix, trials: int, store: Store, listen: Listen) -
         raise MatrixError(f"{base.file}: protocol.validation is 0, and tuning reads nothing else; give it a share")
     names = [name.strip() for name in method.split("+")]
     space, default = _space(names), _defaults(names)
-    name = f"tune-{'-'.join(names)}-{digest(canonical([base.model_dump(mode='json', exclude={'run', 'methods'})]))[:6]}"
+    name = _name(names, base)
     study = _study(name, store)
     if not study.get_trials(deepcopy=False):
         study.enqueue_trial(default)
@@ -67,6 +69,12 @@ def tune(method: str, base: Matrix, trials: int, store: Store, listen: Listen) -
         for trial in pending:
             _tell(study, trial, _score(_cell(plan, names, trial.params), store))
     return _found(name, study, default)
+
+
+def _name(names: Sequence[str], base: Matrix) -> str:
+    """The name of the study and of its matrix: the same for the same methods, data, recipe and seeds."""
+    asked = canonical([names, base.model_dump(mode="json", exclude={"run", "methods"})])
+    return f"tune-{re.sub('[^A-Za-z0-9._-]', '-', '-'.join(names))[:60]}-{digest(asked)[:6]}"
 
 
 def _space(names: Sequence[str]) -> dict[str, BaseDistribution]:
@@ -87,7 +95,7 @@ def _defaults(names: Sequence[str]) -> dict[str, Any]:
         _key(names, name, parameter.name): parameter.default
         for name in names
         for parameter in declared(methods.find(name)).values()
-        if parameter.tune is not None
+        if parameter.tune is not None and not parameter.required
     }
 
 
@@ -124,21 +132,29 @@ def _pending(study: optuna.Study, trials: int, space: dict[str, BaseDistribution
 
 
 def _matrix(name: str, base: Matrix, names: Sequence[str], settings: Sequence[Setting]) -> Matrix:
-    """The base matrix with this one method, whose settings are those tried so far."""
+    """The base matrix with this one method, whose settings are those tried so far; what it sets of methods is left."""
+    different = [setting for place, setting in enumerate(settings) if setting not in settings[:place]]
     keys = list(settings[0])
     table: dict[str, Any] = {"method": list(names), "zip": [keys]}
     for key in keys:
         part, _, own = key.rpartition(".")
         owner = table.setdefault(part, {}) if part else table
-        owner[own] = [setting[key] for setting in settings]
+        owner[own] = [setting[key] for setting in different]
     changes = {
         "name": name,
         "datasets": base.datasets[:1],
         "pairs": base.pairs[:1],
         "methods": {" + ".join(names): table},
         "exclude": (),
+        "override": tuple(_of_recipe(base.override)),
     }
     return base.model_copy(update=changes)
+
+
+def _of_recipe(overrides: Iterable[Override]) -> Iterator[Override]:
+    for override in overrides:
+        if "recipe" in override.set:
+            yield override.model_copy(update={"set": {"recipe": override.set["recipe"]}})
 
 
 def _cell(plan: Plan, names: Sequence[str], setting: Setting) -> Cell:
@@ -146,9 +162,9 @@ def _cell(plan: Plan, names: Sequence[str], setting: Setting) -> Cell:
 
     def holds(spec: RunSpec) -> bool:
         found = spec.hyperparameters
-        return all(found[key] == value for key, value in setting.items())
+        return spec.method == " + ".join(names) and all(found[key] == value for key, value in setting.items())
 
-    return next(cell for cell in plan.cells if cell.kind == "method" and holds(next(iter(cell.runs.values()))))
+    return next(cell for cell in plan.cells if cell.kind != "teacher" and holds(next(iter(cell.runs.values()))))
 
 
 def _score(cell: Cell, store: Store) -> float | None:
