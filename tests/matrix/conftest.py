@@ -1,0 +1,80 @@
+"""A small world in which matrices mean something: two data sets, four networks, five methods. No torch."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from kdbench.errors import DataError, MethodError, NetworkError, nearest
+from kdbench.matrix import DataSpec, Expansion, Matrix, NetworkSpec, Part, RunSpec, expand, parse
+from kdbench.matrix.recipe import Recipe
+
+METHODS: dict[str, dict[str, Any]] = {
+    "scratch": {"label_smoothing": 0.0},
+    "vanilla": {"alpha": 0.9, "temperature": 4.0},
+    "triplet": {"margin": 1.0},
+    "layers": {"at": [1, 2]},
+    "mutual": {"weight": 1.0},
+}
+NETWORKS = ("large", "middle", "small", "tiny")
+PLAIN = {"name": "m", "datasets": ["digits"], "pairs": [{"teacher": "large", "student": "small"}]}
+
+
+class Fake:
+    """A catalogue that knows only the names above."""
+
+    def data(self, spec: DataSpec) -> DataSpec:
+        if spec.kind not in ("digits", "letters"):
+            raise DataError(f"data set '{spec.name}' is of no known kind; {nearest(spec.kind, ('digits', 'letters'))}")
+        return replace(spec, fingerprint=f"{spec.kind} {sorted(spec.options)}")
+
+    def network(self, spec: NetworkSpec) -> NetworkSpec:
+        if spec.factory is None and spec.name not in NETWORKS:
+            raise NetworkError(f"there is no network '{spec.name}'; {nearest(spec.name, NETWORKS)}")
+        return replace(spec, source="0123") if spec.factory else spec
+
+    def recipe(self, recipe: Recipe) -> Recipe:
+        return recipe.model_copy(update={"precision": "fp32"}) if recipe.precision == "auto" else recipe
+
+    def is_list(self, method: str, hyperparameter: str) -> bool:
+        return isinstance(self._known(method).get(hyperparameter), list)
+
+    def part(self, method: str, given: Mapping[str, Any]) -> Part:
+        known = self._known(method)
+        for key, value in given.items():
+            if key not in known:
+                raise MethodError(f"'{method}' has no hyperparameter '{key}'; {nearest(key, known)}")
+            if isinstance(value, bool) or not isinstance(value, list if isinstance(known[key], list) else int | float):
+                raise MethodError(f"{key} must be like {known[key]}, got {value!r}")
+        return Part(method, {**known, **given})
+
+    def attach(self, spec: RunSpec, teacher: RunSpec, peers: tuple[NetworkSpec, ...]) -> RunSpec:
+        names = {part.name for part in spec.parts}
+        needs = () if names <= {"scratch", "mutual"} else (("teacher", teacher),)
+        return replace(spec, needs=needs, peers=(peers or (teacher.student,)) if "mutual" in names else ())
+
+    def _known(self, method: str) -> dict[str, Any]:
+        if method not in METHODS:
+            raise MethodError(f"there is no method '{method}'; {nearest(method, METHODS)}")
+        return METHODS[method]
+
+
+@pytest.fixture
+def matrix() -> Callable[..., Matrix]:
+    """A small valid matrix, with the tables that are given."""
+
+    def make(**tables: Any) -> Matrix:
+        return parse({**PLAIN, **tables}, "m.toml")
+
+    return make
+
+
+@pytest.fixture
+def expanded(matrix: Callable[..., Matrix]) -> Callable[..., Expansion]:
+    """That matrix, expanded with the fake catalogue."""
+
+    def make(**tables: Any) -> Expansion:
+        return expand(matrix(**tables), Fake())
+
+    return make
