@@ -1,0 +1,298 @@
+from collections.abc import Callable
+from datetime import date
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from kdbench.errors import MatrixError
+from kdbench.matrix import Cell, Expansion, RunSpec
+
+Expand = Callable[..., Expansion]
+PAIR = {"teacher": "large", "student": "small"}
+
+
+def kinds(expansion: Expansion) -> list[tuple[str, str]]:
+    return [(cell.kind, cell.label) for cell in expansion.cells]
+
+
+def of(expansion: Expansion, label: str) -> list[Cell]:
+    return [cell for cell in expansion.cells if cell.label == label]
+
+
+def teachers(cell: Cell) -> dict[int, RunSpec | None]:
+    return {seed: run.teacher for seed, run in cell.runs.items()}
+
+
+def test_without_methods_the_baselines_are_there(expanded: Expand) -> None:
+    teacher, scratch = expanded(seeds=[3, 1]).cells
+    assert (teacher.kind, list(teacher.runs)) == ("teacher", [0])
+    assert (scratch.kind, list(scratch.runs)) == ("scratch", [3, 1])
+    assert teacher.runs[0].student.name == "large"
+    assert {run.student.name for run in scratch.runs.values()} == {"small"}
+    assert {run.method for cell in (teacher, scratch) for run in cell.runs.values()} == {"scratch"}
+    assert all(run.needs == () for cell in (teacher, scratch) for run in cell.runs.values())
+
+
+def test_the_order_of_cells(expanded: Expand) -> None:
+    found = expanded(
+        datasets=["letters", "digits"],
+        pairs=[PAIR, {"teacher": "middle", "student": "tiny"}],
+        methods={"vanilla": {"alpha": [0.1, 0.9]}, "triplet": {}},
+    )
+    block = [("teacher", "teacher"), ("scratch", "scratch"), *[("method", "vanilla")] * 2, ("method", "triplet")]
+    assert kinds(found) == block * 4
+    places = [(cell.dataset.name, cell.pair.student) for cell in found.cells]
+    assert places[::5] == [("letters", "small"), ("letters", "tiny"), ("digits", "small"), ("digits", "tiny")]
+    assert [
+        run.parts[0].hyperparameters["alpha"] for cell in of(found, "vanilla")[:2] for run in cell.runs.values()
+    ] == [
+        0.1,
+        0.9,
+    ]
+
+
+def test_a_fixed_teacher_is_every_seeds_teacher(expanded: Expand) -> None:
+    found = expanded(seeds=[1, 2], protocol={"teacher_seed": 7}, methods={"vanilla": {}})
+    (teacher,), (vanilla,) = of(found, "teacher"), of(found, "vanilla")
+    assert list(teacher.runs) == [7]
+    assert {run.id for run in teachers(vanilla).values() if run} == {teacher.runs[7].id}
+
+
+def test_a_paired_teacher_has_the_students_seed(expanded: Expand) -> None:
+    found = expanded(seeds=[1, 2], protocol={"teacher_seed": "paired"}, methods={"vanilla": {}})
+    (teacher,), (vanilla,) = of(found, "teacher"), of(found, "vanilla")
+    assert list(teacher.runs) == [1, 2]
+    assert {seed: run.id for seed, run in teachers(vanilla).items() if run} == {
+        seed: run.id for seed, run in teacher.runs.items()
+    }
+
+
+def test_a_teacher_is_the_scratch_run_of_its_network(expanded: Expand) -> None:
+    found = expanded(pairs=[PAIR, {"teacher": "middle", "student": "large"}], methods={"vanilla": {}})
+    assert of(found, "teacher")[0].runs[0].id == of(found, "scratch")[1].runs[0].id
+
+
+def test_the_recipes_of_teacher_and_student(expanded: Expand) -> None:
+    recipe = {
+        "epochs": 9,
+        "batch_size": 7,
+        "teacher": {"epochs": 20},
+        "student": {"batch_size": 5, "optimizer": "adam"},
+    }
+    found = expanded(recipe=recipe, methods={"vanilla": {}})
+    teacher, scratch, vanilla = (cell.runs[0].recipe for cell in found.cells)
+    assert (teacher.epochs, teacher.batch_size, teacher.optimizer.name) == (20, 7, "sgd")
+    assert (scratch.epochs, scratch.batch_size, scratch.optimizer.name) == (9, 5, "adam")
+    assert vanilla == scratch
+    assert teachers(found.cells[2])[0].recipe == teacher
+    assert {teacher.precision, scratch.precision} == {"fp32"}
+
+
+def epochs(expansion: Expansion) -> list[tuple[int, int | None]]:
+    """Of every cell: the epochs of its first run and of that run's teacher."""
+    first = [next(iter(cell.runs.values())) for cell in expansion.cells]
+    return [(run.recipe.epochs, run.teacher.recipe.epochs if run.teacher else None) for run in first]
+
+
+@pytest.mark.parametrize(
+    ("when", "change", "expected"),
+    [
+        ({}, {"epochs": 3}, [(3, None), (3, None), (3, 3), (3, 3)]),
+        ({"dataset": "digits"}, {"epochs": 3}, [(3, None), (3, None), (3, 3), (3, 3)]),
+        ({"teacher": "large"}, {"epochs": 3}, [(3, None), (3, None), (3, 3), (3, 3)]),
+        ({"student": "small"}, {"epochs": 3}, [(9, None), (3, None), (3, 9), (3, 9)]),
+        ({"method": "vanilla"}, {"epochs": 3}, [(9, None), (9, None), (3, 9), (9, 9)]),
+        ({"method": "scratch"}, {"epochs": 3}, [(9, None), (3, None), (9, 9), (9, 9)]),
+        ({"dataset": "digits"}, {"teacher": {"epochs": 3}}, [(3, None), (9, None), (9, 3), (9, 3)]),
+        ({"dataset": "digits"}, {"student": {"epochs": 3}}, [(9, None), (3, None), (3, 9), (3, 9)]),
+        ({"method": "vanilla"}, {"teacher": {"epochs": 3}}, [(9, None), (9, None), (9, 3), (9, 9)]),
+        ({"student": "small"}, {"teacher": {"epochs": 3}}, [(3, None), (9, None), (9, 3), (9, 3)]),
+    ],
+)
+def test_what_an_override_of_the_recipe_changes(
+    expanded: Expand, when: dict[str, Any], change: dict[str, Any], expected: list[tuple[int, int | None]]
+) -> None:
+    found = expanded(
+        recipe={"epochs": 9},
+        methods={"HKD": {"method": "vanilla"}, "triplet": {}},
+        override=[{"when": when, "set": {"recipe": change}}],
+    )
+    assert kinds(found)[2:] == [("method", "HKD"), ("method", "triplet")]
+    assert epochs(found) == expected
+    assert found.warnings == ()
+
+
+def test_the_last_override_wins_and_tables_merge(expanded: Expand) -> None:
+    found = expanded(
+        recipe={"optimizer": {"name": "sgd", "lr": 0.1, "momentum": 0.5}},
+        override=[
+            {"when": {}, "set": {"recipe": {"epochs": 3, "optimizer": {"lr": 0.2}}}},
+            {"when": {"student": "small"}, "set": {"recipe": {"epochs": 4}}},
+        ],
+    )
+    recipe = of(found, "scratch")[0].runs[0].recipe
+    assert (recipe.epochs, recipe.optimizer.lr, recipe.optimizer.momentum) == (4, 0.2, 0.5)
+
+
+def test_an_override_of_a_methods_keys(expanded: Expand) -> None:
+    found = expanded(
+        datasets=["digits", "letters"],
+        methods={"HKD": {"method": "vanilla", "alpha": [0.1, 0.5]}, "vanilla": {}},
+        override=[{"when": {"dataset": "letters"}, "set": {"methods": {"HKD": {"alpha": 0.9, "temperature": [2, 3]}}}}],
+    )
+    found_settings = [tuple(cell.runs[0].hyperparameters.values()) for cell in found.cells if cell.kind == "method"]
+    assert found_settings == [(0.1, 4.0), (0.5, 4.0), (0.9, 4.0), (0.9, 2), (0.9, 3), (0.9, 4.0)]
+
+
+@pytest.mark.parametrize(
+    ("rule", "left"),
+    [
+        ({"method": "HKD"}, {"vanilla": [0, 1], "triplet": [0, 1]}),
+        ({"method": "vanilla"}, {"triplet": [0, 1]}),
+        ({"method": ["HKD", "triplet"]}, {"vanilla": [0, 1]}),
+        ({"seed": 1}, {"HKD": [0], "vanilla": [0], "triplet": [0]}),
+        ({"method": "triplet", "seed": [0, 1]}, {"HKD": [0, 1], "vanilla": [0, 1]}),
+        ({"method": "triplet", "seed": [0]}, {"HKD": [0, 1], "vanilla": [0, 1], "triplet": [1]}),
+        ({"student": "small"}, {}),
+    ],
+)
+def test_what_is_excluded_and_that_baselines_never_are(
+    expanded: Expand, rule: dict[str, Any], left: dict[str, list[int]]
+) -> None:
+    found = expanded(
+        seeds=[0, 1],
+        methods={"HKD": {"method": "vanilla"}, "vanilla": {}, "triplet": {}},
+        exclude=[rule | {"why": "too slow"}],
+    )
+    assert kinds(found)[:2] == [("teacher", "teacher"), ("scratch", "scratch")]
+    assert [list(cell.runs) for cell in found.cells[:2]] == [[0], [0, 1]]
+    assert {cell.label: list(cell.runs) for cell in found.cells[2:]} == left
+    assert found.warnings == ()
+
+
+def test_what_matches_nothing_is_told(expanded: Expand) -> None:
+    found = expanded(
+        methods={"vanilla": {}},
+        dataset={"digist": {"resize": 8}, "digits": {"resize": 8}},
+        network={"mine": {"factory": "a:b"}},
+        exclude=[{"method": "vanila"}, {"seed": 0}, {"method": "vanilla", "seed": 5}, {"method": "teacher"}],
+        override=[
+            {"when": {"dataset": "cifar"}, "set": {"recipe": {"epochs": 1}}},
+            {"when": {"student": "small"}, "set": {"recipe": {"epochs": 1}}},
+            {"when": {"method": "teacher"}, "set": {"recipe": {"epochs": 1}}},
+        ],
+    )
+    silent = ["dataset.digist", "network.mine", "exclude[0]", "exclude[2]", "exclude[3]", "override[0]", "override[2]"]
+    assert found.warnings == tuple(f"m.toml: {key}: matches nothing" for key in silent)
+
+
+def test_a_smoothed_scratch_is_a_row_of_its_own(expanded: Expand) -> None:
+    found = expanded(methods={"scratch": {"label_smoothing": [0.0, 0.1]}})
+    assert kinds(found) == [("teacher", "teacher"), ("scratch", "scratch"), ("scratch", "scratch")]
+    assert [cell.runs[0].hyperparameters for cell in found.cells[1:]] == [
+        {"label_smoothing": 0.0},
+        {"label_smoothing": 0.1},
+    ]
+    assert kinds(expanded(methods={"scratch": {}})) == [("teacher", "teacher"), ("scratch", "scratch")]
+
+
+def test_scratch_under_another_label_is_a_method(expanded: Expand) -> None:
+    found = expanded(methods={"smooth": {"method": "scratch", "label_smoothing": 0.1}})
+    assert kinds(found)[2:] == [("method", "smooth")]
+    assert found.cells[2].runs[0].needs == ()
+
+
+def test_peers_are_those_of_the_pair_or_one_like_the_teacher(expanded: Expand) -> None:
+    found = expanded(
+        pairs=[PAIR, PAIR | {"peers": ["tiny", "middle"]}],
+        methods={"mutual": {}, "vanilla": {}, "mutual + vanilla": {}},
+    )
+    peers = [[peer.name for peer in cell.runs[0].peers] for cell in found.cells if cell.kind == "method"]
+    assert peers == [["large"], [], ["large"], ["tiny", "middle"], [], ["tiny", "middle"]]
+    assert {len(cell.runs[0].peers) for cell in found.cells if cell.kind != "method"} == {0}
+
+
+def test_tables_of_ones_own(expanded: Expand) -> None:
+    found = expanded(
+        datasets=["land", "digits"],
+        dataset={"land": {"kind": "letters", "root": "data/land"}, "digits": {"resize": 8}},
+        pairs=[{"teacher": "mine", "student": "small"}],
+        network={"mine": {"factory": "nets:make", "depth": 3}},
+    )
+    land, digits = found.cells[0].dataset, found.cells[2].dataset
+    assert (land.name, land.kind, land.options) == ("land", "letters", {"root": "data/land"})
+    assert (digits.name, digits.kind, digits.options) == ("digits", "digits", {"resize": 8})
+    assert land.fingerprint == "letters ['root']"
+    mine = found.cells[0].runs[0].student
+    assert (mine.name, mine.factory, mine.options, mine.source) == ("mine", "nets:make", {"depth": 3}, "0123")
+
+
+def test_a_sum_is_one_cell_a_setting(expanded: Expand) -> None:
+    found = expanded(methods={"T + HKD": {"method": ["triplet", "vanilla"], "vanilla": {"alpha": [0.1, 0.9]}}})
+    sums = of(found, "T + HKD")
+    assert [cell.runs[0].method for cell in sums] == ["triplet + vanilla"] * 2
+    assert sums[1].runs[0].hyperparameters == {"triplet.margin": 1.0, "vanilla.alpha": 0.9, "vanilla.temperature": 4.0}
+
+
+LEAVES = (
+    st.none() | st.booleans() | st.integers(-3, 2**66) | st.floats() | st.text(max_size=4) | st.just(date(2026, 1, 1))
+)
+NAMES = st.sampled_from(
+    ["digits", "letters", "large", "small", "vanilla", "triplet", "layers", "mutual", "sgd", "adam"]
+)
+KEYS = st.sampled_from(
+    ["method", "zip", "alpha", "at", "vanilla", "triplet", "name", "lr", "epochs", "teacher", "optimizer"]
+)
+DATA = st.recursive(
+    LEAVES | NAMES,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(KEYS | NAMES | st.text(max_size=3), inner, max_size=3),
+    max_leaves=8,
+)
+NETWORKS = st.sampled_from(["large", "small", "mine"])
+TABLE = st.dictionaries(KEYS | st.text(max_size=3), DATA, max_size=3)
+LABELS = st.sampled_from(["vanilla", "vanilla + triplet", "scratch", "x", "layers", " + "])
+WHEN = st.dictionaries(st.sampled_from(["dataset", "teacher", "student", "method"]), NAMES, max_size=1)
+TABLES = st.fixed_dictionaries(
+    {},
+    optional={
+        "datasets": st.lists(st.sampled_from(["digits", "letters"]), min_size=1, max_size=2),
+        "pairs": st.lists(st.fixed_dictionaries({"teacher": NETWORKS, "student": NETWORKS}), min_size=1, max_size=2),
+        "recipe": TABLE,
+        "methods": st.dictionaries(LABELS, TABLE, max_size=2),
+        "dataset": st.dictionaries(NAMES, TABLE, max_size=1),
+        "network": st.dictionaries(NETWORKS, TABLE | st.just({"factory": "a:b"}), max_size=1),
+        "exclude": st.lists(WHEN, max_size=2),
+        "override": st.lists(
+            st.fixed_dictionaries(
+                {
+                    "when": WHEN,
+                    "set": st.dictionaries(st.just("recipe"), TABLE, min_size=1)
+                    | st.fixed_dictionaries({"methods": st.dictionaries(LABELS, DATA, max_size=1)}),
+                }
+            ),
+            max_size=2,
+        ),
+    },
+)
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=200)
+@given(TABLES)
+def test_whatever_is_asked_gives_runs_or_a_matrix_error(expanded: Expand, tables: dict[str, Any]) -> None:
+    found = outcome(expanded, tables)
+    if isinstance(found, str):
+        assert found.startswith("m.toml: ")
+        return
+    runs = [run for cell in found.cells for run in cell.runs.values()]
+    assert {RunSpec.from_json(run.to_json()).id for run in runs} == {run.id for run in runs}
+    assert [cell.kind for cell in found.cells][:2] == ["teacher", "scratch"]
+
+
+def outcome(expanded: Expand, tables: dict[str, Any]) -> Expansion | str:
+    """The expansion, or the error's text; any other exception passes through."""
+    try:
+        return expanded(**tables)
+    except MatrixError as error:
+        return str(error)

@@ -1,0 +1,112 @@
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from kdbench.errors import MatrixError
+from kdbench.matrix import Expansion
+
+Expand = Callable[..., Expansion]
+
+
+def override(change: dict[str, Any], **when: str) -> dict[str, Any]:
+    return {"override": [{"when": when, "set": change}]}
+
+
+SGD = {"optimizer": {"name": "sgd", "momentum": 0.5}}
+WRONG: list[tuple[dict[str, Any], str]] = [
+    ({"datasets": ["digist"]}, "datasets: data set 'digist' is of no known kind; did you mean 'digits'?"),
+    (
+        {"datasets": ["land"], "dataset": {"land": {"kind": "folder"}}},
+        "dataset.land: data set 'land' is of no known kind; valid: digits, letters",
+    ),
+    (
+        {"pairs": [{"teacher": "lage", "student": "small"}]},
+        "pairs: there is no network 'lage'; did you mean 'large'?",
+    ),
+    (
+        {"pairs": [{"teacher": "large", "student": "small", "peers": ["tinny"]}], "methods": {"mutual": {}}},
+        "pairs: there is no network 'tinny'; did you mean 'tiny'?",
+    ),
+    ({"methods": {"vanila": {}}}, "methods.vanila: there is no method 'vanila'; did you mean 'vanilla'?"),
+    ({"methods": {"vanila": {"a": [1]}}}, "methods.vanila: there is no method 'vanila'; did you mean 'vanilla'?"),
+    ({"methods": {"x": {"method": "tripled"}}}, "methods.x: there is no method 'tripled'; did you mean 'triplet'?"),
+    (
+        {"methods": {"vanilla": {"alpa": 1}}},
+        "methods.vanilla: 'vanilla' has no hyperparameter 'alpa'; did you mean 'alpha'?",
+    ),
+    ({"methods": {"vanilla": {"alpha": [0.1, "x"]}}}, "methods.vanilla: alpha must be like 0.9, got 'x'"),
+    ({"methods": {"layers": {"at": 1}}}, "methods.layers: at must be like [1, 2], got 1"),
+    (
+        {"methods": {"vanilla": {"alpha": []}}},
+        "methods.vanilla.alpha: an empty sweep runs nothing; give at least one value or remove the key",
+    ),
+    ({"recipe": {"epoch": 1}}, "recipe.epoch: unknown key; did you mean 'epochs'?"),
+    ({"recipe": {"epoch": 1, "teacher": {"epochs": 3}}}, "recipe.epoch: unknown key; did you mean 'epochs'?"),
+    ({"recipe": {"teacher": {"epoch": 1}}}, "recipe.teacher.epoch: unknown key; did you mean 'epochs'?"),
+    ({"recipe": {"student": {"epoch": 1}}}, "recipe.student.epoch: unknown key; did you mean 'epochs'?"),
+    ({"recipe": {"teacher": 3}}, "recipe.teacher: must be a table, got 3"),
+    ({"recipe": {"student": [1]}}, "recipe.student: must be a table, got [1]"),
+    (
+        {"recipe": {"student": {"student": {"epochs": 1}}}},
+        "recipe.student.student: unknown key; valid: augment, batch_size, clip, early_stopping, epochs, optimizer, "
+        "precision, schedule, steps_per_epoch, strong_augment, train_samples",
+    ),
+    (
+        {"recipe": SGD, **override({"recipe": {"optimizer": {"betas": [0.1, 0.2]}}}, dataset="digits")},
+        "override[0].set.recipe.optimizer.betas: unknown key; valid: lr, momentum, name, nesterov, weight_decay",
+    ),
+    (
+        override({"recipe": {"teacher": {"epochs": 0}}}, dataset="digits"),
+        "override[0].set.recipe.teacher.epochs: must be greater than or equal to 1, got 0",
+    ),
+    (
+        override({"recipe": {"student": "x"}}, dataset="digits"),
+        "override[0].set.recipe.student: must be a table, got 'x'",
+    ),
+    (
+        {"methods": {"vanilla": {}}, **override({"methods": {"vanila": {}}})},
+        "override[0].set.methods.vanila: no such label; did you mean 'vanilla'?",
+    ),
+    (
+        {"methods": {"vanilla": {}}, **override({"methods": {"vanilla": 3}})},
+        "override[0].set.methods.vanilla: must be a table, got 3",
+    ),
+    (
+        {"methods": {"vanilla": {}}, **override({"methods": {"vanilla": {"alpa": 1}}})},
+        "methods.vanilla: 'vanilla' has no hyperparameter 'alpa'; did you mean 'alpha'?",
+    ),
+]
+
+
+@pytest.mark.parametrize(("tables", "says"), WRONG, ids=[says for _, says in WRONG])
+def test_one_clear_error(expanded: Expand, tables: dict[str, Any], says: str) -> None:
+    with pytest.raises(MatrixError) as caught:
+        expanded(**tables)
+    assert str(caught.value) == f"m.toml: {says}"
+
+
+@pytest.mark.parametrize(
+    ("recipe", "key"),
+    [
+        ({"schedule": "plateau"}, "recipe.teacher.schedule"),
+        ({"early_stopping": {}}, "recipe.teacher.early_stopping"),
+        ({"student": {"schedule": "plateau"}}, "recipe.student.schedule"),
+        ({"student": {"early_stopping": {"patience": 3}}}, "recipe.student.early_stopping"),
+    ],
+)
+def test_without_validation_nothing_may_read_it(expanded: Expand, recipe: dict[str, Any], key: str) -> None:
+    assert len(expanded(recipe=recipe).cells) == 2
+    with pytest.raises(MatrixError) as caught:
+        expanded(recipe=recipe, protocol={"validation": 0})
+    says = (
+        "reads the validation loss, and protocol.validation is 0; give it a share of the training images, such as 0.1"
+    )
+    assert str(caught.value) == f"m.toml: {key}: {says}"
+
+
+def test_an_override_may_turn_off_what_reads_validation(expanded: Expand) -> None:
+    found = expanded(
+        recipe={"schedule": "plateau"}, protocol={"validation": 0}, **override({"recipe": {"schedule": "cosine"}})
+    )
+    assert {cell.runs[0].recipe.schedule.name for cell in found.cells} == {"cosine"}
