@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, final
 
@@ -60,7 +61,8 @@ class Worker:
 
     def close(self) -> None:
         """End it now; what it had finished is written."""
-        if self._process.stdin is not None and not self._process.stdin.closed:
+        assert self._process.stdin is not None
+        with suppress(BrokenPipeError):  # a job that a dead worker never read
             self._process.stdin.close()
         self._process.terminate()
         try:
@@ -88,13 +90,15 @@ class Worker:
 
 def _command(slot: Slot, results: Path) -> list[str]:
     arguments = ["--results", str(results), "--device", slot.device, "--threads", str(slot.threads)]
-    return [sys.executable, "-m", "kdbench.run", *arguments]
+    return [sys.executable, "-P", "-m", "kdbench.run", *arguments]
 
 
 def _environment(slot: Slot) -> dict[str, str]:
+    """This process's environment and import path: what the plan could import, the worker can, and nothing else."""
     threads = str(slot.threads)
     fixed = {"OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads, "CUBLAS_WORKSPACE_CONFIG": ":4096:8"}
-    return {**os.environ, **slot.environment, **fixed, "PYTHONUNBUFFERED": "1"}
+    path = os.pathsep.join(folder or str(Path.cwd()) for folder in sys.path)
+    return {**os.environ, **slot.environment, **fixed, "PYTHONPATH": path, "PYTHONUNBUFFERED": "1"}
 
 
 def _tail(log: Path, lines: int = 5) -> str:

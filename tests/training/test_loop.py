@@ -132,6 +132,19 @@ def test_a_shared_teacher_is_asked_once_a_batch_and_stays_as_it_is(member, drawn
     assert cohort.shared_seconds > 0
 
 
+def test_a_teacher_forgets_between_batches(member, teacher, batch, monkeypatch):
+    """Even if the next batch is the very same tensor."""
+
+    class Again:
+        def epoch(self, epoch, epochs):
+            yield from [batch] * 4
+
+    asked, forward = [], teacher.network.forward
+    monkeypatch.setattr(teacher.network, "forward", lambda images: (asked.append(images), forward(images))[1])
+    train([member(teacher=teacher)], Again(), [teacher])
+    assert len(asked) == 4 * EPOCHS
+
+
 def test_batches_without_images_are_not_shown_to_the_teacher(member, teacher, monkeypatch):
     class Empty:
         def epoch(self, epoch, epochs):

@@ -5,8 +5,6 @@ import math
 
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
 from torch import nn
 
 from kdbench.errors import TrainingError
@@ -130,11 +128,12 @@ def test_milestones_and_warm_up_of_a_cycle_are_in_epochs(player):
     assert found == pytest.approx([0, 0.05, 0.1, 0.01, 0, 0.05, 0.1, 0.01, 0.01])
 
 
-@given(st.data(), st.integers(1, 100))
-def test_a_cycle_begins_with_the_full_rate(data, cycles):
-    begin = data.draw(st.integers(0, cycles - 1))
-    spec = OptimiserSpec(schedule=Cosine(), cycles=cycles)
-    assert PlayerOptimiser(nn.Linear(1, 1), RECIPE, spec).rate(begin / cycles) == pytest.approx(0.1)
+def test_a_cycle_begins_with_the_full_rate():
+    """Also where begin / cycles * cycles is a little less than begin, as for 15 of 22."""
+    for cycles in range(1, 101):
+        optimiser = PlayerOptimiser(nn.Linear(1, 1), RECIPE, OptimiserSpec(schedule=Cosine(), cycles=cycles))
+        rates = [optimiser.rate(begin / cycles) for begin in range(cycles)]
+        assert rates == pytest.approx([0.1] * cycles), cycles
 
 
 def test_plateau_lowers_the_rate_of_every_later_step(player):

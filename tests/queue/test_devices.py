@@ -1,0 +1,90 @@
+"""Slots for workers, with and without GPUs."""
+
+import os
+import sys
+
+import pytest
+
+from kdbench.errors import KdbenchError
+from kdbench.queue import devices
+from kdbench.queue.devices import Slot, cores, slots
+
+
+@pytest.fixture
+def machine(monkeypatch):
+    """`machine(gpus, cores)`: what the machine is taken to have."""
+
+    def make(gpus: list[str], count: int) -> None:
+        monkeypatch.setattr(devices, "gpu_ids", lambda: gpus)
+        monkeypatch.setattr(devices, "cores", lambda: count)
+
+    return make
+
+
+@pytest.mark.parametrize(("threads", "workers", "expected"), [(1, None, 8), (3, None, 2), (16, None, 1), (4, 5, 5)])
+def test_the_processor_has_as_many_slots_as_its_cores_allow(machine, threads, workers, expected):
+    machine([], 8)
+    found = slots("auto", workers, threads)
+    assert [(slot.device, slot.threads) for slot in found] == [("cpu", threads)] * expected
+    assert {slot.environment["CUDA_VISIBLE_DEVICES"] for slot in found} == {""}
+
+
+@pytest.mark.parametrize("asked", ["auto", "cuda"])
+@pytest.mark.parametrize(("workers", "expected"), [(None, ["GPU-a", "GPU-b"]), (1, ["GPU-a"]), (5, ["GPU-a", "GPU-b"])])
+def test_each_gpu_has_one_slot_that_sees_no_other(machine, asked, workers, expected):
+    machine(["GPU-a", "GPU-b"], 8)
+    assert slots(asked, workers, 2) == [Slot("cuda", 2, {"CUDA_VISIBLE_DEVICES": gpu}) for gpu in expected]
+
+
+def test_gpus_are_left_alone_if_the_processor_is_asked_for(machine):
+    machine(["GPU-a"], 2)
+    assert [slot.device for slot in slots("cpu", None, 1)] == ["cpu", "cpu"]
+
+
+def test_a_gpu_that_is_not_there_is_refused(machine):
+    machine([], 8)
+    with pytest.raises(KdbenchError, match=r'^run.devices is "cuda", but no NVIDIA GPU answers; use "auto" or "cpu"$'):
+        slots("cuda", None, 1)
+
+
+def test_the_cores_are_those_that_this_process_may_use(monkeypatch):
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {3, 5, 6}, raising=False)
+    assert cores() == 3
+
+
+def test_without_affinity_all_cores_count(monkeypatch):
+    monkeypatch.delattr(os, "sched_getaffinity", raising=False)
+    monkeypatch.setattr(os, "cpu_count", lambda: 6)
+    assert cores() == 6
+
+
+class Driver:
+    """Stands in for NVIDIA's library."""
+
+    def __init__(self, uuids):
+        self.uuids, self.open = uuids, False
+
+    def nvmlInit(self):
+        if self.uuids is None:
+            raise OSError("no driver")
+        self.open = True
+
+    def nvmlShutdown(self):
+        self.open = False
+
+    def nvmlDeviceGetCount(self):
+        return len(self.uuids)
+
+    def nvmlDeviceGetHandleByIndex(self, place):
+        return place
+
+    def nvmlDeviceGetUUID(self, handle):
+        return self.uuids[handle]
+
+
+@pytest.mark.parametrize(("uuids", "expected"), [(None, []), ([], []), (["GPU-a", b"GPU-b"], ["GPU-a", "GPU-b"])])
+def test_gpus_are_named_by_the_driver(monkeypatch, uuids, expected):
+    driver = Driver(uuids)
+    monkeypatch.setitem(sys.modules, "pynvml", driver)
+    assert devices.gpu_ids() == expected
+    assert not driver.open
