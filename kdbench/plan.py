@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cache, cached_property
 from typing import Any, final, get_origin
@@ -120,7 +121,8 @@ class Installed:
         if spec.factory is None:
             models.check(spec.name, (1, 1, 1))
             return spec
-        return replace(spec, source=models.source_hash(spec.factory))
+        with _users_code(f"network '{spec.name}'"):
+            return replace(spec, source=models.source_hash(spec.factory))
 
     def recipe(self, recipe: Recipe) -> Recipe:
         """The recipe with its precision resolved."""
@@ -128,12 +130,12 @@ class Installed:
 
     def is_list(self, method: str, hyperparameter: str) -> bool:
         """Whether a hyperparameter is a list by type."""
-        parameter = declared(methods.find(method)).get(hyperparameter)
+        parameter = declared(_method(method)).get(hyperparameter)
         return parameter is not None and get_origin(parameter.annotation) in (list, tuple)
 
     def part(self, method: str, given: Mapping[str, Any]) -> Part:
         """The method with all its hyperparameters, typed."""
-        found = methods.find(method)
+        found = _method(method)
         return Part(method, resolve(found, given, method), found.version, methods.source_hash(method))
 
     def attach(self, spec: RunSpec, teacher: RunSpec, peers: tuple[NetworkSpec, ...]) -> RunSpec:
@@ -161,13 +163,10 @@ class Installed:
         """
         spec = next(iter(cell.runs.values()))
         loaded = self.dataset(cell.dataset)
-        where = f"{file}: {cell.label} on {cell.dataset.name}"
         try:
             return self._reason(spec, loaded)
         except KdbenchError as error:
-            raise MatrixError(f"{where}: {error}") from error
-        except Exception as error:  # a user's own network or method may raise anything
-            raise MatrixError(f"{where}: {type(error).__name__}: {error}") from error
+            raise MatrixError(f"{file}: {cell.label} on {cell.dataset.name}: {error}") from error
 
     def _reason(self, spec: RunSpec, loaded: DataSet) -> str | None:
         task = self._task(spec, loaded)
@@ -177,7 +176,8 @@ class Installed:
         key = canonical([[p.canonical for p in spec.parts], repr(student), repr(teacher), repr(task)])
         if key not in self._checked:
             parameters = {part.name: part.hyperparameters for part in spec.parts}
-            self._checked[key] = methods.check(names, parameters, student, teacher, task)
+            with _users_code(f"the check of {spec.method}"):
+                self._checked[key] = methods.check(names, parameters, student, teacher, task)
         return self._checked[key]
 
     def _task(self, spec: RunSpec, loaded: DataSet) -> Task:
@@ -189,13 +189,13 @@ class Installed:
         size = len(split(labels, validation, split_seed, recipe.train_samples).train)
         if size < recipe.batch_size:
             raise DataError(
-                f"{dataset.name}: a run has {size} training images, fewer than one batch of {recipe.batch_size}; "
+                f"a run has {size} training images, fewer than one batch of {recipe.batch_size}; "
                 "lower recipe.batch_size or raise train_samples"
             )
         return size
 
     def _shapes(self, network: NetworkSpec, task: Task) -> Shapes:
-        with torch.device("meta"):
+        with _users_code(f"network '{network.name}'"), torch.device("meta"):
             return shapes(
                 models.build(
                     network.name,
@@ -207,12 +207,29 @@ class Installed:
             )
 
 
+def _method(name: str) -> type[Method]:
+    with _users_code(f"method '{name}'"):
+        return methods.find(name)
+
+
+@contextmanager
+def _users_code(what: str) -> Iterator[None]:
+    """A user's own network or method may raise anything, even at its import."""
+    try:
+        yield
+    except KdbenchError:
+        raise
+    except Exception as error:
+        raise MatrixError(f"{what} raises {type(error).__name__}: {error}") from error
+
+
 def _needs(spec: RunSpec) -> dict[str, RunSpec]:
     found: dict[str, RunSpec] = {}
     for part in spec.parts:
         method = methods.find(part.name)
         if method.needs.__func__ is not Method.needs.__func__:  # type: ignore[attr-defined]
-            found |= method.needs(spec)
+            with _users_code(f"what '{part.name}' needs"):
+                found |= method.needs(spec)
     return found
 
 

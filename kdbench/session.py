@@ -29,9 +29,10 @@ def run_plan(plan: Plan, store: Store, listener: Callable[[Mapping[str, Any]], N
             f"run.threads is {options.threads}, but the runs in {store.root} were trained with {threads} per worker, "
             "and the numbers depend on it; keep that, or choose another results folder with --results"
         )
+    places = slots(options.devices, options.workers, threads)
     store.write_index(plan.index())
     items = [Item(spec, batches_key(spec)) for spec in plan.runs]
     try:
-        Scheduler(items, store, slots(options.devices, options.workers, threads), listener).run()
+        Scheduler(items, store, places, listener).run()
     finally:
         export(store)
