@@ -1,0 +1,392 @@
+"""A matrix to its runs: identities, what is shared, what is needed first, and why a cell cannot run."""
+
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from kdbench import methods
+from kdbench.errors import MatrixError
+from kdbench.matrix import RunSpec, parse
+from kdbench.methods.response.vanilla import Vanilla
+from kdbench.plan import Plan, batches_key, make_plan
+from kdbench.results import MatrixIndex
+
+RECIPE = {"epochs": 2, "batch_size": 32, "train_samples": 100, "precision": "fp32"}
+BASE: dict[str, Any] = {
+    "name": "m",
+    "seeds": [0, 1],
+    "datasets": ["digits"],
+    "pairs": [{"teacher": "cnn_8_16", "student": "mlp_16"}],
+    "recipe": RECIPE,
+}
+
+
+@pytest.fixture(autouse=True, scope="module")
+def cache_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("KDBENCH_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
+@pytest.fixture
+def module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], str]:
+    """Writes a module of the user's and gives its name."""
+    monkeypatch.syspath_prepend(tmp_path)
+
+    def written(text: str) -> str:
+        name = f"own_{abs(hash(tmp_path))}"
+        (tmp_path / f"{name}.py").write_text(text, encoding="utf-8")
+        return name
+
+    return written
+
+
+def plan_of(**changes: Any) -> Plan:
+    return make_plan(parse({**BASE, **changes}, "m.toml"))
+
+
+def with_method(label: str, **table: Any) -> Plan:
+    return plan_of(methods={label: table})
+
+
+def of_cell(plan: Plan, label: str) -> dict[int, RunSpec]:
+    (cell,) = [cell for cell in plan.cells if cell.label == label]
+    return dict(cell.runs)
+
+
+def ids(plan: Plan, label: str) -> list[str]:
+    return [run.id for run in of_cell(plan, label).values()]
+
+
+def test_the_baselines_are_always_there() -> None:
+    plan = plan_of()
+    assert [(cell.kind, cell.label, len(cell.runs)) for cell in plan.cells] == [
+        ("teacher", "teacher", 1),
+        ("scratch", "scratch", 2),
+    ]
+    assert [(run.student.name, run.method, run.seed) for run in plan.runs] == [
+        ("cnn_8_16", "scratch", 0),
+        ("mlp_16", "scratch", 0),
+        ("mlp_16", "scratch", 1),
+    ]
+
+
+def test_runs_come_teachers_first_then_seed_by_seed() -> None:
+    plan = plan_of(methods={"vanilla": {"alpha": [0.1, 0.9]}, "dml": {}}, seeds=[0, 1, 2])
+    assert [run.student.name for run in plan.runs].index("cnn_8_16") == 0
+    seeds = [run.seed for run in plan.runs if run.student.name == "mlp_16"]
+    assert seeds == sorted(seeds)
+    assert Counter(seeds) == dict.fromkeys((0, 1, 2), 4)
+
+
+SAME = {
+    "an integer for a float": ({"alpha": 1}, {"alpha": 1.0}),
+    "the default given": ({}, {"alpha": 0.9, "temperature": 4.0}),
+    "a sweep of one": ({"alpha": [0.5]}, {"alpha": 0.5}),
+    "another order": ({"alpha": 0.5, "temperature": 2.0}, {"temperature": 2.0, "alpha": 0.5}),
+}
+
+
+@pytest.mark.parametrize(("one", "other"), SAME.values(), ids=SAME)
+def test_the_same_setting_is_the_same_run(one: dict[str, Any], other: dict[str, Any]) -> None:
+    assert ids(with_method("vanilla", **one), "vanilla") == ids(with_method("vanilla", **other), "vanilla")
+
+
+def test_a_label_is_no_part_of_a_run() -> None:
+    assert ids(with_method("vanilla"), "vanilla") == ids(with_method("HKD", method="vanilla"), "HKD")
+
+
+INDIFFERENT: dict[str, dict[str, Any]] = {
+    "devices and workers": {"run": {"devices": "cpu", "workers": 1, "threads": 2}},
+    "the matrix's name": {"name": "other"},
+    "another seed beside": {"seeds": [0, 1, 2]},
+    "another method beside": {"methods": {"vanilla": {}, "dml": {}}},
+    "a default of the recipe": {"recipe": {**RECIPE, "optimizer": "sgd", "clip": None}},
+    "an override that holds nowhere": {"override": [{"when": {"student": "x"}, "set": {"recipe": {"epochs": 9}}}]},
+}
+
+
+@pytest.mark.parametrize("changes", INDIFFERENT.values(), ids=INDIFFERENT)
+def test_what_does_not_train_changes_no_id(changes: dict[str, Any]) -> None:
+    before, after = with_method("vanilla"), plan_of(**{"methods": {"vanilla": {}}, **changes})
+    assert {run.id for run in before.runs} <= {run.id for run in after.runs}
+
+
+DIFFERENT: dict[str, dict[str, Any]] = {
+    "epochs": {"recipe": {**RECIPE, "epochs": 3}},
+    "the optimizer": {"recipe": {**RECIPE, "optimizer": {"name": "sgd", "lr": 0.2}}},
+    "the precision": {"recipe": {**RECIPE, "precision": "bf16"}},
+    "the split": {"protocol": {"split_seed": 1}},
+    "the share of validation": {"protocol": {"validation": 0.2}},
+    "the data": {"datasets": ["small"], "dataset": {"small": {"kind": "digits", "samples": 500}}},
+}
+
+
+@pytest.mark.parametrize("changes", DIFFERENT.values(), ids=DIFFERENT)
+def test_what_trains_changes_every_id(changes: dict[str, Any]) -> None:
+    before, after = with_method("vanilla"), plan_of(**{"methods": {"vanilla": {}}, **changes})
+    assert not {run.id for run in before.runs} & {run.id for run in after.runs}
+
+
+def test_the_name_of_a_data_set_is_no_part_of_a_run() -> None:
+    own = plan_of(datasets=["mine"], dataset={"mine": {"kind": "digits"}})
+    assert [run.id for run in own.runs] == [run.id for run in plan_of().runs]
+
+
+@settings(max_examples=15)
+@given(alpha=st.floats(0, 1), temperature=st.floats(0.5, 30), seed=st.integers(0, 2**31 - 1))
+def test_a_run_survives_the_way_to_its_worker(alpha: float, temperature: float, seed: int) -> None:
+    plan = plan_of(methods={"vanilla": {"alpha": alpha, "temperature": temperature}}, seeds=[seed])
+    for run in plan.runs:
+        back = RunSpec.from_json(run.to_json())
+        assert (back.id, back.cell, batches_key(back)) == (run.id, run.cell, batches_key(run))
+
+
+def test_one_teacher_is_shared_by_all_seeds_and_methods() -> None:
+    plan = plan_of(methods={"vanilla": {"alpha": [0.1, 0.9]}, "logit_mse": {}})
+    taught = [run for run in plan.runs if run.teacher is not None]
+    assert len(taught) == 6
+    assert {run.teacher.id for run in taught if run.teacher} == set(ids(plan, "teacher")) == plan.teachers
+
+
+def test_a_paired_teacher_is_that_of_the_students_seed() -> None:
+    plan = plan_of(methods={"vanilla": {}}, protocol={"teacher_seed": "paired"})
+    teachers = of_cell(plan, "teacher")
+    assert sorted(teachers) == [0, 1]
+    for seed, run in of_cell(plan, "vanilla").items():
+        assert run.teacher is not None
+        assert run.teacher.id == teachers[seed].id
+        assert run.teacher.seed == seed
+
+
+def test_a_cell_is_shared_by_the_seeds_and_by_nothing_else() -> None:
+    plan = plan_of(methods={"vanilla": {"alpha": [0.1, 0.9]}})
+    assert len({run.cell for run in plan.runs}) == len(plan.cells) == 4
+
+
+def test_born_again_brings_its_chain() -> None:
+    plan = with_method("born_again", generations=2)
+    for seed, last in of_cell(plan, "born_again").items():
+        needs = dict(last.needs)
+        first, zero = needs["teacher"], needs["teachers.0"]
+        assert zero.id == of_cell(plan, "scratch")[seed].id == dict(first.needs)["teacher"].id
+        assert first.parts[0].hyperparameters == {"generations": 1}
+        places = [[run.id for run in plan.runs].index(run.id) for run in (zero, first, last)]
+        assert places == sorted(places)
+    assert len(plan.runs) == 1 + 2 * 3
+
+
+def test_a_born_again_generation_is_the_shorter_chains_last() -> None:
+    chain, short = with_method("born_again", generations=2), with_method("born_again", generations=1)
+    assert set(ids(short, "born_again")) <= {run.id for run in chain.runs}
+
+
+def test_dml_trains_with_the_teachers_architecture() -> None:
+    for run in of_cell(with_method("dml"), "dml").values():
+        assert [peer.name for peer in run.peers] == ["cnn_8_16"]
+        assert run.needs == ()
+
+
+def test_a_pair_names_its_peers() -> None:
+    pair = {"teacher": "cnn_8_16", "student": "mlp_16", "peers": ["mlp_8", "cnn_4_8"]}
+    plan = plan_of(pairs=[pair], methods={"dml": {}, "vanilla": {}})
+    assert {tuple(p.name for p in run.peers) for run in of_cell(plan, "dml").values()} == {("mlp_8", "cnn_4_8")}
+    assert all(run.peers == () for run in of_cell(plan, "vanilla").values())
+
+
+def test_a_seed_is_excluded() -> None:
+    plan = plan_of(methods={"vanilla": {}, "logit_mse": {}}, exclude=[{"method": "vanilla", "seed": 1}])
+    assert list(of_cell(plan, "vanilla")) == [0]
+    assert list(of_cell(plan, "logit_mse")) == [0, 1]
+    assert plan.warnings == ()
+
+
+def test_an_excluded_method_leaves_no_cell() -> None:
+    plan = plan_of(methods={"vanilla": {}, "logit_mse": {}}, exclude=[{"method": "vanilla"}])
+    assert [cell.label for cell in plan.cells] == ["teacher", "scratch", "logit_mse"]
+
+
+def test_what_matches_nothing_is_a_warning() -> None:
+    plan = plan_of(exclude=[{"method": "vanilla"}], network={"unused": {"factory": "a:b"}})
+    assert plan.warnings == ("m.toml: network.unused: matches nothing", "m.toml: exclude[0]: matches nothing")
+
+
+def test_pairs_with_one_student_share_its_scratch_runs() -> None:
+    pairs = [{"teacher": teacher, "student": "mlp_16"} for teacher in ("cnn_8_16", "cnn_4_8", "mlp_32")]
+    plan = plan_of(pairs=pairs)
+    scratch = [cell for cell in plan.cells if cell.kind == "scratch"]
+    assert len(scratch) == 3
+    assert len({run.id for cell in scratch for run in cell.runs.values()}) == 2
+    assert len(plan.runs) == 3 + 2
+
+
+def test_a_method_that_cannot_run_says_why_and_leaves_the_others() -> None:
+    plan = plan_of(methods={"attention": {}, "vanilla": {}, "dml + vanilla": {}})
+    reasons = {i.cell.label: i.reason for i in plan.impossible}
+    assert set(reasons) == {"attention", "dml + vanilla"}
+    assert "needs stages with height and width, but those of the student have none" in reasons["attention"]
+    assert reasons["dml + vanilla"].startswith("dml cannot be a part of a sum")
+    assert {run.method for run in plan.runs} == {"scratch", "vanilla"}
+
+
+def test_every_method_comes_after_what_it_needs() -> None:
+    pairs = [{"teacher": "cnn_8_16", "student": "cnn_4_8"}]
+    plan = plan_of(pairs=pairs, methods={name: {} for name in methods.METHODS if name != "scratch"})
+    assert not plan.impossible
+    seen: set[str] = set()
+    for run in plan.runs:
+        assert {need.id for _, need in run.needs} <= seen
+        seen.add(run.id)
+
+
+def test_methods_of_a_seed_see_the_same_batches() -> None:
+    recipe = {**RECIPE, "student": {"optimizer": {"name": "adam"}, "strong_augment": ["flip"]}}
+    plan = plan_of(methods={"vanilla": {}, "dml": {}, "logit_mse": {}}, recipe=recipe)
+    keys = {seed: {batches_key(run) for run in plan.runs if run.seed == seed} for seed in (0, 1)}
+    assert [len(found) for found in keys.values()] == [1, 1]
+    assert not keys[0] & keys[1]
+
+
+BATCHES: dict[str, Any] = {"epochs": 3, "batch_size": 16, "train_samples": 90, "augment": ["flip"]}
+
+
+@pytest.mark.parametrize("key", BATCHES)
+def test_another_recipe_gives_other_batches(key: str) -> None:
+    before, after = plan_of().runs[1], plan_of(recipe={**RECIPE, key: BATCHES[key]}).runs[1]
+    assert batches_key(before) != batches_key(after)
+
+
+def test_a_method_of_two_views_sees_batches_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    two = type("Two", (Vanilla,), {"views": 2})
+    monkeypatch.setitem(methods.METHODS, "two", two)
+    plain = of_cell(with_method("vanilla"), "vanilla")[0]
+    twice = replace(plain, parts=(replace(plain.parts[0], name="two"),))
+    strong = replace(twice, recipe=plan_of(recipe={**RECIPE, "strong_augment": ["flip"]}).runs[0].recipe)
+    assert len({batches_key(plain), batches_key(twice), batches_key(strong)}) == 3
+
+
+def test_data_free_methods_see_batches_of_their_own() -> None:
+    plan = plan_of(pairs=[{"teacher": "cnn_8_16", "student": "cnn_4_8"}], methods={"vanilla": {}, "zskt": {}})
+    assert batches_key(of_cell(plan, "vanilla")[0]) != batches_key(of_cell(plan, "zskt")[0])
+
+
+def test_the_index_tells_the_plan() -> None:
+    plan = plan_of(methods={"HKD": {"method": "vanilla", "alpha": [0.1, 0.9]}, "attention": {}})
+    index = plan.index()
+    assert (index.name, index.file, index.validation, index.track_test) == ("m", "m.toml", 0.1, False)
+    assert [(cell.kind, cell.label, cell.method) for cell in index.cells] == [
+        ("teacher", "teacher", "scratch"),
+        ("scratch", "scratch", "scratch"),
+        ("method", "HKD", "vanilla"),
+        ("method", "HKD", "vanilla"),
+    ]
+    assert [cell.hyperparameters["alpha"] for cell in index.cells[2:]] == [0.1, 0.9]
+    assert set(index.run_ids) == {run.id for run in plan.runs}
+    assert [(i.label, i.runs) for i in index.impossible] == [("attention", 2)]
+    assert MatrixIndex.from_json(index.to_json()) == index
+
+
+def test_the_indexs_digest_follows_what_the_plan_depends_on() -> None:
+    digest = with_method("vanilla").index().digest
+    assert digest == plan_of(methods={"vanilla": {}}, run={"devices": "cpu"}).index().digest
+    assert digest != with_method("vanilla", alpha=0.5).index().digest
+
+
+OWN = """
+from typing import final
+from torch import nn
+from kdbench import Offline, Output
+
+@final
+class Own(Offline):
+    paper = "none"
+    def losses(self, student, teacher, batch):
+        return {"ce": student.logits.square().mean()}
+    @classmethod
+    def incompatible(cls, student, teacher, task, **hyperparameters):
+        __CHECK__
+
+class Net(nn.Module):
+    def __init__(self, num_classes, image_shape, width=4):
+        super().__init__()
+        self.embed = nn.Linear(64, width)
+        self.head = nn.Linear(width, num_classes)
+    def forward(self, images):
+        embedding = self.embed(images.flatten(1))
+        return Output(self.head(embedding), (), (), embedding)
+
+def broken(num_classes, image_shape):
+    raise RuntimeError("no such width")
+"""
+
+
+def own_code(check: str = "return None") -> str:
+    return OWN.replace("__CHECK__", check)
+
+
+def test_the_source_of_a_users_method_is_in_its_runs(module: Callable[[str], str]) -> None:
+    plan = with_method(f"{module(own_code())}:Own")
+    (run, *_) = [run for run in plan.runs if run.method.endswith(":Own")]
+    assert run.parts[0].source is not None
+    assert len(run.parts[0].source) == 16
+    assert plan.index().digest == ""
+
+
+def test_the_source_of_a_users_network_is_in_its_runs(module: Callable[[str], str]) -> None:
+    factory = f"{module(own_code())}:Net"
+    named = {
+        name: plan_of(
+            pairs=[{"teacher": "cnn_8_16", "student": name}],
+            network={name: {"factory": factory, "width": 4}},
+        )
+        for name in ("mine", "yours")
+    }
+    mine, yours = (of_cell(plan, "scratch")[0] for plan in named.values())
+    assert mine.student.source is not None
+    assert mine.id == yours.id
+    wider = {"mine": {"factory": factory, "width": 5}}
+    assert (
+        of_cell(plan_of(pairs=[{"teacher": "cnn_8_16", "student": "mine"}], network=wider), "scratch")[0].id != mine.id
+    )
+
+
+def test_what_a_users_check_raises_is_told(module: Callable[[str], str]) -> None:
+    name = module(own_code("raise KeyError('stage')"))
+    with pytest.raises(MatrixError, match=rf"m.toml: {name}:Own on digits: the check of .* raises KeyError: 'stage'"):
+        with_method(f"{name}:Own")
+
+
+def test_what_a_users_network_raises_is_told(module: Callable[[str], str]) -> None:
+    network = {"mine": {"factory": f"{module(own_code())}:broken"}}
+    with pytest.raises(MatrixError, match="scratch on digits: network 'mine' raises RuntimeError: no such width"):
+        plan_of(pairs=[{"teacher": "cnn_8_16", "student": "mine"}], network=network)
+
+
+def test_a_peer_that_cannot_be_built_is_refused_before_anything_trains(module: Callable[[str], str]) -> None:
+    network = {"mine": {"factory": f"{module(own_code())}:broken"}}
+    pair = {"teacher": "cnn_8_16", "student": "mlp_16", "peers": ["mine"]}
+    with pytest.raises(MatrixError, match="dml on digits: network 'mine' raises"):
+        plan_of(pairs=[pair], network=network, methods={"dml": {}})
+
+
+@pytest.mark.parametrize("text", ["def f(:", "import nothing_there", "1 / 0"])
+def test_a_users_module_that_cannot_be_imported_is_one_error(module: Callable[[str], str], text: str) -> None:
+    name = module(text)
+    with pytest.raises(MatrixError, match=rf"^m\.toml: methods\.{name}:Own: method '{name}:Own' "):
+        with_method(f"{name}:Own")
+
+
+def test_too_few_images_for_a_batch_are_refused() -> None:
+    with pytest.raises(MatrixError, match="a run has 100 training images, fewer than one batch of 101"):
+        plan_of(recipe={**RECIPE, "batch_size": 101})
+
+
+def test_more_images_than_there_are_are_refused() -> None:
+    with pytest.raises(MatrixError, match=r"m\.toml: .*train_samples is 5000, but there are \d+ training images"):
+        plan_of(recipe={**RECIPE, "train_samples": 5000})

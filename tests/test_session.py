@@ -1,0 +1,148 @@
+"""What happens around the training of a plan; the queue itself is replaced by one that only takes note."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+
+from kdbench.errors import KdbenchError, ResultsError
+from kdbench.matrix import parse
+from kdbench.plan import Plan, batches_key, make_plan
+from kdbench.queue.cohorts import Item
+from kdbench.queue.devices import Slot
+from kdbench.results import Store
+from kdbench.results.files import read_json
+from kdbench.session import run_plan
+
+
+@dataclass
+class Queue:
+    """Stands in for the scheduler."""
+
+    error: Exception | None = None
+    items: list[Item] = field(default_factory=list)
+    slots: list[Slot] = field(default_factory=list)
+    ran: int = 0
+
+    def __call__(self, items: Sequence[Item], store: Store, slots: Sequence[Slot], listener: Any) -> "Queue":
+        self.items, self.slots = list(items), list(slots)
+        listener({"event": "asked"})
+        return self
+
+    def run(self) -> None:
+        self.ran += 1
+        if self.error is not None:
+            raise self.error
+
+
+@pytest.fixture
+def queue(monkeypatch: pytest.MonkeyPatch) -> Queue:
+    found = Queue()
+    monkeypatch.setattr("kdbench.session.Scheduler", found)
+    return found
+
+
+@pytest.fixture(scope="module")
+def plan_with(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Plan]]:
+    """Plans a small matrix with these options of [run]."""
+
+    def planned(**run: Any) -> Plan:
+        raw = {
+            "name": "small",
+            "datasets": ["digits"],
+            "pairs": [{"teacher": "cnn_4_8", "student": "mlp_16"}],
+            "recipe": {"epochs": 1, "precision": "fp32"},
+            "methods": {"vanilla": {}},
+            "run": {"devices": "cpu", **run},
+        }
+        return make_plan(parse(raw, "small.toml"))
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("KDBENCH_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield planned
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    return Store(tmp_path / "results")
+
+
+def ignore(event: Mapping[str, Any]) -> None:
+    assert "event" in event
+
+
+def test_every_run_is_queued_with_the_name_of_its_batches(
+    queue: Queue, store: Store, plan_with: Callable[..., Plan]
+) -> None:
+    plan = plan_with(workers=3)
+    run_plan(plan, store, ignore)
+    assert [(item.spec.id, item.batches) for item in queue.items] == [(run.id, batches_key(run)) for run in plan.runs]
+    assert queue.slots == [Slot("cpu", 1, {"CUDA_VISIBLE_DEVICES": ""})] * 3
+    assert queue.ran == 1
+
+
+def test_the_index_and_the_tables_are_written(queue: Queue, store: Store, plan_with: Callable[..., Plan]) -> None:
+    plan = plan_with()
+    run_plan(plan, store, ignore)
+    assert store.index("small") == plan.index()
+    table = pq.read_table(store.root / "results.parquet")
+    assert sorted(table["run_id"].to_pylist()) == sorted(run.id for run in plan.runs)
+    assert set(table["status"].to_pylist()) == {"waiting"}
+
+
+@pytest.mark.parametrize("error", [KdbenchError("the disk is full"), KeyboardInterrupt()], ids=["error", "interrupt"])
+def test_the_tables_are_written_even_where_the_queue_ends_early(
+    queue: Queue, store: Store, plan_with: Callable[..., Plan], error: Exception
+) -> None:
+    queue.error = error
+    with pytest.raises(type(error)):
+        run_plan(plan_with(), store, ignore)
+    assert pq.read_table(store.root / "results.parquet").num_rows == 3
+
+
+def test_the_threads_are_chosen_once_per_folder(queue: Queue, store: Store, plan_with: Callable[..., Plan]) -> None:
+    run_plan(plan_with(threads=2, workers=1), store, ignore)
+    assert read_json(store.root / "kdbench.json")["threads"] == 2
+    run_plan(plan_with(workers=1), store, ignore)
+    assert [slot.threads for slot in queue.slots] == [2]
+
+
+def test_other_threads_are_refused_before_anything_is_written(
+    queue: Queue, store: Store, plan_with: Callable[..., Plan]
+) -> None:
+    store.setting("threads", 1)
+    with pytest.raises(KdbenchError, match=r"run.threads is 2, but the runs in .* were trained with 1 per worker"):
+        run_plan(plan_with(threads=2), store, ignore)
+    assert queue.ran == 0
+    assert list(store.indexes()) == []
+
+
+def test_a_device_that_is_not_there_is_refused_before_anything_is_written(
+    queue: Queue, store: Store, plan_with: Callable[..., Plan], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("kdbench.queue.devices.gpu_ids", list)
+    with pytest.raises(KdbenchError, match=r'run\.devices is "cuda", but no NVIDIA GPU answers'):
+        run_plan(plan_with(devices="cuda"), store, ignore)
+    assert queue.ran == 0
+    assert list(store.indexes()) == []
+
+
+def test_a_folder_that_cannot_be_written_is_refused(
+    queue: Queue, store: Store, plan_with: Callable[..., Plan], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(path: Path, data: bytes) -> None:
+        raise OSError(30, "Read-only file system")
+
+    monkeypatch.setattr(Path, "write_bytes", refuse)
+    with pytest.raises(ResultsError, match=r"cannot be written \(Read-only file system\)"):
+        run_plan(plan_with(), store, ignore)
+    assert queue.ran == 0
+
+
+def test_the_listener_hears_the_queue(queue: Queue, store: Store, plan_with: Callable[..., Plan]) -> None:
+    heard: list[Mapping[str, Any]] = []
+    run_plan(plan_with(), store, heard.append)
+    assert heard == [{"event": "asked"}]
