@@ -42,16 +42,25 @@ def read_json(path: Path) -> dict[str, Any]:
     """Read an object of JSON.
 
     Raises:
-        ResultsError: the file is damaged.
+        ResultsError: the file cannot be read, or is damaged.
         FileNotFoundError: there is none.
     """
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise ResultsError(f"{path}: damaged ({error}); move it away and run the matrix again") from None
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        raise ResultsError(f"{path}: cannot be read ({error.strerror})") from None
+    except ValueError as error:
+        raise damaged(path, error) from None
     if not isinstance(data, dict):
-        raise ResultsError(f"{path}: must hold a JSON object, got {type(data).__name__}")
+        raise damaged(path, f"it must hold a JSON object, got {type(data).__name__}")
     return data
+
+
+def damaged(path: Path, why: object) -> ResultsError:
+    """The error of a file that cannot be understood."""
+    return ResultsError(f"{path}: damaged ({why}); move it away and run the matrix again")
 
 
 @contextmanager
@@ -61,6 +70,6 @@ def writable(folder: Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise ResultsError(
-            f"{folder}: cannot be written ({error.strerror}); choose another results folder with --results, "
+            f"{folder}: cannot be written ({error.strerror or error}); choose another results folder with --results, "
             "or free it; nothing that was computed is lost"
         ) from error

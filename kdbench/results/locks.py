@@ -8,7 +8,7 @@ def held(path: Path) -> bool:
     """Whether some process holds the file's lock now."""
     try:
         inode = path.stat().st_ino
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return False
     listed = _listed_inodes()
     return (listed is None or inode in listed) and _refuses_shared(path)

@@ -1,6 +1,5 @@
 """The results folder: run folders with their locks are the whole state; everything else is derived from them."""
 
-import json
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -10,7 +9,7 @@ from filelock import FileLock, Timeout
 
 from kdbench.errors import ResultsError, nearest
 from kdbench.matrix.spec import RunSpec
-from kdbench.results.files import read_json, writable, write_json
+from kdbench.results.files import damaged, read_json, writable, write_json
 from kdbench.results.index import MatrixIndex
 from kdbench.results.locks import held
 
@@ -38,7 +37,7 @@ class Store:
         about = self.root / "kdbench.json"
         if about.exists():
             found = read_json(about).get("format", 0)
-            if found > FORMAT:
+            if not isinstance(found, int) or found > FORMAT:
                 raise ResultsError(
                     f"{self.root}: written by a newer kdbench (format {found}, this one reads up to {FORMAT}); "
                     "upgrade kdbench or choose another results folder with --results"
@@ -81,10 +80,11 @@ class Store:
     def claim(self, run_id: str) -> FileLock | None:
         """The lock of a run, taken, or None where somebody else holds it."""
         lock = self.lock(run_id)
-        try:
-            lock.acquire()
-        except Timeout:
-            return None
+        with writable(self.folder(run_id)):
+            try:
+                lock.acquire()
+            except Timeout:
+                return None
         return lock
 
     def state(self, run_id: str) -> State:
@@ -111,12 +111,18 @@ class Store:
         write_json(self.folder(spec.id) / "spec.json", spec.to_json())
 
     def spec(self, run_id: str) -> RunSpec:
-        """The run of an id or of the unique beginning of one.
+        """The run of an id.
 
         Raises:
-            ResultsError: there is no such run, or more than one.
+            ResultsError: there is no such run, or its file is damaged.
         """
-        return RunSpec.from_json(read_json(self.folder(self.find(run_id)) / "spec.json"))
+        path = self.folder(run_id) / "spec.json"
+        try:
+            return RunSpec.from_json(read_json(path))
+        except FileNotFoundError:
+            raise ResultsError(f"{run_id}: no such run in {self.root}") from None
+        except (LookupError, TypeError, ValueError) as error:
+            raise damaged(path, f"{type(error).__name__}: {error}") from None
 
     def find(self, beginning: str) -> str:
         """The id of the one run that begins so.
@@ -156,6 +162,12 @@ class Store:
         except (FileNotFoundError, ResultsError, TypeError, KeyError):
             return None
 
+    def is_complete(self, index: MatrixIndex) -> bool:
+        """Whether every run of a matrix has ended and every network that it deploys has been timed."""
+        results = [self.result(run) for run in index.run_ids]
+        keys = {result["architecture"] for result in results if result and "architecture" in result}
+        return all(results) and all(self.timing(key) for key in keys)
+
     def indexes(self) -> Iterator[MatrixIndex]:
         """What every matrix of this folder asked for, by name."""
         for path in sorted(self.matrices.glob("*.json")):
@@ -167,7 +179,7 @@ class Store:
         """The measured inference time of a deployed network, or None."""
         try:
             return read_json(self.timings / f"{key}.json")
-        except (FileNotFoundError, json.JSONDecodeError, ResultsError):
+        except (FileNotFoundError, ResultsError):
             return None
 
     def write_timing(self, key: str, timing: Mapping[str, Any]) -> None:

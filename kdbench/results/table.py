@@ -10,7 +10,7 @@ from filelock import FileLock
 
 from kdbench.errors import ResultsError
 from kdbench.matrix.spec import RunSpec
-from kdbench.results.files import read_json, writable, write_whole
+from kdbench.results.files import writable, write_whole
 from kdbench.results.store import Store
 
 if TYPE_CHECKING:
@@ -36,31 +36,27 @@ PROVENANCE = (
     *("kdbench_version", "git_commit", "torch_version", "device", "precision", "threads", "cohort_size", "host"),
     *("started", "finished"),
 )
+COLUMNS = (*IDENTITY, *NUMBERS, *PROVENANCE)
 
 
 def rows(store: Store) -> list[Row]:
     """A row for every run that was started or asked for, finished or not."""
     asked = _asked(store)
-    return [_row(store, run, asked.get(run, [])) for run in sorted({*store.run_ids(), *asked})]
+    started = set(store.run_ids())
+    return [_row(store, run, asked.get(run, []), run in started) for run in sorted({*started, *asked})]
 
 
 def export(store: Store) -> None:
     """Write `results.parquet` and `history.parquet` anew, under one lock.
 
     Raises:
-        ResultsError: the folder cannot be written to.
+        ResultsError: the folder cannot be written to, or a run's history is damaged.
     """
     with writable(store.root), FileLock(store.root / "export.lock", timeout=60):
-        table = to_arrow(rows(store))
-        write_whole(store.root / "results.parquet", lambda path: pq.write_table(table, path))
-        histories = [
-            read_history(store, run).append_column("run_id", pa.array([run] * epochs))
-            for run in store.run_ids()
-            if (epochs := _epochs(store, run)) > 0
-        ]
-        if histories:
-            joined = pa.concat_tables(histories, promote_options="permissive")
-            write_whole(store.root / "history.parquet", lambda path: pq.write_table(joined, path))
+        results = to_arrow(rows(store), COLUMNS)
+        write_whole(store.root / "results.parquet", lambda path: pq.write_table(results, path))
+        histories = _histories(store)
+        write_whole(store.root / "history.parquet", lambda path: pq.write_table(histories, path))
 
 
 def load_results(root: str) -> "pd.DataFrame":
@@ -71,7 +67,8 @@ def load_results(root: str) -> "pd.DataFrame":
     """
     import pandas as pd
 
-    return pd.DataFrame(rows(Store(root, create=False)), columns=None)
+    found = rows(Store(root, create=False))
+    return pd.DataFrame(found, columns=None if found else COLUMNS)
 
 
 def read_history(store: Store, run_id: str) -> pa.Table:
@@ -79,14 +76,14 @@ def read_history(store: Store, run_id: str) -> pa.Table:
     path = store.folder(run_id) / "history.parquet"
     try:
         return pq.read_table(path) if path.exists() else pa.table({"epoch": pa.array([], pa.int64())})
-    except pa.ArrowInvalid as error:
+    except (pa.ArrowException, OSError) as error:
         raise ResultsError(f"{path}: damaged ({error}); remove the folder and run the matrix again") from None
 
 
-def to_arrow(found: Iterable[Mapping[str, Any]]) -> pa.Table:
-    """Rows of different keys as one table; a column of mixed types becomes text."""
+def to_arrow(found: Iterable[Mapping[str, Any]], columns: Iterable[str] = ()) -> pa.Table:
+    """Rows of different keys as one table, `columns` first; a column of mixed types becomes text."""
     found = list(found)
-    keys = dict.fromkeys(key for row in found for key in row)
+    keys = dict.fromkeys([*columns, *(key for row in found for key in row)])
     return pa.table({key: _column([row.get(key) for row in found]) for key in keys})
 
 
@@ -97,8 +94,12 @@ def _column(values: list[Any]) -> pa.Array:
         return pa.array([None if v is None else json.dumps(v) if not isinstance(v, str) else v for v in values])
 
 
-def _epochs(store: Store, run_id: str) -> int:
-    return int(read_history(store, run_id).num_rows)
+def _histories(store: Store) -> pa.Table:
+    """The epochs of all runs, with the run that each belongs to."""
+    tables = {run: read_history(store, run) for run in store.run_ids()}
+    named = [t.append_column("run_id", pa.array([run] * t.num_rows, pa.string())) for run, t in tables.items()]
+    none = pa.table({"epoch": pa.array([], pa.int64()), "run_id": pa.array([], pa.string())})
+    return pa.concat_tables([none, *named], promote_options="permissive")
 
 
 def _asked(store: Store) -> dict[str, list[tuple[str, str]]]:
@@ -111,15 +112,17 @@ def _asked(store: Store) -> dict[str, list[tuple[str, str]]]:
     return asked
 
 
-def _row(store: Store, run_id: str, asked: list[tuple[str, str]]) -> Row:
-    row: Row = dict.fromkeys((*IDENTITY, *NUMBERS, *PROVENANCE))
+def _row(store: Store, run_id: str, asked: list[tuple[str, str]], started: bool) -> Row:
+    row: Row = dict.fromkeys(COLUMNS)
     row |= {"run_id": run_id, "status": store.state(run_id)}
     row["matrix"] = "; ".join(dict.fromkeys(matrix for matrix, _ in asked))
     row["label"] = "; ".join(dict.fromkeys(label for _, label in asked))
-    try:
-        row |= _of_spec(RunSpec.from_json(read_json(store.folder(run_id) / "spec.json")))
-    except FileNotFoundError:
+    if not started:
         return row
+    try:
+        row |= _of_spec(store.spec(run_id))
+    except ResultsError as error:
+        return row | {"error": str(error)}
     result = store.result(run_id)
     if result is None:
         return row

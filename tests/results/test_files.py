@@ -1,0 +1,136 @@
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from kdbench.errors import ResultsError
+from kdbench.results.files import read_json, write_json, write_whole
+
+REMEDY = "choose another results folder with --results, or free it; nothing that was computed is lost"
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(entry.name for entry in folder.iterdir())
+
+
+def test_a_file_is_written_whole(tmp_path: Path) -> None:
+    seen: list[list[str]] = []
+
+    def write(temporary: Path) -> None:
+        temporary.write_text("new")
+        seen.append(names(tmp_path))
+
+    path = tmp_path / "result"
+    write_whole(path, write)
+    path.write_text("old")
+    write_whole(path, write)
+    assert path.read_text() == "new"
+    assert names(tmp_path) == ["result"]
+    assert [len(found) for found in seen] == [1, 2]
+
+
+def test_the_folder_is_made(tmp_path: Path) -> None:
+    write_whole(tmp_path / "a" / "b" / "file", lambda path: path.write_text("x"))
+    assert (tmp_path / "a" / "b" / "file").read_text() == "x"
+
+
+def half(then: Exception) -> Callable[[Path], None]:
+    def write(path: Path) -> None:
+        path.write_text("hal")
+        raise then
+
+    return write
+
+
+def test_a_writer_that_raises_leaves_the_old_file_alone(tmp_path: Path) -> None:
+    path = tmp_path / "result"
+    for _ in range(2):
+        with pytest.raises(KeyError, match="broken"):
+            write_whole(path, half(KeyError("broken")))
+        assert not path.exists() or path.read_text() == "old"
+        path.write_text("old")
+    assert names(tmp_path) == ["result"]
+
+
+def test_a_full_disk_is_told(tmp_path: Path) -> None:
+    with pytest.raises(ResultsError) as caught:
+        write_whole(tmp_path / "result", half(OSError(28, "No space left on device")))
+    assert str(caught.value) == f"{tmp_path}: cannot be written (No space left on device); {REMEDY}"
+    assert names(tmp_path) == []
+
+
+def test_a_file_in_the_folders_place(tmp_path: Path) -> None:
+    (tmp_path / "results").touch()
+    with pytest.raises(ResultsError, match=r"results: cannot be written \((File exists|Not a directory)\); choose"):
+        write_whole(tmp_path / "results" / "file", lambda path: path.write_text("x"))
+    with pytest.raises(ResultsError, match=r"runs: cannot be written \(Not a directory\); choose"):
+        write_whole(tmp_path / "results" / "runs" / "file", lambda path: path.write_text("x"))
+
+
+def test_a_folder_in_the_files_place(tmp_path: Path) -> None:
+    (tmp_path / "result").mkdir()
+    with pytest.raises(ResultsError, match=r"cannot be written \(Is a directory\)"):
+        write_json(tmp_path / "result", {})
+    assert names(tmp_path) == ["result"]
+
+
+JSON = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers(-(2**63), 2**63)
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=8,
+)
+
+
+@given(data=st.dictionaries(st.text(max_size=5), JSON, max_size=3))
+def test_json_round_trip(data: dict[str, object], tmp_path_factory: pytest.TempPathFactory) -> None:
+    path = tmp_path_factory.getbasetemp() / "round.json"
+    write_json(path, data)
+    assert read_json(path) == data
+
+
+def test_what_is_no_json_is_not_written(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="JSON compliant"):
+        write_json(tmp_path / "a.json", {"x": float("nan")})
+    with pytest.raises(TypeError, match="not JSON serializable"):
+        write_json(tmp_path / "a.json", {"x": Path()})
+    assert names(tmp_path) == []
+
+
+def test_json_is_written_for_people(tmp_path: Path) -> None:
+    write_json(tmp_path / "a.json", {"name": "é"})
+    assert (tmp_path / "a.json").read_text(encoding="utf-8") == '{\n "name": "é"\n}\n'
+
+
+@pytest.mark.parametrize(
+    ("content", "why"),
+    [
+        (b"", "Expecting value: line 1 column 1 (char 0)"),
+        (b'{"status": "do', "Unterminated string starting at: line 1 column 12 (char 11)"),
+        (b"\xff\xfe", "'utf-8' codec can't decode byte 0xff in position 0: invalid start byte"),
+        (b"[1]", "it must hold a JSON object, got list"),
+        (b"null", "it must hold a JSON object, got NoneType"),
+    ],
+)
+def test_damaged_json(tmp_path: Path, content: bytes, why: str) -> None:
+    path = tmp_path / "a.json"
+    path.write_bytes(content)
+    with pytest.raises(ResultsError) as caught:
+        read_json(path)
+    assert str(caught.value) == f"{path}: damaged ({why}); move it away and run the matrix again"
+
+
+def test_json_that_is_not_there_or_no_file(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match="none"):
+        read_json(tmp_path / "none.json")
+    with pytest.raises(ResultsError, match=r"cannot be read \(Is a directory\)$"):
+        read_json(tmp_path)
+    (tmp_path / "file").write_text(json.dumps({}))
+    with pytest.raises(ResultsError, match=r"a\.json: cannot be read \(Not a directory\)$"):
+        read_json(tmp_path / "file" / "a.json")

@@ -1,0 +1,75 @@
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from filelock import FileLock
+
+from kdbench.results import locks
+from kdbench.results.locks import held
+
+HOLDER = """
+import sys
+from filelock import FileLock
+
+lock = FileLock(sys.argv[1])
+lock.acquire()
+print("locked", flush=True)
+sys.stdin.read()
+"""
+
+
+@contextmanager
+def holder(path: Path) -> Iterator[subprocess.Popen[str]]:
+    """Another process that holds the lock."""
+    command = [sys.executable, "-c", HOLDER, str(path)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "locked\n"
+        yield process
+        process.kill()
+
+
+def test_a_lock_of_another_process_is_seen_until_that_dies(tmp_path: Path) -> None:
+    path = tmp_path / "lock"
+    assert held(path) is False
+    with holder(path) as process:
+        assert held(path) is True
+        assert held(path) is True
+        process.kill()
+        process.wait(timeout=30)
+        assert held(path) is False
+    assert path.exists()
+
+
+def test_looking_does_not_take_the_lock(tmp_path: Path) -> None:
+    path = tmp_path / "lock"
+    path.touch()
+    assert held(path) is False
+    with FileLock(path, timeout=0) as lock:
+        assert held(path) is True
+        assert lock.is_locked
+    assert held(path) is False
+
+
+def test_a_file_in_the_run_folders_place(tmp_path: Path) -> None:
+    (tmp_path / "run").touch()
+    assert held(tmp_path / "run" / "lock") is False
+
+
+def test_systems_that_do_not_list_locks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(locks, "_listed_inodes", lambda: None)
+    path = tmp_path / "lock"
+    path.touch()
+    assert held(path) is False
+    with holder(path):
+        assert held(path) is True
+
+
+def test_another_lock_of_the_system_is_not_taken_for_this_one(tmp_path: Path) -> None:
+    (tmp_path / "mine").touch()
+    with holder(tmp_path / "other"):
+        assert held(tmp_path / "mine") is False
+        assert held(tmp_path / "other") is True
