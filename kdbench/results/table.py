@@ -88,10 +88,13 @@ def to_arrow(found: Iterable[Mapping[str, Any]], columns: Iterable[str] = ()) ->
 
 
 def _column(values: list[Any]) -> pa.Array:
+    mixes_booleans = len({isinstance(v, bool) for v in values if v is not None}) > 1  # Arrow takes true for 1.0
     try:
-        return pa.array(values)
-    except (pa.ArrowInvalid, pa.ArrowTypeError):
-        return pa.array([None if v is None else json.dumps(v) if not isinstance(v, str) else v for v in values])
+        if not mixes_booleans:
+            return pa.array(values)
+    except (pa.ArrowException, OverflowError):
+        pass
+    return pa.array([None if v is None else json.dumps(v) if not isinstance(v, str) else v for v in values])
 
 
 def _histories(store: Store) -> pa.Table:

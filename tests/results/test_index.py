@@ -1,0 +1,38 @@
+import json
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from kdbench.results import ImpossibleCell, IndexCell, MatrixIndex
+
+NAMES = st.text(max_size=5)
+IDS = st.dictionaries(st.integers(0, 9).map(str), st.sampled_from(["a", "b", "c"]), max_size=3)
+VALUES = st.floats(allow_nan=False, allow_infinity=False) | st.booleans() | NAMES | st.lists(st.integers())
+CELLS = st.builds(
+    IndexCell,
+    st.sampled_from(["teacher", "scratch", "method"]),
+    *[NAMES] * 5,
+    st.dictionaries(NAMES, VALUES, max_size=2),
+    IDS,
+)
+IMPOSSIBLE = st.builds(ImpossibleCell, *[NAMES] * 5, st.integers(0, 9))
+INDEXES = st.builds(
+    MatrixIndex,
+    *[NAMES] * 3,
+    st.floats(0, 0.9),
+    st.booleans(),
+    st.lists(CELLS, max_size=3).map(tuple),
+    st.lists(IMPOSSIBLE, max_size=2).map(tuple),
+)
+
+
+@given(INDEXES)
+def test_an_index_is_the_same_after_a_round_trip(index: MatrixIndex) -> None:
+    assert MatrixIndex.from_json(json.loads(json.dumps(index.to_json()))) == index
+
+
+@given(INDEXES)
+def test_every_run_once_in_order(index: MatrixIndex) -> None:
+    listed = [run for cell in index.cells for run in cell.runs.values()]
+    assert sorted(index.run_ids) == sorted(set(listed))
+    assert [listed.index(run) for run in index.run_ids] == sorted(listed.index(run) for run in index.run_ids)

@@ -1,0 +1,248 @@
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from kdbench.errors import ResultsError
+from kdbench.matrix import RunSpec
+from kdbench.results import MatrixIndex, Store, load_indexes
+from kdbench.results.store import FORMAT
+
+Student = Callable[..., RunSpec]
+Index = Callable[..., MatrixIndex]
+
+HOLDER = """
+import sys
+from kdbench.results import Store
+
+lock = Store(sys.argv[1]).claim(sys.argv[2])
+print("claimed" if lock else "refused", flush=True)
+sys.stdin.read()
+"""
+
+
+@contextmanager
+def claimed_elsewhere(store: Store, run_id: str) -> Iterator[subprocess.Popen[str]]:
+    """Another process that trains the run."""
+    command = [sys.executable, "-c", HOLDER, str(store.root), run_id]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "claimed\n"
+        yield process
+        process.kill()
+
+
+def test_a_new_folder(tmp_path: Path) -> None:
+    root = tmp_path / "a" / "results"
+    Store(str(root))
+    assert sorted(entry.name for entry in root.iterdir()) == ["kdbench.json", "matrices", "runs", "timings"]
+    assert json.loads((root / "kdbench.json").read_text()) == {"format": FORMAT}
+    Store(root)
+    assert json.loads((root / "kdbench.json").read_text()) == {"format": FORMAT}
+
+
+def test_a_folder_that_is_only_read_is_not_made(tmp_path: Path) -> None:
+    root = tmp_path / "results"
+    with pytest.raises(ResultsError) as caught:
+        Store(root, create=False)
+    assert str(caught.value) == f"{root}: there is no such results folder; `kdbench run MATRIX` makes one"
+    assert not root.exists()
+    root.mkdir()
+    empty = Store(root, create=False)
+    assert (empty.run_ids(), list(empty.indexes()), empty.state("0")) == ([], [], "waiting")
+    assert list(root.iterdir()) == []
+
+
+@pytest.mark.parametrize("found", [FORMAT + 1, "2"])
+def test_a_newer_format_is_refused(tmp_path: Path, found: object) -> None:
+    (tmp_path / "kdbench.json").write_text(json.dumps({"format": found}))
+    says = f"written by a newer kdbench (format {found}, this one reads up to {FORMAT}); upgrade kdbench"
+    for create in (True, False):
+        with pytest.raises(ResultsError) as caught:
+            Store(tmp_path, create=create)
+        assert str(caught.value) == f"{tmp_path}: {says} or choose another results folder with --results"
+
+
+def test_a_folder_that_cannot_be_written(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(ResultsError, match=r"cannot be written .* choose another results folder with --results"):
+        Store(tmp_path / "file")
+    with pytest.raises(ResultsError, match="there is no such results folder"):
+        Store(tmp_path / "file", create=False)
+
+
+def test_a_run_folder_that_cannot_be_made(store: Store) -> None:
+    store.folder("abc").touch()
+    with pytest.raises(ResultsError, match="abc: cannot be written"):
+        store.claim("abc")
+    assert store.state("abc") == "waiting"
+
+
+def test_whether_the_folder_can_be_written_now(store: Store) -> None:
+    before = sorted(store.root.iterdir())
+    store.check_writable()
+    assert sorted(store.root.iterdir()) == before
+    probe = store.root / f".probe.{os.getpid()}"
+    probe.mkdir()
+    with pytest.raises(ResultsError, match=r"cannot be written \(Is a directory\)"):
+        store.check_writable()
+
+
+def test_a_setting_is_chosen_once(store: Store) -> None:
+    assert store.setting("threads", 2) == 2
+    assert Store(store.root).setting("threads", 8) == 2
+    assert store.setting("other", 8) == 8
+
+
+def test_the_states_of_a_run(store: Store, teacher: RunSpec) -> None:
+    run = teacher.id
+    assert (store.state(run), store.is_finished(run)) == ("waiting", False)
+    store.write_spec(teacher)
+    assert (store.state(run), store.is_finished(run)) == ("waiting", False)
+    lock = store.claim(run)
+    assert lock is not None
+    assert store.state(run) == "running"
+    store.write_result(run, {"status": "failed", "error": "NaN"})
+    assert (store.state(run), store.is_finished(run)) == ("failed", True)
+    lock.release()
+    store.write_result(run, {"status": "done"})
+    assert (store.state(run), store.is_finished(run)) == ("done", True)
+    assert store.result(run) == {"run_id": run, "status": "done"}
+    store.forget_result(run)
+    store.forget_result(run)
+    assert (store.state(run), store.result(run)) == ("waiting", None)
+
+
+def test_a_run_is_claimed_once(store: Store) -> None:
+    lock = store.claim("abc")
+    assert lock is not None
+    assert store.claim("abc") is None
+    assert Store(store.root).claim("abc") is None
+    lock.release()
+    again = store.claim("abc")
+    assert again is not None
+    again.release()
+    assert (store.folder("abc") / "lock").exists()
+
+
+def test_a_process_that_dies_lets_its_run_go(store: Store) -> None:
+    with claimed_elsewhere(store, "abc") as process:
+        assert store.state("abc") == "running"
+        assert store.claim("abc") is None
+        assert store.state("other") == "waiting"
+        process.kill()
+        process.wait(timeout=30)
+        assert store.state("abc") == "waiting"
+        lock = store.claim("abc")
+        assert lock is not None
+        lock.release()
+
+
+@pytest.mark.parametrize(
+    "content", ['{"run_id": "another", "status": "done"}', '{"status": "done"}', '{"run_id": "abc"', "[]", ""]
+)
+def test_a_result_that_is_not_this_runs_is_none(store: Store, content: str) -> None:
+    store.folder("abc").mkdir()
+    (store.folder("abc") / "result.json").write_text(content)
+    assert (store.result("abc"), store.state("abc"), store.is_finished("abc")) == (None, "waiting", False)
+
+
+def test_a_folder_in_the_results_place(store: Store) -> None:
+    (store.folder("abc") / "result.json").mkdir(parents=True)
+    assert (store.result("abc"), store.state("abc")) == (None, "waiting")
+
+
+def test_specs_come_back(store: Store, student: Student) -> None:
+    run = student(3, alpha=0.9)
+    store.write_spec(run)
+    again = store.spec(run.id)
+    assert (again.id, again.cell, again.hyperparameters) == (run.id, run.cell, {"alpha": 0.9})
+    assert again.teacher is not None
+    assert again.teacher.id == run.needs[0][1].id
+
+
+def test_a_spec_that_is_not_there_or_damaged(store: Store, teacher: RunSpec) -> None:
+    with pytest.raises(ResultsError) as caught:
+        store.spec("abc")
+    assert str(caught.value) == f"abc: no such run in {store.root}"
+    store.write_spec(teacher)
+    path = store.folder(teacher.id) / "spec.json"
+    whole = json.loads(path.read_text())
+    for damage, why in [
+        ({}, "KeyError: 'dataset'"),
+        ({"split": {"validaton": 1}}, "TypeError: "),
+        ({"recipe": {"epochs": "x"}}, "ValidationError: 1 validation error for Recipe"),
+    ]:
+        path.write_text(json.dumps({**whole, **damage} if damage else {}))
+        with pytest.raises(ResultsError) as caught:
+            store.spec(teacher.id)
+        assert str(caught.value).startswith(f"{path}: damaged ({why}")
+        assert str(caught.value).endswith("); move it away and run the matrix again")
+
+
+def test_a_run_is_found_by_the_beginning_of_its_id(store: Store) -> None:
+    for run in ("abc0", "abc1", "abd0"):
+        store.folder(run).mkdir()
+        (store.folder(run) / "spec.json").touch()
+    store.folder("abx0").mkdir()
+    assert store.run_ids() == ["abc0", "abc1", "abd0"]
+    assert [store.find(beginning) for beginning in ("abd", "abc1", "abd0")] == ["abd0", "abc1", "abd0"]
+    for beginning, says in [
+        ("abc", "abc: 2 runs begin so; give more digits"),
+        ("", ": 3 runs begin so; give more digits"),
+        ("abx0", f"abx0: no such run in {store.root}; did you mean 'abd0'?"),
+        ("zzz", f"zzz: no such run in {store.root}; valid: abc0, abc1, abd0"),
+    ]:
+        with pytest.raises(ResultsError) as caught:
+            store.find(beginning)
+        assert str(caught.value) == says
+
+
+def test_indexes(store: Store, student: Student, index: Index) -> None:
+    made = [index(student(), name=name) for name in ("thesis", "appendix")]
+    for one in made:
+        store.write_index(one)
+    assert store.index("thesis") == made[0]
+    assert store.index("none") is None
+    assert load_indexes(str(store.root)) == (made[1], made[0])
+
+
+@pytest.mark.parametrize("content", ["", "[]", "{}", '{"cells": 3, "impossible": []}', '{"cells": [{"kind": "x"}]}'])
+def test_a_damaged_index_counts_as_none(store: Store, student: Student, index: Index, content: str) -> None:
+    store.write_index(index(student()))
+    (store.matrices / "damaged.json").write_text(content)
+    assert store.index("damaged") is None
+    assert [found.name for found in store.indexes()] == ["thesis"]
+
+
+def test_the_indexes_of_a_folder_that_is_not_there(tmp_path: Path) -> None:
+    with pytest.raises(ResultsError, match="there is no such results folder"):
+        load_indexes(str(tmp_path / "none"))
+
+
+def test_timings(store: Store) -> None:
+    assert store.timing("cnn") is None
+    store.write_timing("cnn", {"inference_ms": 0.5})
+    assert store.timing("cnn") == {"inference_ms": 0.5}
+    (store.timings / "cnn.json").write_text('{"infer')
+    assert store.timing("cnn") is None
+
+
+def test_a_matrix_is_complete_when_all_has_ended_and_been_timed(store: Store, student: Student, index: Index) -> None:
+    runs = [student(0), student(1)]
+    asked = index(*runs)
+    assert not store.is_complete(asked)
+    store.write_result(runs[0].id, {"status": "done", "architecture": "cnn"})
+    store.write_timing("cnn", {"inference_ms": 0.5})
+    assert not store.is_complete(asked)
+    store.write_result(runs[1].id, {"status": "failed"})
+    assert store.is_complete(asked)
+    store.write_result(runs[1].id, {"status": "done", "architecture": "mlp"})
+    assert not store.is_complete(asked)
+    store.write_timing("mlp", {"inference_ms": 0.1})
+    assert store.is_complete(asked)
