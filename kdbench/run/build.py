@@ -39,12 +39,13 @@ def method(spec: RunSpec, task: Task, device: torch.device, teacher_of: Callable
         with seeded(spec.seed, "peer", place):
             peers.append(network(peer, task).to(device))
     needs = dict(spec.needs)
+    teacher = teacher_of(needs["teacher"]) if "teacher" in needs else None
     older = [teacher_of(needs[role]) for role in sorted(needs, key=_place) if role.startswith("teachers.")]
     with seeded(spec.seed, "method"):
         built = methods.create(
             [part.name for part in spec.parts],
             student=student.to(device),
-            teacher=teacher_of(needs["teacher"]) if "teacher" in needs else None,
+            teacher=teacher,
             teachers=older,
             peers=peers,
             task=task,
@@ -78,11 +79,6 @@ class Teachers:
             built.load_state_dict(trained_weights(self._store, spec.id))
             self._loaded[spec.id] = Frozen(built.to(self._device))
         return self._loaded[spec.id]
-
-    @property
-    def frozen(self) -> list[Frozen]:
-        """All that were asked for."""
-        return list(self._loaded.values())
 
 
 def trained_weights(store: Store, run_id: str) -> Mapping[str, torch.Tensor]:

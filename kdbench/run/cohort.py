@@ -7,7 +7,7 @@ from typing import Any, final
 
 import torch
 
-from kdbench.errors import KdbenchError
+from kdbench.errors import KdbenchError, ResultsError
 from kdbench.matrix import RunSpec
 from kdbench.results import Store
 from kdbench.results.provenance import now
@@ -18,6 +18,7 @@ from kdbench.training.evaluation import logits_of
 from kdbench.training.loop import Cohort
 from kdbench.training.member import Member
 from kdbench.training.metrics import metrics
+from kdbench.training.network import Frozen
 
 Report = Callable[[Mapping[str, Any]], None]
 
@@ -32,7 +33,6 @@ class CohortRun:
         self._device = device
         self._report = report
         self._started = now()
-        self._clock = time.monotonic()
         self._first = specs[0]
         self._teachers = build.Teachers(store, task_of, device)
 
@@ -48,10 +48,11 @@ class CohortRun:
         cohort = Cohort(
             members,
             batches(self._first, material, views, opens_images),
-            self._teachers.frozen if opens_images else [],
+            self._asked(members) if opens_images else [],
             lambda member: self._score(member, material),
             self._epoch_ended,
         )
+        self._clock = time.monotonic()
         cohort.train(self._epochs)
         for member in members:
             self._finish(member, material, cohort.shared_seconds, len(members))
@@ -66,6 +67,11 @@ class CohortRun:
             self._fail(spec, error)
             return None
 
+    def _asked(self, members: Sequence[Member]) -> list[Frozen]:
+        """The networks that fill the role `teacher`: what they say of every batch is work that members share."""
+        teachers = {t.id: t for t in (self._specs[member.name].teacher for member in members) if t is not None}
+        return [self._teachers(teacher) for teacher in teachers.values()]
+
     def _score(self, member: Member, material: Material) -> dict[str, float]:
         """What a member's first graduate is worth on validation, and on test where the protocol tracks it."""
         spec = self._specs[member.name]
@@ -76,12 +82,12 @@ class CohortRun:
         scores: dict[str, float] = {}
         for name, images in sets.items():
             found = metrics(logits_of(network, images.batches(), spec.recipe.precision), images.labels.cpu())
-            scores |= {f"{name}_{metric}": found[metric] for metric in ("accuracy", "nll")}
+            scores |= {f"{name}_{metric}": value for metric, value in found.items()}
         return scores
 
     def _epoch_ended(self, epoch: int, active: Sequence[Member]) -> None:
         elapsed = time.monotonic() - self._clock
-        rows = [member.history[-1] for member in active if member.history]
+        rows = [member.history[-1] for member in active if member.error is None]
         accuracies = [float(row["val_accuracy"] or 0) for row in rows if "val_accuracy" in row]
         self._report(
             {
@@ -103,7 +109,7 @@ class CohortRun:
         outcome = Outcome(spec, member, material, self._store, self._device)
         try:
             outcome.write(self._started, shared_seconds, size)
-        except KdbenchError:
+        except ResultsError:
             raise
         except Exception as error:  # evaluation runs the user's own network once more
             self._fail(spec, error)

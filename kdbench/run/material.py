@@ -92,7 +92,7 @@ def batches(spec: RunSpec, material: Material, views: int, opens_images: bool) -
     """The batches of a cohort, from the run that stands for all its members."""
     if not opens_images:
         steps = spec.recipe.steps_per_epoch or max(1, material.task.train_size // spec.recipe.batch_size)
-        return NoImages(material.task, steps, material.train.images.device)
+        return NoImages(material.task, steps, material.test.images.device)
     train = material.train
     return Batches(
         train.images,

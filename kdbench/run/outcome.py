@@ -1,6 +1,7 @@
 """What a finished run leaves in its folder: weights, history, result, log."""
 
 import hashlib
+import math
 import resource
 import sys
 from collections.abc import Mapping
@@ -11,6 +12,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from kdbench.errors import NotFiniteError
 from kdbench.matrix import RunSpec
 from kdbench.results import Store
 from kdbench.results.files import write_whole
@@ -40,6 +42,7 @@ class Outcome:
 
         Raises:
             ResultsError: the folder cannot be written to.
+            NotFiniteError: a graduate's outputs are NaN or infinite.
         """
         last, best = self._member.graduates(), self._member.best.weights
         row = self._scores("")
@@ -48,6 +51,7 @@ class Outcome:
         if best:
             self._load(best)
             row |= self._scores("_best")
+        row |= self._best_test()
         stops_early = self._spec.recipe.early_stopping is not None
         self._save_weights(best if best and stops_early else last)
         self._save_history()
@@ -67,6 +71,15 @@ class Outcome:
     def _network(self) -> nn.Module:
         return next(iter(self._graduates.values()))
 
+    def _metrics(self, network: nn.Module, images: Images) -> dict[str, float]:
+        found = metrics(self._logits(network, images), images.labels.cpu())
+        if not all(map(math.isfinite, found.values())):
+            raise NotFiniteError(
+                "the trained network's outputs are NaN or infinite; lower the learning rate or the weights of the "
+                "method's terms, or set recipe.clip"
+            )
+        return found
+
     def _logits(self, network: nn.Module, images: Images) -> Tensor:
         return logits_of(network, images.batches(), self._spec.recipe.precision)
 
@@ -76,13 +89,20 @@ class Outcome:
             f"{name}_{metric}{suffix}": value
             for name, images in sets.items()
             if len(images.labels)
-            for metric, value in metrics(self._logits(self._network, images), images.labels.cpu()).items()
+            for metric, value in self._metrics(self._network, images).items()
         }
+
+    def _best_test(self) -> dict[str, Any]:
+        """The scores of the epoch that was best on test, where the protocol tracks it: an optimistic selection."""
+        tracked = [epoch for epoch in self._member.history if "test_accuracy" in epoch]
+        if not tracked:
+            return {}
+        best = max(tracked, key=lambda epoch: float(epoch["test_accuracy"] or 0))
+        return {f"{key}_best_test": value for key, value in best.items() if key.startswith(("val_", "test_"))}
 
     def _others(self, network: nn.Module) -> dict[str, Any]:
         """A graduate beside the first: a peer, an ensemble."""
-        test = self._material.test
-        scores = metrics(self._logits(network, test), test.labels.cpu())
+        scores = self._metrics(network, self._material.test)
         return {**{f"test_{key}": value for key, value in scores.items()}, "parameters": parameter_count(network)}
 
     def _teacher_agreement(self) -> float | None:

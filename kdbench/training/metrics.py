@@ -60,6 +60,7 @@ def _ratio(part: Floats, whole: npt.NDArray[np.int64]) -> Floats:
 
 
 def _log_softmax(scores: Floats) -> Floats:
-    shifted = scores - scores.max(axis=1, keepdims=True)
+    with np.errstate(invalid="ignore"):  # infinite logits of a network that diverged give NaN
+        shifted = scores - scores.max(axis=1, keepdims=True)
     result: Floats = shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
     return result
