@@ -73,3 +73,13 @@ def test_another_lock_of_the_system_is_not_taken_for_this_one(tmp_path: Path) ->
     with holder(tmp_path / "other"):
         assert held(tmp_path / "mine") is False
         assert held(tmp_path / "other") is True
+
+
+def test_a_file_that_nobody_holds_is_not_even_tried(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else a look at a waiting run could keep a worker from claiming it."""
+    tried: list[Path] = []
+    monkeypatch.setattr(locks, "_listed_inodes", set)
+    monkeypatch.setattr(locks, "_refuses_shared", tried.append)
+    (tmp_path / "lock").touch()
+    assert held(tmp_path / "lock") is False
+    assert tried == []
