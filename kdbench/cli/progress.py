@@ -100,12 +100,14 @@ class Progress:
     def _name(self, runs: list[str]) -> str:
         first = self._specs[runs[0]]
         methods = dict.fromkeys(self._specs[run].method for run in runs)
-        named = ", ".join(list(methods)[:4]) + (", ..." if len(methods) > 4 else "")
+        named = ", ".join(list(methods)[:3]) + (", ..." if len(methods) > 3 else "")
         many = f"{len(runs)} runs: " if len(runs) > 1 else ""
         return f"{first.student.name} on {first.dataset.name}, seed {first.seed} ({many}{named})"
 
     def _view(self) -> Group:
         grid = Table.grid(padding=(0, 2))
+        grid.add_column(overflow="ellipsis", no_wrap=True)
+        grid.add_column(no_wrap=True)
         for event in self._cohorts.values():
             grid.add_row(Text(self._name(event["runs"])), Text(_told(event) if "epoch" in event else "starting"))
         return Group(grid, self._bars)

@@ -7,7 +7,7 @@ from rich.console import Console
 from rich.text import Text
 
 from kdbench.cli.progress import Progress
-from kdbench.errors import MatrixError
+from kdbench.errors import MatrixError, ReportError
 from kdbench.matrix import Matrix, load
 from kdbench.matrix.digest import plan_digest
 from kdbench.results import MatrixIndex, Store
@@ -46,13 +46,12 @@ def write_report(
     """Write the reports of some or all matrices and say where they are.
 
     Raises:
-        ReportError: there is nothing to report, or a name is not known.
+        ReportError: there is nothing to report, a name is not known, or the reports cannot be written.
     """
-    from kdbench.report import report
     from kdbench.results.table import export
 
     export(Store(results, create=False))
-    for path in report(results, reports, names, selection):
+    for path in _written(names, results, reports, selection):
         console.print(Text(f"wrote {path}"), soft_wrap=True)
 
 
@@ -80,14 +79,14 @@ def _tell_what_is_left_out(impossible: int, warnings: tuple[str, ...], file: Pat
 
 
 def _conclude(index: MatrixIndex, store: Store, reports: Path, console: Console) -> int:
-    from kdbench.report import report, tables
+    from kdbench.report import tables
     from kdbench.report.console import print_table
     from kdbench.results.table import load_results
 
     shown = tables(index, load_results(str(store.root)), "last")
     for table in shown[:2]:
         print_table(table, console)
-    written = report(store.root, reports, (index.name,), "last")
+    written = _written((index.name,), store.root, reports, "last")
     console.print(Text(f"wrote {written[0]}"), soft_wrap=True)
     failed = [run for run in index.run_ids if store.state(run) == "failed"]
     waiting = [run for run in index.run_ids if store.state(run) == "waiting"]
@@ -97,3 +96,14 @@ def _conclude(index: MatrixIndex, store: Store, reports: Path, console: Console)
     if waiting:
         console.print(Text(f"{len(waiting)} runs wait for a run that failed", style="red"), soft_wrap=True)
     return len(failed) + len(waiting)
+
+
+def _written(names: tuple[str, ...], results: Path, reports: Path, selection: "Selection") -> tuple[Path, ...]:
+    from kdbench.report import report
+
+    try:
+        return report(results, reports, names, selection)
+    except OSError as error:
+        raise ReportError(
+            f"{reports}: the report cannot be written ({error.strerror}); choose another folder with --reports"
+        ) from error

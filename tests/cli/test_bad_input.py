@@ -1,0 +1,284 @@
+"""Whatever is wrong with a matrix or a folder: one clear error, nothing trained, nothing lost."""
+
+import os
+import shutil
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from kdbench.results import Store
+from kdbench.results.files import read_json, write_json
+
+MATRIX = """
+name = "m"
+seeds = [0, 1]
+datasets = ["digits"]
+pairs = [{ teacher = "cnn_8_16", student = "mlp_16" }]
+
+[recipe]
+epochs = 2
+batch_size = 32
+train_samples = 100
+
+[methods.vanilla]
+alpha = 0.5
+"""
+
+Edit = tuple[str, str]  # what stands in MATRIX -> what stands there instead; "" is the end of the file
+
+CASES: dict[str, tuple[Edit, tuple[str, ...]]] = {
+    "syntax": (
+        ("alpha = 0.5", "alpha = = 0.5"),
+        ("m.toml: not valid TOML: Invalid value (at line 13, column 9)",),
+    ),
+    "an open list": (("seeds = [0, 1]", "seeds = [0, 1"), ("m.toml: not valid TOML: Unclosed array (at line",)),
+    "a key twice": (("epochs = 2", "epochs = 2\nepochs = 3"), ("not valid TOML", "line 9, column")),
+    "unknown key": (("seeds", "seed"), ("m.toml: seed: unknown key; did you mean 'seeds'?",)),
+    "unknown key of the recipe": (
+        ("epochs", "epoch"),
+        ("m.toml: recipe.epoch: unknown key; did you mean 'epochs'?",),
+    ),
+    "unknown table": (
+        ("", "[protocl]\nvalidation = 0.2"),
+        ("m.toml: protocl: unknown key; did you mean 'protocol'?",),
+    ),
+    "unknown method": (
+        ("methods.vanilla", "methods.vanila"),
+        ("m.toml: methods.vanila: there is no method 'vanila'; did you mean 'vanilla'?",),
+    ),
+    "unknown hyperparameter": (
+        ("alpha = 0.5", "alfa = 0.5"),
+        ("m.toml: methods.vanilla: 'vanilla' has no hyperparameter 'alfa'; did you mean 'alpha'?",),
+    ),
+    "unknown network": (
+        ("mlp_16", "resnet21"),
+        ("m.toml: pairs: no network is called 'resnet21'", "did you mean 'resnet20'?"),
+    ),
+    "unknown data set": (
+        ('"digits"', '"digit"'),
+        ("m.toml: datasets: data set 'digit'", "did you mean 'digits'?"),
+    ),
+    "unknown schedule": (
+        ("epochs = 2", 'epochs = 2\nschedule = "cosin"'),
+        ("m.toml: recipe.schedule: unknown name 'cosin'; did you mean 'cosine'?",),
+    ),
+    "text for a number": (("epochs = 2", 'epochs = "2"'), ("m.toml: recipe.epochs: must be a valid integer, got '2'",)),
+    "text for a hyperparameter": (
+        ("alpha = 0.5", 'alpha = "0.5"'),
+        ("m.toml: methods.vanilla: alpha must be a valid number, got '0.5'; declared as float in [0, 1]",),
+    ),
+    "a number for a table": (
+        ("", "[protocol]\nvalidation = 1.0"),
+        ("protocol.validation: must be less than 1, got 1.0",),
+    ),
+    "alpha out of bounds": (
+        ("alpha = 0.5", "alpha = 1.5"),
+        ("m.toml: methods.vanilla: alpha must be less than or equal to 1, got 1.5; declared as float in [0, 1]",),
+    ),
+    "temperature 0": (
+        ("alpha = 0.5", "temperature = 0"),
+        ("m.toml: methods.vanilla: temperature must be greater than 0, got 0; declared as float > 0",),
+    ),
+    "NaN": (
+        ("alpha = 0.5", "temperature = nan"),
+        ("m.toml: methods.vanilla.temperature: must be a finite number, got nan",),
+    ),
+    "an empty sweep": (
+        ("alpha = 0.5", "alpha = []"),
+        ("m.toml: methods.vanilla.alpha: an empty sweep runs nothing; give at least one value or remove the key",),
+    ),
+    "no seed": (("seeds = [0, 1]", "seeds = []"), ("m.toml: seeds: must have at least 1 value, got []",)),
+    "a zip of unequal lengths": (
+        ("alpha = 0.5", 'alpha = [0.1, 0.2]\ntemperature = [1, 2, 3]\nzip = [["alpha", "temperature"]]'),
+        ("m.toml: methods.vanilla.zip: ", "lists of equal length; alpha has 2, temperature has 3"),
+    ),
+    "a data set that is not there": (
+        ('datasets = ["digits"]', 'datasets = ["mine"]\ndataset.mine = { kind = "npz", root = "nowhere/mine.npz" }'),
+        ("m.toml: dataset.mine: data set 'mine' is not there: ", "/nowhere/mine.npz does not exist", "train_images"),
+    ),
+    "more training images than there are": (
+        ("train_samples = 100", "train_samples = 5000"),
+        ("m.toml: teacher on digits: train_samples is 5000, but there are ", "leave it out to use all"),
+    ),
+    "a batch larger than the training set": (
+        ("batch_size = 32", "batch_size = 101"),
+        ("m.toml: teacher on digits: a run has 100 training images, fewer than one batch of 101; lower ",),
+    ),
+    "early stopping without validation": (
+        ("", "[recipe.student]\nearly_stopping = { patience = 3 }\n[protocol]\nvalidation = 0"),
+        ("m.toml: recipe.student.early_stopping: reads the validation loss, and protocol.validation is 0; give it",),
+    ),
+    "plateau without validation": (
+        ("", '[recipe.teacher]\nschedule = "plateau"\n[protocol]\nvalidation = 0'),
+        ("m.toml: recipe.teacher.schedule: reads the validation loss, and protocol.validation is 0; give it",),
+    ),
+    "a module that is not there": (
+        ("", '[methods."nowhere_at_all:Mine"]'),
+        ("method 'nowhere_at_all:Mine' cannot be imported: No module named 'nowhere_at_all'",),
+    ),
+    "a module with a fault": (
+        ("", '[methods."faulty_module_of_mine:Mine"]'),
+        ("m.toml: methods.faulty_module_of_mine:Mine: ", "raises SyntaxError: "),
+    ),
+    "a class that is no method": (
+        ("", '[methods."pathlib:Path"]'),
+        ("'pathlib:Path' must be a @final class derived from kdbench.Method",),
+    ),
+    "a network without a factory": (
+        ("mlp_16", "mine"),
+        ("m.toml: pairs: no network is called 'mine' (one of your own needs a factory)",),
+    ),
+    "a factory that is not there": (
+        ('student = "mlp_16" }]', 'student = "mine" }]\nnetwork.mine.factory = "nowhere_at_all:make"'),
+        ("m.toml: network.mine: factory 'nowhere_at_all:make' cannot be imported: ",),
+    ),
+    "no thread": (
+        ("", "[run]\nthreads = 0"),
+        ("m.toml: run.threads: must be greater than or equal",),
+    ),
+}
+
+
+@pytest.fixture
+def matrix(tmp_path: Path) -> Path:
+    """A matrix that is in order."""
+    path = tmp_path / "m.toml"
+    path.write_text(MATRIX)
+    return path
+
+
+def edited(edit: Edit) -> str:
+    before, after = edit
+    assert before in MATRIX
+    return MATRIX.replace(before, after, 1) if before else MATRIX + after
+
+
+def trained(results: Path) -> list[Path]:
+    return list(results.glob("runs/*"))
+
+
+@pytest.mark.parametrize("command", ["plan", "run"])
+@pytest.mark.parametrize(("edit", "parts"), CASES.values(), ids=CASES)
+def test_one_clear_error_and_nothing_is_trained(
+    matrix: Path, say: Callable[..., Any], tmp_path: Path, edit: Edit, parts: tuple[str, ...], command: str
+) -> None:
+    (tmp_path / "faulty_module_of_mine.py").write_text("def f(:\n")
+    matrix.write_text(edited(edit))
+    said = say(command, "m.toml")
+    assert said.status == 1
+    assert [part for part in parts if part not in said.error] == []
+    assert "Traceback" not in said.out + said.err
+    assert trained(tmp_path / "results") == []
+
+
+def test_no_case_is_refused_for_what_it_has_in_common(matrix: Path, say: Callable[..., Any]) -> None:
+    assert say("plan", matrix).status == 0
+
+
+def test_a_matrix_that_is_not_there(say: Callable[..., Any]) -> None:
+    said = say("run", "missing.toml")
+    assert said.status == 1
+    assert said.error == "missing.toml: there is no such file; `kdbench init` writes a commented matrix"
+
+
+def test_a_folder_for_a_matrix(say: Callable[..., Any], tmp_path: Path) -> None:
+    assert say("run", tmp_path).error == f"{tmp_path}: cannot be read: Is a directory"
+
+
+def test_a_file_in_the_place_of_the_results(matrix: Path, say: Callable[..., Any], tmp_path: Path) -> None:
+    (tmp_path / "results").write_text("kept")
+    said = say("run", matrix)
+    assert said.status == 1
+    assert said.error.startswith("results: cannot be written (")
+    assert "choose another results folder with --results" in said.error
+    assert (tmp_path / "results").read_text() == "kept"
+
+
+def test_a_file_in_the_place_of_the_results_is_no_obstacle_to_a_plan(
+    matrix: Path, say: Callable[..., Any], tmp_path: Path
+) -> None:
+    (tmp_path / "results").write_text("kept")
+    assert say("plan", matrix).status == 0
+
+
+@pytest.fixture
+def read_only(copied: Any) -> Iterator[Path]:
+    """A results folder that was finished and is read-only now: root ignores permission bits, so it is mounted so."""
+    mount = shutil.which("mount")
+    if mount is None or os.geteuid() != 0:
+        pytest.skip("a read-only mount needs root and mount(8)")
+    results = copied.results
+    if subprocess.run([mount, "--bind", results, results], capture_output=True, check=False).returncode:
+        pytest.skip("this machine does not let a folder be mounted")
+    try:
+        if subprocess.run([mount, "-o", "remount,ro,bind", results], capture_output=True, check=False).returncode:
+            pytest.skip("this machine does not let a folder be mounted read-only")
+        yield results
+    finally:
+        subprocess.run(["umount", results], check=True)
+
+
+def test_a_read_only_results_folder_is_refused_before_anything_is_trained(
+    read_only: Path, copied: Any, say: Callable[..., Any]
+) -> None:
+    before = sorted(path.name for path in trained(read_only))
+    copied.matrix.write_text(copied.matrix.read_text().replace("epochs = 2", "epochs = 3"))
+    said = say("run", copied.matrix)
+    assert said.status == 1
+    assert said.error.startswith("results: cannot be written (Read-only file system); choose another results folder")
+    assert sorted(path.name for path in trained(read_only)) == before
+
+
+def test_a_read_only_results_folder_can_be_looked_at(read_only: Path, copied: Any, say: Callable[..., Any]) -> None:
+    assert say("status").status == 0
+    assert "9 different runs (9 done)" in say("plan", copied.matrix).out
+    assert say("run", copied.matrix).out.startswith("nothing to do: all 9 runs of tiny have ended")
+
+
+@pytest.mark.parametrize(
+    "command", [["run", "tiny.toml"], ["plan", "tiny.toml"], ["status"], ["report"], ["show", "0"]]
+)
+def test_a_results_folder_of_a_newer_version(copied: Any, say: Callable[..., Any], command: list[str]) -> None:
+    write_json(copied.results / "kdbench.json", {"format": 2, "threads": 1})
+    before = {path: path.stat().st_mtime_ns for path in copied.results.rglob("*")}
+    said = say(*command)
+    assert said.status == 1
+    assert said.error.startswith("results: written by a newer kdbench (format 2, this one reads up to 1); upgrade")
+    assert {path: path.stat().st_mtime_ns for path in copied.results.rglob("*")} == before
+
+
+def test_a_damaged_results_folder(copied: Any, say: Callable[..., Any]) -> None:
+    (copied.results / "kdbench.json").write_text("{")
+    said = say("run", "tiny.toml")
+    assert said.status == 1
+    assert "results/kdbench.json: damaged" in said.error
+
+
+def test_other_threads_than_the_folders(copied: Any, say: Callable[..., Any]) -> None:
+    text = (
+        copied.matrix.read_text().replace("workers = 1", "workers = 1\nthreads = 2").replace("epochs = 2", "epochs = 3")
+    )
+    copied.matrix.write_text(text)
+    said = say("run", "tiny.toml")
+    assert said.status == 1
+    assert said.error.startswith("run.threads is 2, but the runs in results were trained with 1 per worker")
+    assert read_json(copied.results / "kdbench.json")["threads"] == 1
+    assert len(trained(copied.results)) == 9
+
+
+def test_a_refused_matrix_leaves_what_was_there(copied: Any, say: Callable[..., Any]) -> None:
+    before = {path: path.read_bytes() for path in copied.results.rglob("*") if path.is_file()}
+    copied.matrix.write_text(copied.matrix.read_text().replace("epochs = 2", "epochs = 0"))
+    assert "recipe.epochs: must be greater than or equal to 1, got 0" in say("run", "tiny.toml").error
+    assert {path: path.read_bytes() for path in copied.results.rglob("*") if path.is_file()} == before
+
+
+@pytest.mark.parametrize("damage", ["{", "[]", "null"])
+def test_a_damaged_result_is_planned_anew(copied: Any, say: Callable[..., Any], damage: str) -> None:
+    store = Store(copied.results)
+    first, *_ = store.run_ids()
+    (store.folder(first) / "result.json").write_text(damage)
+    assert "9 different runs (8 done, 1 waiting)" in say("plan", "tiny.toml").out
