@@ -114,13 +114,15 @@ def _study(name: str, store: Store) -> optuna.Study:
     with writable(folder):
         folder.mkdir(parents=True, exist_ok=True)
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    return optuna.create_study(
+    study = optuna.create_study(
         study_name=name,
         storage=JournalStorage(JournalFileBackend(str(folder / f"{name}.journal"))),
         direction="maximize",
-        sampler=optuna.samplers.TPESampler(seed=0, constant_liar=True),
         load_if_exists=True,
     )
+    begun = len(study.get_trials(deepcopy=False))  # with one seed for all, going on would draw the first trials again
+    study.sampler = optuna.samplers.TPESampler(seed=begun, constant_liar=True)
+    return study
 
 
 def _pending(study: optuna.Study, trials: int, space: dict[str, BaseDistribution]) -> list[FrozenTrial | Trial]:
