@@ -17,7 +17,7 @@ from kdbench.matrix import Cell, DataSpec, Matrix, NetworkSpec, Part, RunSpec, e
 from kdbench.matrix.digest import plan_digest
 from kdbench.matrix.recipe import Recipe, canonical, digest
 from kdbench.results import ImpossibleCell, IndexCell, MatrixIndex
-from kdbench.training.hyperparameters import declared, resolve, roles
+from kdbench.training.hyperparameters import declared, identifying, resolve, roles
 from kdbench.training.method import Method, Task
 from kdbench.training.network import Shapes, shapes
 from kdbench.training.precision import resolve_precision
@@ -69,6 +69,7 @@ class Plan:
                 ImpossibleCell(i.cell.label, i.cell.dataset.name, *_pair(i.cell), i.reason, len(i.cell.runs))
                 for i in self.impossible
             ),
+            needed=tuple(run.id for run in self.runs if run.id in self.teachers),
         )
 
 
@@ -136,7 +137,8 @@ class Installed:
     def part(self, method: str, given: Mapping[str, Any]) -> Part:
         """The method with all its hyperparameters, typed."""
         found = _method(method)
-        return Part(method, resolve(found, given, method), found.version, methods.source_hash(method))
+        complete = identifying(found, resolve(found, given, method))
+        return Part(method, complete, found.version, methods.source_hash(method))
 
     def attach(self, spec: RunSpec, teacher: RunSpec, peers: tuple[NetworkSpec, ...]) -> RunSpec:
         """The run with the runs that it needs, and its peers."""

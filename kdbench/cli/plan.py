@@ -80,9 +80,10 @@ def _summary(plan: Plan, states: dict[str, Any]) -> str:
     teachers = {run.id for cell in plan.cells if cell.kind == "teacher" for run in cell.runs.values()}
     told = ", ".join(f"{count[state]} {state}" for state in ("done", "failed", "running", "waiting") if count[state])
     blocked = sum(len(i.cell.runs) for i in plan.impossible)
+    others = len(states) - len(teachers) - len(distilled)
     return (
-        f"{len(plan.runs)} different runs ({told}): {len(teachers)} teachers, {len(distilled)} distilled, the rest "
-        f"baselines and runs that others need; {blocked} cannot run"
+        f"{len(states)} different runs ({told}); teachers: {len(teachers)}, distilled: {len(distilled)}, "
+        f"other baselines and runs that others need: {others}, cannot run: {blocked}"
     )
 
 

@@ -73,7 +73,7 @@ def _nothing_to_do(index: MatrixIndex, store: Store, console: Console) -> int:
 
 def _tell_what_is_left_out(impossible: int, warnings: tuple[str, ...], file: Path, console: Console) -> None:
     if impossible:
-        console.print(Text(f"{impossible} cells cannot run; `kdbench plan {file}` says why", style="yellow"))
+        console.print(Text(f"cells that cannot run: {impossible}; `kdbench plan {file}` says why", style="yellow"))
     for warning in warnings:
         console.print(Text(f"warning: {warning}", style="yellow"), soft_wrap=True)
 

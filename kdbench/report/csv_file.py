@@ -27,7 +27,7 @@ def _titles(column: Column) -> Iterator[str]:
 
 def _values(cell: Cell, column: Column) -> Iterator[str]:
     if not column.numeric:
-        yield cell.text
+        yield cell.text.replace("\r", " ")  # the writer would leave a lone one unquoted
         return
     scale = cell.unit.scale
     yield cell.text if cell.mean is None else repr(cell.mean * scale)

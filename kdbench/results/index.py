@@ -45,11 +45,12 @@ class MatrixIndex:
     track_test: bool
     cells: tuple[IndexCell, ...]
     impossible: tuple[ImpossibleCell, ...] = ()
+    needed: tuple[str, ...] = ()  # runs of no cell that others need, such as a born-again network's generations
 
     @property
     def run_ids(self) -> tuple[str, ...]:
         """Every run of the matrix, once."""
-        return tuple(dict.fromkeys(run for cell in self.cells for run in cell.runs.values()))
+        return tuple(dict.fromkeys([*(run for cell in self.cells for run in cell.runs.values()), *self.needed]))
 
     def to_json(self) -> dict[str, Any]:
         """Plain data from which `from_json` makes an equal index."""
@@ -60,4 +61,5 @@ class MatrixIndex:
         """The index that `to_json` wrote."""
         cells = tuple(IndexCell(**cell) for cell in data["cells"])
         impossible = tuple(ImpossibleCell(**cell) for cell in data["impossible"])
-        return MatrixIndex(**{**data, "cells": cells, "impossible": impossible})
+        needed = tuple(data["needed"])
+        return MatrixIndex(**{**data, "cells": cells, "impossible": impossible, "needed": needed})

@@ -33,6 +33,7 @@ def main() -> None:
     options = parser.parse_args()
     events = _own_standard_output()
     torch.set_num_threads(options.threads)
+    torch.use_deterministic_algorithms(options.device == "cuda", warn_only=True)
     store, device = Store(options.results), torch.device(options.device)
 
     def report(event: Mapping[str, Any]) -> None:

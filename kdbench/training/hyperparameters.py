@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal, Union, final, get_args, get_origin, 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from kdbench.errors import MethodError, nearest
+from kdbench.matrix.recipe import Since
 
 
 @final
@@ -124,6 +125,23 @@ def resolve(owner: Callable[..., object], given: Mapping[str, object], name: str
     return {
         key: parameter.validate(given[key]) if key in given else parameter.default for key, parameter in known.items()
     }
+
+
+def identifying(owner: Callable[..., object], complete: Mapping[str, object]) -> dict[str, object]:
+    """The hyperparameters that enter a run's identity.
+
+    Those marked `Since(...)`, added after the first release, are left out while they hold their default.
+    """
+    known = declared(owner)
+    return {
+        name: value
+        for name, value in complete.items()
+        if not (_is_later(known[name].annotation) and value == known[name].default)
+    }
+
+
+def _is_later(annotation: Any) -> bool:
+    return any(isinstance(a, Since) for a in get_args(annotation))
 
 
 def _hints(owner: Callable[..., object]) -> dict[str, Any]:

@@ -41,7 +41,10 @@ def test_the_table_counts_settings_and_runs(matrix: Path, say: Callable[..., Any
 
 
 def test_the_summary_counts_runs_once(matrix: Path, say: Callable[..., Any]) -> None:
-    assert "9 different runs (9 waiting): 1 teachers, 6 distilled, " in say("plan", matrix).out
+    assert (
+        "9 different runs (9 waiting); teachers: 1, distilled: 6, other baselines and runs that others need: 2, "
+        in say("plan", matrix).out
+    )
 
 
 def test_the_reason_of_an_impossible_cell_is_told(matrix: Path, say: Callable[..., Any]) -> None:

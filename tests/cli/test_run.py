@@ -89,7 +89,7 @@ def test_the_table_is_printed(tiny: Any) -> None:
 
 
 def test_what_cannot_run_is_told(tiny: Any) -> None:
-    assert "1 cells cannot run; `kdbench plan tiny.toml` says why" in tiny.said.out
+    assert "cells that cannot run: 1; `kdbench plan tiny.toml` says why" in tiny.said.out
 
 
 def test_there_is_a_row_a_run(table: list[dict[str, Any]]) -> None:

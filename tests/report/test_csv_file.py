@@ -37,5 +37,5 @@ def test_a_table_exactly() -> None:
 @given(st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=30), st.floats(0, 1))
 def test_text_and_numbers_come_back(text: str, share: float) -> None:
     found = _read((Cell(text), Cell(mean=share, n=1, unit=PERCENT)))[1]
-    assert found[0] == text
+    assert found[0] == text.replace("\r", " ")
     assert float(found[1]) == share * 100

@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -36,3 +37,10 @@ def test_every_run_once_in_order(index: MatrixIndex) -> None:
     listed = [run for cell in index.cells for run in cell.runs.values()]
     assert sorted(index.run_ids) == sorted(set(listed))
     assert [listed.index(run) for run in index.run_ids] == sorted(listed.index(run) for run in index.run_ids)
+
+
+@given(INDEXES)
+def test_runs_that_others_need_count_though_they_are_in_no_cell(index: MatrixIndex) -> None:
+    wider = replace(index, needed=("generation", *index.run_ids))
+    assert wider.run_ids == (*index.run_ids, "generation")
+    assert MatrixIndex.from_json(json.loads(json.dumps(wider.to_json()))) == wider

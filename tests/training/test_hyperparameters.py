@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kdbench.errors import MethodError
-from kdbench.training.hyperparameters import Hyperparameter, Tune, declared, resolve, roles
+from kdbench.matrix.recipe import Since
+from kdbench.training.hyperparameters import Hyperparameter, Tune, declared, identifying, resolve, roles
 
 LAYERS = [1, 2]  # a default that cannot be hashed
 SHARE = Annotated[float, Ge(0), Le(1), Tune(0.05, 0.95)]
@@ -168,3 +169,10 @@ def test_a_method_without_hyperparameters_says_so():
     assert declared(Bare) == {}
     with pytest.raises(MethodError, match=r"^'bare' has no hyperparameter 'alpha'; there is none$"):
         resolve(Bare, {"alpha": 0.5}, "bare")
+
+
+def test_what_was_added_later_is_no_part_of_the_identity_while_it_holds_its_default() -> None:
+    def owner(*, old: float = 1.0, new: Annotated[float, Gt(0), Since("0.2")] = 2.0) -> None: ...
+
+    assert identifying(owner, {"old": 1.0, "new": 2.0}) == {"old": 1.0}
+    assert identifying(owner, {"old": 1.0, "new": 3.0}) == {"old": 1.0, "new": 3.0}
