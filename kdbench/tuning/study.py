@@ -160,10 +160,11 @@ def _of_recipe(overrides: Iterable[Override]) -> Iterator[Override]:
 
 
 def _cell(plan: Plan, names: Sequence[str], setting: Setting) -> Cell:
-    """The cell of a setting: the one whose runs hold its values."""
+    """The cell of a setting: the one whose runs hold its values, or leave them out where they are the defaults."""
+    default = _defaults(names)
 
     def holds(spec: RunSpec) -> bool:
-        found = spec.hyperparameters
+        found = default | spec.hyperparameters
         return spec.method == " + ".join(names) and all(found[key] == value for key, value in setting.items())
 
     return next(cell for cell in plan.cells if cell.kind != "teacher" and holds(next(iter(cell.runs.values()))))

@@ -1,5 +1,6 @@
 """The search, with a queue that gives a run a validation score, and by default no test score, without training it."""
 
+from abc import ABC
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -7,23 +8,35 @@ from typing import Annotated, Any, final
 
 import pytest
 from annotated_types import Ge
-from torch import nn
+from torch import Tensor, nn
 
 from kdbench import methods
 from kdbench.errors import KdbenchError, MatrixError, MethodError
 from kdbench.matrix import Matrix, RunSpec, parse
-from kdbench.methods.response.vanilla import Vanilla
+from kdbench.matrix.recipe import Since
+from kdbench.methods.losses import cross_entropy
+from kdbench.methods.offline import Offline
 from kdbench.plan import Plan
 from kdbench.results import Store
 from kdbench.training.hyperparameters import Tune, declared
+from kdbench.training.method import Batch, Output
 from kdbench.tuning import tune
 
 Score = Callable[[RunSpec], float | None]
 
 
+class Plain(Offline, ABC):
+    """Cross-entropy; what is searched is declared by the classes below."""
+
+    paper = "none"
+
+    def losses(self, student: Output, teacher: Output, batch: Batch) -> dict[str, Tensor]:
+        return {"ce": cross_entropy(student.logits, batch.labels)}
+
+
 @final
-class Whole(Vanilla):  # type: ignore[misc]
-    """A method with two settings."""
+class Whole(Plain):
+    """Two settings."""
 
     def __init__(self, student: nn.Module, teacher: nn.Module, *, depth: Annotated[int, Ge(1), Tune(1, 2)] = 1) -> None:
         super().__init__(student, teacher)
@@ -31,8 +44,19 @@ class Whole(Vanilla):  # type: ignore[misc]
 
 
 @final
-class NoDefault(Vanilla):  # type: ignore[misc]
-    """A method one of whose hyperparameters must be given."""
+class Later(Plain):
+    """A hyperparameter that is no part of a run's identity while it holds its default."""
+
+    def __init__(
+        self, student: nn.Module, teacher: nn.Module, *, rate: Annotated[float, Tune(0.5, 2), Since("0.2")] = 1.0
+    ) -> None:
+        super().__init__(student, teacher)
+        self.rate = rate
+
+
+@final
+class NoDefault(Plain):
+    """A hyperparameter that must be given."""
 
     def __init__(self, student: nn.Module, teacher: nn.Module, *, weight: Annotated[float, Tune(0.5, 2)]) -> None:
         super().__init__(student, teacher)
@@ -268,6 +292,14 @@ def test_a_hyperparameter_without_default_is_searched_all_the_same(
     found = tune("no_default", matrix(), 3, store, listen)
     assert found.best["weight"] == found.score
     assert (found.default, found.default_score) == ({}, None)
+
+
+def test_a_default_that_runs_leave_out_is_found(queue: Queue, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(methods.METHODS, "later", Later)
+    queue.score = lambda run: 0.5 if run.method == "scratch" else 1 / float(run.hyperparameters.get("rate", 1))
+    found = tune("later", matrix(), 3, store, listen)
+    assert found.default_score == 1
+    assert found.score == pytest.approx(1 / found.best["rate"])
 
 
 def test_the_first_data_set_and_pair_are_used(queue: Queue, store: Store) -> None:
