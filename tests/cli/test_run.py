@@ -270,6 +270,20 @@ def test_running_again_trains_no_failed_run_anew(
     assert finished(folder / "results") == before
 
 
+def test_what_waits_for_a_failed_teacher_is_told(copied: Any, say: Callable[..., Any]) -> None:
+    store = Store(copied.results)
+    rows = pq.read_table(copied.results / "results.parquet").to_pylist()
+    (teacher,) = [row["run_id"] for row in rows if row["label"] == "teacher"]
+    store.write_result(teacher, {"status": "failed", "error": "out of memory", "row": {}})
+    for row in rows:
+        if row["teacher"] is not None:
+            store.forget_result(row["run_id"])
+    said = say("run", "tiny.toml")
+    assert said.status == 2
+    assert "training" not in said.out
+    assert said.out.endswith(f"failed: {teacher}: out of memory\n6 runs wait for a run that failed\n")
+
+
 def test_reports_of_all_matrices(copied: Any, say: Callable[..., Any]) -> None:
     said = say("report", "--reports", "again")
     assert said.status == 0
@@ -277,6 +291,10 @@ def test_reports_of_all_matrices(copied: Any, say: Callable[..., Any]) -> None:
     assert (copied.folder / "again" / "tiny" / "report.md").read_text() == (
         copied.reports / "tiny" / "report.md"
     ).read_text()
+
+
+def test_a_report_imports_no_torch(copied: Any, modules_after: Callable[..., set[str]]) -> None:
+    assert not modules_after("report") & {"torch", "optuna"}
 
 
 def test_the_report_of_one_matrix(copied: Any, say: Callable[..., Any]) -> None:
