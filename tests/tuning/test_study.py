@@ -1,122 +1,18 @@
 """The search, with a queue that gives a run a validation score, and by default no test score, without training it."""
 
-from abc import ABC
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Annotated, Any, final
+from typing import Any
 
 import pytest
-from annotated_types import Ge
-from torch import Tensor, nn
 
 from kdbench import methods
 from kdbench.errors import KdbenchError, MatrixError, MethodError
-from kdbench.matrix import Matrix, RunSpec, parse
-from kdbench.matrix.recipe import Since
-from kdbench.methods.losses import cross_entropy
-from kdbench.methods.offline import Offline
+from kdbench.matrix import Matrix, parse
 from kdbench.plan import Plan
 from kdbench.results import Store
-from kdbench.training.hyperparameters import Tune, declared
-from kdbench.training.method import Batch, Output
+from kdbench.training.hyperparameters import declared
 from kdbench.tuning import tune
-
-Score = Callable[[RunSpec], float | None]
-
-
-class Plain(Offline, ABC):
-    """Cross-entropy; what is searched is declared by the classes below."""
-
-    paper = "none"
-
-    def losses(self, student: Output, teacher: Output, batch: Batch) -> dict[str, Tensor]:
-        return {"ce": cross_entropy(student.logits, batch.labels)}
-
-
-@final
-class Whole(Plain):
-    """Two settings."""
-
-    def __init__(self, student: nn.Module, teacher: nn.Module, *, depth: Annotated[int, Ge(1), Tune(1, 2)] = 1) -> None:
-        super().__init__(student, teacher)
-        self.depth = depth
-
-
-@final
-class Later(Plain):
-    """A hyperparameter that is no part of a run's identity while it holds its default."""
-
-    def __init__(
-        self, student: nn.Module, teacher: nn.Module, *, rate: Annotated[float, Tune(0.5, 2), Since("0.2")] = 1.0
-    ) -> None:
-        super().__init__(student, teacher)
-        self.rate = rate
-
-
-@final
-class NoDefault(Plain):
-    """A hyperparameter that must be given."""
-
-    def __init__(self, student: nn.Module, teacher: nn.Module, *, weight: Annotated[float, Tune(0.5, 2)]) -> None:
-        super().__init__(student, teacher)
-        self.weight = weight
-
-
-def near_a_half(spec: RunSpec) -> float | None:
-    """Best at alpha 0.5; a seed's own luck cancels out."""
-    alpha = spec.hyperparameters.get("alpha", spec.hyperparameters.get("vanilla.alpha", 0.5))
-    return 1 - abs(float(alpha) - 0.5) + (0.01 if spec.seed else -0.01)
-
-
-@dataclass
-class Queue:
-    """Stands in for `run_plan`: a run scores what `score` says, or fails."""
-
-    score: Score = near_a_half
-    test_of: Callable[[float], float] | None = None
-    interrupt: bool = False
-    plans: list[Plan] = field(default_factory=list)
-    trained: list[RunSpec] = field(default_factory=list)
-
-    def __call__(self, plan: Plan, store: Store, listener: Callable[[Mapping[str, Any]], None]) -> None:
-        self.plans.append(plan)
-        store.write_index(plan.index())
-        if self.interrupt:
-            raise KeyboardInterrupt
-        for run in plan.runs:
-            if store.is_finished(run.id):
-                continue
-            store.write_spec(run)
-            score = self.score(run)
-            store.write_result(run.id, self._result(score))
-            self.trained.append(run)
-            listener({"event": "done", "run": run.id})
-
-    def _result(self, score: float | None) -> dict[str, Any]:
-        if score is None:
-            return {"status": "failed", "error": "NaN"}
-        test = {} if self.test_of is None else {"test_accuracy": self.test_of(score)}
-        return {"status": "done", "row": {"val_accuracy": score, **test}}
-
-
-@pytest.fixture(autouse=True, scope="module")
-def cache_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("KDBENCH_CACHE", str(tmp_path_factory.mktemp("cache")))
-        yield
-
-
-@pytest.fixture
-def queue(monkeypatch: pytest.MonkeyPatch) -> Queue:
-    found = Queue()
-    monkeypatch.setattr("kdbench.tuning.study.run_plan", found)
-    return found
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> Store:
-    return Store(tmp_path / "results")
 
 
 def matrix(**changes: Any) -> Matrix:
@@ -140,13 +36,13 @@ def listen(plan: Plan) -> Callable[[Mapping[str, Any]], None]:
     return hear
 
 
-def settings(queue: Queue, *names: str) -> list[tuple[Any, ...]]:
+def settings(queue: Any, *names: str) -> list[tuple[Any, ...]]:
     """The settings that were trained, in their order, once a seed."""
     distilled = [run for run in queue.trained if run.method != "scratch" and run.seed == 0]
     return [tuple(run.hyperparameters[name] for name in names) for run in distilled]
 
 
-def test_the_defaults_come_first(queue: Queue, store: Store) -> None:
+def test_the_defaults_come_first(queue: Any, store: Store) -> None:
     found = tune("vanilla", matrix(), 3, store, listen)
     tried = settings(queue, "alpha", "temperature")
     assert tried[0] == (0.9, 4.0)
@@ -155,12 +51,12 @@ def test_the_defaults_come_first(queue: Queue, store: Store) -> None:
     assert found.default_score == pytest.approx(0.6)
 
 
-def test_every_setting_is_in_its_range(queue: Queue, store: Store) -> None:
+def test_every_setting_is_in_its_range(queue: Any, store: Store) -> None:
     tune("vanilla", matrix(), 9, store, listen)
     assert all(0.05 <= alpha <= 0.95 and 1 <= t <= 20 for alpha, t in settings(queue, "alpha", "temperature"))
 
 
-def test_the_best_has_the_highest_mean_validation_accuracy(queue: Queue, store: Store) -> None:
+def test_the_best_has_the_highest_mean_validation_accuracy(queue: Any, store: Store) -> None:
     found = tune("vanilla", matrix(), 6, store, listen)
     nearest = min(settings(queue, "alpha", "temperature"), key=lambda setting: abs(setting[0] - 0.5))
     assert (found.best["alpha"], found.best["temperature"]) == nearest
@@ -168,31 +64,31 @@ def test_the_best_has_the_highest_mean_validation_accuracy(queue: Queue, store: 
     assert (found.trials, found.failed) == (6, 0)
 
 
-def test_every_seed_of_a_setting_is_trained(queue: Queue, store: Store) -> None:
+def test_every_seed_of_a_setting_is_trained(queue: Any, store: Store) -> None:
     tune("vanilla", matrix(seeds=[0, 1, 2]), 2, store, listen)
     distilled = [run for run in queue.trained if run.method == "vanilla"]
     assert sorted(run.seed for run in distilled) == [0, 0, 1, 1, 2, 2]
 
 
-def test_test_scores_are_not_read(queue: Queue, store: Store, tmp_path: Path) -> None:
+def test_test_scores_are_not_read(queue: Any, store: Store, tmp_path: Path) -> None:
     without = tune("vanilla", matrix(), 6, store, listen)
     queue.test_of = lambda score: 1 - score
     assert tune("vanilla", matrix(), 6, Store(tmp_path / "other"), listen) == without
 
 
-def test_four_settings_train_side_by_side(queue: Queue, store: Store) -> None:
+def test_four_settings_train_side_by_side(queue: Any, store: Store) -> None:
     tune("vanilla", matrix(), 6, store, listen)
     cells = [sum(cell.kind == "method" for cell in plan.cells) for plan in queue.plans]
     assert cells == [4, 6]
 
 
-def test_the_journal_is_in_the_results_folder(queue: Queue, store: Store) -> None:
+def test_the_journal_is_in_the_results_folder(queue: Any, store: Store) -> None:
     found = tune("vanilla", matrix(), 2, store, listen)
     (journal,) = (store.root / "tuning").iterdir()
     assert journal.name == f"{found.matrix}.journal"
 
 
-def test_trials_stand_in_the_results_under_their_matrix(queue: Queue, store: Store) -> None:
+def test_trials_stand_in_the_results_under_their_matrix(queue: Any, store: Store) -> None:
     found = tune("vanilla", matrix(), 3, store, listen)
     index = store.index(found.matrix)
     assert index is not None
@@ -201,7 +97,7 @@ def test_trials_stand_in_the_results_under_their_matrix(queue: Queue, store: Sto
     assert set(index.run_ids) == {run.id for run in queue.trained}
 
 
-def test_going_on_reuses_the_earlier_trials(queue: Queue, store: Store) -> None:
+def test_going_on_reuses_the_earlier_trials(queue: Any, store: Store) -> None:
     first = tune("vanilla", matrix(), 3, store, listen)
     done = {run.id for run in queue.trained}
     second = tune("vanilla", matrix(run={"workers": 1}, methods={"dml": {}}), 5, store, listen)
@@ -212,7 +108,7 @@ def test_going_on_reuses_the_earlier_trials(queue: Queue, store: Store) -> None:
     assert len(queue.trained) == len({run.id for run in queue.trained})
 
 
-def test_as_many_trials_as_before_train_nothing(queue: Queue, store: Store) -> None:
+def test_as_many_trials_as_before_train_nothing(queue: Any, store: Store) -> None:
     first = tune("vanilla", matrix(), 3, store, listen)
     planned = len(queue.plans)
     assert tune("vanilla", matrix(), 3, store, listen) == first
@@ -220,7 +116,7 @@ def test_as_many_trials_as_before_train_nothing(queue: Queue, store: Store) -> N
     assert len(queue.plans) == planned
 
 
-def test_interrupted_trials_are_taken_up(queue: Queue, store: Store) -> None:
+def test_interrupted_trials_are_taken_up(queue: Any, store: Store) -> None:
     queue.interrupt = True
     with pytest.raises(KeyboardInterrupt):
         tune("vanilla", matrix(), 3, store, listen)
@@ -230,53 +126,52 @@ def test_interrupted_trials_are_taken_up(queue: Queue, store: Store) -> None:
     assert begun == finished
 
 
-def test_another_recipe_is_another_study(queue: Queue, store: Store) -> None:
+def test_another_recipe_is_another_study(queue: Any, store: Store) -> None:
     first = tune("vanilla", matrix(), 2, store, listen)
     second = tune("vanilla", matrix(seeds=[0]), 2, store, listen)
     assert first.matrix != second.matrix
     assert len(list((store.root / "tuning").iterdir())) == 2
 
 
-def test_a_trial_that_fails_is_told_as_failed(queue: Queue, store: Store) -> None:
-    queue.score = lambda run: None if run.seed == 1 and run.hyperparameters.get("alpha") == 0.9 else near_a_half(run)
+def test_a_trial_that_fails_is_told_as_failed(queue: Any, store: Store) -> None:
+    score = queue.score
+    queue.score = lambda run: None if run.seed == 1 and run.hyperparameters.get("alpha") == 0.9 else score(run)
     found = tune("vanilla", matrix(), 4, store, listen)
     assert (found.trials, found.failed) == (4, 1)
     assert found.default_score is None
     assert found.best["alpha"] != 0.9
 
 
-def test_a_failed_trial_is_not_tried_again(queue: Queue, store: Store) -> None:
-    queue.score = lambda run: None if run.hyperparameters.get("alpha") == 0.9 else near_a_half(run)
+def test_a_failed_trial_is_not_tried_again(queue: Any, store: Store) -> None:
+    score = queue.score
+    queue.score = lambda run: None if run.hyperparameters.get("alpha") == 0.9 else score(run)
     tune("vanilla", matrix(), 3, store, listen)
     trained = len(queue.trained)
     assert tune("vanilla", matrix(), 3, store, listen).failed == 1
     assert len(queue.trained) == trained
 
 
-def test_where_all_trials_fail_there_is_no_best(queue: Queue, store: Store) -> None:
-    queue.score = lambda run: near_a_half(run) if run.method == "scratch" else None
+def test_where_all_trials_fail_there_is_no_best(queue: Any, store: Store) -> None:
+    queue.score = lambda run: 0.5 if run.method == "scratch" else None
     with pytest.raises(MethodError, match=r"all 2 trials of tune-vanilla-.* failed; `kdbench status` and"):
         tune("vanilla", matrix(), 2, store, listen)
 
 
-def test_a_sum_is_searched_over_all_its_parts(queue: Queue, store: Store) -> None:
+def test_a_sum_is_searched_over_all_its_parts(queue: Any, store: Store) -> None:
     found = tune("vanilla + rkd_da", matrix(), 2, store, listen)
     keys = ("vanilla.alpha", "vanilla.temperature", "rkd_da.distance_weight", "rkd_da.angle_weight")
     assert set(found.best) == set(found.default) == set(keys)
     assert settings(queue, *keys)[0] == tuple(found.default[key] for key in keys)
 
 
-def test_the_baseline_itself_can_be_tuned(queue: Queue, store: Store) -> None:
+def test_the_baseline_itself_can_be_tuned(queue: Any, store: Store) -> None:
     queue.score = lambda run: 0.5 + float(run.hyperparameters["label_smoothing"])
     found = tune("scratch", matrix(), 3, store, listen)
     assert found.default_score == 0.5
     assert found.score == pytest.approx(0.5 + found.best["label_smoothing"])
 
 
-def test_a_setting_that_comes_twice_is_trained_once(
-    queue: Queue, store: Store, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setitem(methods.METHODS, "whole", Whole)
+def test_a_setting_that_comes_twice_is_trained_once(queue: Any, store: Store, own_methods: None) -> None:
     queue.score = lambda run: 0.1 * run.hyperparameters.get("depth", 0)
     found = tune("whole", matrix(), 6, store, listen)
     assert found.trials == 6
@@ -284,32 +179,28 @@ def test_a_setting_that_comes_twice_is_trained_once(
     assert sorted(settings(queue, "depth")) == [(1,), (2,)]
 
 
-def test_a_hyperparameter_without_default_is_searched_all_the_same(
-    queue: Queue, store: Store, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setitem(methods.METHODS, "no_default", NoDefault)
+def test_a_hyperparameter_without_default_is_searched_all_the_same(queue: Any, store: Store, own_methods: None) -> None:
     queue.score = lambda run: float(run.hyperparameters.get("weight", 0))
     found = tune("no_default", matrix(), 3, store, listen)
     assert found.best["weight"] == found.score
     assert (found.default, found.default_score) == ({}, None)
 
 
-def test_a_default_that_runs_leave_out_is_found(queue: Queue, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(methods.METHODS, "later", Later)
+def test_a_default_that_runs_leave_out_is_found(queue: Any, store: Store, own_methods: None) -> None:
     queue.score = lambda run: 0.5 if run.method == "scratch" else 1 / float(run.hyperparameters.get("rate", 1))
     found = tune("later", matrix(), 3, store, listen)
     assert found.default_score == 1
     assert found.score == pytest.approx(1 / found.best["rate"])
 
 
-def test_the_first_data_set_and_pair_are_used(queue: Queue, store: Store) -> None:
+def test_the_first_data_set_and_pair_are_used(queue: Any, store: Store) -> None:
     pairs = [{"teacher": "cnn_4_8", "student": "mlp_16"}, {"teacher": "cnn_8_16", "student": "mlp_8"}]
     tune("vanilla", matrix(pairs=pairs, methods={"dml": {}}, exclude=[{"method": "vanilla"}]), 1, store, listen)
     assert {run.student.name for run in queue.trained} == {"cnn_4_8", "mlp_16"}
     assert {run.method for run in queue.trained} == {"scratch", "vanilla"}
 
 
-def test_overrides_of_the_recipe_hold_and_those_of_methods_do_not(queue: Queue, store: Store) -> None:
+def test_overrides_of_the_recipe_hold_and_those_of_methods_do_not(queue: Any, store: Store) -> None:
     override = [
         {"when": {"method": "vanilla"}, "set": {"recipe": {"epochs": 2}, "methods": {"vanilla": {"alpha": 0.1}}}},
         {"when": {"dataset": "digits"}, "set": {"methods": {"dml": {}}}},
@@ -330,7 +221,7 @@ REFUSED: dict[str, tuple[str, dict[str, Any], type[KdbenchError], str]] = {
 
 @pytest.mark.parametrize(("method", "changes", "kind", "message"), REFUSED.values(), ids=REFUSED)
 def test_what_cannot_be_searched_is_refused(
-    queue: Queue, store: Store, method: str, changes: dict[str, Any], kind: type[KdbenchError], message: str
+    queue: Any, store: Store, method: str, changes: dict[str, Any], kind: type[KdbenchError], message: str
 ) -> None:
     with pytest.raises(kind, match=message):
         tune(method, matrix(**changes), 2, store, listen)

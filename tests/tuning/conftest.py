@@ -1,0 +1,124 @@
+"""A queue that only scores, and methods whose hyperparameters are out of the ordinary."""
+
+from abc import ABC
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any, final
+
+import pytest
+from annotated_types import Ge
+from torch import Tensor, nn
+
+from kdbench import methods
+from kdbench.matrix import RunSpec
+from kdbench.matrix.recipe import Since
+from kdbench.methods.losses import cross_entropy
+from kdbench.methods.offline import Offline
+from kdbench.plan import Plan
+from kdbench.results import Store
+from kdbench.training.hyperparameters import Tune
+from kdbench.training.method import Batch, Output
+
+Score = Callable[[RunSpec], float | None]
+
+
+class Plain(Offline, ABC):
+    """Cross-entropy; what is searched is declared by the classes below."""
+
+    paper = "none"
+
+    def losses(self, student: Output, teacher: Output, batch: Batch) -> dict[str, Tensor]:
+        return {"ce": cross_entropy(student.logits, batch.labels)}
+
+
+@final
+class Whole(Plain):
+    """Two settings."""
+
+    def __init__(self, student: nn.Module, teacher: nn.Module, *, depth: Annotated[int, Ge(1), Tune(1, 2)] = 1) -> None:
+        super().__init__(student, teacher)
+        self.depth = depth
+
+
+@final
+class Later(Plain):
+    """A hyperparameter that is no part of a run's identity while it holds its default."""
+
+    def __init__(
+        self, student: nn.Module, teacher: nn.Module, *, rate: Annotated[float, Tune(0.5, 2), Since("0.2")] = 1.0
+    ) -> None:
+        super().__init__(student, teacher)
+        self.rate = rate
+
+
+@final
+class NoDefault(Plain):
+    """A hyperparameter that must be given."""
+
+    def __init__(self, student: nn.Module, teacher: nn.Module, *, weight: Annotated[float, Tune(0.5, 2)]) -> None:
+        super().__init__(student, teacher)
+        self.weight = weight
+
+
+def near_a_half(spec: RunSpec) -> float | None:
+    """Best at alpha 0.5; a seed's own luck cancels out."""
+    alpha = spec.hyperparameters.get("alpha", spec.hyperparameters.get("vanilla.alpha", 0.5))
+    return 1 - abs(float(alpha) - 0.5) + (0.01 if spec.seed else -0.01)
+
+
+@dataclass
+class Queue:
+    """Stands in for `run_plan`: a run scores what `score` says, or fails."""
+
+    score: Score = near_a_half
+    test_of: Callable[[float], float] | None = None
+    interrupt: bool = False
+    plans: list[Plan] = field(default_factory=list)
+    trained: list[RunSpec] = field(default_factory=list)
+
+    def __call__(self, plan: Plan, store: Store, listener: Callable[[Mapping[str, Any]], None]) -> None:
+        self.plans.append(plan)
+        store.write_index(plan.index())
+        if self.interrupt:
+            raise KeyboardInterrupt
+        for run in plan.runs:
+            if store.is_finished(run.id):
+                continue
+            store.write_spec(run)
+            score = self.score(run)
+            store.write_result(run.id, self._result(score))
+            self.trained.append(run)
+            listener({"event": "done", "run": run.id})
+
+    def _result(self, score: float | None) -> dict[str, Any]:
+        if score is None:
+            return {"status": "failed", "error": "NaN"}
+        test = {} if self.test_of is None else {"test_accuracy": self.test_of(score)}
+        return {"status": "done", "row": {"val_accuracy": score, **test}}
+
+
+@pytest.fixture(autouse=True, scope="module")
+def cache_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("KDBENCH_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
+@pytest.fixture
+def queue(monkeypatch: pytest.MonkeyPatch) -> Queue:
+    found = Queue()
+    monkeypatch.setattr("kdbench.tuning.study.run_plan", found)
+    return found
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    return Store(tmp_path / "results")
+
+
+@pytest.fixture
+def own_methods(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Makes the methods above known by name."""
+    for name, method in {"whole": Whole, "later": Later, "no_default": NoDefault}.items():
+        monkeypatch.setitem(methods.METHODS, name, method)
