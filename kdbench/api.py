@@ -23,8 +23,8 @@ class Study:
         """Every run that can be trained, once, teachers first and then seed by seed; ids are final.
 
         Raises:
-            MatrixError: a name is unknown or a value breaks its rule.
-            DataError: a data set is not there.
+            MatrixError: a name is unknown, a value breaks its rule, or a data set is not there.
+            DataError: a data set is damaged.
         """
         from kdbench.plan import make_plan
 

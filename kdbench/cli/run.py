@@ -66,7 +66,9 @@ def _finished(matrix: Matrix, store: Store) -> MatrixIndex | None:
 def _nothing_to_do(index: MatrixIndex, store: Store, console: Console) -> int:
     failed = [run for run in index.run_ids if store.state(run) == "failed"]
     ended = f"all {len(index.run_ids)} runs of {index.name} have ended"
-    told = f", {len(failed)} of them failed (kdbench show {failed[0]})" if failed else ""
+    told = (
+        f", {len(failed)} of them failed (kdbench show {failed[0]}; remove its folder to try again)" if failed else ""
+    )
     console.print(Text(f"nothing to do: {ended}{told}; `kdbench report` writes the tables"), soft_wrap=True)
     return len(failed)
 

@@ -34,6 +34,7 @@ class Scheduler:
         self._workers: list[Worker] = []
         self._attempts: Counter[str] = Counter()
         self._elsewhere: set[str] = set()
+        self._done: set[str] = set()
         self._started = 0
 
     def run(self) -> None:
@@ -73,6 +74,8 @@ class Scheduler:
         training = {run for worker in self._workers for run in worker.runs}
         free = [worker for worker in self._workers if worker.idle]
         places = len(free) + len(self._slots) - len(self._workers)
+        if not places:
+            return
         ready = [
             item
             for run, item in self._waiting.items()
@@ -84,7 +87,13 @@ class Scheduler:
             self._listener({"event": "cohort", "runs": list(worker.runs)})
 
     def _is_ready(self, spec: RunSpec) -> bool:
-        return all(self._store.state(need.id) == "done" for _, need in spec.needs)
+        return all(self._is_done(need.id) for _, need in spec.needs)
+
+    def _is_done(self, run: str) -> bool:
+        """Whether a run has ended well, looked up until it has."""
+        if run not in self._done and self._store.state(run) == "done":
+            self._done.add(run)
+        return run in self._done
 
     def _start(self) -> Worker:
         taken = {worker.place for worker in self._workers}

@@ -40,12 +40,17 @@ def main() -> None:
         print(json.dumps(event), file=events, flush=True)
 
     jobs = _listen()
-    while True:
-        _serve(jobs.get(), store, device, report)
-        report({"event": "idle"})
+    try:
+        while True:
+            _serve(jobs.get(), store, device, report)
+            report({"event": "idle"})
+    except Exception:
+        traceback.print_exc()
+        os._exit(1)  # the thread that reads standard input would keep an ordinary exit waiting
 
 
 def _serve(job: Mapping[str, Any], store: Store, device: torch.device, report: Any) -> None:
+    """Do one job. What is wrong for every job is told; anything else ends this process and costs only its job."""
     try:
         if "time" in job:
             time_run(RunSpec.from_json(job["time"]), store, device)
@@ -53,9 +58,6 @@ def _serve(job: Mapping[str, Any], store: Store, device: torch.device, report: A
             _train([RunSpec.from_json(spec) for spec in job["train"]], store, device, report)
     except KdbenchError as error:
         report({"event": "error", "error": str(error)})
-    except Exception as error:
-        traceback.print_exc()
-        report({"event": "error", "error": f"{type(error).__name__}: {error}"})
 
 
 def _train(specs: list[RunSpec], store: Store, device: torch.device, report: Any) -> None:

@@ -22,3 +22,16 @@ def test_a_worker_ends_when_its_standard_input_does(store, plan_of):
         assert worker.wait(timeout=WAIT) == 0
         assert time.monotonic() - closed < 5
     assert store.state(spec.id) == "waiting"
+
+
+def test_what_nobody_expects_ends_the_worker_with_its_reason(store):
+    command = [sys.executable, "-m", "kdbench.run", "--results", store.root, "--device", "cpu", "--threads", "1"]
+    job = json.dumps({"train": [{}]}) + "\n"
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as worker:
+        worker.stdin.write(job)
+        worker.stdin.flush()
+        assert worker.wait(timeout=WAIT) == 1
+        assert worker.stdout.read() == ""
+        assert worker.stderr.read().strip().endswith("KeyError: 'dataset'")
