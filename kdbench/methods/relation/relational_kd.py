@@ -19,6 +19,7 @@ from kdbench.training.hyperparameters import Tune
 from kdbench.training.method import Batch, Output, Shapes, Task
 
 LARGEST = 256  # images whose B^3 angles are held at once
+NOTHING = 1e-6  # a squared distance that is this small beside the squared lengths is rounding in float32
 Geometry = tuple[Tensor, Tensor]
 Weight = Annotated[float, Ge(0), Tune(1, 200, log=True)]
 
@@ -49,13 +50,18 @@ def angle_loss(student: Tensor, teacher: Tensor) -> Tensor:
 
 
 def _geometry(embedding: Tensor) -> Geometry:
-    """Distances (B, B) and their inverse, both 0 for an image and itself, from the Gram matrix of the embeddings."""
+    """Distances (B, B) and their inverse, both 0 for an image and itself, from the Gram matrix of the embeddings.
+
+    The inverse is also 0 for two images with one embedding: they have no direction, and 1 / 0 would be their gradient.
+    """
     centred = embedding - embedding.mean(dim=0)  # keeps the differences below from cancelling
     gram = centred @ centred.T
     norms = gram.diagonal()
-    distances = (norms[:, None] + norms - 2 * gram).clamp(min=1e-12).sqrt()
+    lengths = norms[:, None] + norms
+    squared = lengths - 2 * gram
+    distances = squared.clamp(min=1e-12).sqrt()
     different = 1 - torch.eye(len(gram), device=gram.device)
-    return distances * different, different / distances
+    return distances * different, (squared > NOTHING * lengths) / distances
 
 
 def _relative(distances: Tensor) -> Tensor:

@@ -110,6 +110,17 @@ def test_equal_embeddings_have_finite_gradients(loss):
         assert gradient.isfinite().all()
 
 
+@pytest.mark.parametrize("scale", [0.01, 1, 100])
+def test_two_images_with_one_embedding_have_no_direction_and_an_ordinary_gradient(scale):
+    student, teacher = embeddings(6, 8)
+    student = scale * (student + 3)
+    student[1] = student[0]
+    loss = angle_loss(student.requires_grad_(), teacher)
+    (gradient,) = torch.autograd.grad(loss, student)
+    assert loss.item() == pytest.approx(mean_huber(cosines, student, teacher), rel=1e-3)
+    assert gradient[:2].norm() < 10 * gradient[2:].norm()
+
+
 @given(seed=st.integers(0, 10_000), scale=st.floats(0.1, 10))
 def test_relations_forget_scale_and_place(seed, scale):
     student, teacher = embeddings(seed, 5)
