@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from kdbench.errors import TrainingError
 from kdbench.matrix.recipe import Adam, AdamW, Optimizer, Plateau, Recipe, Sgd
 from kdbench.training.method import OptimiserSpec
-from kdbench.training.schedule import PlateauWatch, rate_factor
+from kdbench.training.schedule import PlateauWatch, cycle_at, rate_factor
 
 
 def torch_optimiser(optimizer: Optimizer, parameters: list[nn.Parameter]) -> torch.optim.Optimizer:
@@ -50,7 +50,7 @@ class PlayerOptimiser:
 
     def rate(self, progress: float) -> float:
         """The learning rate at a share of the run."""
-        local = round(progress * self._cycles, 9) % 1 if progress < 1 else 1.0  # 15 / 22 * 22 is a little below 15
+        _, local = cycle_at(progress, self._cycles)
         factor = rate_factor(self._schedule, local, self._epochs / self._cycles)
         return self._optimizer.lr * factor * (self._watch.factor if self._watch else 1.0)
 

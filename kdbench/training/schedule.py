@@ -27,6 +27,16 @@ def rate_factor(schedule: Schedule, progress: float, epochs: float) -> float:
             return warm * _one_cycle(schedule, progress)
 
 
+def cycle_at(progress: float, cycles: int) -> tuple[int, float]:
+    """Which of `cycles` equal parts of the run is on, from 0, and the share of it that is done.
+
+    Rounded, because 15 / 22 * 22 is a little below 15.
+    """
+    done = round(progress * cycles, 9)
+    number = min(int(done), cycles - 1)
+    return number, done - number
+
+
 def _cosine(share: float) -> float:
     """From 1 to 0 along half a cosine."""
     return (1 + math.cos(math.pi * min(share, 1.0))) / 2

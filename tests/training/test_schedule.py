@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kdbench.matrix.recipe import Constant, Cosine, MultiStep, OneCycle, Plateau
-from kdbench.training.schedule import PlateauWatch, rate_factor
+from kdbench.training.schedule import PlateauWatch, cycle_at, rate_factor
 
 EPOCHS = 100
 
@@ -73,6 +73,16 @@ def test_warm_up_scales_the_schedule_linearly(schedule, progress):
 @given(progress=st.floats(0, 1), epochs=st.floats(0.5, 500))
 def test_a_factor_is_a_share(schedule, progress, epochs):
     assert 0 <= rate_factor(schedule, progress, epochs) <= 1 + 1e-12
+
+
+@given(st.integers(1, 60), st.integers(1, 40), st.data())
+def test_cycles_divide_the_run(cycles, steps, data):
+    """A run of cycles x steps batches, counted in whole numbers."""
+    step = data.draw(st.integers(0, cycles * steps))
+    number, share = cycle_at(step / (cycles * steps), cycles)
+    last = step == cycles * steps
+    assert number == (cycles - 1 if last else step // steps)
+    assert share == pytest.approx(1 if last else step % steps / steps, abs=1e-8)
 
 
 def test_plateau_falls_when_the_loss_has_not_improved_for_more_than_patience_epochs():

@@ -14,6 +14,7 @@ from kdbench.methods.losses import cross_entropy, in_float32
 from kdbench.training.hyperparameters import Tune
 from kdbench.training.method import Batch, Method, OptimiserSpec, Step
 from kdbench.training.network import Frozen
+from kdbench.training.schedule import cycle_at
 
 
 @final
@@ -43,7 +44,7 @@ class Snapshot(Method):
 
     def steps(self, batch: Batch) -> Iterator[Step]:
         """One step a batch; terms "ce" and, from the second cycle on, "soft"."""
-        cycle = min(int(batch.progress * self.cycles), self.cycles - 1)
+        cycle, _ = cycle_at(batch.progress, self.cycles)
         if cycle > self.cycle:
             self._look_back(cycle)
         logits = self.student(batch.images).logits

@@ -49,7 +49,7 @@ def test_later_cycles_are_the_formula(student, batch, temperature):
     assert step.losses["soft"].item() == pytest.approx(soft.item(), rel=1e-4)
 
 
-@pytest.mark.parametrize(("cycles", "steps"), [(4, 12), (3, 10), (2, 7), (1, 3), (4, 2)])
+@pytest.mark.parametrize(("cycles", "steps"), [(4, 12), (3, 10), (2, 7), (1, 3), (4, 2), (22, 22)])
 def test_the_past_changes_exactly_at_the_borders(student, batch, cycles, steps):
     method = Snapshot(student, cycles=cycles)
     for step in range(steps):
