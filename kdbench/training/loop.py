@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from typing import Protocol, final
 
 import torch
@@ -36,6 +37,7 @@ class Cohort:
         self._members = members
         self._batches = batches
         self._frozen = frozen
+        self._remembering = {*frozen, *(m for member in members for m in _frozen_of(member))}
         self._score = score
         self._report = report
         self.shared_seconds = 0.0
@@ -72,7 +74,7 @@ class Cohort:
     def _draw(self, batches: Iterator[Batch]) -> Batch | None:
         """The next batch, and what the teachers say of it: the work that all members share."""
         started = time.perf_counter()
-        for network in self._frozen:
+        for network in self._remembering:
             network.forget()
         batch = next(batches, None)
         if batch is not None and batch.images.numel():
@@ -84,4 +86,9 @@ class Cohort:
         precision = self._members[0].recipe.precision
         with torch.autocast(batch.images.device.type, dtype=torch.bfloat16, enabled=precision == "bf16"):
             for network in self._frozen:
-                network(batch.images)
+                with suppress(Exception):  # the members that ask it will raise the same, each as its own failure
+                    network(batch.images)
+
+
+def _frozen_of(member: Member) -> Iterator[Frozen]:
+    return (module for module in member.method.modules() if isinstance(module, Frozen))

@@ -2,7 +2,8 @@
 
 import math
 import time
-from collections.abc import Iterator, Mapping
+import traceback
+from collections.abc import Generator, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import final
@@ -76,17 +77,22 @@ class Member:
         """Make the optimiser steps of one batch; an exception ends this run and no other."""
         started = time.perf_counter()
         try:
-            with self._random.own():
+            with self._random.own(), torch.enable_grad():
                 self._steps(batch)
         except Exception as error:  # whatever a method raises is this run's failure, not its cohort's
+            traceback.clear_frames(error.__traceback__)  # they hold the batch's graphs, and the others need the memory
             self.error = error
         self.seconds += time.perf_counter() - started
 
     def _steps(self, batch: Batch) -> None:
         steps = self.method.steps(batch)
-        while (step := self._next(steps)) is not None:
-            self._optimiser(step.player).step(step.losses, batch.progress)
-            self._account(step)
+        try:
+            while (step := self._next(steps)) is not None:
+                self._optimiser(step.player).step(step.losses, batch.progress)
+                self._account(step)
+        finally:
+            if isinstance(steps, Generator):
+                steps.close()
 
     def _next(self, steps: Iterator[Step]) -> Step | None:
         """The next step, with autocast entered anew: a cast cache must not outlive the weights it was made from."""

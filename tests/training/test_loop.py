@@ -132,6 +132,33 @@ def test_a_shared_teacher_is_asked_once_a_batch_and_stays_as_it_is(member, drawn
     assert cohort.shared_seconds > 0
 
 
+def test_a_broken_teacher_costs_only_those_that_ask_it(member, drawn, teacher, monkeypatch):
+    def broken(images):
+        raise RuntimeError("no such teacher")
+
+    asking, other, alone = member("asks", teacher), member("other"), member("other")
+    monkeypatch.setattr(teacher.network, "forward", broken)
+    train([asking, other], drawn, [teacher])
+    train([alone], drawn)
+    assert str(asking.error) == "no such teacher"
+    assert other.error is None
+    assert same(other, alone)
+
+
+def test_a_network_that_only_one_member_has_is_forgotten_too(member, drawn):
+    """A snapshot's past, a born-again network's older generations."""
+    kept = []
+
+    def noting(batch, loss):
+        kept.append(len(run.method.teacher._memory))
+        return loss
+
+    run = member(spoil=noting)
+    train([run], drawn)
+    assert kept == [0] * 12
+    assert len(run.method.teacher._memory) == 0
+
+
 def test_a_teacher_forgets_between_batches(member, teacher, batch, monkeypatch):
     """Even if the next batch is the very same tensor."""
 

@@ -1,6 +1,8 @@
 """One run: its steps, its accounting, its end."""
 
+import gc
 import math
+import weakref
 from dataclasses import replace
 
 import pytest
@@ -94,6 +96,39 @@ def test_an_exception_of_the_method_ends_the_run(member, batch):
     run.take(batch)
     assert not run.training
     assert repr(run.error) == "ValueError('no such thing')"
+
+
+def test_a_failed_run_lets_go_of_its_generator_and_its_graphs(member, batch, monkeypatch):
+    run, closed, held = member(), [], []
+
+    def steps(batch):
+        try:
+            logits = run.method.student(batch.images).logits
+            held.append(weakref.ref(logits))
+            yield Step({"ce": logits.detach().sum()})
+        finally:
+            closed.append(True)
+
+    monkeypatch.setattr(run.method, "steps", steps)
+    run.take(batch)
+    assert isinstance(run.error, TrainingError)
+    assert closed == [True]
+    gc.collect()
+    assert held[0]() is None
+
+
+def test_a_method_cannot_switch_gradients_off_for_others(member, batch, monkeypatch):
+    run = member()
+
+    def steps(batch):
+        torch.set_grad_enabled(False)
+        raise ValueError("broken")
+        yield
+
+    monkeypatch.setattr(run.method, "steps", steps)
+    run.take(batch)
+    assert torch.is_grad_enabled()
+    assert str(run.error) == "broken"
 
 
 def test_a_step_of_an_unknown_player_is_an_error(member, batch, monkeypatch):
