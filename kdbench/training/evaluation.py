@@ -2,7 +2,8 @@
 
 import statistics
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, final
 
@@ -10,20 +11,30 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from kdbench.training.network import Frozen
 from kdbench.training.precision import autocast
 
 
 @torch.no_grad()
 def logits_of(network: nn.Module, batches: Iterable[Tensor], precision: str) -> Tensor:
     """The logits (N, K) of all batches, float32 on the CPU; the network is left in the mode it was in."""
+    with _evaluating(network), autocast(network, precision):
+        found = [network(images).logits.float() for images in batches]
+    return torch.cat(found).cpu()
+
+
+@contextmanager
+def _evaluating(network: nn.Module) -> Iterator[None]:
+    """Eval mode inside; outside the mode of before, and no frozen part remembers what it was shown."""
     training = network.training
     network.eval()
     try:
-        with autocast(network, precision):
-            found = [network(images).logits.float() for images in batches]
+        yield
     finally:
         network.train(training)
-    return torch.cat(found).cpu()
+        for module in network.modules():
+            if isinstance(module, Frozen):
+                module.forget()
 
 
 def parameter_count(network: nn.Module) -> int:
@@ -35,12 +46,8 @@ def parameter_count(network: nn.Module) -> int:
 def flops(network: nn.Module, image_shape: tuple[int, int, int]) -> int:
     """Floating-point operations of one image's forward pass (a multiplication and an addition are two)."""
     device = next(network.parameters()).device
-    training = network.training
-    network.eval()
-    counter = FlopCounterMode(display=False)
-    with counter:
+    with _evaluating(network), FlopCounterMode(display=False) as counter:
         network(torch.zeros(1, *image_shape, device=device))
-    network.train(training)
     return counter.get_total_flops()
 
 
@@ -58,14 +65,13 @@ def time_inference(
     network: nn.Module, image_shape: tuple[int, int, int], batch_size: int, seconds: float = 0.5
 ) -> Timing:
     """Time a network's forward pass in float32, eval mode: warmed up, then for about `seconds`, at least 20 times."""
-    device = next(network.parameters()).device
-    network.eval()
-    images = torch.randn(batch_size, *image_shape, device=device)
-    for _ in range(5):
-        _timed(network, images)
+    images = torch.randn(batch_size, *image_shape, device=next(network.parameters()).device)
     taken: list[float] = []
-    while sum(taken) < seconds * 1000 or len(taken) < 20:
-        taken.append(_timed(network, images))
+    with _evaluating(network):
+        for _ in range(5):
+            _timed(network, images)
+        while sum(taken) < seconds * 1000 or len(taken) < 20:
+            taken.append(_timed(network, images))
     return Timing(statistics.median(taken), statistics.quantiles(taken, n=20, method="inclusive")[-1])
 
 

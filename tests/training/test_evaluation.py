@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from kdbench.training.evaluation import flops, inference_columns, logits_of, parameter_count, time_inference
-from kdbench.training.network import Network, Output
+from kdbench.training.network import Frozen, Network, Output
 
 
 class Flat(Network):
@@ -41,6 +41,13 @@ def test_logits_are_those_of_eval_mode_and_the_mode_is_restored(network, images,
     assert not found.requires_grad
 
 
+def test_evaluation_leaves_nothing_in_a_frozen_networks_memory(network, images):
+    frozen = Frozen(network)
+    found = logits_of(nn.Sequential(frozen), images.split(4), "fp32")
+    assert len(found) == 10
+    assert frozen._memory == []
+
+
 def test_the_mode_is_restored_after_an_exception(network):
     network.train()
     with pytest.raises(RuntimeError, match="mat1 and mat2"):
@@ -74,7 +81,8 @@ def test_operations_of_a_convolution():
 
 
 def test_times_are_positive_and_ordered(network):
-    timing = time_inference(network, (3, 2, 2), 4, seconds=0.01)
+    timing = time_inference(network.train(), (3, 2, 2), 4, seconds=0.01)
+    assert network.training
     assert 0 < timing.median_ms <= timing.p95_ms
 
 
