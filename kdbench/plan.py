@@ -1,5 +1,6 @@
 """A matrix, the methods' signatures and the networks' shapes -> runs, or the reason why a cell cannot run."""
 
+import gc
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -81,11 +82,24 @@ def make_plan(matrix: Matrix) -> Plan:
         DataError: a data set is not there.
     """
     installed = Installed()
-    expansion = expand(matrix, installed)
-    checked = [(cell, installed.obstacle(cell, matrix.file)) for cell in expansion.cells]
+    with _no_collection():
+        expansion = expand(matrix, installed)
+        checked = [(cell, installed.obstacle(cell, matrix.file)) for cell in expansion.cells]
     impossible = tuple(Impossible(cell, reason) for cell, reason in checked if reason)
     possible = tuple(cell for cell, reason in checked if not reason)
     return Plan(matrix, possible, impossible, expansion.warnings)
+
+
+@contextmanager
+def _no_collection() -> Iterator[None]:
+    """A plan makes objects by the hundred thousand and no cycles: the garbage collector would look in vain."""
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()
 
 
 def batches_key(spec: RunSpec) -> str:
@@ -110,7 +124,7 @@ class Installed:
         self.shapes = cache(self._shapes)
         self.train_size = cache(self._train_size)
         self.dataset = cache(data.load)
-        self._checked: dict[str, str | None] = {}
+        self._checked: dict[tuple[tuple[str, ...], Shapes, Shapes, Task], str | None] = {}
 
     def data(self, spec: DataSpec) -> DataSpec:
         """The data set with its content's fingerprint."""
@@ -175,7 +189,7 @@ class Installed:
         student, *_ = [self.shapes(network, task) for network in (spec.student, *spec.peers)]
         teacher = self.shapes(spec.teacher.student, task) if spec.teacher else student
         names = [part.name for part in spec.parts]
-        key = canonical([[p.canonical for p in spec.parts], repr(student), repr(teacher), repr(task)])
+        key = (tuple(part.canonical for part in spec.parts), student, teacher, task)
         if key not in self._checked:
             parameters = {part.name: part.hyperparameters for part in spec.parts}
             with _users_code(f"the check of {spec.method}"):

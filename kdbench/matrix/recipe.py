@@ -19,6 +19,9 @@ class Table(BaseModel):
         """The JSON that enters a run's identity."""
         return canonical(_identity(self))
 
+    def __hash__(self) -> int:
+        return hash(self.canonical)  # computed once: plans look a recipe up a hundred thousand times
+
 
 class Since:
     """Marks a field added in a later version: `Annotated[int, Since("0.2")]`; old identities stay what they were."""
