@@ -46,7 +46,8 @@ def parameter_count(network: nn.Module) -> int:
 def flops(network: nn.Module, image_shape: tuple[int, int, int]) -> int:
     """Floating-point operations of one image's forward pass (a multiplication and an addition are two)."""
     device = next(network.parameters()).device
-    with _evaluating(network), FlopCounterMode(display=False) as counter:
+    counter = FlopCounterMode(display=False)
+    with _evaluating(network), counter:
         network(torch.zeros(1, *image_shape, device=device))
     return counter.get_total_flops()
 
