@@ -12,11 +12,12 @@ EXAMPLES = ("cnn_8_16", "cnn_16_32_64", "cnn_32_64_fc128")
 RULE = "widths of at least 1, joined by '_', then at most one fully connected layer '_fcH'"
 DESCRIPTION = (
     "3x3 convolution, batch norm and ReLU per width, 2x2 max pooling between them while a map is larger than 4x4; "
-    "the classifier sees a map of at most 4x4, or a fully connected layer of H ReLUs on it"
+    "the classifier sees a map of at most 2x2 (4x4 for images of up to 16x16), or a layer of H ReLUs on it"
 )
 PAPER = "LeCun, Bottou, Bengio, Haffner, 1998; batch norm: Ioffe, Szegedy, 2015, arXiv:1502.03167"
 
-LARGEST = 4  # the side of the largest map that is not pooled any further
+LARGEST = 4  # the side of the largest map that is not pooled any further between convolutions
+SMALL = 16  # the side of the largest image of which 2x2 cells would leave the classifier too little
 
 
 @final
@@ -55,8 +56,9 @@ def build(name: str, num_classes: int, image_shape: tuple[int, int, int]) -> Sta
         height, width = (height // 2, width // 2) if pooled else (height, width)
         stages.append(Convolution(inputs, outputs, pooled))
         inputs = outputs
+    side = 4 if max(image_shape[1:]) <= SMALL else 2
     # not adaptive pooling, whose gradient is not reproducible on CUDA
-    kernel = _ceil(height, LARGEST), _ceil(width, LARGEST)
+    kernel = _ceil(height, side), _ceil(width, side)
     pool = nn.Sequential(nn.AvgPool2d(kernel, ceil_mode=True), nn.Flatten())
     features = inputs * _ceil(height, kernel[0]) * _ceil(width, kernel[1])
     if hidden:

@@ -1,5 +1,7 @@
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
 from kdbench import models
 
@@ -22,12 +24,22 @@ def test_maps_are_halved_until_they_are_small() -> None:
     assert maps("cnn_4_8", 3) == [3, 3]
 
 
-@pytest.mark.parametrize(("side", "cells"), [(32, 16), (28, 16), (10, 9), (8, 16), (3, 9), (1, 1)])
-def test_the_classifier_sees_at_most_four_by_four(side: int, cells: int) -> None:
+@pytest.mark.parametrize(
+    ("side", "cells"), [(224, 4), (32, 4), (28, 4), (17, 4), (16, 16), (10, 9), (8, 16), (3, 9), (1, 1)]
+)
+def test_the_classifier_sees_at_most_two_by_two_and_of_small_images_four_by_four(side: int, cells: int) -> None:
     network = models.build("cnn_4_8", num_classes=10, image_shape=(3, side, side)).eval()
     output = network(torch.randn(2, 3, side, side))
     assert output.embedding.shape == (2, 8 * cells)
     assert 0 < output.embedding.max() <= output.stages[-1].max()
+
+
+@given(st.integers(17, 100), st.integers(1, 100), st.sampled_from(["cnn_2", "cnn_2_3", "cnn_2_2_3"]))
+def test_of_larger_images_no_more_than_two_cells_a_side_are_left(height: int, width: int, name: str) -> None:
+    with torch.device("meta"):
+        network = models.build(name, num_classes=2, image_shape=(1, height, width))
+        cells = network.pool[0](network(torch.empty(1, 1, height, width)).stages[-1])
+    assert max(cells.shape[2:]) <= 2
 
 
 def test_the_fully_connected_layer_is_the_embedding() -> None:
