@@ -1,3 +1,5 @@
+from itertools import pairwise
+
 import pytest
 import torch
 
@@ -18,6 +20,38 @@ def test_the_published_number_of_parameters_at_100_classes(name: str, parameters
     with torch.device("meta"):
         network = models.build(name, num_classes=100, image_shape=(3, 32, 32))
     assert sum(p.numel() for p in network.parameters()) == parameters
+
+
+@pytest.mark.parametrize(
+    ("name", "millions"),
+    [("resnet20", 0.27), ("resnet32", 0.46), ("resnet44", 0.66), ("resnet56", 0.85), ("resnet110", 1.7)],
+)
+def test_the_numbers_of_the_papers_table_6(name: str, millions: float) -> None:
+    """Ten classes; the paper's shortcuts there have no weights, our two projections 2,752 with their norms."""
+    with torch.device("meta"):
+        network = models.build(name, num_classes=10, image_shape=(3, 32, 32))
+    projections = [
+        m for stage in network.stages for m in [stage.first.shortcut] if not isinstance(m, torch.nn.Identity)
+    ]
+    added = sum(p.numel() for m in projections for p in m.parameters())
+    assert added == 16 * 32 + 2 * 32 + 32 * 64 + 2 * 64 == 2752
+    count = (sum(p.numel() for p in network.parameters()) - added) / 1e6
+    assert round(count, 1 if name == "resnet110" else 2) == millions
+
+
+@pytest.mark.parametrize(
+    ("name", "blocks", "widths"),
+    [("resnet8", 1, (16, 16, 32, 64)), ("resnet14", 2, (16, 16, 32, 64)), ("resnet8x4", 1, (32, 64, 128, 256))],
+)
+def test_shallow_ones_follow_the_formula(name: str, blocks: int, widths: tuple[int, ...]) -> None:
+    """3x3 weights and two of a norm per channel; a projection where the shape changes; the head."""
+    with torch.device("meta"):
+        network = models.build(name, num_classes=10, image_shape=(3, 32, 32))
+    expected = 3 * 9 * widths[0] + 2 * widths[0] + (widths[-1] + 1) * 10
+    for before, after in pairwise(widths):
+        expected += 9 * before * after + (2 * blocks - 1) * 9 * after * after + 2 * blocks * 2 * after
+        expected += 0 if before == after else before * after + 2 * after
+    assert sum(p.numel() for p in network.parameters()) == expected
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,16 @@ def test_the_published_number_of_parameters_at_100_classes(name: str, parameters
     assert sum(p.numel() for p in network.parameters()) == parameters
 
 
+@pytest.mark.parametrize(
+    ("name", "millions"),
+    [("wrn_40_1", 0.6), ("wrn_40_2", 2.2), ("wrn_40_4", 8.9), ("wrn_16_8", 11.0), ("wrn_28_10", 36.5)],
+)
+def test_the_published_millions_at_10_classes(name: str, millions: float) -> None:
+    with torch.device("meta"):
+        network = models.build(name, num_classes=10, image_shape=(3, 32, 32))
+    assert round(sum(p.numel() for p in network.parameters()) / 1e6, 1) == millions
+
+
 def test_the_stages() -> None:
     with torch.device("meta"):
         network = models.build("wrn_10_2", num_classes=10, image_shape=(3, 32, 32))
