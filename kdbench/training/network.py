@@ -2,6 +2,7 @@
 
 import copy
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import final
 
@@ -23,21 +24,15 @@ class Output:
 
     def float(self) -> "Output":
         """The same in float32, in which losses are computed."""
-        return Output(
-            self.logits.float(),
-            tuple(s.float() for s in self.stages),
-            tuple(p.float() for p in self.preacts),
-            self.embedding.float(),
-        )
+        return self._each(Tensor.float)
 
     def detach(self) -> "Output":
         """The same without a graph."""
-        return Output(
-            self.logits.detach(),
-            tuple(s.detach() for s in self.stages),
-            tuple(p.detach() for p in self.preacts),
-            self.embedding.detach(),
-        )
+        return self._each(Tensor.detach)
+
+    def _each(self, change: Callable[[Tensor], Tensor]) -> "Output":
+        stages, preacts = tuple(map(change, self.stages)), tuple(map(change, self.preacts))
+        return Output(change(self.logits), stages, preacts, change(self.embedding))
 
 
 @final
@@ -104,7 +99,7 @@ class Frozen(nn.Module):
 
     It stays in eval mode even after `.train()`. Gradients pass through it to its input; where the input needs none,
     its output is made without a graph and kept, for the last `views` inputs, until `forget` is called. An input is
-    known again only if it is the same tensor, unchanged.
+    known again only if it is the same tensor, and nobody has written into it or into what was said of it.
     """
 
     def __init__(self, network: nn.Module, views: int = 4) -> None:
@@ -112,7 +107,7 @@ class Frozen(nn.Module):
         self.network = network
         self.requires_grad_(False)
         self._views = views
-        self._memory: list[tuple[Tensor, int, bool, Output]] = []
+        self._memory: list[_Answer] = []
         self.eval()
 
     @property
@@ -137,13 +132,32 @@ class Frozen(nn.Module):
             return through
         device = images.device.type
         autocast = torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device)
-        for known, version, cast, output in self._memory:
-            if known is images and version == images._version and cast == autocast:
-                return output
+        for known in self._memory:
+            if known.is_for(images, autocast):
+                return known.output
         with torch.no_grad():
-            fresh: Output = self.network(images)
-        self._memory = [*self._memory, (images, images._version, autocast, fresh)][-self._views :]
-        return fresh
+            fresh = _Answer(images, self.network(images), autocast)
+        self._memory = [*self._memory, fresh][-self._views :]
+        return fresh.output
 
     def __deepcopy__(self, memo: dict[int, object]) -> "Frozen":
         return Frozen(copy.deepcopy(self.network, memo), self._views)
+
+
+@final
+class _Answer:
+    """What a frozen network said of an input, as long as nobody writes into either."""
+
+    def __init__(self, images: Tensor, output: Output, autocast: bool) -> None:
+        self.output = output
+        self._images, self._autocast = images, autocast
+        self._versions = self._written()
+
+    def is_for(self, images: Tensor, autocast: bool) -> bool:
+        """Whether it answers this input."""
+        return self._images is images and self._autocast == autocast and self._versions == self._written()
+
+    def _written(self) -> list[int]:
+        """How often each tensor has been written into."""
+        said = self.output
+        return [t._version for t in (self._images, said.logits, *said.stages, *said.preacts, said.embedding)]

@@ -149,6 +149,19 @@ def test_an_input_that_was_written_to_is_another_input(frozen, images):
     assert frozen.network.asked == 2
 
 
+@pytest.mark.parametrize("part", ["logits", "embedding", "stage", "preact"])
+def test_what_one_writes_into_an_answer_another_does_not_read(tiny, batch, part):
+    frozen = Frozen(tiny(1))
+
+    def read(output):
+        parts = {"stage": output.stages[0], "preact": output.preacts[0]}
+        return parts[part] if part in parts else getattr(output, part)
+
+    expected = read(frozen(batch.images)).clone()
+    read(frozen(batch.images)).mul_(2).add_(1)
+    assert torch.equal(read(frozen(batch.images)), expected)
+
+
 def test_forgetting_asks_again(frozen, images):
     frozen(images)
     frozen.forget()
