@@ -1,6 +1,5 @@
 """The loop: every batch is drawn once and taken by each member of a cohort in turn."""
 
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from typing import Protocol, final
@@ -10,6 +9,7 @@ import torch
 from kdbench.training.member import Member
 from kdbench.training.method import Batch
 from kdbench.training.network import Frozen
+from kdbench.training.stopwatch import Stopwatch
 
 
 class Batches(Protocol):
@@ -40,7 +40,12 @@ class Cohort:
         self._remembering = {*frozen, *(m for member in members for m in _frozen_of(member))}
         self._score = score
         self._report = report
-        self.shared_seconds = 0.0
+        self._watch = Stopwatch(members[0].device)
+
+    @property
+    def shared_seconds(self) -> float:
+        """How long the work that all members share took: batches, and what the teachers say of them."""
+        return self._watch.seconds
 
     def train(self, epochs: int) -> None:
         """Train all members to their end: the last epoch, an early stop, or a failure of their own."""
@@ -73,13 +78,12 @@ class Cohort:
 
     def _draw(self, batches: Iterator[Batch]) -> Batch | None:
         """The next batch, and what the teachers say of it: the work that all members share."""
-        started = time.perf_counter()
-        for network in self._remembering:
-            network.forget()
-        batch = next(batches, None)
-        if batch is not None and batch.images.numel():
-            self._ask_teachers(batch)
-        self.shared_seconds += time.perf_counter() - started
+        with self._watch.running():
+            for network in self._remembering:
+                network.forget()
+            batch = next(batches, None)
+            if batch is not None and batch.images.numel():
+                self._ask_teachers(batch)
         return batch
 
     def _ask_teachers(self, batch: Batch) -> None:

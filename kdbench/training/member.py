@@ -1,7 +1,6 @@
 """One run while it trains beside others: its method, optimisers, random stream, history and failure."""
 
 import math
-import time
 import traceback
 from collections.abc import Generator, Iterator, Mapping
 from contextlib import contextmanager
@@ -17,6 +16,7 @@ from kdbench.training.method import Batch, Method, OptimiserSpec, Step
 from kdbench.training.optimiser import PlayerOptimiser
 from kdbench.training.precision import autocast
 from kdbench.training.randomness import derive
+from kdbench.training.stopwatch import Stopwatch
 
 EpochRow = dict[str, float | int | None]
 States = dict[str, dict[str, Tensor]]
@@ -47,14 +47,24 @@ class Member:
         }
         self.history: list[EpochRow] = []
         self.best = Best()
-        self.seconds = 0.0
         self.error: BaseException | None = None
         self.finished = False
         self._network = next(iter(method.graduates().values()))
+        self._watch = Stopwatch(self.device)
         self._sums: dict[str, Tensor] = {}
         self._counts: dict[str, int] = {}
         self._random = _Random(derive(seed, "member"))
         self._lowest_loss, self._waited = math.inf, 0
+
+    @property
+    def device(self) -> torch.device:
+        """Where its networks are."""
+        return next(self._network.parameters()).device
+
+    @property
+    def seconds(self) -> float:
+        """How long its own steps took."""
+        return self._watch.seconds
 
     @property
     def training(self) -> bool:
@@ -75,14 +85,12 @@ class Member:
 
     def take(self, batch: Batch) -> None:
         """Make the optimiser steps of one batch; an exception ends this run and no other."""
-        started = time.perf_counter()
         try:
-            with self._random.own(), torch.enable_grad():
+            with self._watch.running(), self._random.own(), torch.enable_grad():
                 self._steps(batch)
         except Exception as error:  # whatever a method raises is this run's failure, not its cohort's
             traceback.clear_frames(error.__traceback__)  # they hold the batch's graphs, and the others need the memory
             self.error = error
-        self.seconds += time.perf_counter() - started
 
     def _steps(self, batch: Batch) -> None:
         steps = self.method.steps(batch)
