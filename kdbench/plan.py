@@ -14,10 +14,10 @@ from kdbench import data, methods, models
 from kdbench.data.dataset import DataSet
 from kdbench.data.splits import split
 from kdbench.errors import DataError, KdbenchError, MatrixError
-from kdbench.matrix import Cell, DataSpec, Matrix, NetworkSpec, Part, RunSpec, expand
+from kdbench.matrix import Cell, DataSpec, Excluded, Matrix, NetworkSpec, Part, RunSpec, expand
 from kdbench.matrix.digest import plan_digest
 from kdbench.matrix.recipe import Recipe, canonical, digest
-from kdbench.results import ImpossibleCell, IndexCell, MatrixIndex
+from kdbench.results import ExcludedCell, ImpossibleCell, IndexCell, MatrixIndex
 from kdbench.training.hyperparameters import declared, identifying, resolve, roles
 from kdbench.training.method import Method, Task
 from kdbench.training.network import Shapes, shapes
@@ -41,6 +41,7 @@ class Plan:
     matrix: Matrix
     cells: tuple[Cell, ...]
     impossible: tuple[Impossible, ...]
+    excluded: tuple[Excluded, ...]
     warnings: tuple[str, ...]
 
     @cached_property
@@ -70,6 +71,9 @@ class Plan:
                 ImpossibleCell(i.cell.label, i.cell.dataset.name, *_pair(i.cell), i.reason, len(i.cell.runs))
                 for i in self.impossible
             ),
+            excluded=tuple(
+                ExcludedCell(e.label, e.dataset, e.pair.teacher, e.pair.student, e.seeds, e.why) for e in self.excluded
+            ),
             needed=tuple(run.id for run in self.runs if run.id in self.teachers),
         )
 
@@ -87,7 +91,7 @@ def make_plan(matrix: Matrix) -> Plan:
         checked = [(cell, installed.obstacle(cell, matrix.file)) for cell in expansion.cells]
     impossible = tuple(Impossible(cell, reason) for cell, reason in checked if reason)
     possible = tuple(cell for cell, reason in checked if not reason)
-    return Plan(matrix, possible, impossible, expansion.warnings)
+    return Plan(matrix, possible, impossible, expansion.excluded, expansion.warnings)
 
 
 @contextmanager

@@ -1,6 +1,7 @@
 """`kdbench plan`: what would run."""
 
 from collections import Counter
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from kdbench.matrix import Cell, load
+from kdbench.matrix import Cell, Matrix, load
 from kdbench.plan import Plan, make_plan
 from kdbench.results import Store
 
@@ -34,6 +35,8 @@ def print_plan(matrix: Path, results: Path, as_json: bool, console: Console) -> 
     for impossible in plan.impossible:
         where = " / ".join(_key(impossible.cell))
         console.print(Text(f"cannot run: {where}: {impossible.reason}", style="yellow"), soft_wrap=True)
+    for left_out in _left_out(plan):
+        console.print(Text(f"left out: {left_out}", style="dim"), soft_wrap=True)
     for source in _sources(plan):
         console.print(Text(f"runs code of your own: {source}", style="yellow"), soft_wrap=True)
     for warning in plan.warnings:
@@ -61,9 +64,10 @@ def _table(plan: Plan, states: dict[str, Any]) -> Table:
 
 
 def _counts(plan: Plan, states: dict[str, Any]) -> dict[Key, Counter[str]]:
+    """What each label comes to on each pair, pair by pair in the matrix's order."""
     rows: dict[Key, Counter[str]] = {}
     impossible = {id(i.cell) for i in plan.impossible}
-    for cell in [*plan.cells, *(i.cell for i in plan.impossible)]:
+    for cell in sorted([*plan.cells, *(i.cell for i in plan.impossible)], key=partial(_place, plan.matrix)):
         counts = rows.setdefault(_key(cell), Counter())
         counts["settings"] += 1
         if id(cell) in impossible:
@@ -72,6 +76,11 @@ def _counts(plan: Plan, states: dict[str, Any]) -> dict[Key, Counter[str]]:
         counts["runs"] += len(cell.runs)
         counts.update(states[run.id] for run in cell.runs.values())
     return rows
+
+
+def _place(matrix: Matrix, cell: Cell) -> tuple[int, int, int]:
+    labels = ["teacher", "scratch", *matrix.methods]
+    return matrix.datasets.index(cell.dataset.name), matrix.pairs.index(cell.pair), labels.index(cell.label)
 
 
 def _summary(plan: Plan, states: dict[str, Any]) -> str:
@@ -85,6 +94,16 @@ def _summary(plan: Plan, states: dict[str, Any]) -> str:
         f"{len(states)} different runs ({told}); teachers: {len(teachers)}, distilled: {len(distilled)}, "
         f"other baselines and runs that others need: {others}, cannot run: {blocked}"
     )
+
+
+def _left_out(plan: Plan) -> list[str]:
+    """What the matrix excludes, and why."""
+    told = []
+    for e in plan.excluded:
+        seeds = "" if len(e.seeds) == len(plan.matrix.seeds) else f" (seeds {', '.join(map(str, e.seeds))})"
+        why = f": {e.why}" if e.why else ""
+        told.append(f"{e.dataset} / {e.pair.teacher} -> {e.pair.student} / {e.label}{seeds}{why}")
+    return told
 
 
 def _sources(plan: Plan) -> list[str]:
@@ -106,6 +125,7 @@ def _json(plan: Plan, states: dict[str, Any]) -> dict[str, Any]:
         "impossible": [
             {"cell": list(_key(i.cell)), "runs": len(i.cell.runs), "reason": i.reason} for i in plan.impossible
         ],
+        "excluded": _left_out(plan),
         "code": _sources(plan),
         "warnings": list(plan.warnings),
     }

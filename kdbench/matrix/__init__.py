@@ -1,6 +1,6 @@
 """TOML -> validated `Matrix` -> cells of `RunSpec`s. Nothing here imports torch."""
 
-from kdbench.matrix.expand import Cell, Expansion, expand
+from kdbench.matrix.expand import Cell, Excluded, Expansion, expand
 from kdbench.matrix.reader import load, parse
 from kdbench.matrix.resolve import Catalogue
 from kdbench.matrix.schema import Matrix, Pair
@@ -10,6 +10,7 @@ __all__ = [
     "Catalogue",
     "Cell",
     "DataSpec",
+    "Excluded",
     "Expansion",
     "Matrix",
     "NetworkSpec",

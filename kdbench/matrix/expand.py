@@ -1,6 +1,6 @@
 """A matrix to its cells: every data set x pair x setting, each with one run per seed."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, final
 
@@ -24,10 +24,23 @@ class Cell:
 
 @final
 @dataclass(frozen=True)
+class Excluded:
+    """Seeds of a label that an `[[exclude]]` leaves out on a data set and a pair."""
+
+    label: str
+    dataset: str
+    pair: Pair
+    seeds: tuple[int, ...]
+    why: str
+
+
+@final
+@dataclass(frozen=True)
 class Expansion:
-    """The cells, and what in the matrix had no effect."""
+    """The cells, those that the matrix leaves out, and what in it had no effect."""
 
     cells: tuple[Cell, ...]
+    excluded: tuple[Excluded, ...]
     warnings: tuple[str, ...]
 
 
@@ -38,7 +51,8 @@ def expand(matrix: Matrix, catalogue: Catalogue) -> Expansion:
         MatrixError: a name is unknown, or a value breaks its rule; the key is named.
     """
     expander = _Expander(matrix, Resolver(matrix, catalogue))
-    return Expansion(tuple(expander.cells()), tuple(expander.warnings()))
+    cells = tuple(expander.cells())
+    return Expansion(cells, tuple(expander.excluded), tuple(expander.warnings()))
 
 
 @final
@@ -49,6 +63,7 @@ class _Expander:
         protocol = matrix.protocol
         self.split = Split(protocol.validation, protocol.split_seed, protocol.teacher_seed, protocol.track_test)
         self.used_excludes: set[int] = set()
+        self.excluded: list[Excluded] = []
 
     def cells(self) -> Iterator[Cell]:
         for data in [self.resolver.data(name) for name in self.matrix.datasets]:
@@ -96,18 +111,21 @@ class _Expander:
         at_teacher = place if own else Place(data.name, pair.teacher, pair.student, ())
         teachers = self._teachers(data, pair, at_teacher)
         recipe = self.resolver.recipe("student", place)
-        for parts in self.resolver.settings(label, place):
-            if label == "scratch" and _is_plain(parts, self.resolver.scratch):
-                continue
-            runs = self._runs(data, pair, place, recipe, parts, teachers)
-            if runs:
-                yield Cell("scratch" if label == "scratch" else "method", label, data, pair, runs)
+        settings = [
+            parts
+            for parts in self.resolver.settings(label, place)
+            if not (label == "scratch" and _is_plain(parts, self.resolver.scratch))
+        ]
+        seeds = self._seeds(label, pair, place) if settings else []
+        for parts in settings if seeds else []:
+            runs = self._runs(data, pair, seeds, recipe, parts, teachers)
+            yield Cell("scratch" if label == "scratch" else "method", label, data, pair, runs)
 
     def _runs(
         self,
         data: DataSpec,
         pair: Pair,
-        place: Place,
+        seeds: Sequence[int],
         recipe: Recipe,
         parts: tuple[Part, ...],
         teachers: Mapping[int, RunSpec],
@@ -118,18 +136,19 @@ class _Expander:
             seed: self.resolver.attach(
                 RunSpec(data, student, parts, recipe, self.split, seed), teachers.get(seed, shared), peers
             )
-            for seed in self.matrix.seeds
-            if not self._excluded(place, seed)
+            for seed in seeds
         }
 
-    def _excluded(self, place: Place, seed: int) -> bool:
-        rules = {
-            i
-            for i, rule in enumerate(self.matrix.exclude)
-            if rule.matches(place) and (rule.seed is None or seed in rule.seed)
-        }
-        self.used_excludes |= rules
-        return bool(rules)
+    def _seeds(self, label: str, pair: Pair, place: Place) -> list[int]:
+        """The seeds that no `[[exclude]]` leaves out at a place."""
+        gone: set[int] = set()
+        for i, rule in enumerate(self.matrix.exclude):
+            left_out = tuple(s for s in self.matrix.seeds if rule.matches(place) and s in (rule.seed or (s,)))
+            if left_out:
+                self.used_excludes.add(i)
+                self.excluded.append(Excluded(label, place.dataset, pair, left_out, rule.why))
+                gone.update(left_out)
+        return [seed for seed in self.matrix.seeds if seed not in gone]
 
 
 def _is_plain(parts: tuple[Part, ...], scratch: Part) -> bool:

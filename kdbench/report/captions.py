@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from kdbench.report.rows import Row
 from kdbench.report.runs import Runs
 from kdbench.report.selection import WORDS, criterion
-from kdbench.report.table import INCOMPLETE, Cell
+from kdbench.report.table import INCOMPLETE, NOTHING, Cell
 
 
 def caption(runs: Runs, what: str) -> str:
@@ -43,6 +43,8 @@ def notes(runs: Runs, rows: Sequence[Row], cells: Iterable[Cell]) -> tuple[str, 
         ),
         "The choice among settings is provisional: some of them are not complete.": _provisional(runs, rows),
         "n/a: the method cannot run on this pair; the report says why.": any(cell.text == "n/a" for cell in shown),
+        f"{NOTHING} the matrix leaves this cell out; the report says why.": bool(runs.index.excluded)
+        and any(cell.text == NOTHING and cell.missing for cell in shown),
         "The teacher is one run, shared by all seeds.": _shared_teacher(runs, rows),
     }
     return tuple(note for note, holds in every.items() if holds)

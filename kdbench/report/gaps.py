@@ -11,8 +11,8 @@ WHERE = (Column("method", numeric=False), Column("pair", numeric=False, width=0.
 
 
 def gaps(runs: Runs) -> Iterator[Table]:
-    """Cells that cannot run, runs that failed, runs that are still waiting; only those tables that have a row."""
-    for table in (_impossible(runs), _failed(runs), _waiting(runs)):
+    """Cells that cannot run or are left out, runs that failed or still wait; only those tables that have a row."""
+    for table in (_impossible(runs), _excluded(runs), _failed(runs), _waiting(runs)):
         if table.rows:
             yield table
 
@@ -24,6 +24,17 @@ def _impossible(runs: Runs) -> Table:
         title="Cells that cannot run",
         caption="Cells that were asked for and cannot run, with the reason.",
         columns=(*WHERE, Column("reason", numeric=False, width=0.45)),
+        rows=tuple(tuple(map(Cell, line)) for line in lines),
+    )
+
+
+def _excluded(runs: Runs) -> Table:
+    lines = [(e.label, str(pair_of(e)), ", ".join(map(str, e.seeds)), e.why or NOTHING) for e in runs.index.excluded]
+    return Table(
+        name="excluded",
+        title="Cells that are left out",
+        caption="Cells that the matrix excludes, with the reason that it gives.",
+        columns=(*WHERE, Column("seeds", numeric=False), Column("reason", numeric=False, width=0.4)),
         rows=tuple(tuple(map(Cell, line)) for line in lines),
     )
 
@@ -57,10 +68,16 @@ def _waiting(runs: Runs) -> Table:
     return Table(
         name="waiting",
         title="Runs still waiting",
-        caption="Cells with runs that are not done yet. Run the same command again to go on.",
+        caption=f"Cells with runs that are not done yet. Run the same command again to go on.{_blocked(runs)}",
         columns=(*WHERE, Column("setting", numeric=False, width=0.3), Column("waiting")),
         rows=tuple(_line(cells[ids], _of(waiting[ids], ids)) for ids in order if waiting[ids]),
     )
+
+
+def _blocked(runs: Runs) -> str:
+    if not any(runs.status(run) == "failed" for run in runs.index.run_ids):
+        return ""
+    return " What waits for a failed run goes on once the folder of that run has been removed."
 
 
 def _line(cell: IndexCell, *more: str) -> tuple[Cell, ...]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Literal, final
 
 from kdbench.errors import ReportError
 from kdbench.report.selection import SUFFIX, Selection, check
-from kdbench.results.index import ImpossibleCell, IndexCell, MatrixIndex
+from kdbench.results.index import ExcludedCell, ImpossibleCell, IndexCell, MatrixIndex
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -33,7 +33,7 @@ class Pair:
         return f"{self.dataset}: {self.networks}"
 
 
-def pair_of(cell: IndexCell | ImpossibleCell) -> Pair:
+def pair_of(cell: IndexCell | ImpossibleCell | ExcludedCell) -> Pair:
     """Where a cell belongs."""
     return Pair(cell.dataset, cell.teacher, cell.student)
 

@@ -1,9 +1,18 @@
 """The store: run folders, what a matrix asked for, Parquet, provenance. Nothing here imports torch."""
 
-from kdbench.results.index import ImpossibleCell, IndexCell, MatrixIndex
+from kdbench.results.index import ExcludedCell, ImpossibleCell, IndexCell, MatrixIndex
 from kdbench.results.store import State, Store
 
-__all__ = ["ImpossibleCell", "IndexCell", "MatrixIndex", "State", "Store", "load_indexes", "load_results"]
+__all__ = [
+    "ExcludedCell",
+    "ImpossibleCell",
+    "IndexCell",
+    "MatrixIndex",
+    "State",
+    "Store",
+    "load_indexes",
+    "load_results",
+]
 
 
 def __getattr__(name: str) -> object:

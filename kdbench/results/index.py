@@ -35,6 +35,19 @@ class ImpossibleCell:
 
 @final
 @dataclass(frozen=True)
+class ExcludedCell:
+    """Seeds of a label that the matrix leaves out on a pair and a data set."""
+
+    label: str
+    dataset: str
+    teacher: str
+    student: str
+    seeds: tuple[int, ...]
+    why: str
+
+
+@final
+@dataclass(frozen=True)
 class MatrixIndex:
     """What `results/matrices/<name>.json` holds."""
 
@@ -45,6 +58,7 @@ class MatrixIndex:
     track_test: bool
     cells: tuple[IndexCell, ...]
     impossible: tuple[ImpossibleCell, ...] = ()
+    excluded: tuple[ExcludedCell, ...] = ()
     needed: tuple[str, ...] = ()  # runs of no cell that others need, such as a born-again network's generations
 
     @property
@@ -61,5 +75,7 @@ class MatrixIndex:
         """The index that `to_json` wrote."""
         cells = tuple(IndexCell(**cell) for cell in data["cells"])
         impossible = tuple(ImpossibleCell(**cell) for cell in data["impossible"])
+        excluded = tuple(ExcludedCell(**{**cell, "seeds": tuple(cell["seeds"])}) for cell in data["excluded"])
         needed = tuple(data["needed"])
-        return MatrixIndex(**{**data, "cells": cells, "impossible": impossible, "needed": needed})
+        tuples = {"cells": cells, "impossible": impossible, "excluded": excluded, "needed": needed}
+        return MatrixIndex(**{**data, **tuples})

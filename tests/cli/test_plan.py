@@ -99,6 +99,25 @@ def test_an_exclude_that_matches_nothing_is_a_warning(matrix: Path, say: Callabl
     assert json.loads(say("plan", "tiny.toml", "--json").out)["warnings"] == ["tiny.toml: exclude[0]: matches nothing"]
 
 
+def test_what_is_left_out_is_told_with_its_reason(matrix: Path, say: Callable[..., Any]) -> None:
+    matrix.write_text(matrix.read_text() + '[[exclude]]\nmethod = "vanilla"\nseed = 1\nwhy = "too slow"\n')
+    told = "digits / cnn_8_16 -> mlp_16 / {} (seeds 1): too slow"
+    assert f"left out: {told.format('vanilla')}\n" in say("plan", matrix).out
+    assert json.loads(say("plan", matrix, "--json").out)["excluded"] == [
+        told.format("vanilla"),
+        told.format("vanilla + rkd_da"),
+    ]
+
+
+def test_rows_are_in_the_matrixs_order_whether_they_can_run_or_not(matrix: Path, say: Callable[..., Any]) -> None:
+    text = matrix.read_text().replace(" }]", ' }, { teacher = "cnn_8_16", student = "cnn_4" }]')
+    matrix.write_text(text.replace("[methods.vanilla]", "[methods.fitnets]\n[methods.vanilla]"))
+    plan = json.loads(say("plan", matrix, "--json").out)
+    labels = ["teacher", "scratch", "fitnets", "vanilla", "vanilla + rkd_da", "attention"]
+    pairs = ["cnn_8_16 -> mlp_16", "cnn_8_16 -> cnn_4"]
+    assert [(cell["pair"], cell["method"]) for cell in plan["cells"]] == [(p, label) for p in pairs for label in labels]
+
+
 def test_code_of_the_users_is_named(matrix: Path, say: Callable[..., Any], tmp_path: Path) -> None:
     (tmp_path / "nets_of_my_own.py").write_text(
         "from kdbench.models.mlp import build\n\ndef small(num_classes, image_shape):\n"

@@ -169,6 +169,9 @@ def test_what_is_excluded_and_that_baselines_never_are(
     assert kinds(found)[:2] == [("teacher", "teacher"), ("scratch", "scratch")]
     assert [list(cell.runs) for cell in found.cells[:2]] == [[0], [0, 1]]
     assert {cell.label: list(cell.runs) for cell in found.cells[2:]} == left
+    gone = {label: {0, 1} - set(left.get(label, ())) for label in ("HKD", "vanilla", "triplet")}
+    assert {e.label: set(e.seeds) for e in found.excluded} == {label: seeds for label, seeds in gone.items() if seeds}
+    assert {e.why for e in found.excluded} == {"too slow"}
     assert found.warnings == ()
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from kdbench.results.index import ImpossibleCell, IndexCell, MatrixIndex
+from kdbench.results.index import ExcludedCell, ImpossibleCell, IndexCell, MatrixIndex
 
 PAIR = ("cifar10", "resnet34", "resnet18")
 
@@ -19,6 +19,7 @@ class World:
 
     cells: list[IndexCell] = field(default_factory=list)
     impossible: list[ImpossibleCell] = field(default_factory=list)
+    excluded: list[ExcludedCell] = field(default_factory=list)
     rows: list[dict[str, Any]] = field(default_factory=list)
     validation: float = 0.1
     track_test: bool = False
@@ -60,6 +61,7 @@ class World:
             track_test=self.track_test,
             cells=tuple(self.cells),
             impossible=tuple(self.impossible),
+            excluded=tuple(self.excluded),
         )
 
     @property

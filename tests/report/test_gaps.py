@@ -2,7 +2,7 @@
 
 from kdbench.report import tables
 from kdbench.report.table import NOTHING
-from kdbench.results.index import IndexCell
+from kdbench.results.index import ExcludedCell, IndexCell
 
 
 def _gaps(world):
@@ -12,6 +12,7 @@ def _gaps(world):
     }
 
 
+PAIR, OTHER = ("cifar10", "resnet34", "resnet18"), ("cifar10", "wrn", "tiny")
 WHERE = "cifar10: resnet34 → resnet18"
 
 
@@ -26,6 +27,25 @@ def test_impossible_failed_and_waiting(thesis) -> None:
         ("half", WHERE, NOTHING, "1 of 3 seeds"),
         ("later", WHERE, NOTHING, "3 of 3 seeds"),
     ]
+
+
+def test_what_the_matrix_leaves_out_is_listed_and_noted(thesis) -> None:
+    world = thesis(pairs=(PAIR, OTHER))
+    world.add("mine", [0.5] * 3, pair=PAIR)
+    world.excluded.append(ExcludedCell("mine", *OTHER, seeds=(0, 1, 2), why="one pair is enough"))
+    assert _gaps(world)["excluded"] == [("mine", "cifar10: wrn → tiny", "0, 1, 2", "one pair is enough")]
+    (accuracy, *_) = tables(world.index, world.frame)
+    (mine,) = [row for row in accuracy.rows if row[0].shown == "mine"]
+    assert mine[2].shown == NOTHING
+    assert f"{NOTHING} the matrix leaves this cell out; the report says why." in accuracy.notes
+
+
+def test_what_waits_for_a_failed_run_is_explained(thesis, world) -> None:
+    world.add("later", [None])
+    (waiting,) = [table for table in tables(world.index, world.frame) if table.name == "waiting"]
+    assert waiting.caption.endswith("Run the same command again to go on.")
+    (waiting,) = [table for table in tables(thesis().index, thesis().frame) if table.name == "waiting"]
+    assert waiting.caption.endswith("goes on once the folder of that run has been removed.")
 
 
 def test_nothing_missing_no_table(world) -> None:

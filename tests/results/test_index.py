@@ -4,7 +4,7 @@ from dataclasses import replace
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kdbench.results import ImpossibleCell, IndexCell, MatrixIndex
+from kdbench.results import ExcludedCell, ImpossibleCell, IndexCell, MatrixIndex
 
 NAMES = st.text(max_size=5)
 IDS = st.dictionaries(st.integers(0, 9).map(str), st.sampled_from(["a", "b", "c"]), max_size=3)
@@ -17,6 +17,7 @@ CELLS = st.builds(
     IDS,
 )
 IMPOSSIBLE = st.builds(ImpossibleCell, *[NAMES] * 5, st.integers(0, 9))
+EXCLUDED = st.builds(ExcludedCell, *[NAMES] * 4, st.lists(st.integers(0, 9)).map(tuple), NAMES)
 INDEXES = st.builds(
     MatrixIndex,
     *[NAMES] * 3,
@@ -24,6 +25,7 @@ INDEXES = st.builds(
     st.booleans(),
     st.lists(CELLS, max_size=3).map(tuple),
     st.lists(IMPOSSIBLE, max_size=2).map(tuple),
+    st.lists(EXCLUDED, max_size=2).map(tuple),
 )
 
 
