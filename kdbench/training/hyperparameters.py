@@ -61,7 +61,8 @@ class Hyperparameter:
 
     @property
     def _is_tuple(self) -> bool:
-        return get_origin(self.annotation) is tuple
+        bare = get_args(self.annotation)[0] if get_origin(self.annotation) is Annotated else self.annotation
+        return get_origin(bare) is tuple
 
 
 def _describe(annotation: Any) -> str:

@@ -102,6 +102,13 @@ def test_a_value_that_keeps_the_rule_gets_the_declared_type(name, value, expecte
     assert type(found) is type(expected)
 
 
+def test_a_tuple_with_a_rule_of_its_own_takes_a_list_too():
+    sizes = Hyperparameter("sizes", Annotated[tuple[int, ...], MinLen(2)], (1, 2), None)
+    assert sizes.validate([4, 5]) == (4, 5)
+    with pytest.raises(MethodError, match=r"^sizes Tuple should have at least 2 items.*, got \[4\]"):
+        sizes.validate([4])
+
+
 @pytest.mark.parametrize(
     ("name", "value", "message"),
     [
