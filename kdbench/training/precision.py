@@ -21,7 +21,7 @@ def _has_bf16() -> bool:
         flags = Path("/proc/cpuinfo").read_text(encoding="utf-8")
     except OSError:
         return False
-    return "avx512_bf16" in flags or "amx_bf16" in flags
+    return "bf16" in flags  # avx512_bf16 and amx_bf16 of x86, bf16 of ARM
 
 
 def autocast(network: nn.Module, precision: str) -> torch.autocast:

@@ -33,6 +33,7 @@ def machine(monkeypatch):
         (False, "avx512_bf16", "fp32"),
         (None, "flags: avx512f avx512_bf16", "bf16"),
         (None, "flags: amx_bf16 amx_tile", "bf16"),
+        (None, "Features: asimdhp i8mm bf16 dgh", "bf16"),
         (None, "flags: avx2 avx512f", "fp32"),
         (None, None, "fp32"),
     ],
