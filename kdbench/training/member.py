@@ -2,6 +2,7 @@
 
 import math
 import traceback
+from collections import Counter
 from collections.abc import Generator, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -10,7 +11,7 @@ from typing import final
 import torch
 from torch import Tensor
 
-from kdbench.errors import NotFiniteError, TrainingError
+from kdbench.errors import MethodError, NotFiniteError, TrainingError, nearest
 from kdbench.matrix.recipe import Recipe
 from kdbench.training.method import Batch, Method, OptimiserSpec, Step
 from kdbench.training.optimiser import PlayerOptimiser
@@ -34,17 +35,17 @@ class Best:
 
 @final
 class Member:
-    """A run of a cohort. Nothing in it depends on the other members."""
+    """A run of a cohort. Nothing in it depends on the other members.
+
+    Raises:
+        MethodError: the method's players share a parameter, or an optimiser is given for a player that is not there.
+    """
 
     def __init__(self, name: str, method: Method, recipe: Recipe, seed: int) -> None:
         self.name = name
         self.method = method
         self.recipe = recipe
-        specs = method.optimisers()
-        self.optimisers = {
-            player: PlayerOptimiser(network, recipe, specs.get(player, OptimiserSpec()))
-            for player, network in method.players().items()
-        }
+        self.optimisers = _optimisers(method, recipe)
         self.history: list[EpochRow] = []
         self.best = Best()
         self.error: BaseException | None = None
@@ -146,6 +147,19 @@ class Member:
         self._lowest_loss = min(loss, self._lowest_loss)
         stopping = self.recipe.early_stopping
         self.finished = stopping is not None and self._waited >= stopping.patience
+
+
+def _optimisers(method: Method, recipe: Recipe) -> dict[str, PlayerOptimiser]:
+    players, specs = method.players(), method.optimisers()
+    for name in specs:
+        if name not in players:
+            raise MethodError(
+                f"optimisers() names the player '{name}', whom players() does not; {nearest(name, players)}"
+            )
+    made = {name: PlayerOptimiser(one, recipe, specs.get(name, OptimiserSpec())) for name, one in players.items()}
+    if any(count > 1 for count in Counter(p for one in made.values() for p in one.parameters).values()):
+        raise MethodError(f"the players {sorted(players)} share a parameter; each parameter trains with one player")
+    return made
 
 
 def _not_finite(values: Mapping[str, float]) -> list[str]:

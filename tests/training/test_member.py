@@ -8,9 +8,10 @@ from dataclasses import replace
 import pytest
 import torch
 
-from kdbench.errors import NotFiniteError, TrainingError
-from kdbench.matrix.recipe import Constant, EarlyStopping, Plateau, Sgd
-from kdbench.training.method import Step
+from kdbench.errors import MethodError, NotFiniteError, TrainingError
+from kdbench.matrix.recipe import Constant, EarlyStopping, Plateau, Recipe, Sgd
+from kdbench.training.member import Member
+from kdbench.training.method import OptimiserSpec, Step
 
 GOOD = {"val_accuracy": 0.5, "val_nll": 1.0}
 
@@ -129,6 +130,22 @@ def test_a_method_cannot_switch_gradients_off_for_others(member, batch, monkeypa
     run.take(batch)
     assert torch.is_grad_enabled()
     assert str(run.error) == "broken"
+
+
+def test_an_optimiser_for_a_player_that_is_not_there_is_refused(member, monkeypatch):
+    method = member().method
+    monkeypatch.setattr(method, "optimisers", lambda: {"scael": OptimiserSpec()})
+    with pytest.raises(
+        MethodError, match=r"^optimisers\(\) names the player 'scael', whom .*; did you mean 'scale'\?$"
+    ):
+        Member("run", method, Recipe(), seed=0)
+
+
+def test_players_that_share_a_parameter_are_refused(member, monkeypatch):
+    method = member().method
+    monkeypatch.setattr(method, "players", lambda: {"student": method.student, "head": method.student.head})
+    with pytest.raises(MethodError, match=r"^the players \['head', 'student'\] share a parameter"):
+        Member("run", method, Recipe(), seed=0)
 
 
 def test_a_step_of_an_unknown_player_is_an_error(member, batch, monkeypatch):
