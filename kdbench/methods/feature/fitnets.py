@@ -26,7 +26,8 @@ class FitNets(Offline):
     "two_stage" (the paper, Eq. 3, 4 and Alg. 1): for the first `share` of the run 1/2 ||u - r(v)||^2 alone, summed over
     entries, mean over the batch, times `hint_weight`; then CE + lambda H(softmax(z_t / tau), softmax(z_s / tau)) with
     lambda falling linearly from 4 to 1 and tau 3. A sum over thousands of entries wants a small learning rate, or a
-    `hint_weight` of about 1 / (C H W).
+    `hint_weight` of about 1 / (C H W). The classifier does not train in the first stage, so early stopping and the
+    plateau schedule, which read the validation loss, need more patience than that stage has epochs.
 
     `layer` is a place among all stages of both networks, from 0, or "middle" or "final" of those with height and width.
     """
