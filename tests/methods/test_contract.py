@@ -8,8 +8,11 @@ from typing import Annotated, get_args, get_origin
 import pytest
 import torch
 
+from kdbench.matrix.recipe import Recipe, Sgd
 from kdbench.methods import METHODS, create
 from kdbench.training.hyperparameters import Tune, declared, roles
+from kdbench.training.loop import Cohort
+from kdbench.training.member import Member
 from kdbench.training.network import Frozen
 
 ROLES = {"student", "teacher", "teachers", "peers", "task"}
@@ -135,6 +138,33 @@ def test_the_same_seed_gives_the_same_weights(build, tiny, batch, parts):
         list(drive(method, batch))
     assert same(weights(first.players()), weights(second.players()))
     assert same(weights(first.graduates()), weights(second.graduates()))
+
+
+@every_setting
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_beside_others_it_is_as_it_would_be_alone(build, tiny, batch, parts, precision):
+    recipe = Recipe(epochs=2, precision=precision, optimizer=Sgd(lr=1e-3))
+
+    def trained(*settings):
+        teacher = Frozen(tiny(2, (6, 8, 12)))
+        members = [Member("", build(one, teacher), recipe, seed=1) for one in settings]
+        Cohort(members, Repeated(batch), [teacher], lambda member: {}, lambda epoch, members: None).train(2)
+        return members
+
+    (alone,), (_, beside, _) = trained(parts), trained({"vanilla": {}}, parts, {"zskt": {"student_steps": 1}})
+    assert beside.error is None
+    assert same(weights(alone.method.players()), weights(beside.method.players()))
+
+
+class Repeated:
+    """Epochs of two equal batches."""
+
+    def __init__(self, batch):
+        self.batch = batch
+
+    def epoch(self, epoch, epochs):
+        for position in range(2):
+            yield replace(self.batch, progress=(epoch + position / 2) / epochs)
 
 
 @every_setting
