@@ -182,6 +182,10 @@ class Store:
         except (FileNotFoundError, ResultsError):
             return None
 
+    def timing_lock(self) -> FileLock:
+        """Held while inference is timed: two measurements at a time would slow each other down."""
+        return FileLock(self.timings / "lock")
+
     def write_timing(self, key: str, timing: Mapping[str, Any]) -> None:
         """Record the inference time of a deployed network."""
         write_json(self.timings / f"{key}.json", dict(timing))

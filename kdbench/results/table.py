@@ -11,6 +11,7 @@ from filelock import FileLock
 from kdbench.errors import ResultsError
 from kdbench.matrix.spec import RunSpec
 from kdbench.results.files import writable, write_whole
+from kdbench.results.index import IndexCell
 from kdbench.results.store import Store
 
 if TYPE_CHECKING:
@@ -37,6 +38,12 @@ PROVENANCE = (
     *("started", "finished"),
 )
 COLUMNS = (*IDENTITY, *NUMBERS, *PROVENANCE)
+COUNTS = ("seed", "parameters", "parameters_training", "flops", "epochs_run", "best_epoch", "threads", "cohort_size")
+TYPES: Mapping[str, pa.DataType] = {
+    **dict.fromkeys((*IDENTITY, *PROVENANCE), pa.string()),
+    **dict.fromkeys(NUMBERS, pa.float64()),
+    **dict.fromkeys(COUNTS, pa.int64()),
+}
 
 
 def rows(store: Store) -> list[Row]:
@@ -53,7 +60,7 @@ def export(store: Store) -> None:
         ResultsError: the folder cannot be written to, or a run's history is damaged.
     """
     with writable(store.root), FileLock(store.root / "export.lock", timeout=60):
-        results = to_arrow(rows(store), COLUMNS)
+        results = to_arrow(rows(store), TYPES)
         write_whole(store.root / "results.parquet", lambda path: pq.write_table(results, path))
         histories = _histories(store)
         write_whole(store.root / "history.parquet", lambda path: pq.write_table(histories, path))
@@ -80,14 +87,16 @@ def read_history(store: Store, run_id: str) -> pa.Table:
         raise ResultsError(f"{path}: damaged ({error}); remove the folder and run the matrix again") from None
 
 
-def to_arrow(found: Iterable[Mapping[str, Any]], columns: Iterable[str] = ()) -> pa.Table:
-    """Rows of different keys as one table, `columns` first; a column of mixed types becomes text."""
-    found = list(found)
-    keys = dict.fromkeys([*columns, *(key for row in found for key in row)])
-    return pa.table({key: _column([row.get(key) for row in found]) for key in keys})
+def to_arrow(found: Iterable[Mapping[str, Any]], types: Mapping[str, pa.DataType] | None = None) -> pa.Table:
+    """Rows of different keys as one table, the columns of known type first; one of mixed types becomes text."""
+    found, known = list(found), types or {}
+    keys = dict.fromkeys([*known, *(key for row in found for key in row)])
+    return pa.table({key: _column([row.get(key) for row in found], known.get(key)) for key in keys})
 
 
-def _column(values: list[Any]) -> pa.Array:
+def _column(values: list[Any], known: pa.DataType | None) -> pa.Array:
+    if known is not None:
+        return pa.array(values, known)
     mixes_booleans = len({isinstance(v, bool) for v in values if v is not None}) > 1  # Arrow takes true for 1.0
     try:
         if not mixes_booleans:
@@ -105,23 +114,24 @@ def _histories(store: Store) -> pa.Table:
     return pa.concat_tables([none, *named], promote_options="permissive")
 
 
-def _asked(store: Store) -> dict[str, list[tuple[str, str]]]:
-    """Which matrices ask for a run, and under which label."""
-    asked: dict[str, list[tuple[str, str]]] = {}
+def _asked(store: Store) -> dict[str, list[tuple[str, IndexCell, int]]]:
+    """Which matrices ask for a run, in which of their cells, with which seed."""
+    asked: dict[str, list[tuple[str, IndexCell, int]]] = {}
     for index in store.indexes():
         for cell in index.cells:
-            for run in cell.runs.values():
-                asked.setdefault(run, []).append((index.name, cell.label))
+            for seed, run in cell.runs.items():
+                asked.setdefault(run, []).append((index.name, cell, int(seed)))
     return asked
 
 
-def _row(store: Store, run_id: str, asked: list[tuple[str, str]], started: bool) -> Row:
+def _row(store: Store, run_id: str, asked: list[tuple[str, IndexCell, int]], started: bool) -> Row:
     row: Row = dict.fromkeys(COLUMNS)
     row |= {"run_id": run_id, "status": store.state(run_id)}
-    row["matrix"] = "; ".join(dict.fromkeys(matrix for matrix, _ in asked))
-    row["label"] = "; ".join(dict.fromkeys(label for _, label in asked))
+    row["matrix"] = "; ".join(dict.fromkeys(matrix for matrix, _, _ in asked))
+    row["label"] = "; ".join(dict.fromkeys(cell.label for _, cell, _ in asked))
     if not started:
-        return row
+        _, cell, seed = asked[0]
+        return row | _of_cell(cell, seed)
     try:
         row |= _of_spec(store.spec(run_id))
     except ResultsError as error:
@@ -135,15 +145,29 @@ def _row(store: Store, run_id: str, asked: list[tuple[str, str]], started: bool)
     return row
 
 
+def _of_cell(cell: IndexCell, seed: int) -> Row:
+    """What is known of a run that nobody has begun; whether it uses the pair's teacher is not."""
+    return {
+        "dataset": cell.dataset,
+        "student": cell.teacher if cell.kind == "teacher" else cell.student,
+        "method": cell.method,
+        "seed": seed,
+        **_of_hyperparameters(cell.hyperparameters),
+    }
+
+
 def _of_spec(spec: RunSpec) -> Row:
-    hyperparameters = spec.hyperparameters
     return {
         "cell": spec.cell,
         "dataset": spec.dataset.name,
         "teacher": spec.teacher.student.name if spec.teacher else None,
         "student": spec.student.name,
         "method": spec.method,
-        "params": json.dumps(hyperparameters, sort_keys=True),
         "seed": spec.seed,
-        **{f"param.{key}": value for key, value in hyperparameters.items()},
+        **_of_hyperparameters(spec.hyperparameters),
     }
+
+
+def _of_hyperparameters(hyperparameters: Mapping[str, Any]) -> Row:
+    named = {f"param.{key}": value for key, value in hyperparameters.items()}
+    return {"params": json.dumps(dict(hyperparameters), sort_keys=True), **named}

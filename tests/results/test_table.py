@@ -4,7 +4,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -88,6 +87,18 @@ def test_every_stable_name_is_a_column(store: Store, teacher: RunSpec) -> None:
     assert set(STABLE) <= set(pq.read_schema(store.root / "results.parquet").names)
 
 
+def test_a_column_has_one_type_whatever_is_in_it(store: Store, teacher: RunSpec, finish: Finish) -> None:
+    export(store)
+    empty = pq.read_schema(store.root / "results.parquet")
+    finish(teacher, {"test_accuracy": 1, "parameters": 7, "threads": 1})
+    export(store)
+    filled = pq.read_schema(store.root / "results.parquet")
+    assert all(empty.field(name) == filled.field(name) for name in STABLE)
+    assert str(filled.field("error").type) == str(filled.field("params").type) == "string"
+    assert str(filled.field("test_accuracy").type) == str(filled.field("inference_ms").type) == "double"
+    assert str(filled.field("seed").type) == str(filled.field("parameters").type) == "int64"
+
+
 def test_runs_of_every_state_have_a_row(store: Store, student: Student, index: Index, finish: Finish) -> None:
     done, failed, running, waiting, asked = (student(seed) for seed in range(5))
     finish(done, {})
@@ -104,7 +115,7 @@ def test_runs_of_every_state_have_a_row(store: Store, student: Student, index: I
     assert list(frame.index) == sorted(frame.index)
     assert (frame.loc[failed.id, "error"], frame.loc[failed.id, "host"]) == ("NaN in epoch 3", "here")
     assert frame.loc[waiting.id, "seed"] == 3
-    assert np.isnan(frame.loc[asked.id, "seed"])
+    assert frame.loc[asked.id, ["seed", "dataset", "student", "method"]].to_list() == [4, "digits", "small", "vanilla"]
     assert set(frame["label"]) == {"HKD"}
 
 
