@@ -12,7 +12,7 @@ from kdbench.training.network import Frozen
 
 
 def time_run(spec: RunSpec, store: Store, device: torch.device) -> str:
-    """Measure the network that a run deploys, and record it; weights do not matter, so none are read."""
+    """Measure the network that a run deploys, unless that has been done; weights do not matter, so none are read."""
     task = task_of(spec)
 
     def untrained(need: RunSpec) -> Frozen:
@@ -20,5 +20,7 @@ def time_run(spec: RunSpec, store: Store, device: torch.device) -> str:
 
     network = next(iter(build.method(spec, task, device, untrained).graduates().values()))
     key = architecture_key(network, task.image_shape, device)
-    store.write_timing(key, inference_columns(network, task.image_shape))
+    with store.timing_lock():
+        if store.timing(key) is None:
+            store.write_timing(key, inference_columns(network, task.image_shape))
     return key
