@@ -10,9 +10,10 @@ Labels = npt.NDArray[np.int64]
 def metrics(logits: npt.ArrayLike, labels: npt.ArrayLike) -> dict[str, float]:
     """Every metric of logits (N, K) against labels (N,).
 
-    `f1`, `precision` and `recall` are macro averages over the classes that occur among the labels or the predictions,
-    with 0 where a class is never predicted or never there; `*_weighted` weigh classes by their number of labels. `ece`
-    is the expected calibration error over 15 bins of equal width (Guo et al. 2017, arXiv:1706.04599).
+    `top5` is 1 where there are no more than five classes. `f1`, `precision` and `recall` are macro averages over the
+    classes that occur among the labels or the predictions, with 0 where a class is never predicted or never there;
+    `*_weighted` weigh classes by their number of labels. `ece` is the expected calibration error over 15 bins of equal
+    width (Guo et al. 2017, arXiv:1706.04599).
     """
     scores = np.asarray(logits, dtype=np.float64)
     truth = np.asarray(labels, dtype=np.int64)
