@@ -33,7 +33,7 @@ def chosen(runs: Runs, rows: Sequence[Row]) -> Table:
         title="Hyperparameters",
         caption=f"{captions.caption(runs, what)} {captions.chosen_by(runs, methods)}".strip(),
         columns=(
-            Column("method", numeric=False),
+            Column("method", numeric=False, groups=True),
             *_place_columns(runs),
             Column("setting", numeric=False, width=0.3),
             Column("settings\ntried"),
@@ -62,8 +62,8 @@ def _tried(runs: Runs, row: Row) -> Table:
             f"elsewhere. {captions.chosen_by(runs, [row])}"
         ).strip(),
         columns=(
-            *_place_columns(runs),
-            Column("setting", numeric=False, width=0.3),
+            *(replace(column, width=0.36, groups=True) for column in _place_columns(runs)),
+            Column("setting", numeric=False, width=0.36),
             Column("validation (%)"),
             Column("test (%)"),
         ),

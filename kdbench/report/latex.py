@@ -1,5 +1,6 @@
 r"""A table as LaTeX: needs \usepackage{booktabs} and nothing else, and compiles whatever the text holds."""
 
+import math
 import re
 import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
@@ -7,7 +8,8 @@ from itertools import groupby
 
 from kdbench.report.table import Cell, Column, Table, one_line
 
-ROWS = 40  # of a page; a longer table goes on in the next float
+LINES = 40  # of a page; a longer table goes on in the next float
+LETTERS = 62  # of a printed line in the type of a table, for cells that wrap
 
 SPECIAL = {
     "\\": r"\textbackslash{}",
@@ -71,8 +73,7 @@ ACCENTS = {
 
 def render(table: Table, label: str) -> str:
     """One float, or several where the table is longer than a page; `label` is the key for \\ref."""
-    starts = range(0, max(1, len(table.rows)), ROWS)
-    return "\n".join(_float(table, label, start) for start in starts)
+    return "\n".join(_float(table, label, page) for page in _pages(table))
 
 
 def escape(text: str) -> str:
@@ -97,22 +98,39 @@ def _character(character: str) -> str:
     return f"{{[}}U+{ord(character):04X}]"
 
 
-def _float(table: Table, label: str, start: int) -> str:
-    rows = table.rows[start : start + ROWS]
-    more = " (continued)" if start else ""
+def _pages(table: Table) -> list[range]:
+    """The rows of each page."""
+    pages, used = [range(0)], 0
+    for place, row in enumerate(table.rows):
+        lines = max(_lines(cell, column) for cell, column in zip(row, table.columns, strict=True))
+        used += lines
+        if used > LINES and pages[-1]:
+            pages.append(range(place, place))
+            used = lines
+        pages[-1] = range(pages[-1].start, place + 1)
+    return pages
+
+
+def _lines(cell: Cell, column: Column) -> int:
+    """About how many printed lines a cell takes."""
+    return math.ceil(len(cell.shown) / (LETTERS * column.width)) if column.width else 1
+
+
+def _float(table: Table, label: str, page: range) -> str:
+    more = " (continued)" if page.start else ""
     notes = [f"  \\par\\smallskip{{\\footnotesize {escape(note)}\\par}}" for note in table.notes]
     lines = [
         "\\begin{table}[htbp]",
         "  \\centering",
         f"  \\caption{{{escape(table.caption + more)}}}",
-        *([] if start else [f"  \\label{{tab:{slug(label)}}}"]),
+        *([] if page.start else [f"  \\label{{tab:{slug(label)}}}"]),
         "  \\par\\smallskip",
         f"  {_size(table)}",
         f"  \\makebox[\\linewidth]{{\\begin{{tabular}}{{{''.join(map(_alignment, table.columns))}}}",
         "    \\toprule",
         *_head(table.columns),
         "    \\midrule",
-        *_body(rows, table.columns, table.baselines - start),
+        *_body(table, page),
         "    \\bottomrule",
         "  \\end{tabular}}",
         *notes,
@@ -157,11 +175,15 @@ def _title(column: Column) -> str:
     return lines[0] if len(lines) == 1 else "\\shortstack[r]{" + " \\\\ ".join(lines) + "}"
 
 
-def _body(rows: Sequence[Sequence[Cell]], columns: Sequence[Column], baselines: int) -> Iterator[str]:
-    for place, row in enumerate(rows):
-        if place == baselines > 0:
+def _body(table: Table, page: range) -> Iterator[str]:
+    for place in page:
+        if page.start < place == table.baselines:
             yield "    \\midrule"
-        yield _line(_cell(cell, column) for cell, column in zip(row, columns, strict=True))
+        above = table.rows[place - 1] if place > page.start else ()
+        yield _line(
+            "" if column.groups and above and above[i] == cell else _cell(cell, column)
+            for i, (cell, column) in enumerate(zip(table.rows[place], table.columns, strict=True))
+        )
 
 
 def _cell(cell: Cell, column: Column) -> str:

@@ -29,7 +29,7 @@ def metrics(runs: Runs, rows: Sequence[Row], pair: Pair) -> Table:
     costs = [[_cost(runs, row, pair, *cost) for row in here] for cost in COSTS.values()]
     shown = tuple(zip([Cell(row.name) for row in here], *scores, *costs, strict=True))
     what = f"{pair}. Test metrics in % (F1, precision and recall are macro averages)"
-    times = "Inference: median and 95th percentile of one forward pass of the deployed network."
+    times = f"Inference: median and 95th percentile of one image's forward pass in float32{_where(runs)}."
     sentences = (captions.caption(runs, what), captions.bold(runs), times, captions.chosen_by(runs, here))
     return Table(
         name=f"metrics-{pair.dataset}-{pair.teacher}-{pair.student}",
@@ -40,6 +40,11 @@ def metrics(runs: Runs, rows: Sequence[Row], pair: Pair) -> Table:
         notes=captions.notes(runs, here, (cell for row in shown for cell in row)),
         baselines=sum(row.kind != "method" for row in here),
     )
+
+
+def _where(runs: Runs) -> str:
+    devices = runs.different("device")
+    return f", on {', '.join(devices)}" if devices else ""
 
 
 def _cost(runs: Runs, row: Row, pair: Pair, name: str, unit: Unit) -> Cell:

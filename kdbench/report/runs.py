@@ -81,6 +81,10 @@ class Runs:
         """Whether any run that is done has a value in this column."""
         return column in self._done.columns and bool(self._done[column].notna().any())
 
+    def different(self, column: str) -> list[str]:
+        """The different values that the runs that are done have in a column of text."""
+        return sorted(set(self._done[column].dropna().astype(str))) if self.has(column) else []
+
     def status(self, run: str) -> Status:
         """Whether a run is done or failed; what is neither is waiting (or under way)."""
         return "done" if run in self._done.index else "failed" if run in self._failed.index else "waiting"

@@ -87,6 +87,7 @@ class Column:
     group: str = ""
     numeric: bool = True
     width: float = 0.0  # share of a printed line, for text that wraps; 0: as wide as what is in it
+    groups: bool = False  # in print, a value is not repeated in the rows that follow with the same one
 
     @property
     def full_title(self) -> str:

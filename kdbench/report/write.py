@@ -72,6 +72,13 @@ def _named_apart(made: Iterable[Table]) -> Iterator[Table]:
         yield replace(table, name=name if seen[name] == 1 else f"{name}-{seen[name]}")
 
 
+def _made_with(runs: Runs) -> Iterator[tuple[str, list[str]]]:
+    """What the numbers were made with; several values are a warning to the reader."""
+    columns = ("kdbench_version", "git_commit", "torch_version", "device", "precision")
+    for column in columns:
+        yield column.replace("_version", "").replace("_", " "), runs.different(column)
+
+
 def _head(runs: Runs) -> str:
     index, count = runs.index, runs.count(runs.index.run_ids)
     states = ", ".join(f"{count[state]} {state}" for state in ("done", "failed", "waiting"))
@@ -79,8 +86,9 @@ def _head(runs: Runs) -> str:
         f"# {markdown.escape(index.name)}",
         f"- matrix: {markdown.escape(index.file)}",
         f"- selection: {WORDS[runs.selection]}",
-        f"- validation: {index.validation:.6g} of the training set",
+        f"- validation: {f'{index.validation:.6g} of the training images' if index.validation else 'none'}",
         f"- seeds: {runs.seeds}",
         f"- runs: {states}",
+        *(f"- {title}: {markdown.escape(', '.join(found))}" for title, found in _made_with(runs) if found),
     )
     return lines[0] + "\n\n" + "\n".join(lines[1:]) + "\n"

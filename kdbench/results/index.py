@@ -75,7 +75,7 @@ class MatrixIndex:
         """The index that `to_json` wrote."""
         cells = tuple(IndexCell(**cell) for cell in data["cells"])
         impossible = tuple(ImpossibleCell(**cell) for cell in data["impossible"])
-        excluded = tuple(ExcludedCell(**{**cell, "seeds": tuple(cell["seeds"])}) for cell in data["excluded"])
+        excluded = tuple(ExcludedCell(**{**cell, "seeds": tuple(cell["seeds"])}) for cell in data.get("excluded", ()))
         needed = tuple(data["needed"])
         tuples = {"cells": cells, "impossible": impossible, "excluded": excluded, "needed": needed}
         return MatrixIndex(**{**data, **tuples})

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kdbench.report import tables
-from kdbench.report.latex import ROWS, escape, render, slug
+from kdbench.report.latex import LINES, escape, render, slug
 from kdbench.report.table import MINUS, PERCENT, Cell, Column, Table
 
 NASTY = (
@@ -80,11 +80,30 @@ def test_no_text_leaves_an_unescaped_special(text: str) -> None:
 
 
 def test_a_long_table_goes_on_in_the_next_float() -> None:
-    rows = tuple((Cell(str(n)), Cell(), Cell()) for n in range(ROWS + 1))
+    rows = tuple((Cell(str(n)), Cell(), Cell()) for n in range(LINES + 1))
     found = render(_table(rows), "t")
     assert found.count("\\begin{table}") == found.count("\\end{table}") == 2
     assert found.count("(continued)") == 1
     assert found.count("\\label") == 1
+
+
+def test_cells_that_wrap_leave_room_for_fewer_rows() -> None:
+    long = Cell("word " * 20)
+    rows = tuple((Cell(str(n)), Cell(), long) for n in range(LINES // 2))
+    assert render(_table(rows), "t").count("(continued)") == 3
+    assert render(_table((rows[0],)), "t").count("(continued)") == 0
+
+
+def test_a_group_is_named_once_on_each_page() -> None:
+    columns = (Column("pair", numeric=False, groups=True), Column("setting", numeric=False))
+    rows = tuple((Cell("a" if n < 2 else "b"), Cell("same")) for n in range(LINES + 2))
+    first, second = render(Table("t", "T", "C.", columns, rows), "t").split("(continued)")
+    body = [line.split(" & ")[0].strip() for line in first.splitlines() if line.endswith("same \\tabularnewline")]
+    assert body == ["a", "", "b", *[""] * (LINES - 3)]
+    assert [line.strip() for line in second.splitlines() if "same" in line] == [
+        "b & same \\tabularnewline",
+        "& same \\tabularnewline",
+    ]
 
 
 def test_slugs() -> None:

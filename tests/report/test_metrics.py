@@ -41,3 +41,11 @@ def test_a_metric_that_was_not_recorded_is_missing(world) -> None:
     (table,) = [table for table in tables(world.index, frame) if table.name.startswith("metrics")]
     assert table.rows[0][5].missing
     assert table.rows[0][6].shown == "0.750"
+
+
+def test_the_caption_says_how_and_where_inference_was_timed(thesis, world) -> None:
+    (table,) = _metrics(thesis())
+    assert "95th percentile of one image's forward pass in float32, on NVIDIA H200." in table.caption
+    world.add("later", [None])
+    (table,) = _metrics(world)
+    assert "95th percentile of one image's forward pass in float32." in table.caption

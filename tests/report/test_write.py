@@ -93,3 +93,13 @@ def test_a_results_folder_as_the_store_writes_it(tmp_path: Path) -> None:
     assert "| student from scratch | **60.00 ± 14.14 (n=2)†** |" in text
     assert "| 1 of 3 seeds |" in text
     assert "- runs: 2 done, 0 failed, 1 waiting\n" in text
+
+
+def test_the_head_says_what_the_numbers_were_made_with(world) -> None:
+    for version in ("2.15.0", "2.14.0"):
+        world.add(version, [0.5], device="cpu", torch_version=version, precision="fp32")
+    head = files(world.index, world.frame)["report.md"].partition("##")[0]
+    assert "- validation: 0.1 of the training images\n" in head
+    assert "- torch: 2.14.0, 2.15.0\n- device: cpu\n- precision: fp32\n" in head
+    world.validation = 0.0
+    assert "- validation: none\n" in files(world.index, world.frame)["report.md"]
