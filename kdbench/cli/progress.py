@@ -1,7 +1,7 @@
 """How a matrix is getting on: live bars on a terminal, plain lines elsewhere."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, final
 
@@ -91,7 +91,7 @@ class Progress:
             failure = f"failed: {event['run']}: {event['error']}"
             self._console.print(Text(failure, style="red"), soft_wrap=True)
         elif cohort not in self._members.values():
-            self._say(f"{self._ended} of {len(self._specs)} runs done")
+            self._say(f"{self._ended} of {len(self._specs)} runs have ended")
 
     def _say(self, text: str) -> None:
         if self._live is None:
@@ -99,10 +99,10 @@ class Progress:
 
     def _name(self, runs: list[str]) -> str:
         first = self._specs[runs[0]]
-        methods = dict.fromkeys(self._specs[run].method for run in runs)
-        named = ", ".join(list(methods)[:3]) + (", ..." if len(methods) > 3 else "")
+        students = _listed(self._specs[run].student.name for run in runs)
         many = f"{len(runs)} runs: " if len(runs) > 1 else ""
-        return f"{first.student.name} on {first.dataset.name}, seed {first.seed} ({many}{named})"
+        methods = _listed(self._specs[run].method for run in runs)
+        return f"{students} on {first.dataset.name}, seed {first.seed} ({many}{methods})"
 
     def _view(self) -> Group:
         grid = Table.grid(padding=(0, 2))
@@ -113,11 +113,16 @@ class Progress:
         return Group(grid, self._bars)
 
 
+def _listed(names: Iterable[str], most: int = 3) -> str:
+    """Each name once, and the first few of many."""
+    different = list(dict.fromkeys(names))
+    return ", ".join([*different[:most], *(["..."] if len(different) > most else [])])
+
+
 def _told(event: Mapping[str, Any]) -> str:
     accuracy = event["val_accuracy"]
-    told = f"epoch {event['epoch']}/{event['epochs']}, loss {event['loss']:.3f}"
-    told += f", best validation accuracy {accuracy:.3f}" if accuracy is not None else ""
-    return f"{told}, {_humane(event['seconds_left'])} left"
+    told = f"epoch {event['epoch']}/{event['epochs']}, {_humane(event['seconds_left'])} left, loss {event['loss']:.3f}"
+    return told if accuracy is None else f"{told}, best validation accuracy {accuracy:.3f}"
 
 
 def _humane(seconds: float) -> str:

@@ -1,24 +1,60 @@
 """A table in the terminal."""
 
+from collections.abc import Sequence
+from typing import Literal
+
 from rich.box import SIMPLE_HEAD
+from rich.cells import cell_len
 from rich.console import Console
 from rich.table import Table as Grid
 from rich.text import Text
 
-from kdbench.report.table import Cell, Table, one_line
+from kdbench.report.table import Cell, Column, Table, one_line
+
+GAP = 3  # between columns
 
 
 def print_table(table: Table, console: Console) -> None:
-    """Print title, table, caption and notes; markup in names is shown, not obeyed."""
-    grid = Grid(title=Text(table.title), box=SIMPLE_HEAD, title_justify="left")
-    for column in table.columns:
-        title = f"{column.group}\n{column.title}" if column.group else column.title
-        grid.add_column(Text(title), justify="right" if column.numeric else "left", vertical="top")
-    for place, row in enumerate(table.rows, start=1):
-        grid.add_row(*map(_cell, row), end_section=place == table.baselines)
-    console.print(grid)
+    """Print title, table, caption and notes; markup in names is shown, not obeyed.
+
+    Where the columns do not fit beside one another, the table goes on below, with its first column again.
+    """
+    for place, block in enumerate(_blocks(table, console.width)):
+        console.print(_grid(table, block, table.title if place == 0 else None))
     for sentence in (table.caption, *table.notes):
         console.print(Text(sentence, style="dim"))
+
+
+def _blocks(table: Table, room: int) -> list[list[int]]:
+    """The columns that fit beside one another, the first one in every block."""
+    first, *widths = (GAP + _width(table, place) for place in range(len(table.columns)))
+    blocks, used = [[0]], min(first, room // 2)
+    for place, width in enumerate(widths, start=1):
+        if used + width > room and len(blocks[-1]) > 1:
+            blocks.append([0])
+            used = min(first, room // 2)
+        blocks[-1].append(place)
+        used += width
+    return blocks
+
+
+def _width(table: Table, place: int) -> int:
+    return max(map(cell_len, [*_title(table.columns[place]).split("\n"), *(row[place].shown for row in table.rows)]))
+
+
+def _grid(table: Table, block: Sequence[int], title: str | None) -> Grid:
+    grid = Grid(title=None if title is None else Text(title), box=SIMPLE_HEAD, title_justify="left")
+    for place in block:
+        column = table.columns[place]
+        justify: Literal["left", "right"] = "right" if column.numeric else "left"
+        grid.add_column(Text(_title(column)), justify=justify, vertical="top", no_wrap=column.numeric)
+    for number, row in enumerate(table.rows, start=1):
+        grid.add_row(*(_cell(row[place]) for place in block), end_section=number == table.baselines)
+    return grid
+
+
+def _title(column: Column) -> str:
+    return f"{column.group}\n{column.title}" if column.group else column.title
 
 
 def _cell(cell: Cell) -> Text:

@@ -122,6 +122,7 @@ def _float(table: Table, label: str, page: range) -> str:
     lines = [
         "\\begin{table}[htbp]",
         "  \\centering",
+        *(["  \\addtocounter{table}{-1}"] if page.start else []),
         f"  \\caption{{{escape(table.caption + more)}}}",
         *([] if page.start else [f"  \\label{{tab:{slug(label)}}}"]),
         "  \\par\\smallskip",

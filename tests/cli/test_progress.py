@@ -79,6 +79,12 @@ def test_a_cohort_is_named_by_student_data_seed_and_methods(watched: Watched) ->
     ]
 
 
+def test_a_cohort_of_several_students_names_them(watched: Watched) -> None:
+    progress, text = watched.start()
+    progress.hear({"event": "cohort", "runs": watched.runs("scratch")})
+    assert text().endswith("training cnn_4_8, mlp_16 on digits, seed 0 (2 runs: scratch)\n")
+
+
 def test_of_many_methods_three_are_named(watched: Watched) -> None:
     progress, text = watched.start()
     progress.hear({"event": "cohort", "runs": [run.id for run in watched.plan.runs if run.needs]})
@@ -93,7 +99,7 @@ def test_off_a_terminal_a_cohort_is_heard_of_now_and_then(watched: Watched) -> N
     for seconds in (0, QUIET - 1, 1, 1, QUIET):
         watched.clock.now += seconds
         progress.hear(epoch(runs))
-    told = "mlp_16 on digits, seed 0 (vanilla): epoch 3/10, loss 1.235, best validation accuracy 0.988, 1 min 15 s left"
+    told = "mlp_16 on digits, seed 0 (vanilla): epoch 3/10, 1 min 15 s left, loss 1.235, best validation accuracy 0.988"
     assert text().removeprefix(before).splitlines() == [f"[  20.0 s] {told}", f"[  41.0 s] {told}"]
 
 
@@ -103,7 +109,7 @@ def test_where_nothing_validates_no_accuracy_is_told(watched: Watched) -> None:
     for _ in range(2):
         progress.hear(epoch(runs, val_accuracy=None))
         watched.clock.now += QUIET
-    assert text().endswith("epoch 3/10, loss 1.235, 1 min 15 s left\n")
+    assert text().endswith("epoch 3/10, 1 min 15 s left, loss 1.235\n")
 
 
 @pytest.mark.parametrize(
@@ -114,7 +120,7 @@ def test_what_is_left_is_told_in_two_units(watched: Watched, seconds: float, wor
     for _ in range(2):
         progress.hear(epoch(watched.runs("vanilla"), seconds_left=seconds))
         watched.clock.now += QUIET
-    assert text().endswith(f", {words} left\n")
+    assert text().endswith(f", {words} left, loss 1.235, best validation accuracy 0.988\n")
 
 
 def test_the_end_of_a_cohort_is_told_once(watched: Watched) -> None:
@@ -125,7 +131,7 @@ def test_the_end_of_a_cohort_is_told_once(watched: Watched) -> None:
     progress.hear({"event": "done", "run": first})
     assert text() == before
     progress.hear({"event": "done", "run": second})
-    assert text().removeprefix(before) == "[   0.0 s] 2 of 7 runs done\n"
+    assert text().removeprefix(before) == "[   0.0 s] 2 of 7 runs have ended\n"
 
 
 def test_a_failure_is_told_as_it_is(watched: Watched) -> None:
@@ -139,7 +145,7 @@ def test_a_failure_is_told_as_it_is(watched: Watched) -> None:
 def test_a_run_that_another_process_trained_ends_too(watched: Watched) -> None:
     progress, text = watched.start()
     progress.hear({"event": "done", "run": watched.plan.runs[0].id})
-    assert text().endswith("1 of 7 runs done\n")
+    assert text().endswith("1 of 7 runs have ended\n")
 
 
 def test_timing_is_told(watched: Watched) -> None:
@@ -166,7 +172,7 @@ def test_on_a_terminal_the_cohorts_are_shown_while_they_train(watched: Watched) 
         shown.print(progress._view())
         assert isinstance(shown.file, io.StringIO)
         lines = shown.file.getvalue().splitlines()
-        assert lines[0].startswith("mlp_16 on digits, seed 0 (vanilla)  epoch 3/10, loss 1.235, best validation")
+        assert lines[0].startswith("mlp_16 on digits, seed 0 (vanilla)  epoch 3/10, 1 min 15 s left, loss 1.235, best")
         assert "0/7" in lines[1]
         progress.hear({"event": "done", "run": runs[0]})
     last = [line for line in text().splitlines() if "/7" in line][-1]

@@ -2,6 +2,7 @@
 
 import io
 
+import pytest
 from rich.console import Console
 
 from kdbench.report import tables
@@ -35,3 +36,19 @@ def test_leaders_are_bold(thesis) -> None:
     printed = _printed(tables(world.index, world.frame)[0], force_terminal=True, color_system="standard")
     assert "\x1b[1m93.23 ± 1.17\x1b[0m" in printed
     assert "\x1b[1m91.00" not in printed
+
+
+@pytest.mark.parametrize("width", [40, 60, 80, 120])
+def test_where_columns_do_not_fit_the_table_goes_on_below(thesis, width: int) -> None:
+    pairs = tuple((f"data{n}", "resnet34", "resnet18") for n in range(4))
+    world = thesis(pairs)
+    table, *_ = tables(world.index, world.frame)
+    console = Console(file=io.StringIO(), width=width)
+    print_table(table, console)
+    lines = console.file.getvalue().splitlines()
+    shown = console.file.getvalue().partition("Test accuracy")[0]
+    assert "\N{HORIZONTAL ELLIPSIS}" not in shown
+    assert max(map(len, lines)) <= width
+    numbers = [cell.shown for row in table.rows for cell in row[1:]]
+    assert all(shown.count(number) >= numbers.count(number) for number in numbers)
+    assert (shown.count("dkd") == 1) == (width == 120)

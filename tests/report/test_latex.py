@@ -83,7 +83,7 @@ def test_a_long_table_goes_on_in_the_next_float() -> None:
     rows = tuple((Cell(str(n)), Cell(), Cell()) for n in range(LINES + 1))
     found = render(_table(rows), "t")
     assert found.count("\\begin{table}") == found.count("\\end{table}") == 2
-    assert found.count("(continued)") == 1
+    assert found.count("(continued)") == found.count("\\addtocounter{table}{-1}") == 1
     assert found.count("\\label") == 1
 
 
