@@ -75,7 +75,7 @@ def test_all_went_well(tiny: Any) -> None:
 def test_progress_is_told_line_by_line(tiny: Any) -> None:
     assert f"{RUNS} runs, 0 of them done before" in tiny.said.out
     assert f"{RUNS} of {RUNS} runs have ended" in tiny.said.out
-    assert "training cnn_8_16 on digits, seed 0 (2 runs: scratch)" in tiny.said.out
+    assert "training cnn_8_16, mlp_16 on digits, seed 0 (2 runs: scratch)" in tiny.said.out
     assert "timing the inference of mlp_16" in tiny.said.out
     assert "\x1b" not in tiny.said.out
 
