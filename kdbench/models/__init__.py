@@ -13,7 +13,7 @@ from torch import nn
 
 from kdbench.errors import NetworkError
 from kdbench.errors import nearest as nearest_of
-from kdbench.models import cnn, mlp, resnet_cifar, wide_resnet
+from kdbench.models import cnn, cnn_pair, mlp, resnet, resnet_cifar, wide_resnet
 from kdbench.training.network import shapes
 
 ImageShape = tuple[int, int, int]
@@ -44,7 +44,9 @@ def _family(file: ModuleType) -> Family:
 
 FAMILIES: tuple[Family, ...] = (
     _family(mlp),
+    _family(cnn_pair),
     _family(cnn),
+    _family(resnet),
     _family(resnet_cifar),
     _family(wide_resnet),
 )

@@ -1,7 +1,7 @@
 """Residual networks for small images, `resnet20` and its kin; `x4` are four times as wide."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from itertools import pairwise
 from typing import final
 
@@ -24,10 +24,7 @@ WIDTHS_X4 = (32, 64, 128, 256)
 
 @final
 class Block(nn.Module):
-    """Two 3x3 convolutions with batch norm beside a shortcut; the sum is returned before its ReLU.
-
-    Where the shape changes the shortcut is a 1x1 projection with batch norm (option B of the paper).
-    """
+    """Two 3x3 convolutions with batch norm beside a shortcut; the sum is returned before its ReLU."""
 
     def __init__(self, inputs: int, outputs: int, stride: int) -> None:
         super().__init__()
@@ -38,10 +35,7 @@ class Block(nn.Module):
             conv3x3(outputs, outputs),
             nn.BatchNorm2d(outputs),
         )
-        self.shortcut: nn.Module = nn.Identity()
-        if stride != 1 or inputs != outputs:
-            projection = nn.Conv2d(inputs, outputs, kernel_size=1, stride=stride, bias=False)
-            self.shortcut = nn.Sequential(projection, nn.BatchNorm2d(outputs))
+        self.shortcut = shortcut(inputs, outputs, stride)
 
     def forward(self, maps: Tensor) -> Tensor:
         """Maps (B, C, H, W), after a ReLU, to maps before one."""
@@ -53,17 +47,25 @@ class Block(nn.Module):
 class Blocks(Stage):
     """Blocks in a row, each followed by ReLU; the first changes the shape."""
 
-    def __init__(self, inputs: int, outputs: int, stride: int, count: int) -> None:
+    def __init__(self, first: nn.Module, others: Iterable[nn.Module]) -> None:
         super().__init__()
-        self.first = Block(inputs, outputs, stride)
-        self.others = nn.ModuleList(Block(outputs, outputs, stride=1) for _ in range(count - 1))
+        self.first = first
+        self.others = nn.ModuleList(others)
 
     def forward(self, maps: Tensor) -> tuple[Tensor, Tensor]:
         """The last block's maps after the ReLU, and before."""
-        preact = self.first(maps)
+        preact: Tensor = self.first(maps)
         for block in self.others:
             preact = block(preact.relu())
         return preact.relu(), preact
+
+
+def shortcut(inputs: int, outputs: int, stride: int) -> nn.Module:
+    """The input as it is; where the shape changes a 1x1 projection with batch norm (option B of the paper)."""
+    if stride == 1 and inputs == outputs:
+        return nn.Identity()
+    projection = nn.Conv2d(inputs, outputs, kernel_size=1, stride=stride, bias=False)
+    return nn.Sequential(projection, nn.BatchNorm2d(outputs))
 
 
 def nearest(name: str) -> str | None:
@@ -86,7 +88,8 @@ def build(name: str, num_classes: int, image_shape: tuple[int, int, int]) -> Sta
 
 def _stages(widths: tuple[int, ...], count: int) -> Iterator[Blocks]:
     for number, (inputs, outputs) in enumerate(pairwise(widths)):
-        yield Blocks(inputs, outputs, stride=1 if number == 0 else 2, count=count)
+        first = Block(inputs, outputs, stride=1 if number == 0 else 2)
+        yield Blocks(first, [Block(outputs, outputs, stride=1) for _ in range(count - 1)])
 
 
 def _depth(name: str) -> int:

@@ -58,7 +58,11 @@ def test_every_family_lists_a_valid_example_and_its_paper() -> None:
         ("cnn_0", "did you mean 'cnn_8_16'?"),
         ("cnn_8_fc", "did you mean 'cnn_8'?"),
         ("wrn16_2", "did you mean 'wrn_16_2'?"),
-        ("vgg", "valid: "),
+        ("resnet51", "did you mean 'resnet56'?"),
+        ("resnet160", "did you mean 'resnet152'?"),
+        ("resnet20_cifar", "did you mean 'resnet18_cifar'?"),
+        ("cnn_teachr", "did you mean 'cnn_teacher'?"),
+        ("zzz", "valid: "),
     ],
 )
 def test_an_unknown_name_is_refused_with_the_nearest_valid_one(name: str, remedy: str) -> None:

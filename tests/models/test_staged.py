@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from kdbench import models
 
-NAMES = ["mlp_16_8", "cnn_4", "cnn_4_8_6", "cnn_4_8_fc6", "resnet8", "wrn_10_1", "wrn_10_2"]
+NAMES = ["mlp_16_8", "cnn_4", "cnn_4_8_6", "cnn_4_8_fc6", "cnn_student", "resnet8", "resnet18", "wrn_10_1", "wrn_10_2"]
 
 
 def build(name: str, num_classes: int = 5, shape: tuple[int, int, int] = (3, 12, 12)) -> torch.nn.Module:

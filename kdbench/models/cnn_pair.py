@@ -1,0 +1,75 @@
+"""The plain convolutional teacher and student of comparisons on small images, `cnn_teacher` and `cnn_student`."""
+
+from difflib import get_close_matches
+from typing import final
+
+from torch import Tensor, nn
+
+from kdbench.models.staged import Stage, StagedNetwork, conv3x3, kaiming
+
+PATTERN = "cnn_teacher, cnn_student"
+EXAMPLES = ("cnn_teacher", "cnn_student")
+RULE = "one of cnn_teacher, cnn_student"
+DESCRIPTION = (
+    "3x3 convolutions with batch norm and ReLU in three stages (teacher 32-32, 64-64, 128; student 32, 32, 64), 2x2 "
+    "max pooling between them, a map of at most 4x4 to fully connected layers (512-128; 128) with dropout 0.5"
+)
+PAPER = "Ioffe, Szegedy, ICML 2015, arXiv:1502.03167; dropout: Srivastava et al., JMLR 15, 2014"
+
+# the widths of the convolutions, stage by stage, and those of the fully connected layers before the classifier
+LAYERS: dict[str, tuple[tuple[tuple[int, ...], ...], tuple[int, ...]]] = {
+    "cnn_teacher": (((32, 32), (64, 64), (128,)), (512, 128)),
+    "cnn_student": (((32,), (32,), (64,)), (128,)),
+}
+LARGEST = 4  # the side of the largest map that the fully connected layers see
+DROPOUT = 0.5
+
+
+@final
+class Convolutions(Stage):
+    """Max pooling where `pooled`, then 3x3 convolutions, each with batch norm and ReLU."""
+
+    def __init__(self, inputs: int, widths: tuple[int, ...], pooled: bool) -> None:
+        super().__init__()
+        # rounding up leaves a map of 1x1 as it is
+        self.pool = nn.MaxPool2d(2, ceil_mode=True) if pooled else nn.Identity()
+        layers: list[nn.Module] = []
+        for outputs in widths:
+            layers += [conv3x3(inputs, outputs), nn.BatchNorm2d(outputs), nn.ReLU()]
+            inputs = outputs
+        self.layers = nn.Sequential(*layers[:-1])
+
+    def forward(self, maps: Tensor) -> tuple[Tensor, Tensor]:
+        """The last convolution's maps after the ReLU, and before."""
+        preact: Tensor = self.layers(self.pool(maps))
+        return preact.relu(), preact
+
+
+def nearest(name: str) -> str | None:
+    """The one of the two that `name` is close to, if any."""
+    close = get_close_matches(name, EXAMPLES, n=1, cutoff=0.8)
+    return close[0] if close else None
+
+
+def build(name: str, num_classes: int, image_shape: tuple[int, int, int]) -> StagedNetwork:
+    """The network of a valid name."""
+    widths, hidden = LAYERS[name]
+    inputs, *sides = image_shape
+    stages: list[Convolutions] = []
+    for stage in widths:
+        pooled = bool(stages)
+        stages.append(Convolutions(inputs, stage, pooled))
+        sides = [_ceil(side, 2) for side in sides] if pooled else sides
+        inputs = stage[-1]
+    kernel = _ceil(sides[0], LARGEST), _ceil(sides[1], LARGEST)
+    features = inputs * _ceil(sides[0], kernel[0]) * _ceil(sides[1], kernel[1])
+    pool = nn.Sequential(nn.MaxPool2d(kernel, ceil_mode=True), nn.Flatten())
+    for width in hidden:
+        pool.extend([nn.Linear(features, width), nn.ReLU(), nn.Dropout(DROPOUT)])
+        features = width
+    head = nn.Linear(features, num_classes)
+    return kaiming(StagedNetwork(image_shape, stem=nn.Identity(), stages=stages, pool=pool, head=head))
+
+
+def _ceil(size: int, divisor: int) -> int:
+    return -(-size // divisor)

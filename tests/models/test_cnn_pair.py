@@ -1,0 +1,58 @@
+import pytest
+import torch
+
+from kdbench import models
+
+
+@pytest.mark.parametrize(
+    ("name", "convolutions", "layers"),
+    [
+        ("cnn_teacher", [3, 32, 32, 64, 64, 128], [2048, 512, 128, 10]),
+        ("cnn_student", [3, 32, 32, 64], [1024, 128, 10]),
+    ],
+)
+def test_the_layers_as_they_are_given(name: str, convolutions: list[int], layers: list[int]) -> None:
+    network = models.build(name, num_classes=10, image_shape=(3, 32, 32))
+    convolved = [m for m in network.modules() if isinstance(m, torch.nn.Conv2d)]
+    linear = [m for m in network.modules() if isinstance(m, torch.nn.Linear)]
+    assert [convolved[0].in_channels, *(m.out_channels for m in convolved)] == convolutions
+    assert [linear[0].in_features, *(m.out_features for m in linear)] == layers
+    assert all(m.kernel_size == (3, 3) for m in convolved)
+    assert [m.p for m in network.modules() if isinstance(m, torch.nn.Dropout)] == [0.5] * (len(layers) - 2)
+    assert sum(isinstance(m, torch.nn.BatchNorm2d) for m in network.modules()) == len(convolved)
+
+
+@pytest.mark.parametrize(("name", "parameters"), [("cnn_teacher", 1_255_786), ("cnn_student", 161_258)])
+def test_the_number_of_parameters(name: str, parameters: int) -> None:
+    network = models.build(name, num_classes=10, image_shape=(3, 32, 32))
+    assert sum(p.numel() for p in network.parameters()) == parameters
+
+
+@pytest.mark.parametrize(
+    ("name", "shapes"),
+    [
+        ("cnn_teacher", [(32, 32, 32), (64, 16, 16), (128, 8, 8)]),
+        ("cnn_student", [(32, 32, 32), (32, 16, 16), (64, 8, 8)]),
+    ],
+)
+def test_teacher_and_student_have_maps_of_the_same_sizes(name: str, shapes: list[tuple[int, int, int]]) -> None:
+    network = models.build(name, num_classes=10, image_shape=(3, 32, 32))
+    output = network(torch.randn(2, 3, 32, 32))
+    assert [tuple(stage.shape[1:]) for stage in output.stages] == shapes
+    assert output.embedding.shape == (2, 128)
+
+
+@pytest.mark.parametrize(("side", "cells"), [(13, 16), (28, 16), (32, 16), (64, 16), (224, 16), (8, 4), (4, 1), (1, 1)])
+def test_the_fully_connected_layers_see_at_most_four_by_four(side: int, cells: int) -> None:
+    with torch.device("meta"):
+        network = models.build("cnn_student", num_classes=10, image_shape=(1, side, side))
+    assert network.pool[2].in_features == 64 * cells
+
+
+def test_dropout_acts_in_training_only() -> None:
+    torch.manual_seed(0)
+    network, images = models.build("cnn_student", num_classes=3, image_shape=(1, 8, 8)), torch.randn(4, 1, 8, 8)
+    network.train()
+    assert not torch.equal(network(images).logits, network(images).logits)
+    network.eval()
+    assert torch.equal(network(images).logits, network(images).logits)
