@@ -93,10 +93,15 @@ def _conclude(index: MatrixIndex, store: Store, reports: Path, console: Console)
     failed = [run for run in index.run_ids if store.state(run) == "failed"]
     waiting = [run for run in index.run_ids if store.state(run) == "waiting"]
     for run in failed:
-        reason = (store.result(run) or {}).get("error", "")
+        reason = str((store.result(run) or {}).get("error") or "no message").splitlines()[0]
         console.print(Text(f"failed: {run}: {reason}", style="red"), soft_wrap=True)
     if waiting:
         console.print(Text(f"{len(waiting)} runs wait for a run that failed", style="red"), soft_wrap=True)
+    if failed:
+        folder = store.folder(failed[0])
+        console.print(
+            Text(f"to try a failed run again remove its folder ({folder}) and run the matrix"), soft_wrap=True
+        )
     return len(failed) + len(waiting)
 
 
