@@ -23,6 +23,7 @@ from kdbench.methods.online.dml import DML
 from kdbench.methods.relation.relational_kd import RelationalAngle, RelationalDistance, RelationalDistanceAngle
 from kdbench.methods.response.logit_mse import LogitMSE
 from kdbench.methods.response.relative_kd import RelativeV1, RelativeV2, RelativeV3, RelativeV4
+from kdbench.methods.response.spherical import Spherical
 from kdbench.methods.response.two_temperature import TwoTemperature
 from kdbench.methods.response.vanilla import Vanilla
 from kdbench.methods.self_distillation.born_again import BornAgain
@@ -39,6 +40,7 @@ METHODS: dict[str, type[Method]] = {
     "vanilla": Vanilla,
     "logit_mse": LogitMSE,
     "two_temperature": TwoTemperature,
+    "spherical": Spherical,
     "rkd_v1": RelativeV1,
     "rkd_v2": RelativeV2,
     "rkd_v3": RelativeV3,

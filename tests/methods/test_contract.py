@@ -23,6 +23,7 @@ SETTINGS = {
     "fitnets, two stages": {"fitnets": {"mode": "two_stage"}},
     "fitnets, final layer": {"fitnets": {"layer": "final"}},
     "attention, paper": {"attention": {"variant": "paper"}},
+    "spherical, standardised": {"spherical": {"normalise": "standardise"}},
     "born_again, third": {"born_again": {"generations": 3}},
     "snapshot, two cycles": {"snapshot": {"cycles": 2}},
     "vanilla + rkd_v3": {"vanilla": {}, "rkd_v3": {"alpha": 0.5}},
