@@ -21,6 +21,7 @@ from kdbench.methods.feature.fitnets import FitNets
 from kdbench.methods.offline import Offline
 from kdbench.methods.online.dml import DML
 from kdbench.methods.relation.relational_kd import RelationalAngle, RelationalDistance, RelationalDistanceAngle
+from kdbench.methods.response.earth_mover import EarthMover
 from kdbench.methods.response.logit_mse import LogitMSE
 from kdbench.methods.response.relative_kd import RelativeV1, RelativeV2, RelativeV3, RelativeV4
 from kdbench.methods.response.spherical import Spherical
@@ -41,6 +42,7 @@ METHODS: dict[str, type[Method]] = {
     "logit_mse": LogitMSE,
     "two_temperature": TwoTemperature,
     "spherical": Spherical,
+    "earth_mover": EarthMover,
     "rkd_v1": RelativeV1,
     "rkd_v2": RelativeV2,
     "rkd_v3": RelativeV3,

@@ -24,6 +24,7 @@ SETTINGS = {
     "fitnets, final layer": {"fitnets": {"layer": "final"}},
     "attention, paper": {"attention": {"variant": "paper"}},
     "spherical, standardised": {"spherical": {"normalise": "standardise"}},
+    "earth_mover, moved": {"earth_mover": {"mass": "moved"}},
     "born_again, third": {"born_again": {"generations": 3}},
     "snapshot, two cycles": {"snapshot": {"cycles": 2}},
     "vanilla + rkd_v3": {"vanilla": {}, "rkd_v3": {"alpha": 0.5}},
