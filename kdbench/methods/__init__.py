@@ -23,6 +23,7 @@ from kdbench.methods.online.dml import DML
 from kdbench.methods.relation.relational_kd import RelationalAngle, RelationalDistance, RelationalDistanceAngle
 from kdbench.methods.response.earth_mover import EarthMover
 from kdbench.methods.response.logit_mse import LogitMSE
+from kdbench.methods.response.nuclear_norm import NuclearNorm
 from kdbench.methods.response.relative_kd import RelativeV1, RelativeV2, RelativeV3, RelativeV4
 from kdbench.methods.response.spherical import Spherical
 from kdbench.methods.response.two_temperature import TwoTemperature
@@ -43,6 +44,7 @@ METHODS: dict[str, type[Method]] = {
     "two_temperature": TwoTemperature,
     "spherical": Spherical,
     "earth_mover": EarthMover,
+    "nuclear_norm": NuclearNorm,
     "rkd_v1": RelativeV1,
     "rkd_v2": RelativeV2,
     "rkd_v3": RelativeV3,

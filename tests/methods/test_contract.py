@@ -25,6 +25,7 @@ SETTINGS = {
     "attention, paper": {"attention": {"variant": "paper"}},
     "spherical, standardised": {"spherical": {"normalise": "standardise"}},
     "earth_mover, moved": {"earth_mover": {"mass": "moved"}},
+    "nuclear_norm, beta": {"nuclear_norm": {"beta": 0.05}},
     "born_again, third": {"born_again": {"generations": 3}},
     "snapshot, two cycles": {"snapshot": {"cycles": 2}},
     "vanilla + rkd_v3": {"vanilla": {}, "rkd_v3": {"alpha": 0.5}},
