@@ -21,6 +21,7 @@ from kdbench.methods.feature.fitnets import FitNets
 from kdbench.methods.offline import Offline
 from kdbench.methods.online.dml import DML
 from kdbench.methods.relation.relational_kd import RelationalAngle, RelationalDistance, RelationalDistanceAngle
+from kdbench.methods.relation.triplet import Triplet
 from kdbench.methods.response.earth_mover import EarthMover
 from kdbench.methods.response.logit_mse import LogitMSE
 from kdbench.methods.response.nuclear_norm import NuclearNorm
@@ -54,6 +55,7 @@ METHODS: dict[str, type[Method]] = {
     "rkd_d": RelationalDistance,
     "rkd_a": RelationalAngle,
     "rkd_da": RelationalDistanceAngle,
+    "triplet": Triplet,
     "dml": DML,
     "snapshot": Snapshot,
     "born_again": BornAgain,

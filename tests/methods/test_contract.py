@@ -26,9 +26,12 @@ SETTINGS = {
     "spherical, standardised": {"spherical": {"normalise": "standardise"}},
     "earth_mover, moved": {"earth_mover": {"mass": "moved"}},
     "nuclear_norm, beta": {"nuclear_norm": {"beta": 0.05}},
+    "triplet, hard": {"triplet": {"negatives": "hard"}},
+    "triplet, paper": {"triplet": {"on": "logits", "squared": False, "margin": 5.0, "weight": 2.0}},
     "born_again, third": {"born_again": {"generations": 3}},
     "snapshot, two cycles": {"snapshot": {"cycles": 2}},
     "vanilla + rkd_v3": {"vanilla": {}, "rkd_v3": {"alpha": 0.5}},
+    "triplet + vanilla + rkd_da": {"triplet": {}, "vanilla": {}, "rkd_da": {}},
     "fitnets + attention + rkd_da": {"fitnets": {}, "attention": {}, "rkd_da": {}},
 }
 every_setting = pytest.mark.parametrize("parts", list(SETTINGS.values()), ids=SETTINGS)
