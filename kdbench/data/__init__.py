@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, final
 
-from kdbench.data import digits, npz
+from kdbench.data import digits, folder, npz
 from kdbench.data.cache import remembered, remembered_fingerprint
 from kdbench.data.dataset import DataSet
 from kdbench.data.prepare import prepare
@@ -25,7 +25,7 @@ class Kind:
     """A way to read a data set."""
 
     name: str
-    load: Callable[..., DataSet]  # its options are its keyword-only arguments
+    load: Callable[..., DataSet]  # its options are its keyword-only arguments, beside those of `prepare`
     description: str
     source: str
     layout: str = ""  # what the option `root` must name, where there is one
@@ -36,6 +36,7 @@ DATASETS: Mapping[str, Kind] = {
     for kind in (
         Kind("digits", digits.digits, digits.DESCRIPTION, digits.SOURCE),
         Kind("npz", npz.npz, npz.DESCRIPTION, npz.SOURCE, npz.LAYOUT),
+        Kind("folder", folder.folder, folder.DESCRIPTION, folder.SOURCE, folder.LAYOUT),
     )
 }
 
@@ -49,9 +50,8 @@ def load(spec: DataSpec) -> DataSet:
     kind, options = _resolved(spec)
 
     def build() -> DataSet:
-        common = declared(prepare)
-        own = {name: value for name, value in options.items() if name not in common}
-        return prepare(kind.load(**own), **{name: options[name] for name in common})
+        loaded = kind.load(**{name: options[name] for name in declared(kind.load)})
+        return prepare(loaded, **{name: options[name] for name in declared(prepare)})
 
     return remembered(_key(kind, options), build)
 

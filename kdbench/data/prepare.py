@@ -7,6 +7,7 @@ from annotated_types import Ge
 from PIL import Image
 
 from kdbench.data.dataset import DataSet, Images, assemble
+from kdbench.data.images import Side
 from kdbench.data.splits import split
 
 LUMA = (19595, 38470, 7471)  # ITU-R 601 weights of red, green and blue in 65536ths, as Pillow has them
@@ -16,7 +17,7 @@ def prepare(
     data: DataSet,
     *,
     samples: Annotated[int, Ge(1)] | None = None,
-    resize: Annotated[int, Ge(1)] | None = None,
+    resize: Side = None,
     grayscale: bool = False,
 ) -> DataSet:
     """A data set of `samples` stratified training images, of `resize` x `resize` pixels, in grey.
@@ -25,7 +26,7 @@ def prepare(
         DataError: there are fewer training images than `samples`.
     """
     labels = data.train_labels
-    places = np.arange(len(labels)) if samples is None else np.sort(split(labels, 0, 0, samples).train)
+    places = slice(None) if samples is None else np.sort(split(labels, 0, 0, samples).train)
     train, test = data.train_images[places], data.test_images
     if grayscale:
         train, test = grey(train), grey(test)
@@ -45,6 +46,8 @@ def grey(images: Images) -> Images:
 def resized(images: Images, size: int) -> Images:
     """Images (N, C, H, W) as (N, C, size, size): bilinear, antialiased where they shrink."""
     count, channels, height, width = images.shape
+    if height == width == size:
+        return images
     planes = images.reshape(-1, height, width)
     small = [np.asarray(Image.fromarray(plane).resize((size, size), Image.Resampling.BILINEAR)) for plane in planes]
     return np.stack(small).reshape(count, channels, size, size)

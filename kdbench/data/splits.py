@@ -42,6 +42,23 @@ def split(labels: NDArray[np.int64], validation: float, split_seed: int, train_s
     return Indices(_subset(kept, train_samples), out)
 
 
+def hold_out_test(labels: NDArray[np.int64]) -> tuple[Places, Places]:
+    """The places that train and, a fifth of each class, those that test, of a data set without an official split.
+
+    This is scikit-learn's `train_test_split` with `random_state=0`, so that anybody can make the same.
+
+    Raises:
+        DataError: there are too few images for each class to be on either side.
+    """
+    from sklearn.model_selection import train_test_split
+
+    try:
+        train, test = train_test_split(np.arange(len(labels)), test_size=0.2, random_state=0, stratify=labels)
+    except ValueError as error:
+        raise DataError(f"a fifth of each class cannot be held out for the test ({error})") from error
+    return train, test
+
+
 def _by_class(labels: NDArray[np.int64], seed: int) -> Places:
     """All places, class by class, shuffled within a class.
 

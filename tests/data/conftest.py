@@ -1,11 +1,16 @@
-"""A cache of the test's own, and a small data set in a file."""
+"""A cache of the test's own, small data sets in files, and real ones where they are at hand."""
 
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
+
+SHARED = Path(__file__).parents[3] / "shared"
 
 
 @pytest.fixture(autouse=True)
@@ -38,3 +43,31 @@ def write(tmp_path: Path) -> Callable[[dict[str, Any]], Path]:
         return path
 
     return written
+
+
+@pytest.fixture
+def draw(tmp_path: Path) -> Callable[..., Path]:
+    """Draws an image file of one value, or one a channel, below the test's folder and gives its path."""
+
+    def drawn(name: str, value: Any = 0, size: tuple[int, int] = (4, 3), mode: str = "RGB") -> Path:
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.new(mode, size, value).save(path)
+        return path
+
+    return drawn
+
+
+@pytest.fixture(scope="session")
+def unpack(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """Unpacks a real data set, once, and gives the folder that it is in."""
+    tool = SHARED / "tools" / "unpack_data.py"
+    if not tool.exists():
+        pytest.skip("there is no ../shared with real data beside the repository")
+    root = tmp_path_factory.mktemp("real")
+
+    def unpacked(name: str) -> Path:
+        subprocess.run([sys.executable, tool, root, name], check=True, stdout=subprocess.DEVNULL)
+        return root
+
+    return unpacked

@@ -3,7 +3,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from kdbench.data.splits import split
+from kdbench.data.splits import hold_out_test, split
 from kdbench.errors import DataError
 
 
@@ -85,3 +85,16 @@ def test_more_images_than_there_are_are_refused_with_both_numbers(labels: np.nda
     assume(there > 0)
     with pytest.raises(DataError, match=f"is {there + more}, but there are {there} training images"):
         split(labels, 0.2, 0, there + more)
+
+
+def test_a_fifth_of_each_class_is_held_out_for_the_test() -> None:
+    classes = np.array([0] * 10 + [1] * 25 + [2] * 5)
+    train, test = hold_out_test(classes)
+    assert sorted([*train, *test]) == list(range(40))
+    assert np.bincount(classes[test]).tolist() == [2, 5, 1]
+    assert np.array_equal(hold_out_test(classes)[1], test)
+
+
+def test_a_class_of_one_image_cannot_be_on_either_side() -> None:
+    with pytest.raises(DataError, match="a fifth of each class cannot be held out for the test .*only 1 member"):
+        hold_out_test(np.array([0] * 20 + [1]))

@@ -1,0 +1,88 @@
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from kdbench import data
+from kdbench.data import DataSpec
+from kdbench.data.folder import folder
+from kdbench.errors import DataError
+
+Draw = Callable[..., Path]
+
+
+def test_parts_and_classes_are_those_of_the_folders(draw: Draw, tmp_path: Path) -> None:
+    for value, name in enumerate(["train/b/1", "train/a/2", "train/a/1", "val/b/0", "test/b/9", "test/b/sub/1"]):
+        draw(f"set/{name}.png", value, mode="L")
+    found = folder(root=str(tmp_path / "set"))
+    assert found.train_images[:, 0, 0, 0].tolist() == [2, 1, 0, 3]
+    assert found.train_labels.tolist() == [0, 0, 1, 1]
+    assert found.test_images[:, 0, 0, 0].tolist() == [4, 5]
+    assert (found.test_labels.tolist(), found.num_classes) == ([1, 1], 2)
+
+
+def test_without_parts_a_fifth_of_each_class_is_for_the_test(draw: Draw, tmp_path: Path) -> None:
+    counts = {"bus": 5, "car": 10, "train": 15}
+    for value, (name, count) in enumerate(counts.items()):
+        for place in range(count):
+            draw(f"set/{name}/{place}.png", 50 * value + place, mode="L")
+    found = folder(root=str(tmp_path / "set"))
+    assert np.bincount(found.test_labels).tolist() == [1, 2, 3]
+    values = np.concatenate([found.train_images, found.test_images])[:, 0, 0, 0]
+    assert sorted(values.tolist()) == sorted(50 * c + i for c, n in enumerate(counts.values()) for i in range(n))
+    assert (found.train_images[:, 0, 0, 0] // 50 == found.train_labels).all()
+    assert folder(root=str(tmp_path / "set")).fingerprint == found.fingerprint
+
+
+def test_what_is_no_image_is_left_out(draw: Draw, tmp_path: Path) -> None:
+    for name in ("train/a/1.png", "train/a/._1.png", "train/.thumbnails/1.png", "test/a/1.JPG"):
+        draw(f"set/{name}")
+    (tmp_path / "set/train/a/Thumbs.db").touch()
+    (tmp_path / "set/readme.txt").touch()
+    found = folder(root=str(tmp_path / "set"))
+    assert (len(found.train_images), len(found.test_images), found.num_classes) == (1, 1, 1)
+
+
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        ([], "set: it holds no image"),
+        (["1.png"], "set: it holds no image"),
+        (["train/a/1.png", "val/a/1.png"], "set: 'test' is missing"),
+        (["test/a/1.png"], "set: 'train' is missing"),
+        (["train/a/1.png", "test/a/1.png", "valid/a/1.png"], "set: beside train and test there is 'valid'"),
+        (["train/a/1.png", "test/b/1.png"], "set/test: the class 'b' is not in train"),
+        (["train/a/1.png", "test/a/1.txt"], "set/test: it holds no image"),
+        (["a/1.png", "b/1.png", "b/2.png"], "set: a fifth of each class cannot be held out for the test"),
+    ],
+)
+def test_a_folder_without_the_layout_is_refused(draw: Draw, tmp_path: Path, names: list[str], message: str) -> None:
+    (tmp_path / "set").mkdir()
+    for name in names:
+        draw(f"set/{name.replace('.txt', '.png')}").rename(tmp_path / "set" / name)
+    with pytest.raises(DataError, match=re.escape(message)) as refused:
+        folder(root=str(tmp_path / "set"))
+    assert "needed: a folder with one folder a class, or with train/" in str(refused.value)
+
+
+def test_the_options_of_every_kind_hold_and_a_new_image_is_seen(draw: Draw, tmp_path: Path) -> None:
+    for place in range(10):
+        draw(f"set/{'ab'[place % 2]}/{place}.png", (place, 0, 0), size=(9, place + 3))
+    spec = DataSpec("mine", "folder", {"root": str(tmp_path / "set"), "resize": 5, "grayscale": True, "samples": 6})
+    before = data.load(spec)
+    assert (before.train_images.shape, before.test_images.shape) == ((6, 1, 5, 5), (2, 1, 5, 5))
+    draw("set/a/new.png", (255, 255, 255))
+    assert data.fingerprint(spec) != before.fingerprint
+
+
+def test_real_photographs_of_land(unpack: Callable[[str], Path]) -> None:
+    root = unpack("eurosat-subset") / "EuroSAT" / "2750"
+    found = folder(root=str(root))
+    assert (found.train_images.shape, found.test_images.shape) == ((2800, 3, 64, 64), (700, 3, 64, 64))
+    assert np.bincount(found.test_labels).tolist() == [70] * 10
+    np.testing.assert_allclose(found.mean, (0.3444, 0.3803, 0.4078), atol=0.005)
+    first = np.asarray(Image.open(min((root / "AnnualCrop").iterdir()))).transpose(2, 0, 1)
+    assert any(np.array_equal(first, image) for image in [*found.train_images, *found.test_images])
