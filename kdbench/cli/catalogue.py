@@ -7,6 +7,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+WHOLE = ("method", "family", "hyperparameter", "tune searches")  # columns of names that users copy, and of ranges
+
 
 def print_catalogue(what: Literal["methods", "networks", "datasets"], console: Console) -> None:
     """Print one of the catalogues."""
@@ -24,7 +26,7 @@ def _methods() -> Table:
     grid = _grid("method", "family", "hyperparameter", "type", "default", "tune searches", "paper")
     for name, method in METHODS.items():
         family = method.__module__.split(".")[2]
-        rows = [(p.name, p.describe(), repr(p.default), searched(p.tune)) for p in declared(method).values()]
+        rows = [(p.name, p.describe(), str(p.default), searched(p.tune)) for p in declared(method).values()]
         for place, row in enumerate(rows or [("·", "·", "·", "·")]):
             last = place == max(0, len(rows) - 1)
             first = (name, family) if place == 0 else ("", "")
@@ -54,7 +56,7 @@ def _datasets() -> Table:
 
 
 def _grid(*titles: str) -> Table:
-    grid = Table(box=SIMPLE_HEAD)
+    grid = Table(box=SIMPLE_HEAD, collapse_padding=True, pad_edge=False, show_edge=False)
     for title in titles:
-        grid.add_column(title, overflow="fold")
+        grid.add_column(title, overflow="fold", no_wrap=title in WHOLE)
     return grid
