@@ -13,7 +13,7 @@ from torch import nn
 
 from kdbench.errors import NetworkError
 from kdbench.errors import nearest as nearest_of
-from kdbench.models import cnn, cnn_pair, mlp, resnet, resnet_cifar, wide_resnet
+from kdbench.models import cnn, cnn_pair, from_timm, from_torchvision, mlp, resnet, resnet_cifar, wide_resnet
 from kdbench.training.network import shapes
 
 ImageShape = tuple[int, int, int]
@@ -49,6 +49,8 @@ FAMILIES: tuple[Family, ...] = (
     _family(resnet),
     _family(resnet_cifar),
     _family(wide_resnet),
+    _family(from_timm),
+    _family(from_torchvision),
 )
 
 

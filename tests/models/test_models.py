@@ -11,11 +11,12 @@ from kdbench.errors import NetworkError
 from kdbench.training.network import Output, shapes
 
 NAMES = [name for family in models.FAMILIES for name in family.examples]
+OWN = [name for name in NAMES if ":" not in name]
 SMALL = ["mlp_16_8", "cnn_4_8_fc6", "resnet8", "wrn_10_1"]
 
 
 def test_every_example_builds_on_the_meta_device_and_says_its_shapes() -> None:
-    for name in NAMES:
+    for name in OWN:
         with torch.device("meta"):
             network = models.build(name, num_classes=7, image_shape=(3, 16, 16))
         assert all(parameter.is_meta for parameter in network.parameters()), name
@@ -23,6 +24,14 @@ def test_every_example_builds_on_the_meta_device_and_says_its_shapes() -> None:
         assert found.num_classes == 7, name
         assert found.preacts, name
         assert found.cuttable, name
+
+
+def test_every_example_of_a_library_builds_on_the_meta_device() -> None:
+    for name in sorted(set(NAMES) - set(OWN)):
+        with torch.device("meta"):
+            network = models.build(name, num_classes=7, image_shape=(1, 32, 32))
+        assert all(parameter.is_meta for parameter in network.parameters()), name
+        assert shapes(network).num_classes == 7, name
 
 
 @pytest.mark.parametrize("name", SMALL)

@@ -1,0 +1,74 @@
+"""Every architecture of timm, as `timm:NAME`; timm is imported when such a name is used."""
+
+from difflib import get_close_matches
+from typing import Any
+
+from torch import Tensor, nn
+
+from kdbench.models.tapped import Tapped, dry_run, fitted
+
+PREFIX = "timm:"
+PATTERN = "timm:NAME"
+EXAMPLES = ("timm:resnet18", "timm:convnext_atto", "timm:efficientnet_b0", "timm:vit_tiny_patch16_224")
+RULE = "NAME is one of timm.list_models(), without the tag of its weights"
+DESCRIPTION = (
+    "any architecture of timm, untrained; its stages are those of timm's feature information where they are maps (a "
+    "transformer has none), its embedding is what timm's classifier sees"
+)
+PAPER = "Wightman, PyTorch Image Models, 2019, doi:10.5281/zenodo.4414861"
+
+
+def nearest(name: str) -> str | None:
+    """The valid name nearest to `name`; None where `name` is no `timm:...`."""
+    if not name.startswith(PREFIX):
+        return None
+    import timm
+
+    bare = name.removeprefix(PREFIX)
+    if timm.is_model(bare) and "." not in bare:
+        return name
+    return PREFIX + get_close_matches(bare.split(".")[0], timm.list_models(), n=1, cutoff=0)[0]
+
+
+def build(name: str, num_classes: int, image_shape: tuple[int, int, int]) -> Tapped:
+    """The network of a valid name, initialised by timm.
+
+    Raises:
+        NetworkError: timm cannot make it for images of this shape.
+    """
+    return fitted(name, image_shape, lambda: _build(name.removeprefix(PREFIX), num_classes, image_shape))
+
+
+def _build(architecture: str, num_classes: int, image_shape: tuple[int, int, int]) -> Tapped:
+    import timm
+
+    channels, *size = image_shape
+    options: dict[str, Any] = {"num_classes": num_classes, "in_chans": channels}
+    usual = timm.get_pretrained_cfg(architecture)
+    if usual is not None and usual.fixed_input_size and list(usual.input_size[1:]) != size:
+        options["img_size"] = tuple(size)
+    body = timm.create_model(architecture, pretrained=False, **options)
+    known = {path for path, _ in body.named_modules()}
+    widths = {stage["module"]: stage["num_chs"] for stage in _features(body) if stage["module"] in known}
+    heard = dry_run(body, widths, image_shape)
+    maps = [path for path, width in widths.items() if path in heard and _is_map(heard[path][1], width)]
+    taps = maps if len(maps) == len(widths) else []
+    return Tapped(body, num_classes, image_shape, taps=taps, classifiers=_classifiers(body))
+
+
+def _features(body: nn.Module) -> list[dict[str, Any]]:
+    """timm's feature information: a stage's path and number of channels, shallow to deep."""
+    return [dict(stage) for stage in getattr(body, "feature_info", None) or []]
+
+
+def _is_map(output: object, width: int) -> bool:
+    """Whether it is (B, C, H, W); tokens are (B, N, C), and some transformers give (B, H, W, C)."""
+    return isinstance(output, Tensor) and output.dim() == 4 and output.shape[1] == width
+
+
+def _classifiers(body: nn.Module) -> list[str]:
+    """The paths of timm's classifiers: one, or for a network with several heads all of them."""
+    found: Any = body.get_classifier()  # type: ignore[operator]
+    several = isinstance(found, (tuple, list, nn.ModuleList))
+    heads = {id(head) for head in (found if several else [found])}
+    return [path for path, module in body.named_modules() if id(module) in heads]
