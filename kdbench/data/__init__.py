@@ -2,10 +2,11 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, final
 
-from kdbench.data import digits, folder, npz
+from kdbench.data import digits, downloads, folder, npz
 from kdbench.data.cache import remembered, remembered_fingerprint
 from kdbench.data.dataset import DataSet
 from kdbench.data.prepare import prepare
@@ -29,6 +30,13 @@ class Kind:
     description: str
     source: str
     layout: str = ""  # what the option `root` must name, where there is one
+    places: tuple[str, ...] = (".",)  # below `root`: what belongs to it, at least one of which must be there
+    fetch: Callable[[str], None] | None = None  # puts what is not there into the folder `root`
+
+
+def _torchvision(kind: str, name: str, load: Callable[..., DataSet], description: str, source: str) -> Kind:
+    places, layout = downloads.PLACES[name], downloads.LAYOUTS[name]
+    return Kind(kind, load, description, source, layout, places, partial(downloads.fetch, name))
 
 
 DATASETS: Mapping[str, Kind] = {
@@ -37,17 +45,27 @@ DATASETS: Mapping[str, Kind] = {
         Kind("digits", digits.digits, digits.DESCRIPTION, digits.SOURCE),
         Kind("npz", npz.npz, npz.DESCRIPTION, npz.SOURCE, npz.LAYOUT),
         Kind("folder", folder.folder, folder.DESCRIPTION, folder.SOURCE, folder.LAYOUT),
+        _torchvision("mnist", "MNIST", downloads.mnist, downloads.MNIST_DESCRIPTION, downloads.MNIST_SOURCE),
+        _torchvision(
+            "fashion_mnist",
+            "FashionMNIST",
+            downloads.fashion_mnist,
+            downloads.FASHION_MNIST_DESCRIPTION,
+            downloads.FASHION_MNIST_SOURCE,
+        ),
     )
 }
 
 
 def load(spec: DataSpec) -> DataSet:
-    """The data set, from the cache where it is there. Its arrays are read-only.
+    """The data set, from the cache where it is there; downloaded where its kind can be. Its arrays are read-only.
 
     Raises:
         DataError: an unknown kind or option, or data that are absent or damaged.
     """
     kind, options = _resolved(spec)
+    if kind.fetch and not _there(kind, options["root"]):
+        kind.fetch(options["root"])
 
     def build() -> DataSet:
         loaded = kind.load(**{name: options[name] for name in declared(kind.load)})
@@ -88,9 +106,10 @@ def _resolved(spec: DataSpec) -> tuple[Kind, dict[str, Any]]:
     options = _options(spec, kind)
     if "root" in options:
         root = Path(options["root"]).expanduser().absolute()
-        if not root.exists():
+        if not kind.fetch and not _there(kind, str(root)):
             raise DataError(
-                f"data set '{spec.name}' is not there: {root} does not exist; 'root' must name {kind.layout}"
+                f"data set '{spec.name}' is not there: {root / kind.places[0]} does not exist; "
+                f"'root' must name {kind.layout}"
             )
         options["root"] = str(root)
     return kind, options
@@ -111,15 +130,19 @@ def _options(spec: DataSpec, kind: Kind) -> dict[str, Any]:
     return {name: option.default for name, option in known.items()} | given
 
 
+def _there(kind: Kind, root: str) -> list[Path]:
+    return [place for place in (Path(root) / name for name in kind.places) if place.exists()]
+
+
 def _key(kind: Kind, options: Mapping[str, Any]) -> str:
     """Names what the cache keeps: the same for the same decoder, kind, options and unchanged files."""
-    root = options.get("root")
-    files = [] if root is None else [_stamp(file) for file in _files(Path(root))]
+    places = _there(kind, options["root"]) if "root" in options else []
+    files = [_stamp(file) for place in places for file in _files(place)]
     return f"{kind.name}-{digest(canonical([DECODER, kind.name, dict(options), files]))}"
 
 
-def _files(root: Path) -> list[Path]:
-    return sorted(file for file in root.rglob("*") if file.is_file()) if root.is_dir() else [root]
+def _files(place: Path) -> list[Path]:
+    return sorted(file for file in place.rglob("*") if file.is_file()) if place.is_dir() else [place]
 
 
 def _stamp(file: Path) -> tuple[str, int, int]:

@@ -1,0 +1,85 @@
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+from urllib.error import URLError
+
+import numpy as np
+import pytest
+import torchvision.datasets
+
+from kdbench import data
+from kdbench.data import DataSpec, downloads
+from kdbench.errors import DataError
+
+Unpack = Callable[[str], Path]
+
+
+@pytest.fixture(autouse=True)
+def offline(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing is downloaded; what was downloaded before is unpacked."""
+    original = torchvision.datasets.utils.download_url
+
+    def refused(url: str, root: str, filename: str, md5: str | None = None, **options: Any) -> None:
+        if not torchvision.datasets.utils.check_integrity(str(Path(root) / filename), md5):
+            raise URLError("no route to host")
+        original(url, root, filename, md5, **options)
+
+    monkeypatch.setattr(torchvision.datasets.utils, "download_url", refused)
+
+
+@pytest.mark.parametrize(
+    ("kind", "source", "first", "mean", "std"),
+    [
+        ("mnist", "mnist", [5, 0, 4, 1, 9], 0.1307, 0.3081),
+        ("fashion_mnist", "fashion-mnist", [9, 0, 0, 3, 0], 0.2860, 0.3530),
+    ],
+)
+def test_the_original_files_are_unpacked_and_read_once(
+    unpack: Unpack, monkeypatch: pytest.MonkeyPatch, kind: str, source: str, first: list[int], mean: float, std: float
+) -> None:
+    spec = DataSpec(kind, kind, {"root": str(unpack(source))})
+    found = data.load(spec)
+    assert (found.train_images.shape, found.test_images.shape) == ((60_000, 1, 28, 28), (10_000, 1, 28, 28))
+    assert found.train_labels[:5].tolist() == first
+    assert (found.num_classes, np.bincount(found.test_labels).sum()) == (10, 10_000)
+    assert (found.mean[0], found.std[0]) == (pytest.approx(mean, abs=5e-5), pytest.approx(std, abs=5e-5))
+    monkeypatch.setattr(downloads, "_made", None)
+    assert data.load(spec).fingerprint == found.fingerprint
+
+
+@pytest.mark.parametrize(("kind", "folder"), [("mnist", "MNIST/raw"), ("fashion_mnist", "FashionMNIST/raw")])
+def test_without_files_and_internet_the_error_says_what_belongs_where(tmp_path: Path, kind: str, folder: str) -> None:
+    spec = DataSpec(kind, kind, {"root": str(tmp_path)})
+    data.check(spec)
+    with pytest.raises(DataError, match=re.escape(f"{tmp_path / folder}")) as refused:
+        data.load(spec)
+    assert "no route to host" in str(refused.value)
+    assert f"put there: a folder with {folder}/, and in it train-images-idx3-ubyte" in str(refused.value)
+    assert "\n" not in str(refused.value)
+
+
+def test_a_damaged_file_is_an_error_that_names_its_folder(tmp_path: Path) -> None:
+    raw = tmp_path / "MNIST" / "raw"
+    raw.mkdir(parents=True)
+    for name in downloads.IDX_FILES:
+        (raw / name).write_bytes(b"\x00\x00\x08\x03 cut off")
+    with pytest.raises(DataError, match=re.escape(f"{raw}: MNIST cannot be read")):
+        data.load(DataSpec("mnist", "mnist", {"root": str(tmp_path)}))
+
+
+def test_other_files_below_the_root_do_not_matter(
+    unpack: Unpack, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = unpack("mnist")
+    spec = DataSpec("mnist", "mnist", {"root": str(root), "samples": 100})
+    expected = data.fingerprint(spec)
+    (root / "another.txt").touch()
+    monkeypatch.setattr(downloads, "_made", None)
+    assert data.fingerprint(spec) == expected
+
+
+def test_the_root_is_the_folder_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(DataError, match=re.escape(str(tmp_path / "data" / "MNIST" / "raw"))):
+        data.load(DataSpec("mnist", "mnist"))
