@@ -6,7 +6,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, final
 
-from kdbench.data import digits, downloads, folder, npz
+from kdbench.data import digits, downloads, folder, npz, parquet
 from kdbench.data.cache import remembered, remembered_fingerprint
 from kdbench.data.dataset import DataSet
 from kdbench.data.prepare import prepare
@@ -45,6 +45,7 @@ DATASETS: Mapping[str, Kind] = {
         Kind("digits", digits.digits, digits.DESCRIPTION, digits.SOURCE),
         Kind("npz", npz.npz, npz.DESCRIPTION, npz.SOURCE, npz.LAYOUT),
         Kind("folder", folder.folder, folder.DESCRIPTION, folder.SOURCE, folder.LAYOUT),
+        Kind("parquet", parquet.parquet, parquet.DESCRIPTION, parquet.SOURCE, parquet.LAYOUT),
         _torchvision("mnist", "MNIST", downloads.mnist, downloads.MNIST_DESCRIPTION, downloads.MNIST_SOURCE),
         _torchvision(
             "fashion_mnist",
