@@ -13,7 +13,20 @@ from torch import nn
 
 from kdbench.errors import NetworkError
 from kdbench.errors import nearest as nearest_of
-from kdbench.models import cnn, cnn_pair, from_timm, from_torchvision, mlp, resnet, resnet_cifar, wide_resnet
+from kdbench.models import (
+    cnn,
+    cnn_pair,
+    from_timm,
+    from_torchvision,
+    mlp,
+    mobilenet_v2,
+    resnet,
+    resnet_cifar,
+    shufflenet_v1,
+    shufflenet_v2,
+    vgg,
+    wide_resnet,
+)
 from kdbench.training.network import shapes
 
 ImageShape = tuple[int, int, int]
@@ -49,6 +62,10 @@ FAMILIES: tuple[Family, ...] = (
     _family(resnet),
     _family(resnet_cifar),
     _family(wide_resnet),
+    _family(vgg),
+    _family(mobilenet_v2),
+    _family(shufflenet_v1),
+    _family(shufflenet_v2),
     _family(from_timm),
     _family(from_torchvision),
 )

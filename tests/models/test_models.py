@@ -71,6 +71,10 @@ def test_every_family_lists_a_valid_example_and_its_paper() -> None:
         ("resnet160", "did you mean 'resnet152'?"),
         ("resnet20_cifar", "did you mean 'resnet18_cifar'?"),
         ("cnn_teachr", "did you mean 'cnn_teacher'?"),
+        ("vgg", "did you mean 'vgg8'?"),
+        ("vgg17", "did you mean 'vgg16'?"),
+        ("mobilenetv2", "did you mean 'mobilenetv2_half'?"),
+        ("shufflenet", "did you mean 'shufflenetv2'?"),
         ("zzz", "valid: "),
     ],
 )
