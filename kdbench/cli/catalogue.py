@@ -50,7 +50,7 @@ def _datasets() -> Table:
 
     grid = _grid("data set", "what it is", "options", "source")
     for kind in data.catalogue():
-        options = ", ".join([*declared(kind.load), *declared(prepare)])
+        options = ", ".join({**declared(kind.load), **declared(prepare)})
         grid.add_row(*map(Text, (kind.name, kind.description, options, kind.source)))
     return grid
 

@@ -2,13 +2,14 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any, final
 
-from kdbench.data import digits, downloads, folder, npz, parquet
+from kdbench.data import digits, folder, npz, parquet
 from kdbench.data.cache import remembered, remembered_fingerprint
 from kdbench.data.dataset import DataSet
+from kdbench.data.downloads import FASHION_MNIST, MNIST, Download
+from kdbench.data.land import AID, EUROSAT, NWPU_RESISC45, UC_MERCED, Land
 from kdbench.data.prepare import prepare
 from kdbench.errors import DataError, MethodError, nearest
 from kdbench.matrix.recipe import canonical, digest
@@ -34,9 +35,8 @@ class Kind:
     fetch: Callable[[str], None] | None = None  # puts what is not there into the folder `root`
 
 
-def _torchvision(kind: str, name: str, load: Callable[..., DataSet], description: str, source: str) -> Kind:
-    places, layout = downloads.PLACES[name], downloads.LAYOUTS[name]
-    return Kind(kind, load, description, source, layout, places, partial(downloads.fetch, name))
+def _known(one: Download | Land) -> Kind:
+    return Kind(one.name, one.load, one.description, one.source, one.layout, one.places, one.fetch)
 
 
 DATASETS: Mapping[str, Kind] = {
@@ -46,14 +46,8 @@ DATASETS: Mapping[str, Kind] = {
         Kind("npz", npz.npz, npz.DESCRIPTION, npz.SOURCE, npz.LAYOUT),
         Kind("folder", folder.folder, folder.DESCRIPTION, folder.SOURCE, folder.LAYOUT),
         Kind("parquet", parquet.parquet, parquet.DESCRIPTION, parquet.SOURCE, parquet.LAYOUT),
-        _torchvision("mnist", "MNIST", downloads.mnist, downloads.MNIST_DESCRIPTION, downloads.MNIST_SOURCE),
-        _torchvision(
-            "fashion_mnist",
-            "FashionMNIST",
-            downloads.fashion_mnist,
-            downloads.FASHION_MNIST_DESCRIPTION,
-            downloads.FASHION_MNIST_SOURCE,
-        ),
+        *map(_known, (MNIST, FASHION_MNIST)),
+        *map(_known, (EUROSAT, UC_MERCED, AID, NWPU_RESISC45)),
     )
 }
 

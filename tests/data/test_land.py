@@ -1,0 +1,82 @@
+import re
+from collections.abc import Callable
+from pathlib import Path
+from urllib.error import URLError
+
+import numpy as np
+import pytest
+import torchvision.datasets
+
+from kdbench import data
+from kdbench.data import DataSpec
+from kdbench.errors import DataError
+
+Draw = Callable[..., Path]
+FOLDERS = {
+    "eurosat": ("eurosat/2750", 10),
+    "uc_merced": ("UCMerced_LandUse/Images", 21),
+    "aid": ("AID", 30),
+    "nwpu_resisc45": ("NWPU-RESISC45", 45),
+}
+
+
+def spec(kind: str, root: Path, **options: int | bool) -> DataSpec:
+    return DataSpec(kind, kind, {"root": str(root), **options})
+
+
+def drawn(draw: Draw, place: str, classes: int) -> None:
+    for label in range(classes):
+        for number in range(5):
+            draw(f"{place}/class{label:02d}/{number}.jpg", (label, label, label))
+
+
+@pytest.mark.parametrize("kind", FOLDERS)
+def test_the_folders_of_the_archive_are_read(draw: Draw, tmp_path: Path, kind: str) -> None:
+    place, classes = FOLDERS[kind]
+    drawn(draw, place, classes)
+    found = data.load(spec(kind, tmp_path, resize=2))
+    assert (found.num_classes, found.train_images.shape) == (classes, (4 * classes, 3, 2, 2))
+    assert sorted(found.test_labels.tolist()) == list(range(classes))
+
+
+@pytest.mark.parametrize("kind", FOLDERS)
+def test_folders_of_another_set_are_refused(draw: Draw, tmp_path: Path, kind: str) -> None:
+    place, classes = FOLDERS[kind]
+    drawn(draw, place, classes - 1)
+    message = f"{tmp_path / place}: {kind} has {classes} classes, but here are folders for {classes - 1}; needed: "
+    with pytest.raises(DataError, match=re.escape(message)):
+        data.load(spec(kind, tmp_path))
+
+
+@pytest.mark.parametrize("kind", ["uc_merced", "aid", "nwpu_resisc45"])
+def test_what_cannot_be_downloaded_is_refused_before(tmp_path: Path, kind: str) -> None:
+    message = f"{tmp_path / FOLDERS[kind][0]} does not exist; 'root' must name a folder with {FOLDERS[kind][0]}/"
+    with pytest.raises(DataError, match=re.escape(message)) as refused:
+        data.check(spec(kind, tmp_path))
+    assert "of the archive" in str(refused.value)
+
+
+def test_what_can_be_downloaded_is_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(url: str, **options: object) -> None:
+        raise URLError("no route to host")
+
+    monkeypatch.setattr(torchvision.datasets.eurosat, "download_and_extract_archive", refused)
+    data.check(spec("eurosat", tmp_path))
+    with pytest.raises(
+        DataError, match=r"EuroSAT cannot be read there, nor downloaded .*no route to host.*EuroSAT/2750"
+    ):
+        data.load(spec("eurosat", tmp_path))
+
+
+def test_real_eurosat(unpack: Callable[[str], Path]) -> None:
+    found = data.load(spec("eurosat", unpack("eurosat-subset"), samples=200, resize=16, grayscale=True))
+    assert (found.train_images.shape, found.test_images.shape) == ((200, 1, 16, 16), (700, 1, 16, 16))
+
+
+def test_real_uc_merced_has_images_of_several_sizes(unpack: Callable[[str], Path]) -> None:
+    root = unpack("uc-merced")
+    with pytest.raises(DataError, match="give the option resize"):
+        data.load(spec("uc_merced", root))
+    found = data.load(spec("uc_merced", root, resize=32))
+    assert (found.train_images.shape, found.test_images.shape) == ((1680, 3, 32, 32), (420, 3, 32, 32))
+    assert np.bincount(found.test_labels).tolist() == [20] * 21
