@@ -8,7 +8,7 @@ from typing import Any, final
 from kdbench.data import digits, folder, npz, parquet
 from kdbench.data.cache import remembered, remembered_fingerprint
 from kdbench.data.dataset import DataSet
-from kdbench.data.downloads import FASHION_MNIST, MNIST, Download
+from kdbench.data.downloads import CIFAR10, CIFAR100, FASHION_MNIST, MNIST, Download
 from kdbench.data.land import AID, EUROSAT, NWPU_RESISC45, UC_MERCED, Land
 from kdbench.data.prepare import prepare
 from kdbench.errors import DataError, MethodError, nearest
@@ -46,7 +46,7 @@ DATASETS: Mapping[str, Kind] = {
         Kind("npz", npz.npz, npz.DESCRIPTION, npz.SOURCE, npz.LAYOUT),
         Kind("folder", folder.folder, folder.DESCRIPTION, folder.SOURCE, folder.LAYOUT),
         Kind("parquet", parquet.parquet, parquet.DESCRIPTION, parquet.SOURCE, parquet.LAYOUT),
-        *map(_known, (MNIST, FASHION_MNIST)),
+        *map(_known, (MNIST, FASHION_MNIST, CIFAR10, CIFAR100)),
         *map(_known, (EUROSAT, UC_MERCED, AID, NWPU_RESISC45)),
     )
 }

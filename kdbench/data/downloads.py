@@ -87,3 +87,19 @@ FASHION_MNIST = Download(
     description="70,000 pieces of clothing, 28x28 grey, 10 classes; downloaded",
     source="Xiao, Rasul, Vollgraf, 2017, arXiv:1708.07747",
 )
+CIFAR10 = Download(
+    "cifar10",
+    "CIFAR10",
+    places=("cifar-10-batches-py",),
+    layout="a folder with cifar-10-batches-py/, and in it the files of cifar-10-python.tar.gz, or with that archive",
+    description="60,000 photographs, 32x32 RGB, 10 classes; downloaded",
+    source="Krizhevsky, Learning Multiple Layers of Features from Tiny Images, technical report, 2009",
+)
+CIFAR100 = Download(
+    "cifar100",
+    "CIFAR100",
+    places=("cifar-100-python",),
+    layout="a folder with cifar-100-python/, and in it the files of cifar-100-python.tar.gz, or with that archive",
+    description="60,000 photographs, 32x32 RGB, 100 classes (the fine labels); downloaded",
+    source="Krizhevsky, Learning Multiple Layers of Features from Tiny Images, technical report, 2009",
+)

@@ -1,3 +1,4 @@
+import pickle
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -66,6 +67,53 @@ def test_a_damaged_file_is_an_error_that_names_its_folder(tmp_path: Path) -> Non
         (raw / name).write_bytes(b"\x00\x00\x08\x03 cut off")
     with pytest.raises(DataError, match=re.escape(f"{tmp_path}: MNIST cannot be read")):
         data.load(DataSpec("mnist", "mnist", {"root": str(tmp_path)}))
+
+
+CIFARS = {
+    "cifar10": (torchvision.datasets.CIFAR10, "labels", "label_names", 10),
+    "cifar100": (torchvision.datasets.CIFAR100, "fine_labels", "fine_label_names", 100),
+}
+
+
+@pytest.fixture
+def batches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], np.ndarray]:
+    """Writes small files in CIFAR's own layout, five images each, and gives their pixels (N, 3, 32, 32) in order."""
+
+    def written(kind: str) -> np.ndarray:
+        original, key, names, classes = CIFARS[kind]
+        folder = tmp_path / original.base_folder
+        folder.mkdir()
+        files = [name for name, _ in original.train_list + original.test_list]
+        pixels = np.random.default_rng(0).integers(0, 256, (5 * len(files), 3072), dtype=np.uint8)
+        for place, name in enumerate(files):
+            content = {"data": pixels[5 * place : 5 * place + 5], key: [classes - 1, 0, 1, 2, place]}
+            (folder / name).write_bytes(pickle.dumps(content))
+        (folder / original.meta["filename"]).write_bytes(pickle.dumps({names: ["name"] * classes}))
+        for attribute in ("train_list", "test_list"):
+            monkeypatch.setattr(original, attribute, [[name, None] for name, _ in getattr(original, attribute)])
+        monkeypatch.setattr(original, "meta", {**original.meta, "md5": None})
+        return pixels.reshape(-1, 3, 32, 32)
+
+    return written
+
+
+@pytest.mark.parametrize("kind", CIFARS)
+def test_cifar_is_read_from_its_own_files(tmp_path: Path, batches: Callable[[str], np.ndarray], kind: str) -> None:
+    pixels = batches(kind)
+    found = data.load(DataSpec(kind, kind, {"root": str(tmp_path)}))
+    assert np.array_equal(np.concatenate([found.train_images, found.test_images]), pixels)
+    assert found.num_classes == CIFARS[kind][3]
+    assert found.train_labels[:5].tolist() == [found.num_classes - 1, 0, 1, 2, 0]
+    assert found.test_labels.tolist() == [found.num_classes - 1, 0, 1, 2, len(pixels) // 5 - 1]
+
+
+@pytest.mark.parametrize("kind", CIFARS)
+def test_cifar_with_another_checksum_is_refused(tmp_path: Path, kind: str) -> None:
+    original = CIFARS[kind][0]
+    (tmp_path / original.base_folder).mkdir()
+    (tmp_path / original.base_folder / original.test_list[0][0]).write_bytes(b"damaged")
+    with pytest.raises(DataError, match=f"{original.__name__} cannot be read there.*{original.base_folder}/"):
+        data.load(DataSpec(kind, kind, {"root": str(tmp_path)}))
 
 
 def test_other_files_below_the_root_do_not_matter(
