@@ -1,10 +1,14 @@
 """Augmentation of whole batches, on the device where they are."""
 
+import math
+
 import torch
 from torch import Generator, Tensor
 from torch.nn.functional import pad
 
-from kdbench.matrix.recipe import Augmentations, Crop, Flip, Shift
+from kdbench.matrix.recipe import Augmentations, Crop, Erase, Flip, Rotate90, Shift
+
+SMALLEST, FLATTEST = 0.02, 0.3  # of an erased rectangle: share of the image, height to width relative to the image's
 
 
 def augment(images: Tensor, augmentations: Augmentations, generator: Generator) -> Tensor:
@@ -20,6 +24,10 @@ def augment(images: Tensor, augmentations: Augmentations, generator: Generator) 
                 images = _flip(images, probability, generator)
             case Shift(pixels=pixels):
                 images = _shift(images, pixels, generator)
+            case Rotate90():
+                images = _rotate90(images, generator)
+            case Erase(probability=probability, area=area):
+                images = _erase(images, probability, area, generator)
     return images
 
 
@@ -36,6 +44,38 @@ def _shift(images: Tensor, pixels: int, generator: Generator) -> Tensor:
 def _flip(images: Tensor, probability: float, generator: Generator) -> Tensor:
     flipped = torch.rand(len(images), generator=generator) < probability
     return torch.where(flipped.to(images.device)[:, None, None, None], images.flip(3), images)
+
+
+def _rotate90(images: Tensor, generator: Generator) -> Tensor:
+    turns = torch.randint(4, (len(images),), generator=generator).to(images.device)[:, None, None, None]
+    half = torch.where(turns >= 2, images.flip((2, 3)), images)
+    if images.shape[2] != images.shape[3]:
+        return half
+    return torch.where(turns % 2 == 1, half.rot90(1, (2, 3)), half)
+
+
+def _erase(images: Tensor, probability: float, largest: float, generator: Generator) -> Tensor:
+    """Random erasing, Zhong et al., AAAI 2020, arXiv:1708.04896: uniform noise of 0 to 1 for each pixel and channel.
+
+    The paper draws rectangles until one fits; here only those are drawn that do.
+    """
+    chosen, share, ratio, top, left = torch.rand(5, len(images), generator=generator)
+    noise = torch.rand(images.shape, generator=generator).to(images.device)
+    area = SMALLEST + share * (largest - SMALLEST)
+    bound = -area.log().clamp(min=math.log(FLATTEST))
+    aspect = ((2 * ratio - 1) * bound).exp()
+    rows = _inside(top, (area * aspect).sqrt(), images.shape[2])
+    columns = _inside(left, (area / aspect).sqrt(), images.shape[3])
+    erased = (chosen < probability)[:, None, None] & rows[:, :, None] & columns[:, None, :]
+    return torch.where(erased.to(images.device)[:, None], noise, images)
+
+
+def _inside(place: Tensor, share: Tensor, length: int) -> Tensor:
+    """Which of `length` pixels (B, length) belong to a stretch of that share of them, at a place from 0 to 1."""
+    size = (share * length).round().clamp(1, length)
+    start = (place * (length - size + 1)).floor()
+    pixels = torch.arange(length)
+    return (pixels >= start[:, None]) & (pixels < (start + size)[:, None])
 
 
 def _offsets(images: Tensor, count: int, generator: Generator) -> Tensor:

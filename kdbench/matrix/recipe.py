@@ -171,7 +171,21 @@ class Shift(Table):
     pixels: Count = 1
 
 
-Augmentation = Annotated[Crop | Flip | Shift, Field(discriminator="name"), BeforeValidator(by_name)]
+class Rotate90(Table):
+    """Turn by 0, 90, 180 or 270 degrees, each as likely; by 0 or 180 if the image is not square."""
+
+    name: Literal["rotate90"] = "rotate90"
+
+
+class Erase(Table):
+    """With probability `probability` fill a rectangle, 0.02 to `area` of the image, with noise (arXiv:1708.04896)."""
+
+    name: Literal["erase"] = "erase"
+    probability: Annotated[float, Gt(0), Le(1)] = 0.5
+    area: Annotated[float, Ge(0.02), Lt(1)] = 0.4
+
+
+Augmentation = Annotated[Crop | Flip | Shift | Rotate90 | Erase, Field(discriminator="name"), BeforeValidator(by_name)]
 Augmentations = Annotated[tuple[Augmentation, ...], Field(strict=False)]
 
 

@@ -6,10 +6,10 @@ from hypothesis import strategies as st
 from PIL import Image, ImageOps
 
 from kdbench.data.augment import augment
-from kdbench.matrix.recipe import Augmentation, Crop, Flip, Shift
+from kdbench.matrix.recipe import Augmentation, Crop, Erase, Flip, Rotate90, Shift
 from kdbench.training.randomness import stream
 
-AUGMENTATIONS: list[Augmentation] = [Crop(padding=2), Flip(), Shift(pixels=2)]
+AUGMENTATIONS: list[Augmentation] = [Crop(padding=2), Flip(), Shift(pixels=2), Rotate90(), Erase()]
 
 
 def pictures(count: int, channels: int = 2, height: int = 5, width: int = 4) -> torch.Tensor:
@@ -85,6 +85,39 @@ def test_shape_and_type_stay_and_the_generator_decides(
     assert result.is_contiguous()
     assert torch.equal(result, augment(images, tuple(chosen), stream(seed)))
     assert torch.equal(images, before)
+
+
+@pytest.mark.parametrize(("width", "turns"), [(5, [0, 1, 2, 3]), (4, [0, 2])])
+def test_quarter_turns_are_equally_likely_and_half_turns_where_an_image_is_not_square(
+    width: int, turns: list[int]
+) -> None:
+    images = pictures(2000, channels=2, height=5, width=width)
+    results = augment(images, (Rotate90(),), stream(0)).numpy()
+    matches = np.array([(np.rot90(images.numpy(), turn, (2, 3)) == results).all(axis=(1, 2, 3)) for turn in turns])
+    assert (matches.sum(axis=0) == 1).all()
+    assert np.abs(matches.mean(axis=1) - 1 / len(turns)).max() < 0.04
+
+
+def test_an_erased_part_is_a_rectangle_of_noise_within_its_bounds() -> None:
+    images = torch.full((2000, 3, 20, 30), 2.0)
+    erased = augment(images, (Erase(probability=0.5, area=0.3),), stream(0))
+    changed = (erased != 2).numpy()
+    hit = changed.any(axis=(1, 2, 3))
+    assert abs(hit.mean() - 0.5) < 0.04
+    rows, columns = changed.any(axis=(1, 3))[hit], changed.any(axis=(1, 2))[hit]
+    assert np.array_equal(
+        changed[hit], np.broadcast_to((rows[:, :, None] & columns[:, None])[:, None], (hit.sum(), 3, 20, 30))
+    )
+    for lines in (rows, columns):
+        assert (np.abs(np.diff(lines.astype(int), prepend=0, append=0, axis=1)).sum(axis=1) == 2).all()
+    heights, widths = rows.sum(axis=1) / 20, columns.sum(axis=1) / 30
+    assert (heights * widths).min() > 0.01
+    assert 0.28 < (heights * widths).max() < 0.34
+    assert 0.2 < (heights / widths).min() < 0.4
+    values = erased.numpy()[changed]
+    assert values.min() >= 0
+    assert values.max() < 1
+    assert abs(values.mean() - 0.5) < 0.01
 
 
 def test_augmentations_follow_one_another() -> None:
