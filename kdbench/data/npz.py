@@ -1,6 +1,7 @@
 """A data set in one .npz file, in the layout of MedMNIST."""
 
 import zipfile
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -44,7 +45,7 @@ def _read(path: Path) -> dict[str, NDArray[Any]]:
             raise _bad(path, "it holds a single array")
         with file:
             return {name: file[name] for name in file.files}
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+    except (OSError, ValueError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
         raise _bad(path, f"it cannot be read ({error})") from error
 
 

@@ -75,6 +75,16 @@ def test_a_damaged_file_is_refused_by_name(tmp_path: Path, content: bytes) -> No
         npz(root=str(path))
 
 
+def test_a_stream_that_cannot_be_decompressed_is_refused_by_name(tmp_path: Path, arrays: dict[str, Any]) -> None:
+    path = tmp_path / "damaged.npz"
+    np.savez_compressed(path, **arrays)
+    content = bytearray(path.read_bytes())
+    content[100:200] = b"\xff" * 100
+    path.write_bytes(content)
+    with pytest.raises(DataError, match=re.escape(f"{path}: it cannot be read")):
+        npz(root=str(path))
+
+
 def test_a_folder_and_a_single_array_are_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="it cannot be read"):
         npz(root=str(tmp_path))
