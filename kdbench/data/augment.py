@@ -51,7 +51,7 @@ def _rotate90(images: Tensor, generator: Generator) -> Tensor:
     half = torch.where(turns >= 2, images.flip((2, 3)), images)
     if images.shape[2] != images.shape[3]:
         return half
-    return torch.where(turns % 2 == 1, half.rot90(1, (2, 3)), half)
+    return torch.where(turns % 2 == 1, half.rot90(1, (2, 3)), half).contiguous()
 
 
 def _erase(images: Tensor, probability: float, largest: float, generator: Generator) -> Tensor:
