@@ -57,13 +57,19 @@ class Plan:
         """The ids of the runs that others need."""
         return frozenset(need.id for run in self.runs for _, need in run.needs)
 
+    @property
+    def _contents(self) -> dict[str, str | None]:
+        """The data sets' fingerprints."""
+        cells = [*self.cells, *(i.cell for i in self.impossible)]
+        return {cell.dataset.name: cell.dataset.fingerprint for cell in cells}
+
     def index(self) -> MatrixIndex:
         """What the results folder keeps of this plan."""
         protocol = self.matrix.protocol
         return MatrixIndex(
             name=self.matrix.name,
             file=self.matrix.file,
-            digest="" if any(map(_is_users_own, self.runs)) else plan_digest(self.matrix),
+            digest="" if any(map(_is_users_own, self.runs)) else plan_digest(self.matrix, self._contents),
             validation=protocol.validation,
             track_test=protocol.track_test,
             cells=tuple(map(_index_cell, self.cells)),

@@ -1,5 +1,6 @@
 """`kdbench run` and `kdbench report`."""
 
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -7,9 +8,10 @@ from rich.console import Console
 from rich.text import Text
 
 from kdbench.cli.progress import Progress
-from kdbench.errors import MatrixError, ReportError
+from kdbench.errors import DataError, MatrixError, ReportError
 from kdbench.matrix import Matrix, load
 from kdbench.matrix.digest import plan_digest
+from kdbench.matrix.resolve import data_spec
 from kdbench.results import MatrixIndex, Store
 
 if TYPE_CHECKING:
@@ -58,9 +60,20 @@ def write_report(
 def _finished(matrix: Matrix, store: Store) -> MatrixIndex | None:
     """What the matrix asked for when it was planned last, if nothing has changed since and all of it has ended."""
     index = store.index(matrix.name)
-    if index is None or not index.digest or index.digest != plan_digest(matrix):
+    if index is None or not index.digest or index.digest != plan_digest(matrix, _contents(matrix)):
         return None
     return index if store.is_complete(index) else None
+
+
+def _contents(matrix: Matrix) -> dict[str, str | None]:
+    """The data sets' fingerprints as they are now; none for one that cannot be read, of which the plan will tell."""
+    from kdbench import data
+
+    found: dict[str, str | None] = dict.fromkeys(matrix.datasets)
+    for name in matrix.datasets:
+        with suppress(DataError):
+            found[name] = data.fingerprint(data_spec(matrix, name))
+    return found
 
 
 def _nothing_to_do(index: MatrixIndex, store: Store, console: Console) -> int:

@@ -23,7 +23,7 @@ epochs = 30
 batch_size = 64
 optimizer = {{ name = "adamw", lr = 3e-3, weight_decay = 0.01 }}    # sgd, adam, adamw
 schedule = {{ name = "one_cycle" }}           # constant, multistep, cosine, one_cycle, plateau; warmup in epochs
-augment = [{{ name = "shift", pixels = 1 }}]  # crop, flip, shift
+augment = [{{ name = "shift", pixels = 1 }}]  # crop, flip, shift, rotate90, erase
 precision = "auto"                          # bf16 where the processor or GPU has it; bf16, fp32
 # clip = 5.0                                # bounds the gradient's norm
 # early_stopping = {{ patience = 10 }}        # on the validation loss; the best epoch's weights are kept

@@ -1,5 +1,6 @@
 """Whether a plan made earlier still holds, found out without importing torch."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import kdbench
@@ -7,24 +8,19 @@ from kdbench.matrix.recipe import canonical, digest
 from kdbench.matrix.schema import Matrix
 
 
-def plan_digest(matrix: Matrix) -> str:
+def plan_digest(matrix: Matrix, contents: Mapping[str, str | None]) -> str:
     """A hash of everything that the plan of a matrix depends on, but for the source of a user's own classes.
 
-    In it: the matrix, kdbench's own source, the files of the data sets, and what decides the precision "auto".
+    In it: the matrix, kdbench's own source, what decides the precision "auto", and the content of the data sets
+    (name -> fingerprint).
     """
-    asked = canonical(matrix.model_dump(mode="json", exclude={"run"}))
-    return digest("\n".join([asked, _source(), *_files(matrix), _bf16_flags(), _gpus()]))
+    asked = canonical([matrix.model_dump(mode="json", exclude={"run"}), dict(contents)])
+    return digest("\n".join([asked, _source(), _bf16_flags(), _gpus()]))
 
 
 def _source() -> str:
     package = Path(kdbench.__file__).parent
     return digest("\n".join(file.read_text(encoding="utf-8") for file in sorted(package.rglob("*.py"))))
-
-
-def _files(matrix: Matrix) -> list[str]:
-    roots = [Path(str(t.options["root"])).expanduser() for t in matrix.dataset.values() if "root" in t.options]
-    files = [file for root in roots for file in (root, *sorted(root.rglob("*"))) if file.exists()]
-    return [f"{file}:{file.stat().st_size}:{file.stat().st_mtime_ns}" for file in files]
 
 
 def _bf16_flags() -> str:

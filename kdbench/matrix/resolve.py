@@ -37,6 +37,12 @@ class Catalogue(Protocol):
         """The run with the runs that it needs, and its peers."""
 
 
+def data_spec(matrix: Matrix, name: str) -> DataSpec:
+    """How to read the data set of a name, before anybody has looked for it."""
+    table = matrix.dataset.get(name)
+    return DataSpec(name, (table.kind if table else None) or name, table.options if table else {})
+
+
 @final
 class Resolver:
     """Answers what holds at a place of the matrix, each question once."""
@@ -70,9 +76,8 @@ class Resolver:
 
     def data(self, name: str) -> DataSpec:
         """The data set of a name."""
-        table = self._matrix.dataset.get(name)
-        spec = DataSpec(name, (table.kind if table else None) or name, table.options if table else {})
-        return self._at(f"dataset.{name}" if table else "datasets", lambda: self._catalogue.data(spec))
+        where = f"dataset.{name}" if name in self._matrix.dataset else "datasets"
+        return self._at(where, lambda: self._catalogue.data(data_spec(self._matrix, name)))
 
     def attach(self, spec: RunSpec, teacher: RunSpec, peers: tuple[NetworkSpec, ...]) -> RunSpec:
         """The run with the runs that it needs, and its peers."""
