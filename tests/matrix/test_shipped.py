@@ -5,12 +5,26 @@ import pytest
 
 import kdbench
 from kdbench.errors import MatrixError
-from kdbench.matrix import load
+from kdbench.matrix import expand, load
 from kdbench.matrix.shipped import shipped
+from kdbench.plan import Installed
+
+
+SHIPPED = sorted(file.stem for file in (Path(kdbench.__file__).parent.parent / "matrices").glob("*.toml"))
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_a_shipped_matrix_is_sound_whatever_its_data(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Installed, "data", lambda self, spec: spec)
+    matrix = load(shipped(name))
+    assert matrix.name == name
+    expansion = expand(matrix, Installed())
+    assert expansion.warnings == ()
+    assert {cell.kind for cell in expansion.cells} == {"teacher", "scratch", "method"}
 
 
 def test_the_quickstart_comes_with_kdbench() -> None:
-    assert load(shipped("quickstart")).name == "quickstart"
+    assert "quickstart" in SHIPPED
 
 
 def test_a_name_that_does_not_come_with_it() -> None:
