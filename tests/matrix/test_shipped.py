@@ -9,7 +9,6 @@ from kdbench.matrix import expand, load
 from kdbench.matrix.shipped import shipped
 from kdbench.plan import Installed
 
-
 SHIPPED = sorted(file.stem for file in (Path(kdbench.__file__).parent.parent / "matrices").glob("*.toml"))
 
 
