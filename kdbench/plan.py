@@ -222,15 +222,7 @@ class Installed:
 
     def _shapes(self, network: NetworkSpec, task: Task) -> Shapes:
         with _users_code(f"network '{network.name}'"), torch.device("meta"):
-            return shapes(
-                models.build(
-                    network.name,
-                    num_classes=task.num_classes,
-                    image_shape=task.image_shape,
-                    factory=network.factory,
-                    options=network.options,
-                )
-            )
+            return shapes(models.build_spec(network, task))
 
 
 def _method(name: str) -> type[Method]:

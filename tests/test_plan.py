@@ -1,7 +1,6 @@
 """A matrix to its runs: identities, what is shared, what is needed first, and why a cell cannot run."""
 
 from collections import Counter
-from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -23,13 +22,6 @@ BASE: dict[str, Any] = {
     "pairs": [{"teacher": "cnn_8_16", "student": "mlp_16"}],
     "recipe": RECIPE,
 }
-
-
-@pytest.fixture(autouse=True, scope="module")
-def cache_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("KDBENCH_CACHE", str(tmp_path_factory.mktemp("cache")))
-        yield
 
 
 def plan_of(**changes: Any) -> Plan:

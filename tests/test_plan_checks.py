@@ -1,6 +1,6 @@
 """What a plan makes of a user's own code, and which matrices it refuses before anything trains."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,13 +18,6 @@ BASE: dict[str, Any] = {
     "pairs": [{"teacher": "cnn_8_16", "student": "mlp_16"}],
     "recipe": RECIPE,
 }
-
-
-@pytest.fixture(autouse=True, scope="module")
-def cache_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("KDBENCH_CACHE", str(tmp_path_factory.mktemp("cache")))
-        yield
 
 
 @pytest.fixture

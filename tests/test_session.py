@@ -1,6 +1,6 @@
 """What happens around the training of a plan; the queue itself is replaced by one that only takes note."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -46,7 +46,7 @@ def queue(monkeypatch: pytest.MonkeyPatch) -> Queue:
 
 
 @pytest.fixture(scope="module")
-def plan_with(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Plan]]:
+def plan_with() -> Callable[..., Plan]:
     """Plans a small matrix with these options of [run]."""
 
     def planned(**run: Any) -> Plan:
@@ -60,9 +60,7 @@ def plan_with(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[...
         }
         return make_plan(parse(raw, "small.toml"))
 
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("KDBENCH_CACHE", str(tmp_path_factory.mktemp("cache")))
-        yield planned
+    return planned
 
 
 @pytest.fixture

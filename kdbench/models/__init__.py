@@ -13,6 +13,7 @@ from torch import nn
 
 from kdbench.errors import NetworkError
 from kdbench.errors import nearest as nearest_of
+from kdbench.matrix.spec import NetworkSpec
 from kdbench.models import (
     cnn,
     cnn_pair,
@@ -27,6 +28,7 @@ from kdbench.models import (
     vgg,
     wide_resnet,
 )
+from kdbench.training.method import Task
 from kdbench.training.network import shapes
 
 ImageShape = tuple[int, int, int]
@@ -93,6 +95,21 @@ def build(
     if options:
         raise NetworkError(f"network '{name}': only a network with a factory takes options, got {', '.join(options)}")
     return _find(name).build(name, num_classes, shape)
+
+
+def build_spec(spec: NetworkSpec, task: Task) -> nn.Module:
+    """The new network that a run names, for its task.
+
+    Raises:
+        NetworkError: as `build`.
+    """
+    return build(
+        spec.name,
+        num_classes=task.num_classes,
+        image_shape=task.image_shape,
+        factory=spec.factory,
+        options=spec.options,
+    )
 
 
 def check(name: str, image_shape: ImageShape) -> None:

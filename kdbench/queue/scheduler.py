@@ -90,7 +90,9 @@ class Scheduler:
         return all(self._is_done(need.id) for _, need in spec.needs)
 
     def _is_done(self, run: str) -> bool:
-        """Whether a run has ended well, looked up until it has."""
+        """Whether a run has ended well; one that this queue still waits for has not, and needs no look at the disk."""
+        if run in self._waiting:
+            return False
         if run not in self._done and self._store.state(run) == "done":
             self._done.add(run)
         return run in self._done

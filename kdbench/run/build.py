@@ -5,26 +5,14 @@ from typing import final
 
 import torch
 from safetensors.torch import load_file
-from torch import nn
 
 from kdbench import methods, models
 from kdbench.errors import ResultsError
-from kdbench.matrix import NetworkSpec, RunSpec
+from kdbench.matrix import RunSpec
 from kdbench.results import Store
 from kdbench.training.method import Method, Task
 from kdbench.training.network import Frozen
 from kdbench.training.randomness import seeded
-
-
-def network(spec: NetworkSpec, task: Task) -> nn.Module:
-    """A new network for a task, with weights drawn from torch's present random state."""
-    return models.build(
-        spec.name,
-        num_classes=task.num_classes,
-        image_shape=task.image_shape,
-        factory=spec.factory,
-        options=spec.options,
-    )
 
 
 def method(spec: RunSpec, task: Task, device: torch.device, teacher_of: Callable[[RunSpec], Frozen]) -> Method:
@@ -33,11 +21,11 @@ def method(spec: RunSpec, task: Task, device: torch.device, teacher_of: Callable
     The student's first weights depend on the seed alone, never on the method, so that methods are compared in pairs.
     """
     with seeded(spec.seed, "student"):
-        student = network(spec.student, task)
+        student = models.build_spec(spec.student, task)
     peers = []
     for place, peer in enumerate(spec.peers):
         with seeded(spec.seed, "peer", place):
-            peers.append(network(peer, task).to(device))
+            peers.append(models.build_spec(peer, task).to(device))
     needs = dict(spec.needs)
     teacher = teacher_of(needs["teacher"]) if "teacher" in needs else None
     older = [teacher_of(needs[role]) for role in sorted(needs, key=_place) if role.startswith("teachers.")]
@@ -60,11 +48,11 @@ def _place(role: str) -> int:
 
 @final
 class Teachers:
-    """Finished runs as frozen networks, each loaded once and shared by a whole cohort."""
+    """Finished runs on a cohort's data set as frozen networks, each loaded once and shared by the whole cohort."""
 
-    def __init__(self, store: Store, tasks: Callable[[RunSpec], Task], device: torch.device) -> None:
+    def __init__(self, store: Store, task: Task, device: torch.device) -> None:
         self._store = store
-        self._tasks = tasks
+        self._task = task
         self._device = device
         self._loaded: dict[str, Frozen] = {}
 
@@ -75,7 +63,7 @@ class Teachers:
             ResultsError: its weights are missing or do not fit.
         """
         if spec.id not in self._loaded:
-            built = network(spec.student, self._tasks(spec))
+            built = models.build_spec(spec.student, self._task)
             built.load_state_dict(trained_weights(self._store, spec.id))
             self._loaded[spec.id] = Frozen(built.to(self._device))
         return self._loaded[spec.id]

@@ -12,7 +12,7 @@ from kdbench.matrix import RunSpec
 from kdbench.results import Store
 from kdbench.results.provenance import now
 from kdbench.run import build
-from kdbench.run.material import Material, batches, gather, task_of
+from kdbench.run.material import Material, batches, gather
 from kdbench.run.outcome import Outcome, write_failure
 from kdbench.training.evaluation import logits_of
 from kdbench.training.loop import Cohort
@@ -34,11 +34,11 @@ class CohortRun:
         self._report = report
         self._started = now()
         self._first = specs[0]
-        self._teachers = build.Teachers(store, task_of, device)
 
     def train(self) -> None:
         """Train all runs; each that fails leaves its reason, the others go on."""
         material = gather(self._first, self._device)
+        self._teachers = build.Teachers(self._store, material.task, self._device)
         members = [m for m in (self._member(spec, material) for spec in self._specs.values()) if m is not None]
         if not members:
             return

@@ -46,7 +46,7 @@ class Material:
 def task_of(spec: RunSpec) -> Task:
     """What a run's method may know of its data set."""
     loaded = data.load(spec.dataset)
-    return Task(loaded.num_classes, len(_parts(spec, loaded).train), loaded.image_shape, spec.recipe.batch_size)
+    return _task(spec, loaded, _parts(spec, loaded))
 
 
 def gather(spec: RunSpec, device: torch.device) -> Material:
@@ -59,11 +59,15 @@ def gather(spec: RunSpec, device: torch.device) -> Material:
         return Images(*on_device, loaded.mean, loaded.std)
 
     return Material(
-        task=task_of(spec),
+        task=_task(spec, loaded, parts),
         train=images(loaded.train_images[parts.train], loaded.train_labels[parts.train]),
         validation=images(loaded.train_images[parts.validation], loaded.train_labels[parts.validation]),
         test=images(loaded.test_images, loaded.test_labels),
     )
+
+
+def _task(spec: RunSpec, loaded: data.DataSet, parts: Indices) -> Task:
+    return Task(loaded.num_classes, len(parts.train), loaded.image_shape, spec.recipe.batch_size)
 
 
 def _parts(spec: RunSpec, loaded: data.DataSet) -> Indices:

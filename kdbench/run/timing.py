@@ -2,6 +2,7 @@
 
 import torch
 
+from kdbench import models
 from kdbench.matrix import RunSpec
 from kdbench.results import Store
 from kdbench.run import build
@@ -16,7 +17,7 @@ def time_run(spec: RunSpec, store: Store, device: torch.device) -> str:
     task = task_of(spec)
 
     def untrained(need: RunSpec) -> Frozen:
-        return Frozen(build.network(need.student, task))
+        return Frozen(models.build_spec(need.student, task))
 
     network = next(iter(build.method(spec, task, device, untrained).graduates().values()))
     key = architecture_key(network, task.image_shape, device)

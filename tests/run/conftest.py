@@ -1,6 +1,6 @@
 """Small matrices of digits, and cohorts trained in this process."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,14 +14,6 @@ from kdbench.run.cohort import CohortRun
 
 CPU = torch.device("cpu")
 RECIPE = {"epochs": 2, "batch_size": 50, "precision": "fp32", "train_samples": 100}
-
-
-@pytest.fixture(scope="session", autouse=True)
-def cache_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Decoded digits are kept for the tests of this folder."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("KDBENCH_CACHE", str(tmp_path_factory.mktemp("cache")))
-        yield
 
 
 @pytest.fixture(scope="session")

@@ -33,7 +33,7 @@ def label(plan, wanted):
 def scores(store, spec, part):
     """The metrics of the weights on disk."""
     images = getattr(gather(spec, CPU), part)
-    network = build.Teachers(store, task_of, CPU)(spec)
+    network = build.Teachers(store, task_of(spec), CPU)(spec)
     return metrics(logits_of(network, images.batches(), "fp32"), images.labels)
 
 
@@ -78,7 +78,7 @@ def test_the_weights_give_the_same_predictions_again(distilled):
 
 def test_the_teachers_agreement_is_a_share_of_the_test_images(distilled):
     _, spec, store = distilled
-    teachers, images = build.Teachers(store, task_of, CPU), gather(spec, CPU).test
+    teachers, images = build.Teachers(store, task_of(spec), CPU), gather(spec, CPU).test
     said = [logits_of(teachers(s), images.batches(), "fp32").argmax(dim=1) for s in (spec, spec.teacher)]
     expected = (said[0] == said[1]).float().mean().item()
     assert store.result(spec.id)["row"]["teacher_agreement"] == pytest.approx(expected)

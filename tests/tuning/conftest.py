@@ -1,7 +1,7 @@
 """A queue that only scores, and methods whose hyperparameters are out of the ordinary."""
 
 from abc import ABC
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, final
@@ -96,13 +96,6 @@ class Queue:
             return {"status": "failed", "error": "NaN"}
         test = {} if self.test_of is None else {"test_accuracy": self.test_of(score)}
         return {"status": "done", "row": {"val_accuracy": score, **test}}
-
-
-@pytest.fixture(autouse=True, scope="module")
-def cache_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("KDBENCH_CACHE", str(tmp_path_factory.mktemp("cache")))
-        yield
 
 
 @pytest.fixture
