@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, final
 
+from kdbench.errors import MatrixError
 from kdbench.matrix.recipe import Recipe
 from kdbench.matrix.resolve import Catalogue, Resolver
 from kdbench.matrix.schema import Matrix, Pair, Place
@@ -103,7 +104,24 @@ class _Expander:
 
     def _scratch(self, data: DataSpec, network: str, recipe: Recipe, seed: int) -> RunSpec:
         student = self.resolver.network(network)
-        return RunSpec(data, student, (self.resolver.scratch,), recipe, self.split, seed)
+        return self._trainable(RunSpec(data, student, (self.resolver.scratch,), recipe, self.split, seed))
+
+    def _trainable(self, spec: RunSpec) -> RunSpec:
+        """The run itself; one of 0 epochs scores weights that must come from elsewhere, and does nothing else."""
+        if spec.recipe.epochs:
+            return spec
+        where = f"{self.matrix.file}: recipe.epochs: is 0 for '{spec.student.name}' on {spec.dataset.name}"
+        if spec.method != self.resolver.scratch.name:
+            raise MatrixError(
+                f"{where}, so nothing is trained, but '{spec.method}' trains it; "
+                "give the student at least 1 epoch, and 0 in [recipe.teacher] alone"
+            )
+        if not spec.student.trained_before:
+            raise MatrixError(
+                f"{where}, so nothing is trained, and its weights are random; give at least 1 epoch, or name a "
+                "[network.NAME] with 'weights' or 'pretrained' in the pair"
+            )
+        return spec
 
     def _label(self, data: DataSpec, pair: Pair, label: str) -> Iterator[Cell]:
         place = Place(data.name, pair.teacher, pair.student, self.resolver.methods(label))
@@ -134,7 +152,9 @@ class _Expander:
         shared = next(iter(teachers.values()))
         return {
             seed: self.resolver.attach(
-                RunSpec(data, student, parts, recipe, self.split, seed), teachers.get(seed, shared), peers
+                self._trainable(RunSpec(data, student, parts, recipe, self.split, seed)),
+                teachers.get(seed, shared),
+                peers,
             )
             for seed in seeds
         }

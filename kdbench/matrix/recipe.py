@@ -192,7 +192,7 @@ Augmentations = Annotated[tuple[Augmentation, ...], Field(strict=False)]
 class Recipe(Table):
     """How one network is trained, resolved for its role and its cell; lengths of time are in epochs."""
 
-    epochs: Count = 100
+    epochs: Annotated[int, Ge(0), Lt(2**31)] = 100  # 0: the network is used as it is
     batch_size: Count = 128
     optimizer: Optimizer = Sgd()
     schedule: Schedule = Cosine()

@@ -22,7 +22,7 @@ class Catalogue(Protocol):
         """The data set with its content's fingerprint, where the data are there."""
 
     def network(self, spec: NetworkSpec) -> NetworkSpec:
-        """The network with the hash of its source, if it is a user's own."""
+        """The network with the hash of its source, if it is a user's own, and of the weights that it starts from."""
 
     def recipe(self, recipe: Recipe) -> Recipe:
         """The recipe with its precision resolved."""
@@ -149,7 +149,16 @@ class Resolver:
 
     def _network(self, name: str) -> NetworkSpec:
         table = self._matrix.network.get(name)
-        spec = NetworkSpec(name, table.factory, table.options) if table else NetworkSpec(name)
+        spec = NetworkSpec(name)
+        if table is not None:
+            spec = NetworkSpec(
+                name,
+                table.factory,
+                table.options,
+                architecture=table.architecture,
+                weights=table.weights,
+                pretrained=table.pretrained,
+            )
         return self._at(f"network.{name}" if table else "pairs", lambda: self._catalogue.network(spec))
 
     def _at(self, where: str, action: Callable[[], T]) -> T:

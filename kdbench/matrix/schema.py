@@ -4,7 +4,16 @@ from dataclasses import dataclass
 from typing import Annotated, Any, Literal, final
 
 from annotated_types import Ge, Lt, MinLen
-from pydantic import BeforeValidator, ConfigDict, Field, StringConstraints, field_validator
+from pydantic import (
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
+from pydantic_core import InitErrorDetails
 
 from kdbench.matrix.recipe import Count, Share, Table
 
@@ -113,9 +122,29 @@ class DatasetTable(NamedTable):
 
 
 class NetworkTable(NamedTable):
-    """A network of one's own: `module:callable`."""
+    """A network of one's own, `module:callable`, or a known one; and the weights that it starts from."""
 
-    factory: Name
+    factory: Name | None = None
+    architecture: Name | None = None
+    weights: Annotated[str, StringConstraints(min_length=1)] | None = None
+    pretrained: bool = False
+
+    @model_validator(mode="after")
+    def _one_network(self) -> "NetworkTable":
+        if (self.factory is None) == (self.architecture is None):
+            raise ValueError("must have either 'factory' (a network of your own) or 'architecture' (a known name)")
+        if self.weights is not None and self.pretrained:
+            raise ValueError("starts either from 'weights' or as 'pretrained': remove one of them")
+        if self.architecture is not None:
+            _refuse_options(self.options)
+        return self
+
+
+def _refuse_options(options: dict[str, Any]) -> None:
+    """Only a factory takes options; what stands beside an architecture is an unknown key."""
+    unknown = [InitErrorDetails(type="extra_forbidden", loc=(key,), input=value) for key, value in options.items()]
+    if unknown:
+        raise ValidationError.from_exception_data(NetworkTable.__name__, unknown)
 
 
 class RunOptions(Table):

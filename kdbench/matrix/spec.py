@@ -31,19 +31,44 @@ class DataSpec:
 @final
 @dataclass(frozen=True)
 class NetworkSpec:
-    """A network: a known architecture, or a user's own factory with the hash of its source."""
+    """A network: a known architecture, or a user's own factory with the hash of its source; and where it starts.
+
+    `start` identifies the content of `weights`, or the library's weights of a `pretrained` network.
+    """
 
     name: str
     factory: str | None = None
     options: Mapping[str, Option] = field(default_factory=dict, hash=False)
     source: str | None = None
+    architecture: str | None = None  # where the name is a label of the matrix
+    weights: str | None = None  # a file, or the folder of a run
+    pretrained: bool = False
+    start: str | None = None
+
+    @property
+    def known_as(self) -> str:
+        """The name of its architecture; the label, where it is a user's own."""
+        return self.architecture or self.name
+
+    @property
+    def trained_before(self) -> bool:
+        """Whether it starts from weights, not at random."""
+        return self.weights is not None or self.pretrained
+
+    def untrained(self) -> "NetworkSpec":
+        """The same architecture with random weights."""
+        return replace(self, weights=None, pretrained=False, start=None)
 
     @cached_property
     def canonical(self) -> str:
-        """What enters a run's identity: never the label of a user's own network."""
+        """What enters a run's identity: never the label of a network, nor where its weights lie."""
         if self.factory is None:
-            return canonical({"network": self.name})
-        return canonical({"factory": self.factory, "options": dict(self.options), "source": self.source})
+            shown: dict[str, object] = {"network": self.known_as}
+        else:
+            shown = {"factory": self.factory, "options": dict(self.options), "source": self.source}
+        if self.trained_before:
+            shown["pretrained" if self.pretrained else "weights"] = self.start
+        return canonical(shown)
 
 
 @final

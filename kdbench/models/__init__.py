@@ -4,7 +4,7 @@ import hashlib
 import importlib
 import inspect
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any, final
@@ -26,6 +26,7 @@ from kdbench.models import (
     shufflenet_v1,
     shufflenet_v2,
     vgg,
+    weights,
     wide_resnet,
 )
 from kdbench.training.method import Task
@@ -98,18 +99,68 @@ def build(
 
 
 def build_spec(spec: NetworkSpec, task: Task) -> nn.Module:
-    """The new network that a run names, for its task.
+    """The new network that a run names, for its task, with random weights.
 
     Raises:
         NetworkError: as `build`.
     """
     return build(
-        spec.name,
+        spec.name if spec.factory else spec.known_as,
         num_classes=task.num_classes,
         image_shape=task.image_shape,
         factory=spec.factory,
         options=spec.options,
     )
+
+
+def start_spec(spec: NetworkSpec, task: Task) -> nn.Module:
+    """The network that a run names, for its task, with the weights that its training starts from.
+
+    Raises:
+        NetworkError: as `build`; or the weights are not there, have changed, or do not fit.
+    """
+    if spec.pretrained:
+        made: nn.Module = _library(spec).build_pretrained(spec.known_as, task.num_classes, task.image_shape)
+        return made
+    network = build_spec(spec, task)
+    if spec.weights is not None:
+        weights.load(spec.weights, spec.start, network)
+    return network
+
+
+def identified(spec: NetworkSpec) -> NetworkSpec:
+    """The network with what identifies the weights that it starts from, and where they lie; downloads nothing.
+
+    Raises:
+        NetworkError: there are no such weights, or they are damaged.
+    """
+    if spec.pretrained:
+        return replace(spec, start=_library(spec).pretrained(spec.known_as)[0])
+    if spec.weights is not None:
+        place = str(Path(spec.weights).expanduser().absolute())
+        return replace(spec, weights=place, start=weights.content(place))
+    return spec
+
+
+def check_start(spec: NetworkSpec, network: nn.Module, task: Task, trains: bool) -> None:
+    """Whether the weights that a network starts from fit its task; and, if it does not train, are complete.
+
+    Raises:
+        NetworkError: they do not.
+    """
+    if spec.weights is not None:
+        weights.check(spec.weights, network)
+    if not spec.pretrained:
+        return
+    library = _library(spec)
+    if library is from_torchvision:
+        from_torchvision.check_pretrained(spec.known_as, task.image_shape)
+    classes = library.pretrained(spec.known_as)[1]
+    if not trains and classes != task.num_classes:
+        raise NetworkError(
+            f"network '{spec.name}': its pretrained weights are for {classes} classes and the data have "
+            f"{task.num_classes}, so its classifier is random: it must train; give it at least 1 epoch"
+        )
 
 
 def check(name: str, image_shape: ImageShape) -> None:
@@ -140,6 +191,17 @@ def source_hash(factory: str) -> str:
     except TypeError:
         raise NetworkError(f"factory '{factory}' must be defined in a Python file; wrap it in a function") from None
     return hashlib.sha256(file.read_bytes()).hexdigest()[:16]
+
+
+def _library(spec: NetworkSpec) -> ModuleType:
+    """The file of the library that has weights for a network."""
+    for library in (from_timm, from_torchvision):
+        if spec.factory is None and spec.known_as.startswith(library.PREFIX):
+            return library
+    raise NetworkError(
+        f"network '{spec.name}': only an architecture 'timm:...' or 'torchvision:...' can be pretrained, got "
+        f"'{spec.factory or spec.known_as}'; remove 'pretrained', or give 'weights'"
+    )
 
 
 def _find(name: str) -> Family:

@@ -5,6 +5,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from kdbench.errors import NetworkError
 from kdbench.models.tapped import Tapped, dry_run, fitted
 
 PREFIX = "timm:"
@@ -12,7 +13,7 @@ PATTERN = "timm:NAME"
 EXAMPLES = ("timm:resnet18", "timm:convnext_atto", "timm:efficientnet_b0", "timm:vit_tiny_patch16_224")
 RULE = "NAME is one of timm.list_models(), without the tag of its weights"
 DESCRIPTION = (
-    "any architecture of timm, untrained; its stages are those of timm's feature information where they are maps (a "
+    "any architecture of timm; its stages are those of timm's feature information where they are maps (a "
     "transformer has none), its embedding is what timm's classifier sees"
 )
 PAPER = "Wightman, PyTorch Image Models, 2019, doi:10.5281/zenodo.4414861"
@@ -36,18 +37,60 @@ def build(name: str, num_classes: int, image_shape: tuple[int, int, int]) -> Tap
     Raises:
         NetworkError: timm cannot make it for images of this shape.
     """
-    return fitted(name, image_shape, lambda: _build(name.removeprefix(PREFIX), num_classes, image_shape))
+    return fitted(name, image_shape, lambda: _tapped(_body(name, num_classes, image_shape), num_classes, image_shape))
 
 
-def _build(architecture: str, num_classes: int, image_shape: tuple[int, int, int]) -> Tapped:
+def pretrained(name: str) -> tuple[str, int]:
+    """What identifies timm's default weights of a valid name, and their number of classes.
+
+    Raises:
+        NetworkError: timm has none.
+    """
     import timm
+
+    usual = timm.get_pretrained_cfg(name.removeprefix(PREFIX))
+    if usual is None or not usual.has_weights:
+        raise NetworkError(f"network '{name}': timm has no pretrained weights for it; remove 'pretrained'")
+    places = (usual.hf_hub_id, usual.hf_hub_filename) if usual.hf_hub_id else (usual.url or usual.file,)
+    return "/".join(str(place) for place in places if place), usual.num_classes
+
+
+def build_pretrained(name: str, num_classes: int, image_shape: tuple[int, int, int]) -> Tapped:
+    """The network of a valid name with timm's default weights, which timm adapts to the images.
+
+    A classifier for another number of classes starts afresh.
+
+    Raises:
+        NetworkError: the weights are not there and cannot be downloaded, or timm cannot adapt them.
+    """
+    from huggingface_hub import constants
+
+    try:
+        body = _body(name, num_classes, image_shape, pretrained=True)
+    except Exception as error:  # what a download may raise is anything
+        raise NetworkError(
+            f"network '{name}': its pretrained weights cannot be had: {error}; copy those of '{pretrained(name)[0]}' "
+            f"from the cache of a machine with internet into {constants.HF_HUB_CACHE}, remove this run's folder, "
+            "and run the matrix again"
+        ) from error
+    return fitted(name, image_shape, lambda: _tapped(body, num_classes, image_shape))
+
+
+def _body(name: str, num_classes: int, image_shape: tuple[int, int, int], pretrained: bool = False) -> nn.Module:
+    import timm
+
+    architecture = name.removeprefix(PREFIX)
 
     channels, *size = image_shape
     options: dict[str, Any] = {"num_classes": num_classes, "in_chans": channels}
     usual = timm.get_pretrained_cfg(architecture)
     if usual is not None and usual.fixed_input_size and list(usual.input_size[1:]) != size:
         options["img_size"] = tuple(size)
-    body = timm.create_model(architecture, pretrained=False, **options)
+    body: nn.Module = timm.create_model(architecture, pretrained=pretrained, **options)
+    return body
+
+
+def _tapped(body: nn.Module, num_classes: int, image_shape: tuple[int, int, int]) -> Tapped:
     known = {path for path, _ in body.named_modules()}
     widths = {stage["module"]: stage["num_chs"] for stage in _features(body) if stage["module"] in known}
     heard = dry_run(body, widths, image_shape)

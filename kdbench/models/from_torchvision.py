@@ -3,11 +3,13 @@
 import math
 from collections.abc import Iterator
 from difflib import get_close_matches
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from kdbench.errors import NetworkError
 from kdbench.models.tapped import Heard, Tapped, dry_run, fitted
 
 PREFIX = "torchvision:"
@@ -15,13 +17,14 @@ PATTERN = "torchvision:NAME"
 EXAMPLES = ("torchvision:resnet18", "torchvision:mobilenet_v3_small", "torchvision:vgg11_bn", "torchvision:vit_b_16")
 RULE = "NAME is one of torchvision.models.list_models(module=torchvision.models)"
 DESCRIPTION = (
-    "any classifier of torchvision, untrained; its stages are the last maps before each reduction of "
+    "any classifier of torchvision; its stages are the last maps before each reduction of "
     "their size (a transformer has none), its embedding is what its last layer sees"
 )
 PAPER = "TorchVision maintainers and contributors, 2016, github.com/pytorch/vision"
 
 TRANSFORMERS = ("vit_", "swin_")
 KEPT = 0.75  # the share of its pixels above which a map has not been reduced
+SIZED = ("vit_", "maxvit")  # their weights are for images of one size
 AUXILIARY = ("googlenet", "inception_v3")  # they have further classifiers, which kdbench does not train
 
 
@@ -44,6 +47,80 @@ def build(name: str, num_classes: int, image_shape: tuple[int, int, int]) -> Tap
         NetworkError: torchvision cannot make it for images of this shape.
     """
     return fitted(name, image_shape, lambda: _build(name.removeprefix(PREFIX), num_classes, image_shape))
+
+
+def pretrained(name: str) -> tuple[str, int]:
+    """What identifies torchvision's default weights of a valid name, their address, and their number of classes.
+
+    Raises:
+        NetworkError: kdbench cannot use them.
+    """
+    from torchvision import models
+
+    if name.removeprefix(PREFIX) in AUXILIARY:
+        raise NetworkError(
+            f"network '{name}': its pretrained weights are those of a network with further classifiers, which kdbench "
+            "does not train; take another architecture, or timm's"
+        )
+    weights = models.get_model_weights(name.removeprefix(PREFIX)).DEFAULT
+    return weights.url, len(weights.meta["categories"])
+
+
+def check_pretrained(name: str, image_shape: tuple[int, int, int]) -> None:
+    """Whether torchvision's default weights are for images of this shape.
+
+    Raises:
+        NetworkError: they are not.
+    """
+    from torchvision import models
+
+    architecture = name.removeprefix(PREFIX)
+    if image_shape[0] != 3:
+        raise NetworkError(
+            f"network '{name}': torchvision's pretrained weights take images of 3 channels, got {image_shape[0]}; "
+            "take 'timm:' (it adapts its weights), or images in colour"
+        )
+    size = tuple(models.get_model_weights(architecture).DEFAULT.meta["min_size"])
+    if architecture.startswith(SIZED) and image_shape[1:] != size:
+        raise NetworkError(
+            f"network '{name}': torchvision's pretrained weights take images (H, W) of {size}, got {image_shape[1:]}; "
+            "resize the images, or take another network"
+        )
+
+
+def build_pretrained(name: str, num_classes: int, image_shape: tuple[int, int, int]) -> Tapped:
+    """The network of a valid name with torchvision's default weights.
+
+    A classifier for another number of classes starts afresh.
+
+    Raises:
+        NetworkError: the weights are for other images, or are not there and cannot be downloaded.
+    """
+    check_pretrained(name, image_shape)
+    network = build(name, num_classes, image_shape)
+    state = network.state_dict()
+    (classifier,) = network.classifiers
+    for key, value in _weights(name).items():
+        if not key.startswith(f"{classifier}.") or value.shape == state[f"body.{key}"].shape:
+            state[f"body.{key}"] = value
+    network.load_state_dict(state)
+    return network
+
+
+def _weights(name: str) -> dict[str, Tensor]:
+    from torchvision import models
+
+    architecture = name.removeprefix(PREFIX)
+    weights = models.get_model_weights(architecture).DEFAULT
+    try:  # torchvision's own function knows how the names in old files have changed
+        trained: nn.Module = models.get_model(architecture, weights=weights, progress=False)
+    except Exception as error:  # what a download may raise is anything
+        file = weights.url.rpartition("/")[2]
+        raise NetworkError(
+            f"network '{name}': its pretrained weights cannot be had: {error}; put the file {file} into "
+            f"{Path(torch.hub.get_dir()) / 'checkpoints'}, remove this run's folder, and run the matrix again"
+        ) from error
+    return trained.state_dict()
 
 
 def _build(architecture: str, num_classes: int, image_shape: tuple[int, int, int]) -> Tapped:

@@ -44,6 +44,7 @@ TYPES: Mapping[str, pa.DataType] = {
     **dict.fromkeys(NUMBERS, pa.float64()),
     **dict.fromkeys(COUNTS, pa.int64()),
 }
+EPOCH: Mapping[str, pa.DataType] = {"epoch": pa.int64(), "rate": pa.float64(), "seconds": pa.float64()}
 
 
 def rows(store: Store) -> list[Row]:

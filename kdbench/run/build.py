@@ -18,14 +18,18 @@ from kdbench.training.randomness import seeded
 def method(spec: RunSpec, task: Task, device: torch.device, teacher_of: Callable[[RunSpec], Frozen]) -> Method:
     """The method of a run with all its roles filled.
 
-    The student's first weights depend on the seed alone, never on the method, so that methods are compared in pairs.
+    The student's first weights depend on the seed alone, never on the method, so that methods are compared in pairs;
+    those that it does not draw are the ones of its file or library.
+
+    Raises:
+        NetworkError: the weights that a network starts from are not there, have changed, or do not fit.
     """
     with seeded(spec.seed, "student"):
-        student = models.build_spec(spec.student, task)
+        student = models.start_spec(spec.student, task)
     peers = []
     for place, peer in enumerate(spec.peers):
         with seeded(spec.seed, "peer", place):
-            peers.append(models.build_spec(peer, task).to(device))
+            peers.append(models.start_spec(peer, task).to(device))
     needs = dict(spec.needs)
     teacher = teacher_of(needs["teacher"]) if "teacher" in needs else None
     older = [teacher_of(needs[role]) for role in sorted(needs, key=_place) if role.startswith("teachers.")]

@@ -17,7 +17,7 @@ from kdbench.matrix import RunSpec
 from kdbench.results import Store
 from kdbench.results.files import write_whole
 from kdbench.results.provenance import now, provenance
-from kdbench.results.table import to_arrow
+from kdbench.results.table import EPOCH, to_arrow
 from kdbench.run.material import Images, Material
 from kdbench.training.evaluation import flops, logits_of, parameter_count
 from kdbench.training.member import Member, States
@@ -51,7 +51,7 @@ class Outcome:
         if best:
             self._load(best)
             row |= self._scores("_best")
-        row |= self._best_test()
+        row |= self._best_test() if self._spec.recipe.epochs else self._only_epoch(row)
         stops_early = self._spec.recipe.early_stopping is not None
         self._save_weights(best if best and stops_early else last)
         self._save_history()
@@ -59,7 +59,7 @@ class Outcome:
             "teacher_agreement": agreement,
             "train_seconds": self._member.seconds + shared_seconds,
             "epochs_run": len(self._member.history),
-            "best_epoch": self._member.best.epoch if best else None,
+            "best_epoch": self._best_epoch(),
             **_provenance(self._spec, self._device, cohort_size, started),
         }
         _log(self._store, self._spec, f"done after {len(self._member.history)} epochs")
@@ -100,6 +100,20 @@ class Outcome:
         best = max(tracked, key=lambda epoch: float(epoch["test_accuracy"] or 0))
         return {f"{key}_best_test": value for key, value in best.items() if key.startswith(("val_", "test_"))}
 
+    def _only_epoch(self, row: Mapping[str, Any]) -> dict[str, Any]:
+        """The scores of a network that is used as it is, which are its best ones too."""
+        suffixes = ["_best"] * self._has_validation + ["_best_test"] * self._spec.split.track_test
+        return {f"{key}{suffix}": value for suffix in suffixes for key, value in row.items()}
+
+    def _best_epoch(self) -> int | None:
+        if not self._spec.recipe.epochs:
+            return 0 if self._has_validation else None
+        return self._member.best.epoch if self._member.best.weights else None
+
+    @property
+    def _has_validation(self) -> bool:
+        return len(self._material.validation.labels) > 0
+
     def _others(self, network: nn.Module) -> dict[str, Any]:
         """A graduate beside the first: a peer, an ensemble."""
         scores = self._metrics(network, self._material.test)
@@ -133,7 +147,7 @@ class Outcome:
         write_whole(self._store.folder(self._spec.id) / "weights.safetensors", lambda path: save_file(flat, str(path)))
 
     def _save_history(self) -> None:
-        table = to_arrow(self._member.history)
+        table = to_arrow(self._member.history, EPOCH)
         write_whole(self._store.folder(self._spec.id) / "history.parquet", lambda path: pq.write_table(table, path))
 
 

@@ -1,5 +1,7 @@
 """Inference time of a deployed network, alone on the device, once per architecture."""
 
+from dataclasses import replace
+
 import torch
 
 from kdbench import models
@@ -19,7 +21,9 @@ def time_run(spec: RunSpec, store: Store, device: torch.device) -> str:
     def untrained(need: RunSpec) -> Frozen:
         return Frozen(models.build_spec(need.student, task))
 
-    network = next(iter(build.method(spec, task, device, untrained).graduates().values()))
+    peers = tuple(peer.untrained() for peer in spec.peers)
+    bare = replace(spec, student=spec.student.untrained(), peers=peers)
+    network = next(iter(build.method(bare, task, device, untrained).graduates().values()))
     key = architecture_key(network, task.image_shape, device)
     with store.timing_lock():
         if store.timing(key) is None:

@@ -271,8 +271,8 @@ def test_other_threads_than_the_folders(copied: Any, say: Callable[..., Any]) ->
 
 def test_a_refused_matrix_leaves_what_was_there(copied: Any, say: Callable[..., Any]) -> None:
     before = {path: path.read_bytes() for path in copied.results.rglob("*") if path.is_file()}
-    copied.matrix.write_text(copied.matrix.read_text().replace("epochs = 2", "epochs = 0"))
-    assert "recipe.epochs: must be greater than or equal to 1, got 0" in say("run", "tiny.toml").error
+    copied.matrix.write_text(copied.matrix.read_text().replace("epochs = 2", "epochs = -1"))
+    assert "recipe.epochs: must be greater than or equal to 0, got -1" in say("run", "tiny.toml").error
     assert {path: path.read_bytes() for path in copied.results.rglob("*") if path.is_file()} == before
 
 

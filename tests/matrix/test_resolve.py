@@ -57,8 +57,8 @@ WRONG: list[tuple[dict[str, Any], str]] = [
         "override[0].set.recipe.optimizer.betas: unknown key; valid: lr, momentum, name, nesterov, weight_decay",
     ),
     (
-        override({"recipe": {"teacher": {"epochs": 0}}}, dataset="digits"),
-        "override[0].set.recipe.teacher.epochs: must be greater than or equal to 1, got 0",
+        override({"recipe": {"teacher": {"epochs": -1}}}, dataset="digits"),
+        "override[0].set.recipe.teacher.epochs: must be greater than or equal to 0, got -1",
     ),
     (
         override({"recipe": {"student": "x"}}, dataset="digits"),

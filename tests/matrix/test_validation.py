@@ -30,7 +30,28 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ),
     ({"pairs": [{"teacher": "a"}]}, "pairs[0].student: this key must be given"),
     ({"override": [{"when": {}}]}, "override[0].set: this key must be given"),
-    ({"network": {"mine": {}}}, "network.mine.factory: this key must be given"),
+    (
+        {"network": {"mine": {}}},
+        "network.mine: must have either 'factory' (a network of your own) or 'architecture' (a known name), got {}",
+    ),
+    (
+        {"network": {"mine": {"factory": "a:b", "architecture": "large"}}},
+        "network.mine: must have either 'factory' (a network of your own) or 'architecture' (a known name), "
+        "got {'factory': 'a:b', 'architecture': 'large'}",
+    ),
+    (
+        {"network": {"mine": {"architecture": "large", "weights": "w", "pretrained": True}}},
+        "network.mine: starts either from 'weights' or as 'pretrained': remove one of them, "
+        "got {'architecture': 'large', 'weights': 'w', 'pretrained': True}",
+    ),
+    (
+        {"network": {"mine": {"architecture": "large", "weigths": "w"}}},
+        "network.mine.weigths: unknown key; did you mean 'weights'?",
+    ),
+    (
+        {"network": {"mine": {"factory": "a:b", "weights": ""}}},
+        "network.mine.weights: must have at least 1 character, got ''",
+    ),
     ({"name": 3}, "name: must be a valid string, got 3"),
     ({"name": "x" * 81}, f"name: must have at most 80 characters, got '{'x' * 76}..."),
     ({"seeds": 1}, "seeds: must be a list, got 1"),
@@ -97,7 +118,7 @@ def test_one_clear_error(tables: dict[str, Any], says: str) -> None:
 
 RECIPES: list[tuple[dict[str, Any], str]] = [
     ({"epoch": 3}, "recipe.epoch: unknown key; did you mean 'epochs'?"),
-    ({"epochs": 0}, "recipe.epochs: must be greater than or equal to 1, got 0"),
+    ({"epochs": -1}, "recipe.epochs: must be greater than or equal to 0, got -1"),
     ({"clip": 0}, "recipe.clip: must be greater than 0, got 0"),
     ({"optimizer": "sdg"}, "recipe.optimizer: unknown name 'sdg'; did you mean 'sgd'?"),
     ({"optimizer": {"lr": 0.1}}, "recipe.optimizer: must have a key 'name', got {'lr': 0.1}"),
