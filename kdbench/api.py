@@ -20,15 +20,18 @@ class Study:
         return self.matrix.name
 
     def runs(self) -> tuple[RunSpec, ...]:
-        """Every run that can be trained, once, teachers first and then seed by seed; ids are final.
+        """Every run that can be trained, once, teachers first and then seed by seed.
+
+        Nothing is downloaded. Where the files of a known data set are not there, the `dataset.fingerprint` of its runs
+        is None, and their ids are provisional; otherwise ids are final.
 
         Raises:
-            MatrixError: a name is unknown, a value breaks its rule, or a data set is not there.
+            MatrixError: a name is unknown, a value breaks its rule, or a data set of one's own is not there.
             DataError: a data set is damaged.
         """
         from kdbench.plan import make_plan
 
-        return make_plan(self.matrix).runs
+        return make_plan(self.matrix, provisional=True).runs
 
 
 def load_matrix(path: str | Path) -> Study:

@@ -1,10 +1,9 @@
 """A matrix, the methods' signatures and the networks' shapes -> runs, or the reason why a cell cannot run."""
 
 import gc
-from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cache, cached_property
 from typing import Any, final, get_origin
 
@@ -12,10 +11,12 @@ import torch
 
 from kdbench import data, methods, models
 from kdbench.data.dataset import DataSet
+from kdbench.data.outlines import Outline
 from kdbench.data.splits import split
 from kdbench.errors import DataError, KdbenchError, MatrixError
 from kdbench.matrix import Cell, DataSpec, Excluded, Matrix, NetworkSpec, Part, RunSpec, expand
 from kdbench.matrix.digest import plan_digest
+from kdbench.matrix.order import in_order
 from kdbench.matrix.recipe import Recipe, canonical, digest
 from kdbench.results import ExcludedCell, ImpossibleCell, IndexCell, MatrixIndex
 from kdbench.training.hyperparameters import declared, identifying, resolve, roles
@@ -43,14 +44,12 @@ class Plan:
     impossible: tuple[Impossible, ...]
     excluded: tuple[Excluded, ...]
     warnings: tuple[str, ...]
+    provisional: Mapping[str, str] = field(default_factory=dict)  # data sets planned without their files, and why
 
     @cached_property
     def runs(self) -> tuple[RunSpec, ...]:
         """Every run once, with the runs that they need: those that others need first, then seed by seed."""
-        asked = [run for cell in self.cells for run in cell.runs.values()]
-        every = {run.id: run for spec in asked for run in _with_needs(spec)}
-        depth = _depths(every.values())
-        return tuple(sorted(every.values(), key=lambda run: (-depth[run.id], run.seed if not depth[run.id] else 0)))
+        return in_order(run for cell in self.cells for run in cell.runs.values())
 
     @cached_property
     def teachers(self) -> frozenset[str]:
@@ -64,7 +63,14 @@ class Plan:
         return {cell.dataset.name: cell.dataset.fingerprint for cell in cells}
 
     def index(self) -> MatrixIndex:
-        """What the results folder keeps of this plan."""
+        """What the results folder keeps of this plan.
+
+        Raises:
+            DataError: the plan is provisional: what it asks for has no identity yet.
+        """
+        if self.provisional:
+            absent = "; ".join(self.provisional.values())
+            raise DataError(f"a provisional plan cannot be run; make it anew, without `provisional`: {absent}")
         protocol = self.matrix.protocol
         return MatrixIndex(
             name=self.matrix.name,
@@ -84,20 +90,23 @@ class Plan:
         )
 
 
-def make_plan(matrix: Matrix) -> Plan:
+def make_plan(matrix: Matrix, provisional: bool = False) -> Plan:
     """Expand a matrix and check every cell.
 
+    With `provisional` nothing is downloaded: a known data set whose files are absent is planned from what is known of
+    it. Cells and counts are the same, but the ids of its runs are not those that it will have.
+
     Raises:
-        MatrixError: a name is unknown or a value breaks its rule.
-        DataError: a data set is not there.
+        MatrixError: a name is unknown or a value breaks its rule, or a data set is not there.
+        DataError: a data set is damaged.
     """
-    installed = Installed()
+    installed = Installed(provisional)
     with _no_collection():
         expansion = expand(matrix, installed)
         checked = [(cell, installed.obstacle(cell, matrix.file)) for cell in expansion.cells]
     impossible = tuple(Impossible(cell, reason) for cell, reason in checked if reason)
     possible = tuple(cell for cell, reason in checked if not reason)
-    return Plan(matrix, possible, impossible, expansion.excluded, expansion.warnings)
+    return Plan(matrix, possible, impossible, expansion.excluded, expansion.warnings, installed.absent)
 
 
 @contextmanager
@@ -127,26 +136,31 @@ def batches_key(spec: RunSpec) -> str:
 
 @final
 class Installed:
-    """What the names of a matrix stand for on this machine."""
+    """What the names of a matrix stand for on this machine; `absent` has what was planned without files, and why."""
 
-    def __init__(self) -> None:
+    def __init__(self, provisional: bool = False) -> None:
+        self.provisional = provisional
+        self.absent: dict[str, str] = {}
         self.part_of = cache(self._roles)
         self.shapes = cache(self._shapes)
         self.train_size = cache(self._train_size)
-        self.dataset = cache(data.load)
+        self.dataset = cache(self._dataset)
         self._checked: dict[tuple[tuple[str, ...], Shapes, Shapes, Task], str | None] = {}
 
     def data(self, spec: DataSpec) -> DataSpec:
-        """The data set with its content's fingerprint."""
+        """The data set with its content's fingerprint; without one where it is absent and may be."""
+        reason = data.absent(spec) if self.provisional else None
+        if reason:
+            self.dataset(spec)
+            self.absent[spec.name] = reason
+            return spec
         data.check(spec)
         return replace(spec, fingerprint=data.fingerprint(spec))
 
     def network(self, spec: NetworkSpec) -> NetworkSpec:
-        """The network with the hash of its source, if it is a user's own, and of the weights that it starts from."""
+        """The network with the hash of its source, if it is a user's own."""
         if spec.factory is None:
-            models.check(spec.known_as, (1, 1, 1))
-        spec = models.identified(spec)
-        if spec.factory is None:
+            models.check(spec.name, (1, 1, 1))
             return spec
         with _users_code(f"network '{spec.name}'"):
             return replace(spec, source=models.source_hash(spec.factory))
@@ -172,7 +186,7 @@ class Installed:
         needs = {role: self._complete(need, teacher) for role, need in _needs(spec).items()}
         if "teacher" in wanted:
             needs.setdefault("teacher", teacher)
-        trained_beside = (peers or (teacher.student.untrained(),)) if "peers" in wanted else ()
+        trained_beside = (peers or (teacher.student,)) if "peers" in wanted else ()
         return replace(spec, needs=tuple(sorted(needs.items())), peers=trained_beside)
 
     def _complete(self, need: RunSpec, teacher: RunSpec) -> RunSpec:
@@ -196,10 +210,10 @@ class Installed:
         except KdbenchError as error:
             raise MatrixError(f"{file}: {cell.label} on {cell.dataset.name}: {error}") from error
 
-    def _reason(self, spec: RunSpec, loaded: DataSet) -> str | None:
+    def _reason(self, spec: RunSpec, loaded: DataSet | Outline) -> str | None:
         task = self._task(spec, loaded)
-        student, *_ = [self.shapes(network, task, spec.recipe.epochs > 0) for network in (spec.student, *spec.peers)]
-        teacher = self.shapes(spec.teacher.student, task, spec.teacher.recipe.epochs > 0) if spec.teacher else student
+        student, *_ = [self.shapes(network, task) for network in (spec.student, *spec.peers)]
+        teacher = self.shapes(spec.teacher.student, task) if spec.teacher else student
         names = [part.name for part in spec.parts]
         key = (tuple(part.canonical for part in spec.parts), student, teacher, task)
         if key not in self._checked:
@@ -208,9 +222,12 @@ class Installed:
                 self._checked[key] = methods.check(names, parameters, student, teacher, task)
         return self._checked[key]
 
-    def _task(self, spec: RunSpec, loaded: DataSet) -> Task:
+    def _task(self, spec: RunSpec, loaded: DataSet | Outline) -> Task:
         size = self.train_size(spec.dataset, spec.split.validation, spec.split.split_seed, spec.recipe)
         return Task(loaded.num_classes, size, loaded.image_shape, spec.recipe.batch_size)
+
+    def _dataset(self, spec: DataSpec) -> DataSet | Outline:
+        return data.load(spec) if spec.fingerprint else data.outline(spec)
 
     def _train_size(self, dataset: DataSpec, validation: float, split_seed: int, recipe: Recipe) -> int:
         labels = self.dataset(dataset).train_labels
@@ -222,11 +239,9 @@ class Installed:
             )
         return size
 
-    def _shapes(self, network: NetworkSpec, task: Task, trains: bool) -> Shapes:
+    def _shapes(self, network: NetworkSpec, task: Task) -> Shapes:
         with _users_code(f"network '{network.name}'"), torch.device("meta"):
-            built = models.build_spec(network, task)
-            models.check_start(network, built, task, trains)
-            return shapes(built)
+            return shapes(models.build_spec(network, task))
 
 
 def _method(name: str) -> type[Method]:
@@ -255,31 +270,8 @@ def _needs(spec: RunSpec) -> dict[str, RunSpec]:
     return found
 
 
-def _with_needs(spec: RunSpec) -> Iterator[RunSpec]:
-    for _, need in spec.needs:
-        yield from _with_needs(need)
-    yield spec
-
-
-def _depths(runs: Iterable[RunSpec]) -> Mapping[str, int]:
-    """How many runs in a row wait for each run, at the most."""
-    depth: Counter[str] = Counter()
-
-    def sink(run: RunSpec, below: int) -> None:
-        depth[run.id] = max(depth[run.id], below)
-        for _, need in run.needs:
-            if depth[need.id] < below + 1:
-                sink(need, below + 1)
-
-    for run in runs:
-        sink(run, 0)
-    return depth
-
-
 def _is_users_own(spec: RunSpec) -> bool:
-    return any(part.source for part in spec.parts) or any(
-        n.source or n.trained_before for n in (spec.student, *spec.peers)
-    )
+    return any(part.source for part in spec.parts) or any(n.source for n in (spec.student, *spec.peers))
 
 
 def _pair(cell: Cell) -> tuple[str, str]:

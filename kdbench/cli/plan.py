@@ -19,12 +19,12 @@ STATES = ("done", "failed", "running", "waiting", "impossible")
 
 
 def print_plan(matrix: Path, results: Path, as_json: bool, console: Console) -> None:
-    """Print a matrix's plan as a table, or as JSON.
+    """Print a matrix's plan as a table, or as JSON; downloads nothing.
 
     Raises:
         MatrixError: the matrix cannot be run as written.
     """
-    plan = make_plan(load(matrix))
+    plan = make_plan(load(matrix), provisional=True)
     store = Store(results) if (results / "kdbench.json").exists() else None
     states = {run.id: store.state(run.id) if store else "waiting" for run in plan.runs}
     if as_json:
@@ -32,6 +32,9 @@ def print_plan(matrix: Path, results: Path, as_json: bool, console: Console) -> 
         return
     console.print(_table(plan, states))
     console.print(Text(_summary(plan, states)))
+    for reason in plan.provisional.values():
+        told = f"provisional: {reason}; the ids of its runs will change"
+        console.print(Text(told, style="yellow"), soft_wrap=True)
     for impossible in plan.impossible:
         where = " / ".join(_key(impossible.cell))
         console.print(Text(f"cannot run: {where}: {impossible.reason}", style="yellow"), soft_wrap=True)
@@ -126,6 +129,7 @@ def _json(plan: Plan, states: dict[str, Any]) -> dict[str, Any]:
             {"cell": list(_key(i.cell)), "runs": len(i.cell.runs), "reason": i.reason} for i in plan.impossible
         ],
         "excluded": _left_out(plan),
+        "provisional": list(plan.provisional),
         "code": _sources(plan),
         "warnings": list(plan.warnings),
     }

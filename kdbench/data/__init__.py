@@ -1,6 +1,7 @@
 """Data sets by kind: decoded once, kept, and known by the fingerprint of their content. Nothing here needs torch."""
 
-from collections.abc import Callable, Mapping
+import hashlib
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, final
@@ -8,15 +9,28 @@ from typing import Any, final
 from kdbench.data import digits, folder, npz, parquet
 from kdbench.data.cache import remembered, remembered_fingerprint
 from kdbench.data.dataset import DataSet
-from kdbench.data.downloads import CIFAR10, CIFAR100, FASHION_MNIST, MNIST, Download
+from kdbench.data.downloads import CIFAR10, CIFAR100, FASHION_MNIST, MNIST, Archives, Download
 from kdbench.data.land import AID, EUROSAT, NWPU_RESISC45, UC_MERCED, Land
+from kdbench.data.outlines import Outline
 from kdbench.data.prepare import prepare
 from kdbench.errors import DataError, MethodError, nearest
 from kdbench.matrix.recipe import canonical, digest
 from kdbench.matrix.spec import DataSpec
 from kdbench.training.hyperparameters import declared
 
-__all__ = ["DATASETS", "DataSet", "DataSpec", "Kind", "catalogue", "check", "fingerprint", "load"]
+__all__ = [
+    "DATASETS",
+    "DataSet",
+    "DataSpec",
+    "Kind",
+    "Outline",
+    "absent",
+    "catalogue",
+    "check",
+    "fingerprint",
+    "load",
+    "outline",
+]
 
 DECODER = 2  # raised when a loader reads the same file differently
 
@@ -31,12 +45,26 @@ class Kind:
     description: str
     source: str
     layout: str = ""  # what the option `root` must name, where there is one
-    places: tuple[str, ...] = (".",)  # below `root`: what belongs to it, at least one of which must be there
+    places: tuple[str, ...] = (".",)  # below `root`: what belongs to it
+    enough: Callable[[Iterable[bool]], bool] = any  # whether one of the places will do, or `all` must be there
     fetch: Callable[[str], None] | None = None  # puts what is not there into the folder `root`
+    archives: Archives = ()  # where all of these are there, `fetch` downloads nothing
+    outline: Outline | None = None  # what is known without the files
 
 
 def _known(one: Download | Land) -> Kind:
-    return Kind(one.name, one.load, one.description, one.source, one.layout, one.places, one.fetch)
+    return Kind(
+        one.name,
+        one.load,
+        one.description,
+        one.source,
+        one.layout,
+        one.places,
+        all if isinstance(one, Download) else any,
+        one.fetch,
+        one.archives,
+        one.outline,
+    )
 
 
 DATASETS: Mapping[str, Kind] = {
@@ -58,8 +86,8 @@ def load(spec: DataSpec) -> DataSet:
     Raises:
         DataError: an unknown kind or option, or data that are absent or damaged.
     """
-    kind, options = _resolved(spec)
-    if kind.fetch and not _there(kind, options["root"]):
+    kind, options = _present(spec)
+    if kind.fetch and not _complete(kind, options["root"]):
         kind.fetch(options["root"])
 
     def build() -> DataSet:
@@ -75,7 +103,7 @@ def fingerprint(spec: DataSpec) -> str:
     Raises:
         DataError: as `load`.
     """
-    kind, options = _resolved(spec)
+    kind, options = _present(spec)
     return remembered_fingerprint(_key(kind, options)) or load(spec).fingerprint
 
 
@@ -85,12 +113,53 @@ def check(spec: DataSpec) -> None:
     Raises:
         DataError: with the nearest valid name, or with the file that is not there and what belongs in it.
     """
-    _resolved(spec)
+    _present(spec)
+
+
+def absent(spec: DataSpec) -> str | None:
+    """What `load` would have to download, or misses, and what belongs where; None where it needs no internet.
+
+    Raises:
+        DataError: an unknown kind or option.
+    """
+    kind, options = _resolved(spec)
+    if "root" not in options or _complete(kind, options["root"]) or _packed(kind, options["root"]):
+        return None
+    root = Path(options["root"])
+    first = root / next(place for place in kind.places if not (root / place).exists())
+    remedy = "; training downloads it where there is internet" if kind.fetch else ""
+    return f"data set '{spec.name}' is not there: {first} does not exist; 'root' must name {kind.layout}{remedy}"
+
+
+def outline(spec: DataSpec) -> Outline:
+    """What is known of the data set without its files, with its options; nothing is read or downloaded.
+
+    Raises:
+        DataError: an unknown kind or option, a kind of which nothing is known, `samples` above the number of training
+            images, or no `resize` where the images differ in size.
+    """
+    kind, options = _resolved(spec)
+    if kind.outline is None:
+        raise DataError(absent(spec) or f"data set '{spec.name}': nothing is known of it but what its files say")
+    try:
+        found = kind.outline.prepared(**{name: options[name] for name in declared(prepare)})
+        _ = found.image_shape
+    except DataError as error:
+        raise DataError(f"data set '{spec.name}': {error}") from None
+    return found
 
 
 def catalogue() -> tuple[Kind, ...]:
     """All kinds, for a listing: `name`, `description`, `source`, `layout`."""
     return tuple(DATASETS.values())
+
+
+def _present(spec: DataSpec) -> tuple[Kind, dict[str, Any]]:
+    """The same as `_resolved`, of a data set that is there or can be fetched."""
+    kind, options = _resolved(spec)
+    if not kind.fetch and (reason := absent(spec)):
+        raise DataError(reason)
+    return kind, options
 
 
 def _resolved(spec: DataSpec) -> tuple[Kind, dict[str, Any]]:
@@ -100,13 +169,7 @@ def _resolved(spec: DataSpec) -> tuple[Kind, dict[str, Any]]:
     kind = DATASETS[spec.kind]
     options = _options(spec, kind)
     if "root" in options:
-        root = Path(options["root"]).expanduser().absolute()
-        if not kind.fetch and not _there(kind, str(root)):
-            raise DataError(
-                f"data set '{spec.name}' is not there: {root / kind.places[0]} does not exist; "
-                f"'root' must name {kind.layout}"
-            )
-        options["root"] = str(root)
+        options["root"] = str(Path(options["root"]).expanduser().absolute())
     return kind, options
 
 
@@ -127,6 +190,22 @@ def _options(spec: DataSpec, kind: Kind) -> dict[str, Any]:
 
 def _there(kind: Kind, root: str) -> list[Path]:
     return [place for place in (Path(root) / name for name in kind.places) if place.exists()]
+
+
+def _complete(kind: Kind, root: str) -> bool:
+    return kind.enough((Path(root) / place).exists() for place in kind.places)
+
+
+def _packed(kind: Kind, root: str) -> bool:
+    """Whether the archives are all there, and whole."""
+    return bool(kind.archives) and all(_md5(Path(root) / name) == md5 for name, md5 in kind.archives)
+
+
+def _md5(file: Path) -> str | None:
+    if not file.is_file():
+        return None
+    with file.open("rb") as content:
+        return hashlib.file_digest(content, "md5").hexdigest()
 
 
 def _key(kind: Kind, options: Mapping[str, Any]) -> str:

@@ -131,3 +131,23 @@ def test_code_of_the_users_is_named(matrix: Path, say: Callable[..., Any], tmp_p
 def test_markup_in_names_is_shown_not_obeyed(matrix: Path, say: Callable[..., Any]) -> None:
     matrix.write_text(matrix.read_text().replace("[methods.vanilla]", '[methods."[red]x[/red]"]\nmethod = "vanilla"'))
     assert counts(say("plan", matrix).out)["[red]x[/red]"] == ["2", "4", "4", "·"]
+
+
+def test_a_data_set_that_is_absent_is_told_in_one_line(
+    matrix: Path, say: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    matrix.write_text(matrix.read_text().replace('"digits"', '"digits", "cifar100"'))
+    said = say("plan", matrix)
+    assert said.status == 0
+    (line,) = [line for line in said.out.splitlines() if line.startswith("provisional: ")]
+    assert f"'cifar100' is not there: {tmp_path / 'data' / 'cifar-100-python' / 'train'} does not exist; " in line
+    assert "'root' must name a folder with cifar-100-python/, and in it the files of cifar-100-python.tar.gz" in line
+    assert line.endswith("; the ids of its runs will change")
+    assert json.loads(say("plan", matrix, "--json").out)["provisional"] == ["cifar100"]
+    assert list(tmp_path.iterdir()) == [matrix]
+
+
+def test_with_the_data_no_id_is_provisional(matrix: Path, say: Callable[..., Any]) -> None:
+    assert "provisional" not in say("plan", matrix).out
+    assert json.loads(say("plan", matrix, "--json").out)["provisional"] == []

@@ -59,11 +59,17 @@ def draw(tmp_path: Path) -> Callable[..., Path]:
 
 
 @pytest.fixture(scope="session")
-def unpack(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
-    """Unpacks a real data set, once, and gives the folder that it is in."""
-    tool = SHARED / "tools" / "unpack_data.py"
-    if not tool.exists():
+def shared() -> Path:
+    """The folder with real data, packed."""
+    if not (SHARED / "tools" / "unpack_data.py").exists():
         pytest.skip("there is no ../shared with real data beside the repository")
+    return SHARED
+
+
+@pytest.fixture(scope="session")
+def unpack(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """Unpacks a real data set, once, and gives the folder that it is in."""
+    tool = shared / "tools" / "unpack_data.py"
     root = tmp_path_factory.mktemp("real")
 
     def unpacked(name: str) -> Path:
