@@ -158,9 +158,11 @@ class Installed:
         return replace(spec, fingerprint=data.fingerprint(spec))
 
     def network(self, spec: NetworkSpec) -> NetworkSpec:
-        """The network with the hash of its source, if it is a user's own."""
+        """The network with the hash of its source, if it is a user's own, and of the weights that it starts from."""
         if spec.factory is None:
-            models.check(spec.name, (1, 1, 1))
+            models.check(spec.known_as, (1, 1, 1))
+        spec = models.identified(spec)
+        if spec.factory is None:
             return spec
         with _users_code(f"network '{spec.name}'"):
             return replace(spec, source=models.source_hash(spec.factory))
@@ -186,7 +188,7 @@ class Installed:
         needs = {role: self._complete(need, teacher) for role, need in _needs(spec).items()}
         if "teacher" in wanted:
             needs.setdefault("teacher", teacher)
-        trained_beside = (peers or (teacher.student,)) if "peers" in wanted else ()
+        trained_beside = (peers or (teacher.student.untrained(),)) if "peers" in wanted else ()
         return replace(spec, needs=tuple(sorted(needs.items())), peers=trained_beside)
 
     def _complete(self, need: RunSpec, teacher: RunSpec) -> RunSpec:
@@ -212,8 +214,8 @@ class Installed:
 
     def _reason(self, spec: RunSpec, loaded: DataSet | Outline) -> str | None:
         task = self._task(spec, loaded)
-        student, *_ = [self.shapes(network, task) for network in (spec.student, *spec.peers)]
-        teacher = self.shapes(spec.teacher.student, task) if spec.teacher else student
+        student, *_ = [self.shapes(network, task, spec.recipe.epochs > 0) for network in (spec.student, *spec.peers)]
+        teacher = self.shapes(spec.teacher.student, task, spec.teacher.recipe.epochs > 0) if spec.teacher else student
         names = [part.name for part in spec.parts]
         key = (tuple(part.canonical for part in spec.parts), student, teacher, task)
         if key not in self._checked:
@@ -239,9 +241,11 @@ class Installed:
             )
         return size
 
-    def _shapes(self, network: NetworkSpec, task: Task) -> Shapes:
+    def _shapes(self, network: NetworkSpec, task: Task, trains: bool) -> Shapes:
         with _users_code(f"network '{network.name}'"), torch.device("meta"):
-            return shapes(models.build_spec(network, task))
+            built = models.build_spec(network, task)
+            models.check_start(network, built, task, trains)
+            return shapes(built)
 
 
 def _method(name: str) -> type[Method]:
@@ -271,7 +275,9 @@ def _needs(spec: RunSpec) -> dict[str, RunSpec]:
 
 
 def _is_users_own(spec: RunSpec) -> bool:
-    return any(part.source for part in spec.parts) or any(n.source for n in (spec.student, *spec.peers))
+    return any(part.source for part in spec.parts) or any(
+        n.source or n.trained_before for n in (spec.student, *spec.peers)
+    )
 
 
 def _pair(cell: Cell) -> tuple[str, str]:
