@@ -14,11 +14,9 @@ def accuracy(runs: Runs, rows: Sequence[Row]) -> Table:
     pairs = runs.pairs
     columns = [_column(pair) for pair in pairs]
     numbers = [column(runs, rows, pair, runs.column("test", "accuracy"), PERCENT) for pair in pairs]
-    extra_notes: tuple[str, ...] = ()
     if len(pairs) == 1:
         columns += [Column("gain over\nscratch"), Column("agreement with\nteacher (%)")]
-        agreement, extra_notes = _agreement(runs, rows, pairs[0])
-        numbers += [_gains(runs, rows, pairs[0]), agreement]
+        numbers += [_gains(runs, rows, pairs[0]), _agreement(runs, rows, pairs[0])]
     shown = tuple(zip([Cell(row.name) for row in rows], *numbers, strict=True))
     return Table(
         name="accuracy",
@@ -26,7 +24,11 @@ def accuracy(runs: Runs, rows: Sequence[Row]) -> Table:
         caption=_caption(runs, rows),
         columns=(Column("method", numeric=False), *columns),
         rows=shown,
-        notes=(*captions.notes(runs, rows, (cell for row in shown for cell in row)), *extra_notes),
+        notes=(
+            *captions.notes(runs, rows, (cell for row in shown for cell in row)),
+            *(captions.agreement(runs) if len(pairs) == 1 else ()),
+        ),
+        settings=captions.settings(rows, pairs),
         baselines=sum(row.kind != "method" for row in rows),
     )
 
@@ -54,12 +56,6 @@ def _gains(runs: Runs, rows: Sequence[Row], pair: Pair) -> list[Cell]:
     return [gain(runs, r.at(pair), scratch, accuracy, POINTS) if r.kind == "method" else Cell() for r in rows]
 
 
-def _agreement(runs: Runs, rows: Sequence[Row], pair: Pair) -> tuple[list[Cell], tuple[str, ...]]:
+def _agreement(runs: Runs, rows: Sequence[Row], pair: Pair) -> list[Cell]:
     """The share of test images on which student and teacher say the same class."""
-    name = runs.column("test", "accuracy").replace("test_accuracy", "teacher_agreement")
-    own = runs.has(name) or not runs.has("teacher_agreement")
-    cells = [
-        number(runs, row.at(pair), name if own else "teacher_agreement", PERCENT) if row.kind == "method" else Cell()
-        for row in rows
-    ]
-    return cells, () if own else ("Agreement with the teacher is that of the last epoch.",)
+    return [number(runs, r.at(pair), runs.agreement, PERCENT) if r.kind == "method" else Cell() for r in rows]

@@ -2,9 +2,9 @@
 
 from collections.abc import Iterable, Sequence
 
-from kdbench.report.rows import Row
-from kdbench.report.runs import Runs
-from kdbench.report.selection import WORDS, criterion
+from kdbench.report.rows import Row, setting
+from kdbench.report.runs import Pair, Runs
+from kdbench.report.selection import SUFFIX, WORDS, criterion
 from kdbench.report.table import INCOMPLETE, NOTHING, Cell
 
 
@@ -31,6 +31,29 @@ def chosen_by(runs: Runs, rows: Sequence[Row]) -> str:
     if runs.selection == "best_test":
         return "Hyperparameters: the setting with the best mean test accuracy (optimistic)."
     return "Hyperparameters: the setting with the best mean validation accuracy, whatever its test score."
+
+
+def settings(rows: Sequence[Row], pairs: Sequence[Pair]) -> tuple[str, ...]:
+    """A line a method: the hyperparameters of what is shown, and on which pairs where these differ."""
+    return tuple(f"{row.name}: {text}" for row in rows if row.kind == "method" and (text := _setting(row, pairs)))
+
+
+def _setting(row: Row, pairs: Sequence[Pair]) -> str:
+    found: dict[str, list[str]] = {}
+    for pair in pairs:
+        if (cell := row.at(pair).chosen) is not None:
+            where = found.setdefault(setting(cell.hyperparameters) or "no hyperparameters", [])
+            where.append(f"{pair.networks} on {pair.dataset}")
+    if len(found) == 1:
+        return next(iter(found))
+    return "; ".join(f"{text} ({'; '.join(where)})" for text, where in found.items())
+
+
+def agreement(runs: Runs) -> tuple[str, ...]:
+    """Says so where the agreement with the teacher is not that of the selection."""
+    wanted = f"teacher_agreement{SUFFIX[runs.selection]}"
+    last = runs.agreement != wanted and runs.has(runs.agreement)
+    return ("Agreement with the teacher is that of the last epoch.",) if last else ()
 
 
 def notes(runs: Runs, rows: Sequence[Row], cells: Iterable[Cell]) -> tuple[str, ...]:

@@ -6,6 +6,7 @@ from typing import Literal
 from rich.box import SIMPLE_HEAD
 from rich.cells import cell_len
 from rich.console import Console
+from rich.padding import Padding
 from rich.table import Table as Grid
 from rich.text import Text
 
@@ -23,18 +24,24 @@ def print_table(table: Table, console: Console) -> None:
         console.print(_grid(table, block, table.title if place == 0 else None))
     for sentence in (table.caption, *table.notes):
         console.print(Text(sentence, style="dim"))
+    if table.settings:
+        console.print(Text("Hyperparameters:", style="dim"))
+        for line in table.settings:
+            console.print(Padding(Text(line, style="dim"), (0, 0, 0, 2), expand=False))
 
 
 def _blocks(table: Table, room: int) -> list[list[int]]:
-    """The columns that fit beside one another, the first one in every block."""
-    first, *widths = (GAP + _width(table, place) for place in range(len(table.columns)))
-    blocks, used = [[0]], min(first, room // 2)
-    for place, width in enumerate(widths, start=1):
-        if used + width > room and len(blocks[-1]) > 1:
-            blocks.append([0])
-            used = min(first, room // 2)
+    """The columns that fit beside one another, those that name a row in every block."""
+    widths = [GAP + _width(table, place) for place in range(len(table.columns))]
+    keys = list(table.keys)
+    first = min(sum(widths[place] for place in keys), room // 2)
+    blocks, used = [[*keys]], first
+    for place in (place for place in range(len(widths)) if place not in keys):
+        if used + widths[place] > room and len(blocks[-1]) > len(keys):
+            blocks.append([*keys])
+            used = first
         blocks[-1].append(place)
-        used += width
+        used += widths[place]
     return blocks
 
 

@@ -3,12 +3,14 @@
 from typing import TYPE_CHECKING
 
 from kdbench.report.accuracy import accuracy
+from kdbench.report.alpha import alphas
 from kdbench.report.gaps import gaps
 from kdbench.report.hyperparameters import chosen, tried
-from kdbench.report.metrics import metrics
+from kdbench.report.metrics import costs, metrics
 from kdbench.report.rows import rows
 from kdbench.report.runs import Runs
 from kdbench.report.selection import Selection
+from kdbench.report.sweeps import sweeps
 from kdbench.report.table import Table
 from kdbench.results.index import MatrixIndex
 
@@ -17,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def tables(index: MatrixIndex, frame: "pd.DataFrame", selection: Selection = "last") -> tuple[Table, ...]:
-    """All tables of a matrix: accuracy first, then the metrics of each pair, the hyperparameters, and the gaps.
+    """All tables of a matrix: accuracy, then metrics and costs of each pair, alphas, hyperparameters, and the gaps.
 
     `frame` has a row a run (runs of other matrices are ignored); no column of it is changed.
 
@@ -26,6 +28,7 @@ def tables(index: MatrixIndex, frame: "pd.DataFrame", selection: Selection = "la
     """
     runs = Runs(index, frame, selection)
     lines = rows(runs)
-    measured = [metrics(runs, lines, pair) for pair in runs.pairs]
-    settings = [table for table in (chosen(runs, lines), *tried(runs, lines)) if table.rows]
-    return (accuracy(runs, lines), *measured, *settings, *gaps(runs))
+    swept = tuple(sweeps(runs))
+    measured = [measure(runs, lines, pair) for pair in runs.pairs for measure in (metrics, costs)]
+    settings = [table for table in (chosen(runs, lines), *tried(runs, lines, swept)) if table.rows]
+    return (accuracy(runs, lines), *measured, *alphas(runs, lines, swept), *settings, *gaps(runs))

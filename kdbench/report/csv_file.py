@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from kdbench.report.table import Cell, Column, Table
 
-FLAGS = ("best", "tied", "missing", "incomplete")
+FLAGS = ("best", "tied", "chosen", "missing", "incomplete")
 
 
 def render(table: Table) -> str:

@@ -8,6 +8,7 @@ from kdbench.report.cells import absent, number
 from kdbench.report.rows import Choice, Row, differences, setting
 from kdbench.report.runs import Pair, Runs
 from kdbench.report.selection import criterion
+from kdbench.report.sweeps import Sweep
 from kdbench.report.table import NOTHING, PERCENT, Cell, Column, Table
 
 
@@ -35,7 +36,7 @@ def chosen(runs: Runs, rows: Sequence[Row]) -> Table:
         columns=(
             Column("method", numeric=False, groups=True),
             *_place_columns(runs),
-            Column("setting", numeric=False, width=0.3),
+            Column("setting", numeric=False, width=0.3 if len(runs.pairs) > 1 else 0.45),
             Column("settings\ntried"),
             Column(f"{split} (%)"),
         ),
@@ -44,11 +45,16 @@ def chosen(runs: Runs, rows: Sequence[Row]) -> Table:
     )
 
 
-def tried(runs: Runs, rows: Sequence[Row]) -> Iterator[Table]:
-    """For each label with several settings, all of them with their validation and test accuracy."""
+def tried(runs: Runs, rows: Sequence[Row], sweeps: Sequence[Sweep]) -> Iterator[Table]:
+    """For each label with several settings, all of them with their validation and test accuracy.
+
+    What a table of alphas shows already, is left out.
+    """
+    shown = {(sweep.label, sweep.pair) for sweep in sweeps}
     for row in rows:
-        if any(len(choice.tried) > 1 for choice in row.choices.values()):
-            yield _tried(runs, row)
+        left = {pair: choice for pair, choice in row.choices.items() if (row.name, pair) not in shown}
+        if any(len(choice.tried) > 1 for choice in left.values()):
+            yield _tried(runs, replace(row, choices=left))
 
 
 def _tried(runs: Runs, row: Row) -> Table:
@@ -78,8 +84,8 @@ def _lines(runs: Runs, pair: Pair, choice: Choice) -> Iterator[tuple[Cell, ...]]
         one = Choice((cell,), cell)
         numbers = (number(runs, one, name, PERCENT) for name in names)
         line = (Cell(setting(part or cell.hyperparameters)), *numbers)
-        best = cell is choice.chosen
-        yield (*_place(runs, pair), *(replace(entry, best=best) for entry in line))
+        chosen = cell is choice.chosen
+        yield (*_place(runs, pair), *(replace(entry, chosen=chosen) for entry in line))
 
 
 def _pairs(runs: Runs, rows: Sequence[Row]) -> Iterator[tuple[Row, Pair, Choice]]:

@@ -4,12 +4,15 @@ import math
 import re
 import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import groupby
+from dataclasses import replace
+from itertools import groupby, takewhile
 
+from kdbench.report.layout import Layout, headings, layout, lines
 from kdbench.report.table import Cell, Column, Table, one_line
 
 LINES = 40  # of a page; a longer table goes on in the next float
-LETTERS = 62  # of a printed line in the type of a table, for cells that wrap
+ROOM = 48  # lines of a page with the hyperparameters; where these need more, they follow the float as a paragraph
+SMALL = 85  # letters of a printed line of notes
 
 SPECIAL = {
     "\\": r"\textbackslash{}",
@@ -73,7 +76,15 @@ ACCENTS = {
 
 def render(table: Table, label: str) -> str:
     """One float, or several where the table is longer than a page; `label` is the key for \\ref."""
-    return "\n".join(_float(table, label, page) for page in _pages(table))
+    _, blocks = layout(table)
+    *pages, last = _pages(table, len(blocks))
+    settings = _settings(table)
+    fits = len(blocks) * len(last) + sum(math.ceil(len(line) / SMALL) for line in settings) <= ROOM
+    floats = [
+        *(_float(table, label, page, table.notes) for page in pages),
+        _float(table, label, last, (*table.notes, *(settings if fits else ()))),
+    ]
+    return "\n".join([*floats, *([] if fits else _after(settings))])
 
 
 def escape(text: str) -> str:
@@ -98,53 +109,69 @@ def _character(character: str) -> str:
     return f"{{[}}U+{ord(character):04X}]"
 
 
-def _pages(table: Table) -> list[range]:
-    """The rows of each page."""
+def _pages(table: Table, blocks: int) -> list[range]:
+    """The rows of each page; a row comes again in every block."""
     pages, used = [range(0)], 0
     for place, row in enumerate(table.rows):
-        lines = max(_lines(cell, column) for cell, column in zip(row, table.columns, strict=True))
-        used += lines
+        taken = blocks * max(lines(cell, column) for cell, column in zip(row, table.columns, strict=True))
+        used += taken
         if used > LINES and pages[-1]:
             pages.append(range(place, place))
-            used = lines
+            used = taken
         pages[-1] = range(pages[-1].start, place + 1)
     return pages
 
 
-def _lines(cell: Cell, column: Column) -> int:
-    """About how many printed lines a cell takes."""
-    return math.ceil(len(cell.shown) / (LETTERS * column.width)) if column.width else 1
-
-
-def _float(table: Table, label: str, page: range) -> str:
+def _float(table: Table, label: str, page: range, notes: Sequence[str]) -> str:
     more = " (continued)" if page.start else ""
-    notes = [f"  \\par\\smallskip{{\\footnotesize {escape(note)}\\par}}" for note in table.notes]
-    lines = [
+    chosen, blocks = layout(table)
+    parts = [
         "\\begin{table}[htbp]",
         "  \\centering",
         *(["  \\addtocounter{table}{-1}"] if page.start else []),
         f"  \\caption{{{escape(table.caption + more)}}}",
         *([] if page.start else [f"  \\label{{tab:{slug(label)}}}"]),
-        "  \\par\\smallskip",
-        f"  {_size(table)}",
-        f"  \\makebox[\\linewidth]{{\\begin{{tabular}}{{{''.join(map(_alignment, table.columns))}}}",
-        "    \\toprule",
-        *_head(table.columns),
-        "    \\midrule",
-        *_body(table, page),
-        "    \\bottomrule",
-        "  \\end{tabular}}",
-        *notes,
+        f"  \\{chosen.size}\\setlength{{\\tabcolsep}}{{{chosen.gap}pt}}",
+        *(line for block in blocks for line in _tabular(_part(table, block), page, chosen)),
+        *_paragraphs(notes),
         "\\end{table}",
     ]
-    return "\n".join(lines) + "\n"
+    return "\n".join(parts) + "\n"
 
 
-def _size(table: Table) -> str:
-    """Type and gaps that keep a wide table on the page."""
-    count = len(table.columns)
-    size, gap = ("small", 5) if count < 5 else ("footnotesize", 4) if count < 7 else ("scriptsize", 2)
-    return f"\\{size}\\setlength{{\\tabcolsep}}{{{gap}pt}}"
+def _settings(table: Table) -> list[str]:
+    return ["Hyperparameters:", *table.settings] if table.settings else []
+
+
+def _paragraphs(notes: Sequence[str]) -> list[str]:
+    """Notes below a table, as wide as the text; a line that goes on is indented."""
+    if not notes:
+        return []
+    lines = (f"    \\hangindent=1em {_breaking(escape(note), 40)}\\par" for note in notes)
+    return ["  \\par\\smallskip\\parbox{\\linewidth}{\\footnotesize\\raggedright\\hyphenpenalty=10000", *lines, "  }"]
+
+
+def _part(table: Table, block: Sequence[int]) -> Table:
+    """Some columns of a table."""
+    columns = tuple(table.columns[place] for place in block)
+    return replace(table, columns=columns, rows=tuple(tuple(row[place] for place in block) for row in table.rows))
+
+
+def _tabular(table: Table, page: range, chosen: Layout) -> Iterator[str]:
+    yield "  \\par\\smallskip"
+    yield f"  \\makebox[\\linewidth]{{\\begin{{tabular}}{{{''.join(map(_alignment, table.columns))}}}"
+    yield "    \\toprule"
+    yield from _head(table.columns)
+    yield "    \\midrule"
+    yield from _body(table, page, chosen.compact)
+    yield "    \\bottomrule"
+    yield "  \\end{tabular}}"
+
+
+def _after(settings: Sequence[str]) -> list[str]:
+    """The same as a paragraph of the text, which a page may break."""
+    lines = (f"\\noindent\\hangindent=1em {_breaking(escape(line), 40)}\\par" for line in settings)
+    return ["{\\footnotesize\\raggedright\\hyphenpenalty=10000", *lines, "}", ""]
 
 
 def _alignment(column: Column) -> str:
@@ -172,33 +199,50 @@ def _groups(columns: Sequence[Column]) -> Iterator[str]:
 
 
 def _title(column: Column) -> str:
-    lines = [escape(line) for line in column.title.split("\n")]
-    return lines[0] if len(lines) == 1 else "\\shortstack[r]{" + " \\\\ ".join(lines) + "}"
+    parts = [escape(part) for part in headings(column)]
+    side = "r" if column.numeric else "l"
+    return parts[0] if len(parts) == 1 else f"\\shortstack[{side}]{{" + " \\\\ ".join(parts) + "}"
 
 
-def _body(table: Table, page: range) -> Iterator[str]:
+def _body(table: Table, page: range, compact: bool) -> Iterator[str]:
     for place in page:
+        row, same = table.rows[place], _repeated(table, place) if place > page.start else 0
         if page.start < place == table.baselines:
             yield "    \\midrule"
-        above = table.rows[place - 1] if place > page.start else ()
+        elif place > page.start and not same and table.columns[0].groups:
+            yield "    \\addlinespace[2pt]"
         yield _line(
-            "" if column.groups and above and above[i] == cell else _cell(cell, column)
-            for i, (cell, column) in enumerate(zip(table.rows[place], table.columns, strict=True))
+            "" if n < same else _cell(cell, column, compact)
+            for n, (cell, column) in enumerate(zip(row, table.columns, strict=True))
         )
 
 
-def _cell(cell: Cell, column: Column) -> str:
+def _repeated(table: Table, place: int) -> int:
+    """How many leading columns that group say the same as the row above."""
+    both = zip(table.columns, table.rows[place - 1], table.rows[place], strict=True)
+    return len(list(takewhile(lambda one: one[0].groups and one[1] == one[2], both)))
+
+
+def _cell(cell: Cell, column: Column, compact: bool) -> str:
     text = escape(cell.shown)
     if column.width:
-        text = " ".join(_breakable(word) for word in text.split(" "))
+        text = _breaking(text, 20)
+    if compact and cell.mean is not None:
+        text = re.sub(r" \$\\pm\$ (\S+)", r"$_{\\pm \1}$", text)
     if cell.bold and text:
         text = f"\\textbf{{{text}}}"
     return f"\\raggedright {text}" if column.width else text
 
 
+def _breaking(text: str, longest: int) -> str:
+    """Escaped text whose words longer than this may be broken after their joints, but not around an equals sign."""
+    words = (_breakable(word) if len(word) > longest else word for word in text.split(" "))
+    return " ".join(words).replace(" = ", "~=~")
+
+
 def _breakable(word: str) -> str:
-    """A long word (a path, a dotted name) that may be broken after its joints."""
-    return re.sub(r"(/|\\_|=|\.)(?=\w)", r"\1\\allowbreak{}", word) if len(word) > 20 else word
+    """A path, a dotted name."""
+    return re.sub(r"(/|\\_|=|\.)(?=\w)", r"\1\\allowbreak{}", word)
 
 
 def _line(cells: Iterable[str]) -> str:

@@ -12,6 +12,8 @@ ACTIVE = re.compile(r"[\\`*<&\[\]|~]|(?<![^\W_])_|_(?![^\W_])")  # an underscore
 def render(table: Table) -> str:
     """Title, caption, table with aligned pipes, notes; ends in a line break."""
     parts = [f"## {escape(table.title)}", escape(table.caption), grid(table), *map(escape, table.notes)]
+    if table.settings:
+        parts += ["Hyperparameters:", "\n".join(f"- {escape(line)}" for line in table.settings)]
     return "\n\n".join(parts) + "\n"
 
 

@@ -1,4 +1,4 @@
-"""Table 2: the five metrics of every pair, baselines included."""
+"""Tables 2 and 3: the five metrics of every pair, and what its networks cost; baselines included."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -7,7 +7,7 @@ from kdbench.report import captions
 from kdbench.report.cells import column, number
 from kdbench.report.rows import Row
 from kdbench.report.runs import Pair, Runs
-from kdbench.report.table import COUNT, MILLISECONDS, PERCENT, Cell, Column, Table, Unit
+from kdbench.report.table import COUNT, MILLISECONDS, PERCENT, SECONDS, Cell, Column, Table, Unit
 
 SCORES = {
     "accuracy\n(%)": "accuracy",
@@ -15,31 +15,57 @@ SCORES = {
     "precision\n(%)": "precision",
     "recall\n(%)": "recall",
 }
-COSTS = {
-    "inference\n(ms)": ("inference_ms", MILLISECONDS),
-    "p95\n(ms)": ("inference_ms_p95", MILLISECONDS),
+INFERENCE = {"inference\n(ms)": ("inference_ms", MILLISECONDS)}
+NETWORK = {
     "parameters": ("parameters", COUNT),
+    "FLOPs": ("flops", COUNT),
+    **INFERENCE,
+    "p95\n(ms)": ("inference_ms_p95", MILLISECONDS),
 }
 
 
 def metrics(runs: Runs, rows: Sequence[Row], pair: Pair) -> Table:
-    """Accuracy, macro F1, precision and recall on test, inference time and size: a row a method."""
+    """Accuracy, macro F1, precision and recall on test, and inference time: a row a method."""
     here = [row for row in rows if pair in row.choices]
     scores = [column(runs, here, pair, runs.column("test", metric), PERCENT) for metric in SCORES.values()]
-    costs = [[_cost(runs, row, pair, *cost) for row in here] for cost in COSTS.values()]
-    shown = tuple(zip([Cell(row.name) for row in here], *scores, *costs, strict=True))
+    costs = [[_cost(runs, row, pair, *cost) for row in here] for cost in INFERENCE.values()]
     what = f"{pair}. Test metrics in % (F1, precision and recall are macro averages)"
-    times = f"Inference: median and 95th percentile of one image's forward pass in float32{_where(runs)}."
+    times = f"Inference: median of one image's forward pass in float32{_where(runs)}."
     sentences = (captions.caption(runs, what), captions.bold(runs), times, captions.chosen_by(runs, here))
-    return Table(
-        name=f"metrics-{pair.dataset}-{pair.teacher}-{pair.student}",
+    table = Table(
+        name=f"metrics-{pair.stem}",
         title=f"Metrics, {pair}",
         caption=" ".join(sentence for sentence in sentences if sentence),
-        columns=(Column("method", numeric=False), *(Column(title) for title in (*SCORES, *COSTS))),
-        rows=shown,
-        notes=captions.notes(runs, here, (cell for row in shown for cell in row)),
-        baselines=sum(row.kind != "method" for row in here),
+        columns=(Column("method", numeric=False), *(Column(title) for title in (*SCORES, *INFERENCE))),
+        rows=tuple(zip([Cell(row.name) for row in here], *scores, *costs, strict=True)),
+        settings=captions.settings(here, [pair]),
     )
+    return _with_notes(runs, here, table)
+
+
+def costs(runs: Runs, rows: Sequence[Row], pair: Pair) -> Table:
+    """Size and speed of the deployed networks, and how long they trained: a row a method."""
+    here = [row for row in rows if pair in row.choices]
+    network = [[_cost(runs, row, pair, *cost) for row in here] for cost in NETWORK.values()]
+    training = [number(runs, row.at(pair), "train_seconds", SECONDS) for row in here]
+    spread = " (mean ± sample standard deviation over seeds)" if runs.seeds > 1 else ""
+    table = Table(
+        name=f"costs-{pair.stem}",
+        title=f"Costs, {pair}",
+        caption=(
+            f"{pair}. Parameters of the deployed network; FLOPs, median time and 95th percentile of one image's "
+            f"forward pass in float32{_where(runs)}; seconds of training{spread}: the run's own steps and all the work "
+            "that it shared with others."
+        ),
+        columns=(Column("method", numeric=False), *map(Column, NETWORK), Column("training\n(s)")),
+        rows=tuple(zip([Cell(row.name) for row in here], *network, training, strict=True)),
+    )
+    return _with_notes(runs, here, table)
+
+
+def _with_notes(runs: Runs, rows: Sequence[Row], table: Table) -> Table:
+    notes = captions.notes(runs, rows, (cell for row in table.rows for cell in row))
+    return replace(table, notes=notes, baselines=sum(row.kind != "method" for row in rows))
 
 
 def _where(runs: Runs) -> str:

@@ -43,13 +43,13 @@ class Row:
 def rows(runs: Runs) -> tuple[Row, ...]:
     """The baselines, then the labels in the matrix's order."""
     baselines = [_baseline(runs, kind) for kind in ("teacher", "scratch")]
-    labels = [row for label in _labels(runs) for row in _label_rows(runs, label)]
-    return tuple(row for row in (*baselines, *labels) if row.choices)
+    methods = [row for label in labels(runs) for row in _label_rows(runs, label)]
+    return tuple(row for row in (*baselines, *methods) if row.choices)
 
 
 def setting(hyperparameters: Mapping[str, Any]) -> str:
     """Hyperparameters in words: "alpha = 0.9, temperature = 4"."""
-    return ", ".join(f"{name} = {_value(value)}" for name, value in hyperparameters.items())
+    return ", ".join(f"{name} = {words(value)}" for name, value in hyperparameters.items())
 
 
 def differences(tried: Iterable[IndexCell]) -> tuple[dict[str, Any], ...]:
@@ -60,13 +60,14 @@ def differences(tried: Iterable[IndexCell]) -> tuple[dict[str, Any], ...]:
     return tuple({name: one[name] for name in differing if name in one} for one in settings)
 
 
-def _value(value: object) -> str:
+def words(value: object) -> str:
+    """The value of a hyperparameter in words."""
     if isinstance(value, bool) or value is None:
         return {True: "true", False: "false", None: "none"}[value]
     if isinstance(value, float):
         return f"{value:.6g}"
     if isinstance(value, list | tuple):
-        return f"[{', '.join(_value(one) for one in value)}]"
+        return f"[{', '.join(words(one) for one in value)}]"
     return str(value)
 
 
@@ -79,7 +80,7 @@ def _baseline(runs: Runs, kind: Literal["teacher", "scratch"]) -> Row:
     return Row(kind, NAMES[kind], {pair_of(cell): Choice((cell,), cell) for cell in cells})
 
 
-def _labels(runs: Runs) -> list[str]:
+def labels(runs: Runs) -> list[str]:
     """All labels; one that cannot run on the first pair still keeps its place among the others."""
     cells = [cell for cell in runs.index.cells if cell.kind == "method"]
     order: list[str] = []
@@ -98,29 +99,30 @@ def _merge(order: list[str], labels: Iterable[str]) -> None:
 
 
 def _label_rows(runs: Runs, label: str) -> list[Row]:
-    tried = _tried(runs, label)
-    impossible = {pair_of(cell) for cell in runs.index.impossible if cell.label == label} - tried.keys()
+    choices = choices_of(runs, label)
+    impossible = {pair_of(cell) for cell in runs.index.impossible if cell.label == label} - choices.keys()
     blank = {pair: Choice(impossible=True) for pair in impossible}
-    column = criterion(runs.index, runs.selection)
-    if column is not None or all(len(cells) == 1 for cells in tried.values()):
-        return [Row("method", label, {**blank, **{p: _choose(runs, cells, column) for p, cells in tried.items()}})]
+    if criterion(runs.index, runs.selection) is not None or all(len(one.tried) == 1 for one in choices.values()):
+        return [Row("method", label, {**blank, **choices})]
     split: dict[str, dict[Pair, Choice]] = {}
-    for pair, cells in tried.items():
-        for cell, part in zip(cells, differences(cells), strict=True):
+    for pair, choice in choices.items():
+        for cell, part in zip(choice.tried, differences(choice.tried), strict=True):
             split.setdefault(f"{label} ({setting(part)})" if part else label, {})[pair] = Choice((cell,), cell)
-    return [Row("method", name, {**blank, **choices}) for name, choices in split.items()]
+    return [Row("method", name, {**blank, **shown}) for name, shown in split.items()]
 
 
-def _tried(runs: Runs, label: str) -> dict[Pair, tuple[IndexCell, ...]]:
+def choices_of(runs: Runs, label: str) -> dict[Pair, Choice]:
+    """The settings of a label on each pair, and which of them the criterion chooses."""
     tried: dict[Pair, tuple[IndexCell, ...]] = {}
     for cell in runs.index.cells:
         if cell.kind == "method" and cell.label == label:
             tried[pair_of(cell)] = (*tried.get(pair_of(cell), ()), cell)
-    return tried
+    return {pair: _choose(runs, cells) for pair, cells in tried.items()}
 
 
-def _choose(runs: Runs, cells: tuple[IndexCell, ...], column: str | None) -> Choice:
-    if column is None or len(cells) == 1:
+def _choose(runs: Runs, cells: tuple[IndexCell, ...]) -> Choice:
+    if len(cells) == 1:
         return Choice(cells, cells[0])
-    place = best(runs.scores(cells, column))
+    column = criterion(runs.index, runs.selection)
+    place = None if column is None else best(runs.scores(cells, column))
     return Choice(cells, None if place is None else cells[int(str(place))])

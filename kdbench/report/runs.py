@@ -29,6 +29,11 @@ class Pair:
         """Teacher and student in words."""
         return f"{self.teacher} → {self.student}"
 
+    @property
+    def stem(self) -> str:
+        """For the names of files."""
+        return f"{self.dataset}-{self.teacher}-{self.student}"
+
     def __str__(self) -> str:
         return f"{self.dataset}: {self.networks}"
 
@@ -76,6 +81,12 @@ class Runs:
     def column(self, split: Literal["val", "test"], metric: str) -> str:
         """The column of a metric under this selection."""
         return f"{split}_{metric}{SUFFIX[self.selection]}"
+
+    @property
+    def agreement(self) -> str:
+        """The column of the agreement with the teacher; the last epoch's where this selection recorded none."""
+        own = f"teacher_agreement{SUFFIX[self.selection]}"
+        return own if self.has(own) else "teacher_agreement"
 
     def has(self, column: str) -> bool:
         """Whether any run that is done has a value in this column."""

@@ -32,6 +32,7 @@ class Unit:
 PERCENT = Unit(scale=100, digits=2)
 POINTS = Unit(scale=100, digits=2, signed=True)
 MILLISECONDS = Unit(digits=3)
+SECONDS = Unit(digits=1)
 COUNT = Unit()
 
 
@@ -60,13 +61,14 @@ class Cell:
     unit: Unit = COUNT
     best: bool = False
     tied: bool = False  # not distinguishable from the best
+    chosen: bool = False  # of the setting that stands for its label
     missing: bool = False  # there is no result; the text says why
     incomplete: bool = False  # fewer runs than planned
 
     @property
     def bold(self) -> bool:
-        """Whether it stands out: the best, and what is not distinguishable from it."""
-        return self.best or self.tied
+        """Whether it stands out: the best and what is not distinguishable from it, or the chosen setting."""
+        return self.best or self.tied or self.chosen
 
     @property
     def shown(self) -> str:
@@ -88,6 +90,7 @@ class Column:
     numeric: bool = True
     width: float = 0.0  # share of a printed line, for text that wraps; 0: as wide as what is in it
     groups: bool = False  # in print, a value is not repeated in the rows that follow with the same one
+    key: bool = False  # names the row, as the first column and those that group do
 
     @property
     def full_title(self) -> str:
@@ -99,7 +102,10 @@ class Column:
 @final
 @dataclass(frozen=True)
 class Table:
-    """A table; `name` is the stem of its files, and the first `baselines` rows are set apart."""
+    """A table; `name` is the stem of its files, and the first `baselines` rows are set apart.
+
+    `settings` has a line a method: the hyperparameters that its numbers were made with.
+    """
 
     name: str
     title: str
@@ -107,4 +113,10 @@ class Table:
     columns: tuple[Column, ...]
     rows: tuple[tuple[Cell, ...], ...]
     notes: tuple[str, ...] = ()
+    settings: tuple[str, ...] = ()
     baselines: int = 0
+
+    @property
+    def keys(self) -> tuple[int, ...]:
+        """The places of the columns that name a row; a part of the table that stands below repeats them."""
+        return tuple(n for n, column in enumerate(self.columns) if n == 0 or column.key or column.groups)

@@ -85,6 +85,8 @@ def _done(run: str, seed: int, test: float, val: float) -> dict[str, Any]:
         "inference_ms": 0.5,
         "inference_ms_p95": 0.75,
         "parameters": 2_260_000,
+        "flops": 81_000_000,
+        "train_seconds": 12.34,
         "device": "NVIDIA H200",
         "torch_version": "2.15.0",
     }

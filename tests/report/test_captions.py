@@ -32,6 +32,22 @@ def test_one_seed_has_no_spread_and_no_test(world) -> None:
     assert "with one seed nothing can be tested" in captions.bold(runs)
 
 
+def test_settings_are_grouped_where_pairs_chose_differently(world) -> None:
+    for student, alpha in (("B", 0.3), ("C", 0.1), ("D", 0.3)):
+        pair = ("cifar10", "A", student)
+        world.add("scratch", [0.5], kind="scratch", pair=pair)
+        world.add("vanilla", [0.5], pair=pair, hyperparameters={"alpha": alpha, "temperature": 5.0})
+        world.add("plain", [0.5], pair=pair)
+    world.refuse("fsp", "no")
+    runs = Runs(world.index, world.frame, "last")
+    assert captions.settings(rows(runs), runs.pairs) == (
+        "vanilla: alpha = 0.3, temperature = 5 (A → B on cifar10; A → D on cifar10); "
+        "alpha = 0.1, temperature = 5 (A → C on cifar10)",
+        "plain: no hyperparameters",
+    )
+    assert captions.settings(rows(runs), runs.pairs[1:2])[0] == "vanilla: alpha = 0.1, temperature = 5"
+
+
 def test_notes_appear_where_they_hold(thesis) -> None:
     world = thesis()
     runs = Runs(world.index, world.frame, "last")

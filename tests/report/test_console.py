@@ -26,6 +26,12 @@ def test_the_accuracy_table(thesis) -> None:
     assert any(line.startswith("Test accuracy in %") for line in lines)
 
 
+def test_hyperparameters_follow_the_notes(thesis) -> None:
+    world = thesis()
+    lines = [line.rstrip() for line in _printed(tables(world.index, world.frame)[0]).splitlines()]
+    assert lines[lines.index("Hyperparameters:") + 1] == "  vanilla: alpha = 0.9, temperature = 4"
+
+
 def test_names_are_shown_and_not_obeyed(world) -> None:
     world.add("[red]x[/red]", [0.5])
     assert "[red]x[/red]" in _printed(tables(world.index, world.frame)[0])

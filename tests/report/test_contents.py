@@ -14,7 +14,9 @@ def test_the_order_of_tables(thesis) -> None:
     assert [table.name for table in tables(world.index, world.frame)] == [
         "accuracy",
         "metrics-cifar10-resnet34-resnet18",
-        *("hyperparameters", "settings-vanilla", "impossible", "failed", "waiting"),
+        "costs-cifar10-resnet34-resnet18",
+        "alpha-vanilla-cifar10-resnet34-resnet18",
+        *("hyperparameters", "impossible", "failed", "waiting"),
     ]
 
 

@@ -25,19 +25,25 @@ def test_the_chosen_setting_and_what_chose_it(thesis) -> None:
     assert "best mean validation accuracy, whatever its test score" in table.caption
 
 
+def _with_betas(world):
+    for beta, val in ((1.0, 0.7), (2.0, 0.6)):
+        world.add("beta", [0.9, 0.8, 0.7], [val] * 3, hyperparameters={"beta": beta, "temperature": 4.0})
+    return world
+
+
 def test_all_settings_with_the_chosen_one_in_bold(thesis) -> None:
-    table = _table(thesis(), "settings-vanilla")
+    table = _table(_with_betas(thesis()), "settings-beta")
     assert _shown(table) == [
-        ("alpha = 0.1", "80.00 ± 0.00", "91.60 ± 1.10"),
-        ("alpha = 0.9", "85.00 ± 0.00", "93.10 ± 1.10"),
+        ("beta = 1", "70.00 ± 0.00", "80.00 ± 10.00"),
+        ("beta = 2", "60.00 ± 0.00", "80.00 ± 10.00"),
     ]
-    assert [row[0].bold for row in table.rows] == [False, True]
+    assert [[cell.chosen for cell in row] for row in table.rows] == [[True] * 3, [False] * 3]
 
 
-def test_only_labels_with_several_settings_have_a_list(thesis) -> None:
-    world = thesis()
+def test_a_list_only_for_labels_with_several_settings_that_no_table_of_alphas_shows(thesis) -> None:
+    world = _with_betas(thesis())
     names = [table.name for table in tables(world.index, world.frame)]
-    assert [name for name in names if name.startswith("settings")] == ["settings-vanilla"]
+    assert [name for name in names if name.startswith("settings")] == ["settings-beta"]
 
 
 def test_several_pairs_name_theirs(thesis) -> None:

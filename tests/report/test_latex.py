@@ -39,8 +39,8 @@ def test_a_table_exactly() -> None:
   \centering
   \caption{A caption, 100 \%.}
   \label{tab:thesis-t}
-  \par\smallskip
   \small\setlength{\tabcolsep}{5pt}
+  \par\smallskip
   \makebox[\linewidth]{\begin{tabular}{lrp{0.3\linewidth}}
     \toprule
      & \multicolumn{1}{c}{digits} &  \tabularnewline
@@ -52,7 +52,9 @@ def test_a_table_exactly() -> None:
     x\_y & \textbf{90.00 $\pm$ 1.00} & \raggedright {[}a] \tabularnewline
     \bottomrule
   \end{tabular}}
-  \par\smallskip{\footnotesize 50 \%\par}
+  \par\smallskip\parbox{\linewidth}{\footnotesize\raggedright\hyphenpenalty=10000
+    \hangindent=1em 50 \%\par
+  }
 \end{table}
 """
     )
@@ -104,6 +106,36 @@ def test_a_group_is_named_once_on_each_page() -> None:
         "b & same \\tabularnewline",
         "& same \\tabularnewline",
     ]
+
+
+def test_a_group_within_a_group_is_named_again_in_the_next() -> None:
+    columns = (Column("a", numeric=False, groups=True), Column("b", numeric=False, groups=True), Column("n"))
+    rows = tuple((Cell(a), Cell("same"), Cell(n)) for a, n in (("x", "1"), ("x", "2"), ("y", "3")))
+    lines = [line.strip() for line in render(Table("t", "T", "C.", columns, rows), "t").splitlines()]
+    start = lines.index("x & same & 1 \\tabularnewline")
+    assert lines[start + 1 : start + 4] == [
+        *("&  & 2 \\tabularnewline", "\\addlinespace[2pt]", "y & same & 3 \\tabularnewline"),
+    ]
+
+
+def test_wide_tables_have_their_spreads_as_subscripts_and_wider_ones_are_stacked() -> None:
+    number = Cell(mean=0.9, spread=0.01, n=3, unit=PERCENT, chosen=True)
+    texts = [
+        render(Table("t", "T", "C.", tuple(Column(f"m{n}") for n in range(count)), ((number,) * count,)), "t")
+        for count in (7, 20)
+    ]
+    assert texts[0].count("\\textbf{90.00$_{\\pm 1.00}$}") == 7
+    assert [text.count("\\begin{tabular}") for text in texts] == [1, 3]
+    assert [text.count("\\begin{table}") for text in texts] == [1, 1]
+
+
+def test_hyperparameters_are_below_the_last_page_and_many_of_them_follow_it() -> None:
+    rows = tuple((Cell(str(n)), Cell(), Cell()) for n in range(LINES + 1))
+    first, second = render(_table(rows, settings=("vanilla: alpha = 0.9",)), "t").split("(continued)")
+    assert "vanilla" not in first
+    assert second.index("Hyperparameters:") < second.index("vanilla: alpha~=~0.9\\par") < second.index("\\end{table}")
+    many = render(_table(rows, settings=tuple(f"m{n}: alpha = 0.9" for n in range(LINES + 9))), "t")
+    assert many.index("\\end{table}") < many.index("Hyperparameters:") < many.index("m0: alpha~=~0.9")
 
 
 def test_slugs() -> None:

@@ -33,6 +33,11 @@ def test_a_table_exactly() -> None:
     )
 
 
+def test_hyperparameters_are_a_list_below_the_notes() -> None:
+    table = Table("t", "T", "C.", (Column("a"),), ((Cell("1"),),), ("Note.",), ("m_1: x = 1", "*: y = 2"))
+    assert render(table).endswith("\n\nNote.\n\nHyperparameters:\n\n- m_1: x = 1\n- \\*: y = 2\n")
+
+
 def test_markup_in_names_is_escaped() -> None:
     assert escape("a\nb | *c* <d> `e` [f](g) \\") == "a b \\| \\*c\\* \\<d> \\`e\\` \\[f\\](g) \\\\"
     assert escape("_x_ a_b __init__") == "\\_x\\_ a_b \\_\\_init\\_\\_"

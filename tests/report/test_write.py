@@ -37,8 +37,10 @@ def test_every_matrix_is_reported(results: None, tmp_path: Path) -> None:
 def test_tables_are_written_as_latex_and_csv(results: None, tmp_path: Path) -> None:
     report("results", tmp_path, ["thesis"])
     names = sorted(path.name for path in (tmp_path / "thesis" / "tables").iterdir())
-    stems = ("accuracy", "failed", "hyperparameters", "impossible", "metrics-cifar10-resnet34-resnet18")
-    assert names == sorted(f"{s}.{end}" for s in (*stems, "settings-vanilla", "waiting") for end in ("csv", "tex"))
+    pair = "cifar10-resnet34-resnet18"
+    stems = ("accuracy", f"metrics-{pair}", f"costs-{pair}", f"alpha-vanilla-{pair}", "hyperparameters")
+    gaps = ("failed", "impossible", "waiting")
+    assert names == sorted(f"{stem}.{end}" for stem in (*stems, *gaps) for end in ("csv", "tex"))
     assert "\\label{tab:thesis-accuracy}" in (tmp_path / "thesis" / "tables" / "accuracy.tex").read_text("utf-8")
 
 
