@@ -1,4 +1,5 @@
 import copy
+from pathlib import Path
 
 import pytest
 import torch
@@ -7,7 +8,10 @@ from torchvision import models as torchvision_models
 
 from kdbench import models
 from kdbench.errors import NetworkError
+from kdbench.matrix import NetworkSpec
+from kdbench.training.method import Task
 from kdbench.training.network import shapes
+from kdbench.training.randomness import seeded
 
 
 def stages(name: str, side: int) -> list[tuple[int, ...]]:
@@ -107,3 +111,79 @@ def test_a_vision_transformer_takes_the_size_of_the_images() -> None:
     assert (found.stages, found.embedding, found.num_classes) == ((), 768, 5)
     assert not found.preacts
     assert not found.cuttable
+
+
+class Served:
+    """What a download of torchvision's gives: weights of 1000 classes, or a failure."""
+
+    def __init__(self, error: Exception | None = None) -> None:
+        self.error = error
+        self.asked: list[str] = []
+        with torch.random.fork_rng():
+            torch.manual_seed(5)
+            self.state = torchvision_models.get_model("resnet18").state_dict()
+
+    def __call__(self, url: str, **options: object) -> dict[str, torch.Tensor]:
+        self.asked.append(url)
+        if self.error is not None:
+            raise self.error
+        return self.state
+
+
+RESNET18 = NetworkSpec("big", architecture="torchvision:resnet18", pretrained=True)
+
+
+@pytest.mark.parametrize(("classes", "taken"), [(1000, True), (7, False)])
+def test_pretrained_weights_are_torchvisions_and_another_classifier_is_new(
+    monkeypatch: pytest.MonkeyPatch, classes: int, taken: bool
+) -> None:
+    served = Served()
+    monkeypatch.setattr("torchvision.models._api.load_state_dict_from_url", served)
+    with seeded(3):
+        network = models.start_spec(RESNET18, Task(classes, 100, (3, 32, 32), 10))
+    with seeded(3):
+        fresh = models.build("torchvision:resnet18", num_classes=classes, image_shape=(3, 32, 32))
+    state = {key.removeprefix("body."): value for key, value in network.state_dict().items()}
+    wrong = [key for key, value in state.items() if not key.startswith("fc.") and not value.equal(served.state[key])]
+    assert wrong == []
+    expected = served.state["fc.weight"] if taken else fresh.state_dict()["body.fc.weight"]
+    assert torch.equal(state["fc.weight"], expected)
+    assert served.asked == [models.identified(RESNET18).start]
+
+
+def test_without_internet_the_file_and_its_folder_are_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    monkeypatch.setattr("torchvision.models._api.load_state_dict_from_url", Served(OSError("no route to host")))
+    with pytest.raises(NetworkError) as caught:
+        models.start_spec(RESNET18, Task(7, 100, (3, 32, 32), 10))
+    where = tmp_path / "hub" / "checkpoints"
+    assert f"cannot be had: no route to host; put the file resnet18-f37072fd.pth into {where}" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "image_shape", "says"),
+    [
+        ("resnet18", (1, 32, 32), "pretrained weights take images of 3 channels, got 1"),
+        ("vit_b_16", (3, 32, 32), r"pretrained weights take images \(H, W\) of \(224, 224\), got \(32, 32\)"),
+    ],
+)
+def test_images_for_which_the_weights_are_not(name: str, image_shape: tuple[int, int, int], says: str) -> None:
+    spec = NetworkSpec("big", architecture=f"torchvision:{name}", pretrained=True)
+    with torch.device("meta"):
+        network = models.build_spec(spec, Task(7, 100, image_shape, 10))
+    with pytest.raises(NetworkError, match=says):
+        models.check_start(spec, network, Task(7, 100, image_shape, 10), trains=True)
+
+
+def test_weights_with_further_classifiers_are_refused() -> None:
+    with pytest.raises(NetworkError, match="network with further classifiers"):
+        models.identified(NetworkSpec("big", architecture="torchvision:googlenet", pretrained=True))
+
+
+def test_a_new_classifier_must_train() -> None:
+    task = Task(7, 100, (3, 32, 32), 10)
+    with torch.device("meta"):
+        network = models.build_spec(RESNET18, task)
+    models.check_start(RESNET18, network, task, trains=True)
+    with pytest.raises(NetworkError, match="are for 1000 classes and the data have 7, so its classifier is random"):
+        models.check_start(RESNET18, network, task, trains=False)
