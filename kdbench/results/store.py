@@ -1,6 +1,7 @@
 """The results folder: run folders with their locks are the whole state; everything else is derived from them."""
 
 import os
+import platform
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal, final
@@ -9,9 +10,11 @@ from filelock import FileLock, Timeout
 
 from kdbench.errors import ResultsError, nearest
 from kdbench.matrix.spec import RunSpec
+from kdbench.results import checkpoints
 from kdbench.results.files import damaged, read_json, writable, write_json
 from kdbench.results.index import MatrixIndex
 from kdbench.results.locks import held
+from kdbench.results.provenance import now
 
 FORMAT = 1
 
@@ -106,6 +109,33 @@ class Store:
             return None
         return result if result.get("run_id") == run_id else None
 
+    def next_epoch(self, run_id: str) -> int:
+        """The epoch at which a run would go on, by its newest whole checkpoint; 0 without any."""
+        return checkpoints.next_epoch(self.folder(run_id))
+
+    def begin_attempt(self, run_id: str) -> int:
+        """Count one more attempt at a run, and by whom; called by the worker that holds its lock."""
+        count = self.attempts(run_id) + 1
+        about = {"count": count, "host": platform.node(), "pid": os.getpid(), "started": now()}
+        write_json(self.folder(run_id) / "attempt.json", about)
+        return count
+
+    def attempts(self, run_id: str) -> int:
+        """How often somebody has begun to train a run."""
+        try:
+            count = read_json(self.folder(run_id) / "attempt.json").get("count", 0)
+        except (FileNotFoundError, ResultsError):
+            return 0
+        return count if isinstance(count, int) else 0
+
+    def log(self, run_id: str, text: str) -> None:
+        """Add a line, with the time, to a run's log."""
+        folder = self.folder(run_id)
+        with writable(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+            with (folder / "log.txt").open("a", encoding="utf-8", errors="replace") as handle:
+                handle.write(f"{now()} {text.rstrip()}\n")
+
     def write_spec(self, spec: RunSpec) -> None:
         """Record what a run is."""
         write_json(self.folder(spec.id) / "spec.json", spec.to_json())
@@ -144,8 +174,9 @@ class Store:
         return sorted(entry.name for entry in os.scandir(self.runs) if (Path(entry.path) / "spec.json").exists())
 
     def write_result(self, run_id: str, result: Mapping[str, Any]) -> None:
-        """Record how a run ended; from then on it is finished."""
+        """Record how a run ended; from then on it is finished, and needs no checkpoint."""
         write_json(self.folder(run_id) / "result.json", {"run_id": run_id, **result})
+        checkpoints.remove(self.folder(run_id))
 
     def forget_result(self, run_id: str) -> None:
         """Make a finished run waiting again."""

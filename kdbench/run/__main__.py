@@ -11,7 +11,7 @@ import queue
 import sys
 import threading
 import traceback
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from typing import Any, TextIO
 
@@ -21,6 +21,7 @@ from kdbench.errors import KdbenchError
 from kdbench.matrix import RunSpec
 from kdbench.results import Store
 from kdbench.run.cohort import CohortRun
+from kdbench.run.memory import train_within_memory
 from kdbench.run.timing import time_run
 
 
@@ -55,12 +56,12 @@ def _serve(job: Mapping[str, Any], store: Store, device: torch.device, report: A
         if "time" in job:
             time_run(RunSpec.from_json(job["time"]), store, device)
         else:
-            _train([RunSpec.from_json(spec) for spec in job["train"]], store, device, report)
+            _train([RunSpec.from_json(spec) for spec in job["train"]], store, device, report, job.get("options", {}))
     except KdbenchError as error:
         report({"event": "error", "error": str(error)})
 
 
-def _train(specs: list[RunSpec], store: Store, device: torch.device, report: Any) -> None:
+def _train(specs: list[RunSpec], store: Store, device: torch.device, report: Any, options: Mapping[str, Any]) -> None:
     """Train those of the runs that nobody else trains or has finished."""
     with ExitStack() as locks:
         mine = []
@@ -74,8 +75,26 @@ def _train(specs: list[RunSpec], store: Store, device: torch.device, report: Any
                 report({"event": "done", "run": spec.id})
             else:
                 mine.append(spec)
+                store.begin_attempt(spec.id)
         if mine:
-            CohortRun(mine, store, device, report).train()
+            _train_claimed(mine, store, device, report, options)
+
+
+def _train_claimed(
+    specs: list[RunSpec], store: Store, device: torch.device, report: Any, options: Mapping[str, Any]
+) -> None:
+    def cohort(members: Sequence[RunSpec]) -> CohortRun:
+        return CohortRun(members, store, device, report, options.get("checkpoint_minutes", 5.0))
+
+    def train(members: Sequence[RunSpec]) -> None:
+        waiting = [spec for spec in members if not store.is_finished(spec.id)]
+        if waiting:
+            cohort(waiting).train()
+
+    def halved(members: Sequence[RunSpec]) -> None:
+        report({"event": "memory", "runs": [spec.id for spec in members], "text": "out of memory: halved"})
+
+    train_within_memory(specs, train, lambda spec, error: cohort([spec]).fail(spec, error), halved)
 
 
 def _own_standard_output() -> TextIO:

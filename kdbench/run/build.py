@@ -60,6 +60,11 @@ class Teachers:
         self._device = device
         self._loaded: dict[str, Frozen] = {}
 
+    @property
+    def loaded(self) -> frozenset[Frozen]:
+        """All that have been asked for."""
+        return frozenset(self._loaded.values())
+
     def __call__(self, spec: RunSpec) -> Frozen:
         """The trained network of a run.
 

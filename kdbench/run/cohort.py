@@ -12,11 +12,13 @@ from kdbench.matrix import RunSpec
 from kdbench.results import Store
 from kdbench.results.provenance import now
 from kdbench.run import build
+from kdbench.run.checkpoints import Checkpoints
 from kdbench.run.material import Material, batches, gather
 from kdbench.run.outcome import Outcome, write_failure
 from kdbench.training.evaluation import logits_of
 from kdbench.training.loop import Cohort
 from kdbench.training.member import Member
+from kdbench.training.memory import is_out_of_memory
 from kdbench.training.metrics import metrics
 from kdbench.training.network import Frozen
 
@@ -27,35 +29,66 @@ Report = Callable[[Mapping[str, Any]], None]
 class CohortRun:
     """One cohort on one device, from specs to results."""
 
-    def __init__(self, specs: Sequence[RunSpec], store: Store, device: torch.device, report: Report) -> None:
+    def __init__(
+        self,
+        specs: Sequence[RunSpec],
+        store: Store,
+        device: torch.device,
+        report: Report,
+        checkpoint_minutes: float = 5.0,
+    ) -> None:
         self._specs = {spec.id: spec for spec in specs}
         self._store = store
         self._device = device
         self._report = report
+        self._checkpoint_minutes = checkpoint_minutes
         self._started = now()
         self._first = specs[0]
+        self._epochs = self._first.recipe.epochs
 
     def train(self) -> None:
-        """Train all runs; each that fails leaves its reason, the others go on."""
+        """Train all runs from where they were left; each that fails leaves its reason, the others go on.
+
+        Raises:
+            ResultsError: the results folder cannot be written to.
+            MemoryError, RuntimeError: memory has run out; nothing that was written before is lost.
+        """
         material = gather(self._first, self._device)
         self._teachers = build.Teachers(self._store, material.task, self._device)
         members = [m for m in (self._member(spec, material) for spec in self._specs.values()) if m is not None]
-        if not members:
-            return
-        self._epochs = self._first.recipe.epochs
+        saved = Checkpoints(self._store, self._checkpoint_minutes, self._teachers.loaded, self._report)
+        begun: dict[int, list[Member]] = {}
+        for member in members:
+            begun.setdefault(saved.resume(member), []).append(member)
+        for epoch, group in sorted(begun.items()):
+            self._train(group, epoch, material, saved)
+
+    def _train(self, members: list[Member], first: int, material: Material, saved: Checkpoints) -> None:
+        """Train members that are equally far."""
+        size = len(members)
         views = max(m.method.views for m in members)
         opens_images = any(m.method.data == "train" for m in members)
+
+        def epoch_ended(epoch: int, active: Sequence[Member]) -> None:
+            self._tell_epoch(epoch, first, active)
+            ended = [m for m in active if not m.training or epoch + 1 == self._epochs]
+            for member in ended:
+                self._finish(member, material, saved.shared_seconds(member, cohort.shared_seconds), size)
+            going_on = [m for m in active if m not in ended]
+            saved.save_if_due(going_on, epoch + 1, cohort.shared_seconds)
+
         cohort = Cohort(
             members,
             batches(self._first, material, views, opens_images),
             self._asked(members) if opens_images else [],
             lambda member: self._score(member, material),
-            self._epoch_ended,
+            epoch_ended,
         )
         self._clock = time.monotonic()
-        cohort.train(self._epochs)
-        for member in members:
-            self._finish(member, material, cohort.shared_seconds, len(members))
+        cohort.train(self._epochs, first)
+        if not self._epochs:
+            for member in members:
+                self._finish(member, material, 0.0, size)
 
     def _member(self, spec: RunSpec, material: Material) -> Member | None:
         """A run made ready; None where its method or networks cannot be built."""
@@ -64,7 +97,9 @@ class CohortRun:
             method = build.method(spec, material.task, self._device, self._teachers)
             return Member(spec.id, method, spec.recipe, spec.seed)
         except Exception as error:  # a user's own network or method may raise anything; its cohort goes on
-            self._fail(spec, error)
+            if is_out_of_memory(error):
+                raise
+            self.fail(spec, error)
             return None
 
     def _asked(self, members: Sequence[Member]) -> list[Frozen]:
@@ -85,7 +120,7 @@ class CohortRun:
             scores |= {f"{name}_{metric}": value for metric, value in found.items()}
         return scores
 
-    def _epoch_ended(self, epoch: int, active: Sequence[Member]) -> None:
+    def _tell_epoch(self, epoch: int, first: int, active: Sequence[Member]) -> None:
         elapsed = time.monotonic() - self._clock
         rows = [member.history[-1] for member in active if member.error is None]
         accuracies = [float(row["val_accuracy"] or 0) for row in rows if "val_accuracy" in row]
@@ -97,14 +132,14 @@ class CohortRun:
                 "epochs": self._epochs,
                 "loss": sum(_total_loss(row) for row in rows) / max(1, len(rows)),
                 "val_accuracy": max(accuracies, default=None),
-                "seconds_left": elapsed / (epoch + 1) * (self._epochs - epoch - 1),
+                "seconds_left": elapsed / (epoch + 1 - first) * (self._epochs - epoch - 1),
             }
         )
 
     def _finish(self, member: Member, material: Material, shared_seconds: float, size: int) -> None:
         spec = self._specs[member.name]
         if member.error is not None:
-            self._fail(spec, member.error)
+            self.fail(spec, member.error)
             return
         outcome = Outcome(spec, member, material, self._store, self._device)
         try:
@@ -112,11 +147,14 @@ class CohortRun:
         except ResultsError:
             raise
         except Exception as error:  # evaluation runs the user's own network once more
-            self._fail(spec, error)
+            if is_out_of_memory(error):
+                raise
+            self.fail(spec, error)
             return
         self._report({"event": "done", "run": spec.id})
 
-    def _fail(self, spec: RunSpec, error: BaseException) -> None:
+    def fail(self, spec: RunSpec, error: BaseException) -> None:
+        """Write down why a run failed, and tell it."""
         reason = str(error) if isinstance(error, KdbenchError) else f"{type(error).__name__}: {error}"
         trace = "".join(traceback.format_exception(error))
         write_failure(self._store, spec, reason, trace, self._started)

@@ -7,6 +7,7 @@ from typing import Protocol, final
 import torch
 
 from kdbench.training.member import Member
+from kdbench.training.memory import is_out_of_memory
 from kdbench.training.method import Batch
 from kdbench.training.network import Frozen
 from kdbench.training.stopwatch import Stopwatch
@@ -47,9 +48,12 @@ class Cohort:
         """How long the work that all members share took: batches, and what the teachers say of them."""
         return self._watch.seconds
 
-    def train(self, epochs: int) -> None:
-        """Train all members to their end: the last epoch, an early stop, or a failure of their own."""
-        for epoch in range(epochs):
+    def train(self, epochs: int, first: int = 0) -> None:
+        """Train all members from epoch `first` to their end: the last epoch, an early stop, a failure of their own.
+
+        Out of memory is nobody's own failure: it is raised, since any member may have used what another lacks.
+        """
+        for epoch in range(first, epochs):
             active = [member for member in self._members if member.training]
             if not active:
                 return
@@ -63,6 +67,8 @@ class Cohort:
         try:
             scores = self._score(member)
         except Exception as error:  # a user's own network may fail in eval mode only
+            if is_out_of_memory(error):
+                raise
             member.error = error
             return
         member.end_epoch(epoch, (epoch + 1) / epochs, scores)

@@ -3,20 +3,20 @@
 import math
 import traceback
 from collections import Counter
-from collections.abc import Generator, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Collection, Generator, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import final
+from typing import Any, final
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from kdbench.errors import MethodError, NotFiniteError, TrainingError, nearest
 from kdbench.matrix.recipe import Recipe
+from kdbench.training.memory import is_out_of_memory
 from kdbench.training.method import Batch, Method, OptimiserSpec, Step
 from kdbench.training.optimiser import PlayerOptimiser
 from kdbench.training.precision import autocast
-from kdbench.training.randomness import derive
+from kdbench.training.randomness import OwnRandom, derive
 from kdbench.training.stopwatch import Stopwatch
 
 EpochRow = dict[str, float | int | None]
@@ -54,7 +54,7 @@ class Member:
         self._watch = Stopwatch(self.device)
         self._sums: dict[str, Tensor] = {}
         self._counts: dict[str, int] = {}
-        self._random = _Random(derive(seed, "member"))
+        self._random = OwnRandom(derive(seed, "member"))
         self._lowest_loss, self._waited = math.inf, 0
 
     @property
@@ -79,6 +79,36 @@ class Member:
             for name, network in self.method.graduates().items()
         }
 
+    def state(self, shared: Collection[nn.Module]) -> dict[str, Any]:
+        """Everything that `resume` needs to go on bit for bit; the weights of the modules in `shared` are left out."""
+        return {
+            "method": _own_state(self.method, shared),
+            "optimisers": {name: optimiser.state() for name, optimiser in self.optimisers.items()},
+            "random": self._random.state(),
+            "history": self.history,
+            "best": [self.best.epoch, list(self.best.score), self.best.weights],
+            "seconds": self.seconds,
+            "judged": [self._lowest_loss, self._waited],
+        }
+
+    def resume(self, state: Mapping[str, Any], shared: Collection[nn.Module]) -> None:
+        """Go on from what `state` gave for the same shared modules.
+
+        Raises:
+            TrainingError: it is the state of another method or network.
+        """
+        if state["method"].keys() != _own_state(self.method, shared).keys():
+            raise TrainingError(f"{self.name}: the state to go on from is of another method or network")
+        self.method.load_state_dict(state["method"], strict=False)
+        for name, optimiser in self.optimisers.items():
+            optimiser.resume(state["optimisers"][name])
+        self._random.resume(state["random"])
+        self.history = state["history"]
+        epoch, score, weights = state["best"]
+        self.best = Best(epoch, tuple(score), weights)
+        self._watch.resume(state["seconds"])
+        self._lowest_loss, self._waited = state["judged"]
+
     def start_epoch(self) -> None:
         """Everything that trains is put into training mode; frozen networks stay in eval mode."""
         self.method.train()
@@ -90,6 +120,8 @@ class Member:
             with self._watch.running(), self._random.own(), torch.enable_grad():
                 self._steps(batch)
         except Exception as error:  # whatever a method raises is this run's failure, not its cohort's
+            if is_out_of_memory(error):  # which may be the others' doing
+                raise
             traceback.clear_frames(error.__traceback__)  # they hold the batch's graphs, and the others need the memory
             self.error = error
 
@@ -162,34 +194,11 @@ def _optimisers(method: Method, recipe: Recipe) -> dict[str, PlayerOptimiser]:
     return made
 
 
+def _own_state(method: Method, shared: Collection[nn.Module]) -> dict[str, Any]:
+    """A method's state without that of some modules inside it."""
+    places = [f"{name}." for name, module in method.named_modules(remove_duplicate=False) if module in shared]
+    return {key: value for key, value in method.state_dict().items() if not key.startswith(tuple(places))}
+
+
 def _not_finite(values: Mapping[str, float]) -> list[str]:
     return sorted(name for name, value in values.items() if not math.isfinite(value))
-
-
-@final
-class _Random:
-    """A random stream of its own: torch's global generators follow it only inside `own()`."""
-
-    def __init__(self, seed: int) -> None:
-        self._state: Tensor | None = None
-        self._cuda: Tensor | None = None
-        self._seed = seed
-
-    @contextmanager
-    def own(self) -> Iterator[None]:
-        with_cuda = torch.cuda.is_available()
-        outside, outside_cuda = torch.get_rng_state(), torch.cuda.get_rng_state() if with_cuda else None
-        if self._state is None:
-            torch.manual_seed(self._seed)
-        else:
-            torch.set_rng_state(self._state)
-            if self._cuda is not None:
-                torch.cuda.set_rng_state(self._cuda)
-        try:
-            yield
-        finally:
-            self._state = torch.get_rng_state()
-            torch.set_rng_state(outside)
-            if outside_cuda is not None:
-                self._cuda = torch.cuda.get_rng_state()
-                torch.cuda.set_rng_state(outside_cuda)

@@ -1,7 +1,7 @@
 """A player's optimiser: its parameters, its rate, its clipping; one step at a time."""
 
 from collections.abc import Mapping, Sequence
-from typing import final
+from typing import Any, final
 
 import torch
 from torch import Tensor, nn
@@ -75,6 +75,16 @@ class PlayerOptimiser:
         if all(gradient is None for gradient in found):
             raise TrainingError(f"no loss of {sorted(losses)} depends on the player that steps")
         return found
+
+    def state(self) -> dict[str, Any]:
+        """What `resume` needs: moments of the optimiser, and how far the plateau schedule has come."""
+        return {"torch": self._torch.state_dict(), "watch": self._watch.state() if self._watch else None}
+
+    def resume(self, state: Mapping[str, Any]) -> None:
+        """Go on from what `state` gave."""
+        self._torch.load_state_dict(state["torch"])
+        if self._watch is not None:
+            self._watch.resume(state["watch"])
 
     def see(self, validation_loss: float) -> None:
         """Tell the plateau schedule how an epoch went."""

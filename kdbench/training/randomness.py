@@ -1,10 +1,12 @@
 """Random streams named by what they are for, so that nothing depends on the order in which things run."""
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from typing import final
 
 import torch
+from torch import Tensor
 
 
 def derive(*keys: object) -> int:
@@ -24,3 +26,41 @@ def seeded(*keys: object) -> Iterator[None]:
     with torch.random.fork_rng():
         torch.manual_seed(derive(*keys))
         yield
+
+
+@final
+class OwnRandom:
+    """A random stream of its own: torch's global generators follow it only inside `own()`."""
+
+    def __init__(self, seed: int) -> None:
+        self._seed = seed
+        self._cpu: Tensor | None = None
+        self._cuda: Tensor | None = None
+
+    def state(self) -> dict[str, Tensor | None]:
+        """What `resume` needs to go on as if nothing had happened."""
+        return {"cpu": self._cpu, "cuda": self._cuda}
+
+    def resume(self, state: Mapping[str, Tensor | None]) -> None:
+        """Go on from what `state` gave."""
+        self._cpu, self._cuda = state["cpu"], state["cuda"]
+
+    @contextmanager
+    def own(self) -> Iterator[None]:
+        """Inside, whatever draws at random draws from this stream."""
+        with_cuda = torch.cuda.is_available()
+        outside, outside_cuda = torch.get_rng_state(), torch.cuda.get_rng_state() if with_cuda else None
+        if self._cpu is None:
+            torch.manual_seed(self._seed)
+        else:
+            torch.set_rng_state(self._cpu)
+            if self._cuda is not None:
+                torch.cuda.set_rng_state(self._cuda)
+        try:
+            yield
+        finally:
+            self._cpu = torch.get_rng_state()
+            torch.set_rng_state(outside)
+            if outside_cuda is not None:
+                self._cuda = torch.cuda.get_rng_state()
+                torch.cuda.set_rng_state(outside_cuda)

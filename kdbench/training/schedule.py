@@ -2,7 +2,8 @@
 
 import math
 from bisect import bisect_right
-from typing import final
+from collections.abc import Mapping
+from typing import Any, final
 
 from kdbench.matrix.recipe import Constant, Cosine, MultiStep, OneCycle, Plateau, Schedule
 
@@ -59,6 +60,14 @@ class PlateauWatch:
         self._best = math.inf
         self._waited = 0
         self.factor = 1.0
+
+    def state(self) -> dict[str, float | int]:
+        """What `resume` needs to go on as if nothing had happened."""
+        return {"best": self._best, "waited": self._waited, "factor": self.factor}
+
+    def resume(self, state: Mapping[str, Any]) -> None:
+        """Go on from what `state` gave."""
+        self._best, self._waited, self.factor = state["best"], state["waited"], state["factor"]
 
     def see(self, validation_loss: float) -> None:
         """Take note of an epoch's validation loss."""

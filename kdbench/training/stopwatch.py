@@ -20,6 +20,10 @@ class Stopwatch:
         self._spans: list[tuple[torch.cuda.Event, torch.cuda.Event]] = []
         self._seconds = 0.0
 
+    def resume(self, seconds: float) -> None:
+        """Go on from a sum."""
+        self._seconds = seconds
+
     @contextmanager
     def running(self) -> Iterator[None]:
         """What is done inside is counted, also if it raises."""

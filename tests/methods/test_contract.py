@@ -10,6 +10,7 @@ import torch
 
 from kdbench.matrix.recipe import Recipe, Sgd
 from kdbench.methods import METHODS, create
+from kdbench.training.checkpoint import from_bytes, to_bytes
 from kdbench.training.hyperparameters import Tune, declared, roles
 from kdbench.training.loop import Cohort
 from kdbench.training.member import Member
@@ -183,6 +184,36 @@ def test_a_run_goes_on_from_its_state(build, tiny, batch, parts):
     resumed.load_state_dict(begun.state_dict())
     list(drive(resumed, batch, PROGRESS[3:]))
     assert same(weights(whole.players()), weights(resumed.players()))
+
+
+@every_setting
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_a_resumed_run_is_the_undisturbed_one(build, tiny, batch, parts, precision):
+    """From a checkpoint between two epochs, made of bytes, beside a teacher that it does not hold."""
+    recipe = Recipe(epochs=4, precision=precision, optimizer=Sgd(lr=1e-3))
+
+    def member():
+        return Member("", build(parts, Frozen(tiny(2, (6, 8, 12)))), recipe, seed=1)
+
+    def train(run, first, last):
+        def stop(epoch, members):
+            run.finished = epoch + 1 == last
+
+        Cohort([run], Repeated(batch), list(shared(run)), lambda member: {}, stop).train(4, first)
+
+    def shared(run):
+        teacher = getattr(run.method, "teacher", None)
+        return {teacher} if isinstance(teacher, Frozen) else set()
+
+    whole, begun, resumed = member(), member(), member()
+    train(whole, 0, 4)
+    assert whole.error is None
+    train(begun, 0, 2)
+    torch.manual_seed(99)
+    resumed.resume(from_bytes(to_bytes(begun.state(shared(begun)))), shared(resumed))
+    train(resumed, 2, 4)
+    assert same(weights(whole.method.players()), weights(resumed.method.players()))
+    assert same(weights(whole.method.graduates()), weights(resumed.method.graduates()))
 
 
 @every_setting

@@ -1,0 +1,75 @@
+"""The container of a checkpoint: whole, or known to be damaged."""
+
+import pytest
+
+from kdbench.errors import ResultsError
+from kdbench.results import checkpoints
+
+MADE_WITH = {"torch": "2", "threads": 1}
+NEWEST, PREVIOUS = checkpoints.NAMES
+
+
+def contents(folder):
+    return [(path.name, head and head.epoch, content) for path, head, content in checkpoints.read(folder)]
+
+
+def test_the_newest_comes_first_and_the_one_before_is_kept(tmp_path):
+    for epoch, content in ((1, b"one"), (2, b"two\nlines"), (3, b"")):
+        checkpoints.write(tmp_path, epoch, content, MADE_WITH)
+    assert contents(tmp_path) == [(NEWEST, 3, b""), (PREVIOUS, 2, b"two\nlines")]
+    assert checkpoints.next_epoch(tmp_path) == 3
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(checkpoints.NAMES)
+
+
+def test_it_says_what_made_it(tmp_path):
+    checkpoints.write(tmp_path, 1, b"one", MADE_WITH)
+    ((_, head, _),) = checkpoints.read(tmp_path)
+    assert head.made_with == MADE_WITH
+
+
+def test_without_any_a_run_starts_from_its_beginning(tmp_path):
+    assert contents(tmp_path) == []
+    assert checkpoints.next_epoch(tmp_path) == 0
+    assert checkpoints.next_epoch(tmp_path / "none") == 0
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda whole: whole[:-1],
+        lambda whole: whole[:10],
+        lambda whole: b"",
+        lambda whole: b"[1]\n" + whole,
+        lambda whole: whole.replace(b'"format": 1', b'"format": 9'),
+        lambda whole: b"\x00\xff" * 100,
+        lambda whole: whole[:-1] + b"X",
+    ],
+)
+def test_a_damaged_one_is_known(tmp_path, damage):
+    for epoch, content in ((1, b"first content"), (2, b"second content")):
+        checkpoints.write(tmp_path, epoch, content, MADE_WITH)
+    newest = tmp_path / NEWEST
+    newest.write_bytes(damage(newest.read_bytes()))
+    assert contents(tmp_path) == [(NEWEST, None, b""), (PREVIOUS, 1, b"first content")]
+
+
+def test_a_cut_one_does_not_count_for_the_next_epoch(tmp_path):
+    for epoch in (1, 2):
+        checkpoints.write(tmp_path, epoch, b"content", MADE_WITH)
+    newest = tmp_path / NEWEST
+    newest.write_bytes(newest.read_bytes()[:-1])
+    assert checkpoints.next_epoch(tmp_path) == 1
+
+
+def test_they_are_taken_away(tmp_path):
+    for epoch in (1, 2):
+        checkpoints.write(tmp_path, epoch, b"content", MADE_WITH)
+    checkpoints.remove(tmp_path)
+    checkpoints.remove(tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_where_it_cannot_be_written_that_is_said(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(ResultsError, match="cannot be written"):
+        checkpoints.write(tmp_path / "file", 1, b"", MADE_WITH)

@@ -1,0 +1,58 @@
+"""Memory that runs out: halves, and the one that does not fit alone."""
+
+import pytest
+import torch
+
+from kdbench.run.memory import train_within_memory
+
+
+def outcome(sizes, room, error=lambda: MemoryError("no room")):
+    """Which runs (by their sizes) are trained together, which fail and which cohorts are cut, with `room` of memory."""
+    trained, failed, cut = [], [], []
+
+    def train(specs):
+        if sum(specs) > room:
+            raise error()
+        trained.append(list(specs))
+
+    train_within_memory(
+        sizes, train, lambda spec, error: failed.append((spec, str(error))), lambda s: cut.append(list(s))
+    )
+    return trained, failed, cut
+
+
+def test_what_fits_is_trained_together():
+    assert outcome([1, 2, 3], 6) == ([[1, 2, 3]], [], [])
+
+
+def test_a_cohort_is_halved_until_it_fits():
+    trained, failed, cut = outcome([1, 2, 3, 4, 5], 6)
+    assert (trained, failed, cut) == ([[1, 2, 3], [4], [5]], [], [[1, 2, 3, 4, 5], [4, 5]])
+
+
+def test_a_run_that_does_not_fit_alone_fails_alone_and_says_what_to_change():
+    trained, failed, _ = outcome([1, 9, 1], 6)
+    assert trained == [[1], [1]]
+    ((spec, text),) = failed
+    assert spec == 9
+    assert text == (
+        "out of memory, alone on its device (no room); lower recipe.batch_size, choose a smaller network, "
+        "or set run.workers or run.runs_per_device lower"
+    )
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        lambda: torch.OutOfMemoryError("CUDA out of memory"),
+        lambda: RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 8 bytes"),
+        lambda: RuntimeError("std::bad_alloc"),
+    ],
+)
+def test_torchs_ways_to_say_it(error):
+    assert outcome([2, 2], 3, error)[0] == [[2], [2]]
+
+
+def test_any_other_error_is_not_about_memory():
+    with pytest.raises(RuntimeError, match="shapes"):
+        outcome([2, 2], 3, lambda: RuntimeError("shapes do not agree"))
