@@ -30,8 +30,9 @@ class Fake:
         return replace(spec, fingerprint=f"{spec.kind} {sorted(spec.options)}")
 
     def network(self, spec: NetworkSpec) -> NetworkSpec:
-        if spec.factory is None and spec.name not in NETWORKS:
-            raise NetworkError(f"there is no network '{spec.name}'; {nearest(spec.name, NETWORKS)}")
+        if spec.factory is None and spec.known_as not in NETWORKS:
+            raise NetworkError(f"there is no network '{spec.known_as}'; {nearest(spec.known_as, NETWORKS)}")
+        spec = replace(spec, start=f"content of {spec.weights}") if spec.trained_before else spec
         return replace(spec, source="0123") if spec.factory else spec
 
     def recipe(self, recipe: Recipe) -> Recipe:

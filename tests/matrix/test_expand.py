@@ -298,3 +298,34 @@ def outcome(expanded: Expand, tables: dict[str, Any]) -> Expansion | str:
         return expanded(**tables)
     except MatrixError as error:
         return str(error)
+
+
+TRAINED = {"network": {"big": {"architecture": "large", "weights": "w"}}}
+BIG = {**TRAINED, "pairs": [{"teacher": "big", "student": "small"}]}
+
+
+@pytest.mark.parametrize(
+    "tables",
+    [
+        {"recipe": {"epochs": 9, "teacher": {"epochs": 0}}},
+        {"recipe": {"epochs": 9}, "override": [{"when": {}, "set": {"recipe": {"teacher": {"epochs": 0}}}}]},
+    ],
+)
+def test_a_teacher_with_weights_can_be_used_as_it_is(
+    expanded: Callable[..., Expansion], tables: dict[str, Any]
+) -> None:
+    found = expanded(**BIG, methods={"vanilla": {}}, **tables)
+    assert epochs(found) == [(0, None), (9, None), (9, 0)]
+    teacher = found.cells[0].runs[0].student
+    assert (teacher.name, teacher.known_as, teacher.weights, teacher.start) == ("big", "large", "w", "content of w")
+
+
+def test_random_weights_must_train(expanded: Callable[..., Expansion]) -> None:
+    with pytest.raises(MatrixError, match=r"recipe\.epochs: is 0 for 'large' on digits, .* and its weights are random"):
+        expanded(recipe={"teacher": {"epochs": 0}})
+
+
+def test_a_method_must_train(expanded: Callable[..., Expansion]) -> None:
+    pair = [{"teacher": "large", "student": "big"}]
+    with pytest.raises(MatrixError, match=r"is 0 for 'big' on digits, so nothing is trained, but 'vanilla' trains it"):
+        expanded(**TRAINED, pairs=pair, methods={"vanilla": {}}, recipe={"student": {"epochs": 0}})

@@ -32,6 +32,8 @@ IN_IT: list[dict[str, Any]] = [
     {"dataset": replace(SPEC.dataset, fingerprint="beef")},
     {"student": NetworkSpec("tiny")},
     {"student": OWN},
+    {"student": NetworkSpec("small", weights="file", start="0123")},
+    {"student": NetworkSpec("small", pretrained=True, start="0123")},
     {"recipe": Recipe(epochs=6, precision="fp32")},
     {"recipe": Recipe(epochs=5, precision="bf16")},
     {"split": Split(validation=0.2)},
@@ -49,6 +51,7 @@ IN_IT: list[dict[str, Any]] = [
 ]
 
 NOT_IN_IT: list[dict[str, Any]] = [
+    {"student": NetworkSpec("label", architecture="small")},
     {"dataset": replace(SPEC.dataset, name="renamed", kind="npz", options={"root": "elsewhere"})},
     {"parts": (Part("vanilla", {"temperature": 4.0, "alpha": 0.9}),)},
 ]
@@ -220,3 +223,18 @@ def test_the_precision_is_resolved_before_the_identity(installed: Any) -> None:
     )
     assert fp32 != bf16
     assert auto in (fp32, bf16)
+
+
+def test_weights_are_known_by_their_content_alone() -> None:
+    here, there = (
+        NetworkSpec("a", architecture="small", weights="here", start="0123"),
+        NetworkSpec("small", weights="there", start="0123"),
+    )
+    assert replace(SPEC, student=here).id == replace(SPEC, student=there).id
+    assert replace(SPEC, student=replace(here, start="4567")).id != replace(SPEC, student=here).id
+    assert replace(SPEC, student=here.untrained()).id == SPEC.id
+
+
+def test_a_network_with_weights_survives_the_way_to_its_worker() -> None:
+    spec = replace(SPEC, student=replace(OWN, weights="file", start="0123"))
+    assert RunSpec.from_json(json.loads(json.dumps(spec.to_json()))).student == spec.student

@@ -8,7 +8,10 @@ import torch
 
 from kdbench import models
 from kdbench.errors import NetworkError
+from kdbench.matrix import NetworkSpec
+from kdbench.training.method import Task
 from kdbench.training.network import shapes
+from kdbench.training.randomness import seeded
 
 
 @pytest.mark.parametrize(
@@ -116,3 +119,45 @@ def test_the_libraries_are_imported_only_for_their_names() -> None:
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout.split() == ["set()", "True"]
+
+
+RESNET18 = NetworkSpec("big", architecture="timm:resnet18", pretrained=True)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_pretrained_weights_are_timms_adapted_to_the_images(monkeypatch: pytest.MonkeyPatch, channels: int) -> None:
+    asked: list[str] = []
+    with torch.random.fork_rng():
+        torch.manual_seed(5)
+        served = timm.create_model("resnet18").state_dict()
+
+    def serve(place: str, **options: object) -> dict[str, torch.Tensor]:
+        asked.append(place)
+        return {key: value.clone() for key, value in served.items()}
+
+    monkeypatch.setattr("timm.models._builder.load_state_dict_from_hf", serve)
+    with seeded(3):
+        network = models.start_spec(RESNET18, Task(7, 100, (channels, 32, 32), 10))
+    with seeded(3):
+        fresh = models.build("timm:resnet18", num_classes=7, image_shape=(channels, 32, 32))
+    state = {key.removeprefix("body."): value for key, value in network.state_dict().items()}
+    first = served["conv1.weight"] if channels == 3 else served["conv1.weight"].sum(dim=1, keepdim=True)
+    assert torch.allclose(state["conv1.weight"], first)
+    assert torch.equal(state["layer4.1.conv2.weight"], served["layer4.1.conv2.weight"])
+    assert torch.equal(state["fc.weight"], fresh.state_dict()["body.fc.weight"])
+    assert asked == [models.identified(RESNET18).start] == ["timm/resnet18.a1_in1k"]
+
+
+def test_without_internet_the_weights_and_their_folder_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(place: str, **options: object) -> None:
+        raise OSError("no route to host")
+
+    monkeypatch.setattr("timm.models._builder.load_state_dict_from_hf", refuse)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", "cache/of/the/hub")
+    with pytest.raises(NetworkError, match=r"no route to host; copy those of 'timm/resnet18\.a1_in1k' .* cache/of/the"):
+        models.start_spec(RESNET18, Task(7, 100, (3, 32, 32), 10))
+
+
+def test_an_architecture_without_pretrained_weights_is_refused() -> None:
+    with pytest.raises(NetworkError, match="timm has no pretrained weights for it; remove 'pretrained'"):
+        models.identified(NetworkSpec("big", architecture="timm:coatnet_0_224", pretrained=True))

@@ -8,6 +8,7 @@ import torch
 
 from kdbench import models
 from kdbench.errors import NetworkError
+from kdbench.matrix import NetworkSpec
 from kdbench.training.network import Output, shapes
 
 NAMES = [name for family in models.FAMILIES for name in family.examples]
@@ -143,3 +144,14 @@ def test_the_source_hash_is_that_of_the_file(own: Path) -> None:
 def test_what_has_no_source_file_has_no_hash() -> None:
     with pytest.raises(NetworkError, match="must be defined in a Python file"):
         models.source_hash("math:sqrt")
+
+
+@pytest.mark.parametrize(("factory", "architecture"), [("nets:make", None), (None, "mlp_8")])
+def test_only_networks_of_libraries_are_pretrained(factory: str | None, architecture: str | None) -> None:
+    spec = NetworkSpec("mine", factory, architecture=architecture, pretrained=True)
+    with pytest.raises(NetworkError, match=r"network 'mine': only .* got '(nets:make|mlp_8)'; remove 'pretrained'"):
+        models.identified(spec)
+
+
+def test_a_network_that_starts_at_random_is_identified_as_it_is() -> None:
+    assert models.identified(NetworkSpec("mlp_8")) == NetworkSpec("mlp_8")
