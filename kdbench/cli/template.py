@@ -51,6 +51,11 @@ vanilla.temperature = 4.0
 
 # [network.mine]                            # a network of your own; name it in `pairs`
 # factory = "mypackage.nets:make"
+# weights = "weights.safetensors"           # where it starts: a file, or the folder of a finished run
+
+# [network.imagenet]                        # a known network with its library's weights
+# architecture = "timm:resnet18"
+# pretrained = true                         # recipe.teacher.epochs = 0 uses a teacher as it is
 
 # [[exclude]]
 # method = "vanilla + rkd_da"
