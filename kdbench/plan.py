@@ -75,7 +75,7 @@ class Plan:
         return MatrixIndex(
             name=self.matrix.name,
             file=self.matrix.file,
-            digest="" if any(map(_is_users_own, self.runs)) else plan_digest(self.matrix, self._contents),
+            digest="" if any(map(_reads_files, self.runs)) else plan_digest(self.matrix, self._contents),
             validation=protocol.validation,
             track_test=protocol.track_test,
             cells=tuple(map(_index_cell, self.cells)),
@@ -274,7 +274,8 @@ def _needs(spec: RunSpec) -> dict[str, RunSpec]:
     return found
 
 
-def _is_users_own(spec: RunSpec) -> bool:
+def _reads_files(spec: RunSpec) -> bool:
+    """Whether a run depends on a user's own code or on weights, which the digest of a plan does not cover."""
     return any(part.source for part in spec.parts) or any(
         n.source or n.trained_before for n in (spec.student, *spec.peers)
     )
