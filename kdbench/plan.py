@@ -276,9 +276,8 @@ def _needs(spec: RunSpec) -> dict[str, RunSpec]:
 
 def _reads_files(spec: RunSpec) -> bool:
     """Whether a run depends on a user's own code or on weights, which the digest of a plan does not cover."""
-    return any(part.source for part in spec.parts) or any(
-        n.source or n.trained_before for n in (spec.student, *spec.peers)
-    )
+    networks = (spec.student, *spec.peers)
+    return any(part.source for part in spec.parts) or any(n.source or n.trained_before for n in networks)
 
 
 def _pair(cell: Cell) -> tuple[str, str]:
