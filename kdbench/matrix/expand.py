@@ -10,6 +10,8 @@ from kdbench.matrix.resolve import Catalogue, Resolver
 from kdbench.matrix.schema import Matrix, Pair, Place
 from kdbench.matrix.spec import DataSpec, Part, RunSpec, Split
 
+EVERYTHING = "everything"  # the label of what is left out where a pair is, baselines included
+
 
 @final
 @dataclass(frozen=True, eq=False)
@@ -46,7 +48,7 @@ class Expansion:
 
 
 def expand(matrix: Matrix, catalogue: Catalogue) -> Expansion:
-    """Every cell of a matrix; the two baselines come first in each pair and are always there.
+    """Every cell of a matrix; the two baselines come first in each pair.
 
     Raises:
         MatrixError: a name is unknown, or a value breaks its rule; the key is named.
@@ -69,9 +71,23 @@ class _Expander:
     def cells(self) -> Iterator[Cell]:
         for data in [self.resolver.data(name) for name in self.matrix.datasets]:
             for pair in self.matrix.pairs:
-                yield from self._baselines(data, pair)
-                for label in self.matrix.methods:
-                    yield from self._label(data, pair, label)
+                if not self._is_out(data, pair):
+                    yield from self._pair(data, pair)
+
+    def _pair(self, data: DataSpec, pair: Pair) -> Iterator[Cell]:
+        yield from self._baselines(data, pair)
+        for label in self.matrix.methods:
+            yield from self._label(data, pair, label)
+
+    def _is_out(self, data: DataSpec, pair: Pair) -> bool:
+        """Whether an `[[exclude]]` leaves nothing of a pair on a data set."""
+        place = Place(data.name, pair.teacher, pair.student, ())
+        rules = [i for i, rule in enumerate(self.matrix.exclude) if rule.is_whole and rule.matches(place)]
+        self.used_excludes.update(rules)
+        if rules:
+            why = self.matrix.exclude[rules[0]].why
+            self.excluded.append(Excluded(EVERYTHING, data.name, pair, self.matrix.seeds, why))
+        return bool(rules)
 
     def warnings(self) -> list[str]:
         excludes = [f"exclude[{i}]" for i in range(len(self.matrix.exclude)) if i not in self.used_excludes]

@@ -77,9 +77,14 @@ class Selector(Table):
 
 
 class Exclude(Selector):
-    """Cells that are not run."""
+    """Cells that are not run; one that names neither method nor seed leaves out the baselines too."""
 
     why: str = ""
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether nothing of a pair is left on the data sets that are meant."""
+        return self.method is None and self.seed is None
 
 
 class Override(Table):

@@ -7,7 +7,7 @@ import kdbench
 from kdbench.errors import MatrixError
 from kdbench.matrix import expand, load
 from kdbench.matrix.shipped import shipped
-from kdbench.plan import Installed
+from kdbench.plan import Installed, make_plan
 
 SHIPPED = sorted(file.stem for file in (Path(kdbench.__file__).parent.parent / "matrices").glob("*.toml"))
 
@@ -20,6 +20,52 @@ def test_a_shipped_matrix_is_sound_whatever_its_data(name: str, monkeypatch: pyt
     expansion = expand(matrix, Installed())
     assert expansion.warnings == ()
     assert {cell.kind for cell in expansion.cells} == {"teacher", "scratch", "method"}
+
+
+@pytest.mark.parametrize(
+    ("name", "teachers", "scratch", "distilled"),
+    [
+        ("quickstart", 1, 3, 18),
+        ("fashion_mnist", 1, 3, 12),
+        ("mnist", 1, 3, 12),
+        ("cifar10_cnn", 1, 3, 12),
+        ("uc_merced", 1, 3, 2 * 11 * 3),
+        ("eurosat", 1, 3, (2 * 3 + 3) * 3),
+        ("thesis", 7, 7, 567),
+        ("thesis_equation", 7, 7, 567),
+        ("survey", 1, 3, (4 + 2) * 3),
+        ("cifar100", 6, 9 * 3, 13 * 4 * 3),
+    ],
+)
+def test_what_a_shipped_matrix_comes_to(
+    name: str, teachers: int, scratch: int, distilled: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Planned where no data set is; the grid of the thesis has 81 settings on each of 7 pairs."""
+    monkeypatch.chdir(tmp_path)
+    plan = make_plan(load(shipped(name)), provisional=True)
+    kinds = {kind: [cell for cell in plan.cells if cell.kind == kind] for kind in ("teacher", "scratch", "method")}
+    runs = {kind: {run.id for cell in cells for run in cell.runs.values()} for kind, cells in kinds.items()}
+    assert {kind: len(ids) for kind, ids in runs.items()} == {
+        "teacher": teachers,
+        "scratch": scratch,
+        "method": distilled,
+    }
+    assert plan.impossible == ()
+    assert len(plan.runs) == len(set().union(*runs.values()))
+
+
+def test_every_shipped_matrix_is_counted_above() -> None:
+    (counted,) = [mark for mark in test_what_a_shipped_matrix_comes_to.pytestmark if mark.name == "parametrize"]
+    assert {case[0] for case in counted.args[1]} == set(SHIPPED)
+
+
+def test_both_readings_of_the_thesis_share_what_they_can(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Teachers, baselines and the settings with alpha 0.5: three times three of 81, and two of three times three."""
+    monkeypatch.chdir(tmp_path)
+    one, other = (
+        {r.id for r in make_plan(load(shipped(n)), provisional=True).runs} for n in ("thesis", "thesis_equation")
+    )
+    assert len(one & other) == 7 + 7 + 567 // 3
 
 
 def test_the_quickstart_comes_with_kdbench() -> None:
