@@ -12,6 +12,7 @@ from torch import Tensor
 from kdbench import data
 from kdbench.data.batches import Batches, evaluation_batches
 from kdbench.data.splits import Indices, split
+from kdbench.errors import DataError
 from kdbench.matrix import RunSpec
 from kdbench.training.method import Batch, Task
 
@@ -45,13 +46,17 @@ class Material:
 
 def task_of(spec: RunSpec) -> Task:
     """What a run's method may know of its data set."""
-    loaded = data.load(spec.dataset)
+    loaded = _loaded(spec)
     return _task(spec, loaded, _parts(spec, loaded))
 
 
 def gather(spec: RunSpec, device: torch.device) -> Material:
-    """Read a run's data set, split it, and put it on the device."""
-    loaded = data.load(spec.dataset)
+    """Read a run's data set, split it, and put it on the device.
+
+    Raises:
+        DataError: it is not there, or its content is not what the run was planned with.
+    """
+    loaded = _loaded(spec)
     parts = _parts(spec, loaded)
 
     def images(pixels: NDArray[np.uint8], labels: NDArray[np.int64]) -> Images:
@@ -64,6 +69,18 @@ def gather(spec: RunSpec, device: torch.device) -> Material:
         validation=images(loaded.train_images[parts.validation], loaded.train_labels[parts.validation]),
         test=images(loaded.test_images, loaded.test_labels),
     )
+
+
+def _loaded(spec: RunSpec) -> data.DataSet:
+    """The data set, whose content is part of the run's identity."""
+    loaded = data.load(spec.dataset)
+    if loaded.fingerprint != spec.dataset.fingerprint:
+        raise DataError(
+            f"data set '{spec.dataset.name}' must have the content that the runs were planned with "
+            f"({spec.dataset.fingerprint}), but here it has another ({loaded.fingerprint}); run the matrix again to "
+            "take what is here, or put the old files back"
+        )
+    return loaded
 
 
 def _task(spec: RunSpec, loaded: data.DataSet, parts: Indices) -> Task:

@@ -1,8 +1,11 @@
 """The images of a cohort, and batches without images."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
+from kdbench.errors import DataError
 from kdbench.run.material import NoImages, batches, gather, task_of
 from kdbench.training.method import Task
 
@@ -54,3 +57,11 @@ def test_without_steps_per_epoch_an_epoch_is_as_long_as_with_images(plan_of, sam
     found = batches(spec, gather(spec, CPU), views=1, opens_images=False)
     assert isinstance(found, NoImages)
     assert found.steps_per_epoch == expected
+
+
+@pytest.mark.parametrize("read", [lambda spec: gather(spec, CPU), task_of])
+def test_other_content_than_was_planned_with_is_refused(spec, read):
+    """A run's identity holds the content: on another machine, or after a file has changed, it would be another run."""
+    elsewhere = replace(spec, dataset=replace(spec.dataset, fingerprint="0123456789abcdef"))
+    with pytest.raises(DataError, match=r"'digits' must have the content .* \(0123456789abcdef\), but here .* another"):
+        read(elsewhere)
