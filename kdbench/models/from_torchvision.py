@@ -112,7 +112,9 @@ def _weights(name: str) -> dict[str, Tensor]:
 
     architecture = name.removeprefix(PREFIX)
     weights = models.get_model_weights(architecture).DEFAULT
-    try:  # torchvision's own function knows how the names in old files have changed
+    try:
+        weights.get_state_dict(progress=False, check_hash=True, weights_only=True)  # a file that holds code fails here
+        # torchvision's own function knows how the names in old files have changed
         trained: nn.Module = models.get_model(architecture, weights=weights, progress=False)
     except Exception as error:  # what a download may raise is anything
         file = weights.url.rpartition("/")[2]
