@@ -119,12 +119,14 @@ class Served:
     def __init__(self, error: Exception | None = None) -> None:
         self.error = error
         self.asked: list[str] = []
+        self.safely: list[bool] = []
         with torch.random.fork_rng():
             torch.manual_seed(5)
             self.state = torchvision_models.get_model("resnet18").state_dict()
 
     def __call__(self, url: str, **options: object) -> dict[str, torch.Tensor]:
         self.asked.append(url)
+        self.safely.append(bool(options.get("weights_only")))
         if self.error is not None:
             raise self.error
         return self.state
@@ -148,7 +150,8 @@ def test_pretrained_weights_are_torchvisions_and_another_classifier_is_new(
     assert wrong == []
     expected = served.state["fc.weight"] if taken else fresh.state_dict()["body.fc.weight"]
     assert torch.equal(state["fc.weight"], expected)
-    assert served.asked == [models.identified(RESNET18).start]
+    assert set(served.asked) == {models.identified(RESNET18).start}
+    assert served.safely[0], "the file was first read in a way that can run code"
 
 
 def test_without_internet_the_file_and_its_folder_are_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
