@@ -2,7 +2,10 @@
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
+from functools import cache
 from typing import Any, Literal, final
+
+from pydantic import TypeAdapter
 
 
 @final
@@ -72,10 +75,14 @@ class MatrixIndex:
 
     @staticmethod
     def from_json(data: Mapping[str, Any]) -> "MatrixIndex":
-        """The index that `to_json` wrote."""
-        cells = tuple(IndexCell(**cell) for cell in data["cells"])
-        impossible = tuple(ImpossibleCell(**cell) for cell in data["impossible"])
-        excluded = tuple(ExcludedCell(**{**cell, "seeds": tuple(cell["seeds"])}) for cell in data.get("excluded", ()))
-        needed = tuple(data["needed"])
-        tuples = {"cells": cells, "impossible": impossible, "excluded": excluded, "needed": needed}
-        return MatrixIndex(**{**data, **tuples})
+        """The index that `to_json` wrote.
+
+        Raises:
+            ValueError: it is none.
+        """
+        return _adapter().validate_python(dict(data))
+
+
+@cache
+def _adapter() -> TypeAdapter[MatrixIndex]:
+    return TypeAdapter(MatrixIndex)

@@ -2,7 +2,8 @@
 
 import os
 import platform
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal, final
 
@@ -10,13 +11,12 @@ from filelock import FileLock, Timeout
 
 from kdbench.errors import ResultsError, nearest
 from kdbench.matrix.spec import RunSpec
-from kdbench.results import checkpoints
+from kdbench.results import about, checkpoints, integrity
 from kdbench.results.files import damaged, read_json, writable, write_json
 from kdbench.results.index import MatrixIndex
 from kdbench.results.locks import held
 from kdbench.results.provenance import now
-
-FORMAT = 1
+from kdbench.results.quarantine import put_aside
 
 State = Literal["done", "failed", "running", "waiting"]
 
@@ -37,19 +37,13 @@ class Store:
         self._check_format(create)
 
     def _check_format(self, create: bool) -> None:
-        about = self.root / "kdbench.json"
-        if about.exists():
-            found = read_json(about).get("format", 0)
-            if not isinstance(found, int) or found > FORMAT:
-                raise ResultsError(
-                    f"{self.root}: written by a newer kdbench (format {found}, this one reads up to {FORMAT}); "
-                    "upgrade kdbench or choose another results folder with --results"
-                )
+        if (self.root / about.NAME).exists():
+            about.check(self.root, self._of_a_run)
         elif create:
             with writable(self.root):
                 for folder in (self.runs, self.matrices, self.timings):
                     folder.mkdir(parents=True, exist_ok=True)
-            write_json(about, {"format": FORMAT})
+            about.write(self.root)
         elif not self.root.is_dir():
             raise ResultsError(f"{self.root}: there is no such results folder; `kdbench run MATRIX` makes one")
 
@@ -62,12 +56,16 @@ class Store:
 
     def setting(self, key: str, value: int) -> int:
         """A value chosen once per results folder: what is recorded, else `value`, which is recorded now."""
-        about = self.root / "kdbench.json"
-        recorded = read_json(about)
-        if key not in recorded:
-            write_json(about, {**recorded, key: value})
-            return value
-        return int(recorded[key])
+        return about.choose(self.root, key, value, self._of_a_run)
+
+    def recorded(self, key: str) -> int | None:
+        """A value that was chosen for all runs, or None before there is any."""
+        return about.recorded(self.root, key, self._of_a_run)
+
+    def _of_a_run(self, key: str) -> int | None:
+        """What the first run that is done was made with."""
+        rows = (result.get("row", {}) for run in self.run_ids() if (result := self.result(run)) is not None)
+        return next((row[key] for row in rows if isinstance(row.get(key), int)), None)
 
     def folder(self, run_id: str) -> Path:
         """Where a run lives."""
@@ -90,6 +88,16 @@ class Store:
                 return None
         return lock
 
+    @contextmanager
+    def claimed(self, run_id: str) -> Iterator[bool]:
+        """Hold the lock of a run, if nobody else does; gives whether it is held."""
+        lock = self.claim(run_id)
+        try:
+            yield lock is not None
+        finally:
+            if lock is not None:
+                lock.release()
+
     def state(self, run_id: str) -> State:
         """What a run is doing, read without taking its lock."""
         result = self.result(run_id)
@@ -107,7 +115,42 @@ class Store:
             result = read_json(self.folder(run_id) / "result.json")
         except (FileNotFoundError, ResultsError):
             return None
-        return result if result.get("run_id") == run_id else None
+        return None if integrity.malformed(result, run_id) else result
+
+    def damage(self, run_id: str, deep: bool = False) -> str | None:
+        """Why a finished run cannot be trusted, by its files' sizes; `deep`: also by their content. None: it can."""
+        return integrity.damage(self.folder(run_id), run_id, deep)
+
+    def quarantine(self, run_id: str, why: str) -> Path:
+        """Move everything of a run but its lock to `quarantine/`, so that it waits again; gives the place.
+
+        Raises:
+            ResultsError: another process holds the run, or the folder cannot be written to.
+        """
+        with self.claimed(run_id) as mine:
+            if not mine:
+                raise ResultsError(f"{run_id}: another process holds this run; try again when it has ended")
+            return self._put_aside(run_id, why)
+
+    def quarantine_damaged(self, run_ids: Iterable[str], deep: bool = False) -> Iterator[tuple[str, str]]:
+        """Quarantine those runs that are damaged and that nobody holds; gives each with what was wrong, and its place.
+
+        Raises:
+            ResultsError: the folder cannot be written to.
+        """
+        for run in run_ids:
+            if self.damage(run, deep) is None:
+                continue
+            with self.claimed(run) as mine:
+                why = self.damage(run, deep) if mine else None  # again: somebody else may have repeated it meanwhile
+                aside = self._put_aside(run, why) if why else None
+            if aside is not None:
+                yield run, f"damaged: {why}; moved to {aside}, and the run waits again"
+
+    def _put_aside(self, run_id: str, why: str) -> Path:
+        aside = put_aside(self.folder(run_id), self.root / "quarantine", why)
+        self.log(run_id, f"what was here is in {aside}: {why}")
+        return aside
 
     def next_epoch(self, run_id: str) -> int:
         """The epoch at which a run would go on, by its newest whole checkpoint; 0 without any."""
@@ -116,8 +159,8 @@ class Store:
     def begin_attempt(self, run_id: str) -> int:
         """Count one more attempt at a run, and by whom; called by the worker that holds its lock."""
         count = self.attempts(run_id) + 1
-        about = {"count": count, "host": platform.node(), "pid": os.getpid(), "started": now()}
-        write_json(self.folder(run_id) / "attempt.json", about)
+        attempt = {"count": count, "host": platform.node(), "pid": os.getpid(), "started": now()}
+        write_json(self.folder(run_id) / "attempt.json", attempt)
         return count
 
     def attempts(self, run_id: str) -> int:
@@ -187,17 +230,34 @@ class Store:
         write_json(self.matrices / f"{index.name}.json", index.to_json())
 
     def index(self, name: str) -> MatrixIndex | None:
-        """What a matrix asked for when it was last run."""
+        """What a matrix asked for when it was last run; None also where its file is damaged."""
         try:
-            return MatrixIndex.from_json(read_json(self.matrices / f"{name}.json"))
-        except (FileNotFoundError, ResultsError, TypeError, KeyError):
+            return self.read_index(name)
+        except (FileNotFoundError, ResultsError):
             return None
 
+    def read_index(self, name: str) -> MatrixIndex:
+        """The same.
+
+        Raises:
+            ResultsError: its file is damaged.
+            FileNotFoundError: there is none.
+        """
+        path = self.matrices / f"{name}.json"
+        try:
+            index = MatrixIndex.from_json(read_json(path))
+        except (TypeError, LookupError, ValueError) as error:
+            raise damaged(path, f"{type(error).__name__}: {error}") from None
+        if index.name != name:
+            raise damaged(path, f"it is of the matrix {index.name!r}")
+        return index
+
     def is_complete(self, index: MatrixIndex) -> bool:
-        """Whether every run of a matrix has ended and every network that it deploys has been timed."""
+        """Whether every run of a matrix has ended, is undamaged, and every network that it deploys has been timed."""
         results = [self.result(run) for run in index.run_ids]
         keys = {result["architecture"] for result in results if result and "architecture" in result}
-        return all(results) and all(self.timing(key) for key in keys)
+        whole = all(results) and not any(map(self.damage, index.run_ids))
+        return whole and all(self.timing(key) for key in keys)
 
     def indexes(self) -> Iterator[MatrixIndex]:
         """What every matrix of this folder asked for, by name."""
@@ -209,9 +269,10 @@ class Store:
     def timing(self, key: str) -> dict[str, Any] | None:
         """The measured inference time of a deployed network, or None."""
         try:
-            return read_json(self.timings / f"{key}.json")
+            timing = read_json(self.timings / f"{key}.json")
         except (FileNotFoundError, ResultsError):
             return None
+        return timing if all(isinstance(value, int | float) for value in timing.values()) else None
 
     def timing_lock(self) -> FileLock:
         """Held while inference is timed: two measurements at a time would slow each other down."""

@@ -34,11 +34,14 @@ NUMBERS = (
     *("epochs_run", "best_epoch"),
 )
 PROVENANCE = (
-    *("kdbench_version", "git_commit", "torch_version", "device", "precision", "threads", "cohort_size", "host"),
-    *("started", "finished"),
+    *("kdbench_version", "git_commit", "torch_version", "device", "precision", "threads", "cohort_size", "attempts"),
+    *("host", "started", "finished"),
 )
 COLUMNS = (*IDENTITY, *NUMBERS, *PROVENANCE)
-COUNTS = ("seed", "parameters", "parameters_training", "flops", "epochs_run", "best_epoch", "threads", "cohort_size")
+COUNTS = (
+    *("seed", "parameters", "parameters_training", "flops", "epochs_run", "best_epoch"),
+    *("threads", "cohort_size", "attempts"),
+)
 TYPES: Mapping[str, pa.DataType] = {
     **dict.fromkeys((*IDENTITY, *PROVENANCE), pa.string()),
     **dict.fromkeys(NUMBERS, pa.float64()),

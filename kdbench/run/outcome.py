@@ -16,6 +16,7 @@ from kdbench.errors import NotFiniteError
 from kdbench.matrix import RunSpec
 from kdbench.results import Store
 from kdbench.results.files import write_whole
+from kdbench.results.integrity import HISTORY, WEIGHTS, evidence
 from kdbench.results.provenance import now, provenance
 from kdbench.results.table import EPOCH, to_arrow
 from kdbench.run.material import Images, Material
@@ -60,12 +61,14 @@ class Outcome:
             "train_seconds": self._member.seconds + shared_seconds,
             "epochs_run": len(self._member.history),
             "best_epoch": self._best_epoch(),
+            "attempts": self._store.attempts(self._spec.id),
             **_provenance(self._spec, self._device, cohort_size, started),
         }
-        _log(self._store, self._spec, f"done after {len(self._member.history)} epochs")
         architecture = architecture_key(self._network, self._material.task.image_shape, self._device)
         result = {"status": "done", "row": row, "architecture": architecture, "graduates": others}
-        self._store.write_result(self._spec.id, result)
+        files = evidence(self._store.folder(self._spec.id))
+        self._store.log(self._spec.id, f"done after {len(self._member.history)} epochs")
+        self._store.write_result(self._spec.id, {**result, "files": files})
 
     @property
     def _network(self) -> nn.Module:
@@ -144,17 +147,17 @@ class Outcome:
 
     def _save_weights(self, weights: States) -> None:
         flat = {f"{name}.{key}": value.cpu().contiguous() for name, s in weights.items() for key, value in s.items()}
-        write_whole(self._store.folder(self._spec.id) / "weights.safetensors", lambda path: save_file(flat, str(path)))
+        write_whole(self._store.folder(self._spec.id) / WEIGHTS, lambda path: save_file(flat, str(path)))
 
     def _save_history(self) -> None:
         table = to_arrow(self._member.history, EPOCH)
-        write_whole(self._store.folder(self._spec.id) / "history.parquet", lambda path: pq.write_table(table, path))
+        write_whole(self._store.folder(self._spec.id) / HISTORY, lambda path: pq.write_table(table, path))
 
 
 def write_failure(store: Store, spec: RunSpec, reason: str, trace: str, started: str) -> None:
     """Record that a run failed in a way that would only repeat."""
-    _log(store, spec, trace)
-    row = {"started": started, "finished": now(), **provenance()}
+    store.log(spec.id, trace)
+    row = {"attempts": store.attempts(spec.id), "started": started, "finished": now(), **provenance()}
     store.write_result(spec.id, {"status": "failed", "error": reason, "row": row})
 
 
@@ -182,8 +185,3 @@ def _provenance(spec: RunSpec, device: torch.device, cohort_size: int, started: 
         "started": started,
         "finished": now(),
     }
-
-
-def _log(store: Store, spec: RunSpec, text: str) -> None:
-    with (store.folder(spec.id) / "log.txt").open("a", encoding="utf-8") as handle:
-        handle.write(f"{now()} {text.rstrip()}\n")

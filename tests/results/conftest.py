@@ -5,11 +5,16 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
+from safetensors.numpy import save_file
 
 from kdbench.matrix import DataSpec, NetworkSpec, Part, RunSpec, Split
 from kdbench.matrix.recipe import Recipe
 from kdbench.results import IndexCell, MatrixIndex, Store
+from kdbench.results.integrity import evidence
 
 TEACHER = RunSpec(
     DataSpec("digits", "digits", {}, "f00d"), NetworkSpec("large"), (Part("scratch"),), Recipe(), Split(), seed=0
@@ -49,5 +54,19 @@ def index() -> Callable[..., MatrixIndex]:
             for r in runs
         )
         return MatrixIndex(name, f"matrices/{name}.toml", "0123", 0.1, False, cells)
+
+    return make
+
+
+@pytest.fixture
+def finished() -> Callable[..., None]:
+    """Let a run be done, with files as a worker leaves them."""
+
+    def make(store: Store, run: RunSpec, **row: Any) -> None:
+        folder = store.folder(run.id)
+        store.write_spec(run)
+        save_file({"student.w": np.arange(6, dtype=np.float32)}, folder / "weights.safetensors")
+        pq.write_table(pa.table({"epoch": [0], "val_nll": [0.5]}), folder / "history.parquet")
+        store.write_result(run.id, {"status": "done", "row": row, "files": evidence(folder)})
 
     return make

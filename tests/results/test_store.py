@@ -11,7 +11,7 @@ import pytest
 from kdbench.errors import ResultsError
 from kdbench.matrix import RunSpec
 from kdbench.results import MatrixIndex, Store, load_indexes
-from kdbench.results.store import FORMAT
+from kdbench.results.about import FORMAT
 
 Student = Callable[..., RunSpec]
 Index = Callable[..., MatrixIndex]
@@ -246,3 +246,33 @@ def test_a_matrix_is_complete_when_all_has_ended_and_been_timed(store: Store, st
     assert not store.is_complete(asked)
     store.write_timing("mlp", {"inference_ms": 0.1})
     assert store.is_complete(asked)
+
+
+def test_a_damaged_description_of_the_folder_is_named_with_its_content(store: Store, teacher: RunSpec) -> None:
+    store.write_spec(teacher)
+    store.write_result(teacher.id, {"status": "done", "row": {"threads": 3}})
+    about = store.root / "kdbench.json"
+    about.write_text('{"form')
+    with pytest.raises(ResultsError) as caught:
+        Store(store.root)
+    assert str(caught.value).startswith(f"{about}: damaged (")
+    assert str(caught.value).endswith('; make its whole content {"format": 1, "threads": 3}')
+
+
+def test_a_lost_setting_is_taken_from_the_runs(store: Store, teacher: RunSpec) -> None:
+    assert store.recorded("threads") is None
+    store.write_spec(teacher)
+    store.write_result(teacher.id, {"status": "done", "row": {"threads": 3}})
+    assert store.recorded("threads") == 3
+    (store.root / "kdbench.json").unlink()
+    again = Store(store.root)
+    assert (again.setting("threads", 1), again.recorded("threads")) == (3, 3)
+
+
+def test_a_matrix_with_a_damaged_run_is_not_complete(
+    store: Store, teacher: RunSpec, index: Index, finished: Callable[..., None]
+) -> None:
+    finished(store, teacher)
+    assert store.is_complete(index(teacher))
+    (store.folder(teacher.id) / "weights.safetensors").unlink()
+    assert not store.is_complete(index(teacher))

@@ -11,7 +11,7 @@ from kdbench.run.cohort import CohortRun
 CPU = torch.device("cpu")
 METHODS = {"vanilla": {}, "fitnets": {}, "dml": {}, "snapshot": {"cycles": 2}, "scratch": {}}
 RECIPE = {"epochs": 4, "schedule": {"name": "plateau", "patience": 0}, "augment": ["shift"]}
-TIMES = {"train_seconds", "peak_memory_mb", "started", "finished", "cohort_size"}
+TIMES = {"train_seconds", "peak_memory_mb", "started", "finished", "cohort_size", "attempts"}
 
 
 class CutError(Exception):
