@@ -6,6 +6,7 @@ KdbenchError
 ├── MethodError        a method that cannot be built from the roles and hyperparameters given
 ├── NetworkError       a network that cannot be built
 ├── ResultsError       a results folder that cannot be read or written
+│   └── DamagedError   a finished run that is not what it was any more, and is trained again
 ├── ReportError        a report that cannot be made from the results there are
 └── TrainingError      a run that cannot go on (its cohort goes on without it)
     └── NotFiniteError a loss that became NaN or infinite
@@ -20,7 +21,10 @@ class KdbenchError(Exception):
 
 
 class MatrixError(KdbenchError):
-    """A matrix breaks a rule; nothing was trained."""
+    """A matrix breaks a rule; nothing was trained. Its text is one legible line, whatever the matrix holds."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(legible(text))
 
 
 class DataError(KdbenchError):
@@ -39,6 +43,10 @@ class ResultsError(KdbenchError):
     """A results folder cannot be read or written."""
 
 
+class DamagedError(ResultsError):
+    """A finished run is not what it was any more; it is trained again, and what needs it waits."""
+
+
 class ReportError(KdbenchError):
     """There is nothing, or not enough, to report."""
 
@@ -49,6 +57,19 @@ class TrainingError(KdbenchError):
 
 class NotFiniteError(TrainingError):
     """A loss became NaN or infinite."""
+
+
+def legible(text: str, longest: int = 800) -> str:
+    r"""One line: what a terminal would obey is shown by its code, and the middle of a long text is left out.
+
+    >>> legible("a\x1b[31m\nb")
+    'a\\x1b[31m\\nb'
+    """
+    shown = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+    if len(shown) <= longest:
+        return shown
+    half = (longest - 5) // 2
+    return f"{shown[:half]} ... {shown[-half:]}"
 
 
 def nearest(name: str, valid: Iterable[str]) -> str:

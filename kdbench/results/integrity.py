@@ -84,14 +84,12 @@ def _unreadable(folder: Path, run_id: str) -> str | None:
     except Exception as error:  # whatever its content makes the schema raise
         return f"spec.json cannot be read ({type(error).__name__}: {error})"
     try:
-        if (folder / HISTORY).exists():
-            pq.read_table(folder / HISTORY)
+        pq.read_table(folder / HISTORY)
     except Exception as error:  # Arrow raises its own types, and OSError
         return f"{HISTORY} cannot be read ({error})"
     try:
-        if (folder / WEIGHTS).exists():
-            with safe_open(folder / WEIGHTS, framework="np"):
-                pass
+        with safe_open(folder / WEIGHTS, framework="np"):
+            pass
     except Exception as error:  # safetensors raises its own type, and OSError
         return f"{WEIGHTS} cannot be read ({error})"
     return None

@@ -7,9 +7,10 @@ import torch
 from safetensors.torch import load_file
 
 from kdbench import methods, models
-from kdbench.errors import ResultsError
+from kdbench.errors import DamagedError, ResultsError
 from kdbench.matrix import RunSpec
 from kdbench.results import Store
+from kdbench.results.integrity import WEIGHTS, file_damage
 from kdbench.training.method import Method, Task
 from kdbench.training.network import Frozen
 from kdbench.training.randomness import seeded
@@ -69,13 +70,28 @@ class Teachers:
         """The trained network of a run.
 
         Raises:
-            ResultsError: its weights are missing or do not fit.
+            DamagedError: its weights are not those that it wrote; it has been put aside and waits again.
         """
         if spec.id not in self._loaded:
             built = models.build_spec(spec.student, self._task)
-            built.load_state_dict(trained_weights(self._store, spec.id))
+            built.load_state_dict(self._weights(spec.id))
             self._loaded[spec.id] = Frozen(built.to(self._device))
         return self._loaded[spec.id]
+
+    def _weights(self, run_id: str) -> Mapping[str, torch.Tensor]:
+        result = self._store.result(run_id)
+        if result is None:
+            raise DamagedError(f"the run {run_id} is not finished any more; what needs it waits too")
+        told = result.get("files", {}).get(WEIGHTS)  # runs of before there was evidence tell nothing
+        why = None if told is None else file_damage(self._store.folder(run_id) / WEIGHTS, told, deep=True)
+        try:
+            if why is None:
+                return trained_weights(self._store, run_id)
+        except ResultsError as error:
+            why = str(error)
+        told = dict(self._store.quarantine_damaged([run_id], deep=True)).get(run_id)
+        found = told or f"damaged ({why}), and another process repeats it"
+        raise DamagedError(f"the run {run_id} is {found}; what needs it waits too")
 
 
 def trained_weights(store: Store, run_id: str) -> Mapping[str, torch.Tensor]:
@@ -84,7 +100,7 @@ def trained_weights(store: Store, run_id: str) -> Mapping[str, torch.Tensor]:
     Raises:
         ResultsError: they are not there or damaged.
     """
-    path = store.folder(run_id) / "weights.safetensors"
+    path = store.folder(run_id) / WEIGHTS
     try:
         weights = load_file(path)
     except Exception as error:  # safetensors raises its own error type, and OSError

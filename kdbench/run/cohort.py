@@ -7,7 +7,7 @@ from typing import Any, final
 
 import torch
 
-from kdbench.errors import KdbenchError, ResultsError
+from kdbench.errors import DamagedError, KdbenchError, ResultsError
 from kdbench.matrix import RunSpec
 from kdbench.results import Store
 from kdbench.results.provenance import now
@@ -91,11 +91,14 @@ class CohortRun:
                 self._finish(member, material, 0.0, size)
 
     def _member(self, spec: RunSpec, material: Material) -> Member | None:
-        """A run made ready; None where its method or networks cannot be built."""
+        """A run made ready; None where its method or networks cannot be built, or it must wait for a teacher again."""
         self._store.write_spec(spec)
         try:
             method = build.method(spec, material.task, self._device, self._teachers)
             return Member(spec.id, method, spec.recipe, spec.seed)
+        except DamagedError as error:
+            self._report({"event": "warning", "run": spec.id, "text": str(error)})
+            return None
         except Exception as error:  # a user's own network or method may raise anything; its cohort goes on
             if is_out_of_memory(error):
                 raise

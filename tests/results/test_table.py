@@ -24,8 +24,8 @@ STABLE = [
     *(f"{split}_{metric}{suffix}" for split in ("val", "test") for metric in METRICS for suffix in ("", "_best")),
     *("teacher_agreement", "parameters", "parameters_training", "flops", "inference_ms", "inference_ms_p95"),
     *("throughput", "peak_memory_mb", "train_seconds", "epochs_run", "best_epoch"),
-    *("kdbench_version", "git_commit", "torch_version", "device", "precision", "cohort_size", "host"),
-    *("started", "finished"),
+    *("kdbench_version", "git_commit", "torch_version", "device", "precision", "cohort_size", "attempts"),
+    *("host", "started", "finished"),
 ]
 
 
@@ -96,6 +96,7 @@ def test_a_column_has_one_type_whatever_is_in_it(store: Store, teacher: RunSpec,
     assert all(empty.field(name) == filled.field(name) for name in STABLE)
     assert str(filled.field("error").type) == str(filled.field("params").type) == "string"
     assert str(filled.field("test_accuracy").type) == str(filled.field("inference_ms").type) == "double"
+    assert str(filled.field("attempts").type) == "int64"
     assert str(filled.field("seed").type) == str(filled.field("parameters").type) == "int64"
 
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from kdbench import models
-from kdbench.errors import ResultsError
+from kdbench.errors import DamagedError, ResultsError
 from kdbench.matrix import NetworkSpec
 from kdbench.run import build
 from kdbench.training.method import Task
@@ -83,6 +83,34 @@ def test_a_finished_run_is_loaded_once_and_frozen(specs, store, train):
     assert not any(parameter.requires_grad for parameter in frozen.parameters())
     on_disk = build.trained_weights(store, teacher.id)
     assert all(torch.equal(on_disk[key], value) for key, value in frozen.network.state_dict().items())
+
+
+@pytest.mark.parametrize("evidence", [True, False])
+@pytest.mark.parametrize("content", [None, b"", b"not weights"])
+def test_a_damaged_teacher_is_put_aside(specs, store, train, evidence, content):
+    """Also one of before there was evidence, whose weights cannot be read."""
+    teacher = specs["vanilla"].teacher
+    train(store, teacher)
+    if not evidence:
+        store.write_result(teacher.id, {k: v for k, v in store.result(teacher.id).items() if k != "files"})
+    file = store.folder(teacher.id) / "weights.safetensors"
+    file.unlink() if content is None else file.write_bytes(content)
+    with pytest.raises(DamagedError) as caught:
+        build.Teachers(store, TASK, CPU)(teacher)
+    aside = store.root / "quarantine" / f"{teacher.id}-1"
+    assert str(caught.value).startswith(f"the run {teacher.id} is damaged: weights.safetensors ")
+    assert str(caught.value).endswith(f"moved to {aside}, and the run waits again; what needs it waits too")
+    assert (aside / "result.json").exists()
+    assert store.state(teacher.id) == "waiting"
+
+
+def test_a_damaged_teacher_that_another_process_holds_stays(specs, store, train):
+    teacher = specs["vanilla"].teacher
+    train(store, teacher)
+    (store.folder(teacher.id) / "weights.safetensors").unlink()
+    with store.claimed(teacher.id), pytest.raises(DamagedError, match="another process repeats it"):
+        build.Teachers(store, TASK, CPU)(teacher)
+    assert (store.folder(teacher.id) / "result.json").exists()
 
 
 def test_weights_that_are_not_there_are_named_with_the_remedy(store):

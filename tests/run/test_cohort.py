@@ -156,21 +156,31 @@ def test_a_run_that_needs_the_training_images_fails_without_them(store, plan_of,
         train(store, by_label(plan_of({}))["scratch"])
 
 
-def test_a_run_whose_teacher_cannot_be_read_fails_alone(store, plan_of, train):
+def test_a_run_whose_teacher_is_damaged_waits_alone(store, plan_of, train):
     specs = by_label(plan_of({"vanilla": {}}))
+    teacher, vanilla, scratch = specs["teacher"].id, specs["vanilla"], specs["scratch"]
     train(store, specs["teacher"])
-    file = store.folder(specs["teacher"].id) / "weights.safetensors"
-    file.write_bytes(b"damaged")
-    events = train(store, specs["vanilla"], specs["scratch"])
-    assert [event["event"] for event in events if event["event"] != "epoch"] == ["failed", "done"]
-    assert store.result(specs["vanilla"].id)["error"].startswith(f"{file}: cannot be read")
-    assert store.result(specs["scratch"].id)["row"]["cohort_size"] == 1
+    file = store.folder(teacher) / "weights.safetensors"
+    content = bytearray(file.read_bytes())
+    content[-1] ^= 1
+    file.write_bytes(content)
+    events = train(store, vanilla, scratch)
+    assert [event["event"] for event in events if event["event"] != "epoch"] == ["warning", "done"]
+    assert f"the run {teacher} is damaged: weights.safetensors is not what was written" in events[0]["text"]
+    assert [store.state(run) for run in (teacher, vanilla.id, scratch.id)] == ["waiting", "waiting", "done"]
+    assert (store.root / "quarantine" / f"{teacher}-1" / "weights.safetensors").read_bytes() == content
+    assert store.result(scratch.id)["row"]["cohort_size"] == 1
+    train(store, specs["teacher"])
+    train(store, vanilla)
+    assert [store.state(run) for run in (teacher, vanilla.id)] == ["done", "done"]
 
 
-def test_nothing_is_trained_if_no_run_can_be_built(store, plan_of, train):
+def test_nothing_is_trained_if_the_teacher_is_not_finished(store, plan_of, train):
     specs = by_label(plan_of({"vanilla": {}}))
-    events = train(store, specs["vanilla"])
-    assert [event["event"] for event in events] == ["failed"]
+    (event,) = train(store, specs["vanilla"])
+    assert (event["event"], event["run"]) == ("warning", specs["vanilla"].id)
+    assert event["text"] == f"the run {specs['teacher'].id} is not finished any more; what needs it waits too"
+    assert store.state(specs["vanilla"].id) == "waiting"
 
 
 def test_nan_fails_its_run_with_epoch_and_term_and_the_others_go_on(store, plan_of, train):

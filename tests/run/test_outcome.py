@@ -1,5 +1,6 @@
 """What a run leaves."""
 
+import hashlib
 import json
 
 import pyarrow.parquet as pq
@@ -20,8 +21,8 @@ STABLE = {
     *("run_id", "cell", "matrix", "dataset", "teacher", "student", "method", "label", "params", "seed", "status"),
     *("error", "param.alpha", "param.temperature", "teacher_agreement", "parameters", "parameters_training", "flops"),
     *("inference_ms", "inference_ms_p95", "throughput", "peak_memory_mb", "train_seconds", "epochs_run", "best_epoch"),
-    *("kdbench_version", "git_commit", "torch_version", "device", "precision", "cohort_size", "host"),
-    *("started", "finished"),
+    *("kdbench_version", "git_commit", "torch_version", "device", "precision", "cohort_size", "attempts"),
+    *("host", "started", "finished"),
     *(f"{part}_{name}{suffix}" for part in ("val", "test") for name in NAMES for suffix in ("", "_best")),
 }
 
@@ -74,6 +75,31 @@ def test_the_weights_give_the_same_predictions_again(distilled):
     row = store.result(spec.id)["row"]
     for part, prefix in (("test", "test"), ("validation", "val")):
         assert {f"{prefix}_{name}": value for name, value in scores(store, spec, part).items()}.items() <= row.items()
+
+
+def test_the_result_tells_size_and_checksum_of_the_files(distilled):
+    _, spec, store = distilled
+    folder, told = store.folder(spec.id), store.result(spec.id)["files"]
+    assert set(told) == {"weights.safetensors", "history.parquet"}
+    for name, entry in told.items():
+        content = (folder / name).read_bytes()
+        assert entry == {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
+    assert store.damage(spec.id, deep=True) is None
+
+
+def test_a_row_counts_the_attempts(store, plan_of, train):
+    spec = label(plan_of({}), "scratch")
+    for _ in range(3):
+        store.begin_attempt(spec.id)
+    train(store, spec)
+    assert store.result(spec.id)["row"]["attempts"] == 3
+    (row,) = rows(store)
+    assert row["attempts"] == 3
+
+
+def test_the_log_tells_the_end(distilled):
+    _, spec, store = distilled
+    assert (store.folder(spec.id) / "log.txt").read_text().splitlines()[-1].endswith(" done after 2 epochs")
 
 
 def test_the_teachers_agreement_is_a_share_of_the_test_images(distilled):
