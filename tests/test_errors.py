@@ -21,3 +21,11 @@ def test_the_tree_in_the_docstring_is_the_tree() -> None:
     assert drawn == there
     assert all(issubclass(getattr(errors, name), errors.KdbenchError) for name in there)
     assert issubclass(errors.NotFiniteError, errors.TrainingError)
+
+
+def test_the_error_of_a_matrix_is_one_legible_line() -> None:
+    told = str(errors.MatrixError("key \x1b[31m\n" + "x" * 5000 + " remedy"))
+    assert told.startswith("key \\x1b[31m\\nxxx")
+    assert told.endswith("xxx remedy")
+    assert " ... " in told
+    assert len(told) <= 800

@@ -169,8 +169,20 @@ def _resolved(spec: DataSpec) -> tuple[Kind, dict[str, Any]]:
     kind = DATASETS[spec.kind]
     options = _options(spec, kind)
     if "root" in options:
-        options["root"] = str(Path(options["root"]).expanduser().absolute())
+        options["root"] = _absolute(spec, options["root"])
     return kind, options
+
+
+def _absolute(spec: DataSpec, root: str) -> str:
+    try:
+        path = Path(root).expanduser().absolute()
+        path.stat()
+    except FileNotFoundError:
+        pass
+    except (OSError, RuntimeError, ValueError) as error:  # no such user, too long, a character that no path may have
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise DataError(f"data set '{spec.name}': 'root' cannot be read ({reason}), got {root!r}") from None
+    return str(path)
 
 
 def _options(spec: DataSpec, kind: Kind) -> dict[str, Any]:
@@ -211,7 +223,11 @@ def _md5(file: Path) -> str | None:
 def _key(kind: Kind, options: Mapping[str, Any]) -> str:
     """Names what the cache keeps: the same for the same decoder, kind, options and unchanged files."""
     places = _there(kind, options["root"]) if "root" in options else []
-    files = [_stamp(file) for place in places for file in _files(place)]
+    try:
+        files = [_stamp(file) for place in places for file in _files(place)]
+    except OSError as error:
+        told = f"{error.filename}: cannot be read ({error.strerror})"
+        raise DataError(f"{told}; 'root' must name {kind.layout}") from None
     return f"{kind.name}-{digest(canonical([DECODER, kind.name, dict(options), files]))}"
 
 

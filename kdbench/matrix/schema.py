@@ -3,8 +3,9 @@
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, final
 
-from annotated_types import Ge, Lt, MinLen
+from annotated_types import Ge, Gt, Lt, MinLen
 from pydantic import (
+    AfterValidator,
     BeforeValidator,
     ConfigDict,
     Field,
@@ -17,7 +18,15 @@ from pydantic_core import InitErrorDetails
 
 from kdbench.matrix.recipe import Count, Share, Table
 
-Name = Annotated[str, StringConstraints(min_length=1, max_length=200)]
+
+def _printable(text: str) -> str:
+    if not text.isprintable():
+        raise ValueError("must be one line of printable characters")
+    return text
+
+
+Line = Annotated[str, AfterValidator(_printable)]
+Name = Annotated[str, StringConstraints(min_length=1, max_length=200), AfterValidator(_printable)]
 Seed = Annotated[int, Ge(0), Lt(2**31)]
 
 
@@ -79,7 +88,7 @@ class Selector(Table):
 class Exclude(Selector):
     """Cells that are not run; one that names neither method nor seed leaves out the baselines too."""
 
-    why: str = ""
+    why: Line = ""
 
     @property
     def is_whole(self) -> bool:
@@ -158,6 +167,9 @@ class RunOptions(Table):
     devices: Literal["auto", "cpu", "cuda"] = "auto"
     workers: Count | None = None
     threads: Count | None = None
+    runs_per_device: Count = 1
+    checkpoint_minutes: Annotated[float, Ge(0)] = 5.0
+    time_limit: Annotated[float, Gt(0)] | None = None  # minutes a run
 
 
 class Matrix(Table):

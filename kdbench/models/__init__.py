@@ -137,7 +137,7 @@ def identified(spec: NetworkSpec) -> NetworkSpec:
     if spec.pretrained:
         return replace(spec, start=_library(spec).pretrained(spec.known_as)[0])
     if spec.weights is not None:
-        place = str(Path(spec.weights).expanduser().absolute())
+        place = weights.absolute(spec.weights)
         return replace(spec, weights=place, start=weights.content(place))
     return spec
 

@@ -29,6 +29,21 @@ def content(path: str) -> str:
         return _digest((name, stored.get_tensor(key)) for name, key in _names(stored).items())
 
 
+def absolute(path: str) -> str:
+    """Where weights lie, for every process alike.
+
+    Raises:
+        NetworkError: no path of this system, or the home of a user who is not known.
+    """
+    try:
+        place = Path(path).expanduser().absolute()
+        place.exists()
+    except (OSError, RuntimeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise NetworkError(f"'weights' cannot be read ({reason}), got {path!r}") from None
+    return str(place)
+
+
 def check(path: str, network: nn.Module) -> None:
     """Whether the weights at a path fit a network (which may be on the meta device); reads no values.
 
