@@ -7,19 +7,27 @@ from kdbench.errors import KdbenchError
 from kdbench.plan import Plan, batches_key
 from kdbench.queue.cohorts import Item
 from kdbench.queue.devices import slots
-from kdbench.queue.scheduler import Scheduler
+from kdbench.queue.executor import Executor
+from kdbench.queue.local import Local
+from kdbench.queue.scheduler import Limits, Scheduler
+from kdbench.queue.signals import Interrupts
 from kdbench.results import Store
 from kdbench.results.table import export
 
 
-def run_plan(plan: Plan, store: Store, listener: Callable[[Mapping[str, Any]], None]) -> None:
+def run_plan(
+    plan: Plan, store: Store, listener: Callable[[Mapping[str, Any]], None], executor: Executor | None = None
+) -> None:
     """Train what a plan still lacks, and derive the tables.
 
-    `listener` is told of every cohort, epoch, end and failure.
+    `listener` is told of every cohort, epoch, end and failure; `executor` is where it is done, this machine if not
+    given. While it works, Ctrl-C and SIGTERM end the workers in order; a second one ends them at once, and then no
+    table is derived.
 
     Raises:
         ResultsError: the results folder cannot be written to.
-        KdbenchError: no device of the kind asked for.
+        KdbenchError: no device of the kind asked for, or no worker can go on.
+        KeyboardInterrupt: it was interrupted.
     """
     store.check_writable()
     options = plan.matrix.run
@@ -29,10 +37,14 @@ def run_plan(plan: Plan, store: Store, listener: Callable[[Mapping[str, Any]], N
             f"run.threads is {options.threads}, but the runs in {store.root} were trained with {threads} per worker, "
             "and the numbers depend on it; keep that, or choose another results folder with --results"
         )
-    places = slots(options.devices, options.workers, threads)
+    if executor is None:
+        executor = Local(slots(options.devices, options.workers, threads, options.runs_per_device), store)
     store.write_index(plan.index())
     items = [Item(spec, batches_key(spec)) for spec in plan.runs]
-    try:
-        Scheduler(items, store, places, listener).run()
-    finally:
-        export(store)
+    limits = Limits(options.checkpoint_minutes, options.time_limit)
+    with Interrupts() as interrupts:
+        try:
+            Scheduler(items, store, executor, listener, limits, interrupts).run()
+        finally:
+            if not interrupts.again:
+                export(store)

@@ -1,5 +1,6 @@
 """What happens around the training of a plan; the queue itself is replaced by one that only takes note."""
 
+import signal
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,27 +14,67 @@ from kdbench.matrix import parse
 from kdbench.plan import Plan, batches_key, make_plan
 from kdbench.queue.cohorts import Item
 from kdbench.queue.devices import Slot
+from kdbench.queue.executor import Event, Executor, Job
+from kdbench.queue.scheduler import Limits
+from kdbench.queue.signals import Interrupts
 from kdbench.results import Store
 from kdbench.results.files import read_json
 from kdbench.session import run_plan
 
 
+class Nowhere:
+    """An executor that is never asked for anything."""
+
+    def capacity(self) -> int:
+        raise AssertionError
+
+    def submit(self, job: Job) -> None:
+        raise AssertionError
+
+    def poll(self, timeout: float) -> list[Event]:
+        raise AssertionError
+
+    def cancel(self, job: int) -> None:
+        raise AssertionError
+
+    def close(self, now: bool = False) -> None:
+        raise AssertionError
+
+
 @dataclass
 class Queue:
-    """Stands in for the scheduler."""
+    """Stands in for the scheduler and for this machine's executor."""
 
-    error: Exception | None = None
+    error: BaseException | None = None
+    signals: int = 0
     items: list[Item] = field(default_factory=list)
     slots: list[Slot] = field(default_factory=list)
+    executor: Executor | None = None
+    limits: Limits | None = None
+    interrupts: Interrupts = field(default_factory=Interrupts)
     ran: int = 0
 
-    def __call__(self, items: Sequence[Item], store: Store, slots: Sequence[Slot], listener: Any) -> "Queue":
-        self.items, self.slots = list(items), list(slots)
+    def __call__(
+        self,
+        items: Sequence[Item],
+        store: Store,
+        executor: Executor,
+        listener: Any,
+        limits: Limits,
+        interrupts: Interrupts,
+    ) -> "Queue":
+        self.items, self.executor, self.limits, self.interrupts = list(items), executor, limits, interrupts
         listener({"event": "asked"})
         return self
 
+    def place(self, slots: Sequence[Slot], store: Store) -> "Nowhere":
+        self.slots = list(slots)
+        return Nowhere()
+
     def run(self) -> None:
         self.ran += 1
+        for _ in range(self.signals):
+            signal.raise_signal(signal.SIGTERM)
         if self.error is not None:
             raise self.error
 
@@ -42,6 +83,7 @@ class Queue:
 def queue(monkeypatch: pytest.MonkeyPatch) -> Queue:
     found = Queue()
     monkeypatch.setattr("kdbench.session.Scheduler", found)
+    monkeypatch.setattr("kdbench.session.Local", found.place)
     return found
 
 
@@ -99,6 +141,39 @@ def test_the_tables_are_written_even_where_the_queue_ends_early(
     with pytest.raises(type(error)):
         run_plan(plan_with(), store, ignore)
     assert pq.read_table(store.root / "results.parquet").num_rows == 3
+
+
+def test_an_interrupt_stops_in_order_and_a_second_one_at_once(
+    queue: Queue, store: Store, plan_with: Callable[..., Plan]
+) -> None:
+    before = signal.getsignal(signal.SIGTERM)
+    queue.signals = 1
+    run_plan(plan_with(), store, ignore)
+    assert queue.interrupts.wanted
+    assert (store.root / "results.parquet").exists()
+    (store.root / "results.parquet").unlink()
+    queue.signals = 2
+    with pytest.raises(KeyboardInterrupt):
+        run_plan(plan_with(), store, ignore)
+    assert not (store.root / "results.parquet").exists()
+    assert signal.getsignal(signal.SIGTERM) is before
+
+
+def test_the_limits_of_the_matrix_reach_the_queue(queue: Queue, store: Store, plan_with: Callable[..., Plan]) -> None:
+    run_plan(plan_with(checkpoint_minutes=0.0, time_limit=2.5), store, ignore)
+    assert queue.limits == Limits(checkpoint_minutes=0.0, time_limit=2.5)
+    run_plan(plan_with(), store, ignore)
+    assert queue.limits == Limits(checkpoint_minutes=5.0, time_limit=None)
+
+
+def test_an_executor_that_is_given_is_used_and_no_device_is_looked_for(
+    queue: Queue, store: Store, plan_with: Callable[..., Plan], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("kdbench.queue.devices.gpu_ids", list)
+    elsewhere = Nowhere()
+    run_plan(plan_with(devices="cuda"), store, ignore, elsewhere)
+    assert queue.executor is elsewhere
+    assert queue.slots == []
 
 
 def test_the_threads_are_chosen_once_per_folder(queue: Queue, store: Store, plan_with: Callable[..., Plan]) -> None:

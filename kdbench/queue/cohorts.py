@@ -6,26 +6,28 @@ from typing import final
 
 from kdbench.matrix import RunSpec
 
+_Key = tuple[str, int, str | None]  # batches, epoch, teacher
 LARGEST = 16  # members of a cohort; each holds its weights and optimiser state in memory
 
 
 @final
 @dataclass(frozen=True, eq=False)
 class Item:
-    """A run to be trained, and the name of the batches that it sees."""
+    """A run to be trained, the name of the batches that it sees, and the epoch at which it begins."""
 
     spec: RunSpec
     batches: str
+    epoch: int = 0
 
 
 def cohorts(items: Iterable[Item], slots: int) -> list[list[Item]]:
-    """Group runs that see the same batches and the same teacher; those without a teacher join any of them.
+    """Group runs that see the same batches from the same epoch on, and have the same teacher; those without join any.
 
     Where there are fewer cohorts than slots, the largest is split.
     """
-    groups: dict[tuple[str, str | None], list[Item]] = {}
+    groups: dict[_Key, list[Item]] = {}
     for item in items:
-        groups.setdefault((item.batches, _teacher(item)), []).append(item)
+        groups.setdefault((item.batches, item.epoch, _teacher(item)), []).append(item)
     found = [part for group in _joined(groups) for part in _pieces(group, LARGEST)]
     while found and len(found) < slots and len(largest := max(found, key=len)) > 1:
         place = found.index(largest)
@@ -38,12 +40,12 @@ def _teacher(item: Item) -> str | None:
     return item.spec.teacher.id if item.spec.teacher else None
 
 
-def _joined(groups: Mapping[tuple[str, str | None], list[Item]]) -> list[list[Item]]:
+def _joined(groups: Mapping[_Key, list[Item]]) -> list[list[Item]]:
     joined = {key: list(group) for key, group in groups.items()}
-    for batches, teacher in groups:
-        host = next((key for key in joined if key[0] == batches and key[1] is not None), None)
+    for batches, epoch, teacher in groups:
+        host = next((key for key in joined if key[:2] == (batches, epoch) and key[2] is not None), None)
         if teacher is None and host is not None:
-            joined[host] = [*joined.pop((batches, None)), *joined[host]]
+            joined[host] = [*joined.pop((batches, epoch, None)), *joined[host]]
     return list(joined.values())
 
 

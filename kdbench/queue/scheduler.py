@@ -1,15 +1,16 @@
 """The coordinator: hands cohorts to workers until every run has ended, then has the deployed networks timed."""
 
-import selectors
+import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, final
+from dataclasses import dataclass, replace
+from typing import Any, Literal, final
 
 from kdbench.errors import KdbenchError
 from kdbench.matrix import RunSpec
 from kdbench.queue.cohorts import Item, cohorts
-from kdbench.queue.devices import Slot
-from kdbench.queue.worker import Worker
+from kdbench.queue.executor import Event, Executor, Job
+from kdbench.queue.signals import Interrupts
 from kdbench.results import Store
 from kdbench.results.provenance import now, provenance
 
@@ -18,73 +19,124 @@ Listener = Callable[[Mapping[str, Any]], None]
 
 
 @final
+@dataclass(frozen=True)
+class Limits:
+    """What `[run]` says of every job; None is no limit."""
+
+    checkpoint_minutes: float = 5.0
+    time_limit: float | None = None  # minutes for each run of a job
+
+
+@final
+@dataclass(eq=False)
+class _Running:
+    """A job that has been handed out."""
+
+    job: Job
+    runs: list[str]  # those that it still has to tell of
+    deadline: float | None  # time.monotonic()
+    is_late: bool = False
+
+
+@final
 class Scheduler:
-    """Trains what is waiting among the items, in their order, a cohort per free slot.
+    """Trains what is waiting among the items, in their order, a cohort per free place of the executor.
 
     The results folder is the state: a run that somebody else finishes meanwhile counts as done, and one that somebody
-    else trains is waited for.
+    else trains is waited for. A run whose worker died in a cohort trains alone from then on, and has failed when that
+    has happened `ATTEMPTS` times.
     """
 
-    def __init__(self, items: Sequence[Item], store: Store, slots: Sequence[Slot], listener: Listener) -> None:
-        self._waiting = {item.spec.id: item for item in items if not store.is_finished(item.spec.id)}
-        self._items = items
+    def __init__(
+        self,
+        items: Sequence[Item],
+        store: Store,
+        executor: Executor,
+        listener: Listener,
+        limits: Limits = Limits(),
+        interrupts: Interrupts | None = None,
+    ) -> None:
+        self._items = {item.spec.id: item for item in items}
         self._store = store
-        self._slots = slots
+        self._executor = executor
         self._listener = listener
-        self._workers: list[Worker] = []
-        self._attempts: Counter[str] = Counter()
+        self._limits = limits
+        self._interrupts = interrupts or Interrupts()
+        self._waiting = {run: self._begun(run) for run in self._items if not store.is_finished(run)}
+        self._jobs: dict[int, _Running] = {}
+        self._submitted = 0
+        self._deaths: Counter[str] = Counter()
+        self._alone: set[str] = set()
         self._elsewhere: set[str] = set()
         self._done: set[str] = set()
-        self._started = 0
+        self._died: set[int] = set()
+        self._false_starts = 0
 
     def run(self) -> None:
-        """Train everything that can be trained, then time what was deployed.
+        """Train everything that can be trained, then time what was deployed; all workers have left at the end.
 
         Raises:
-            KdbenchError: a worker cannot read or write what all of them need.
+            KdbenchError: a worker cannot read or write what all of them need, or none can start.
+            KeyboardInterrupt: somebody wants this to stop.
         """
         try:
             while self._waiting:
                 self._look_for_finished()
                 self._hand_out()
-                if not self._busy() and not self._elsewhere:
+                if not self._jobs and not self._elsewhere:
                     break
                 self._listen()
             self._time_deployed()
         finally:
-            for worker in self._workers:
-                worker.close()
+            self._close()
 
-    def _busy(self) -> list[Worker]:
-        return [worker for worker in self._workers if not worker.idle]
+    def _close(self) -> None:
+        try:
+            self._executor.close(now=self._interrupts.again)
+        except KeyboardInterrupt:
+            self._executor.close(now=True)
+            raise
+
+    def _begun(self, run: str) -> Item:
+        return replace(self._items[run], epoch=self._store.next_epoch(run))
 
     def _look_for_finished(self) -> None:
-        """Runs that another process on this folder has finished."""
+        """Runs that another process on this folder has finished, or left."""
         for run in list(self._elsewhere):
             if self._store.is_finished(run):
                 self._ended(run)
             elif self._store.state(run) == "waiting":
                 self._elsewhere.discard(run)
+                self._waiting[run] = self._begun(run)
 
     def _ended(self, run: str) -> None:
         self._waiting.pop(run, None)
         self._elsewhere.discard(run)
+        self._tick_off(run)
+
+    def _tick_off(self, run: str) -> None:
+        for running in self._jobs.values():
+            if run in running.runs:
+                running.runs.remove(run)
 
     def _hand_out(self) -> None:
-        training = {run for worker in self._workers for run in worker.runs}
-        free = [worker for worker in self._workers if worker.idle]
-        places = len(free) + len(self._slots) - len(self._workers)
+        places = self._executor.capacity()
         if not places:
             return
+        training = {run for running in self._jobs.values() for run in running.runs}
         ready = [
             item
             for run, item in self._waiting.items()
             if run not in training and run not in self._elsewhere and self._is_ready(item.spec)
         ]
-        for cohort in cohorts(ready, places)[:places]:
-            worker = free.pop() if free else self._start()
-            worker.train([item.spec for item in cohort])
-            self._listener({"event": "cohort", "runs": list(worker.runs)})
+        for cohort in self._cohorts(ready, places):
+            self._listener({"event": "cohort", "runs": [item.spec.id for item in cohort]})
+            self._submit([item.spec for item in cohort], "train")
+
+    def _cohorts(self, ready: Sequence[Item], places: int) -> list[list[Item]]:
+        alone = [[item] for item in ready if item.spec.id in self._alone]
+        others = [item for item in ready if item.spec.id not in self._alone]
+        return [*alone, *cohorts(others, places - len(alone))][:places]
 
     def _is_ready(self, spec: RunSpec) -> bool:
         return all(self._is_done(need.id) for _, need in spec.needs)
@@ -97,79 +149,123 @@ class Scheduler:
             self._done.add(run)
         return run in self._done
 
-    def _start(self) -> Worker:
-        taken = {worker.place for worker in self._workers}
-        place = next(place for place in range(len(self._slots)) if place not in taken)
-        self._started += 1
-        worker = Worker(self._slots[place], place, self._store, self._started)
-        self._workers.append(worker)
-        return worker
+    def _submit(self, specs: Sequence[RunSpec], kind: Literal["train", "time"]) -> _Running:
+        self._submitted += 1
+        options = {"checkpoint_minutes": self._limits.checkpoint_minutes} if kind == "train" else {}
+        job = Job(self._submitted, tuple(specs), kind, options)
+        limit = self._limits.time_limit
+        deadline = None if limit is None else time.monotonic() + 60 * limit * len(specs)
+        running = self._jobs[job.id] = _Running(job, job.runs, deadline)
+        self._executor.submit(job)
+        return running
 
-    def _listen(self, timeout: float = 1.0) -> None:
+    def _listen(self) -> None:
         """Wait for what the workers have to tell, and act on it."""
-        with selectors.DefaultSelector() as selector:
-            for worker in self._workers:
-                selector.register(worker.output, selectors.EVENT_READ, worker)
-            ready = [key.data for key, _ in selector.select(timeout)]
-        for worker in ready:
-            events = worker.events()
-            if events is None:
-                self._bury(worker)
-                continue
-            for event in events:
-                self._hear(event)
+        for event in self._executor.poll(1.0):
+            self._hear(event)
+        for running in self._jobs.values():
+            if running.deadline is not None and time.monotonic() > running.deadline and not running.is_late:
+                running.is_late = True
+                self._executor.cancel(running.job.id)
+        if self._interrupts.wanted:
+            self._listener({"event": "stopping"})
+            raise KeyboardInterrupt
 
-    def _hear(self, event: Mapping[str, Any]) -> None:
+    def _hear(self, event: Event) -> None:
         match event["event"]:
+            case "ready":
+                self._false_starts = 0
             case "done" | "failed":
                 self._ended(event["run"])
             case "taken":
                 self._elsewhere.add(event["run"])
+                self._tick_off(event["run"])
+            case "idle":
+                self._look_for_untold(self._jobs.pop(event["job"]))
+            case "died":
+                event = self._bury(event)
             case "error":
                 raise KdbenchError(event["error"])
         self._listener(event)
 
-    def _bury(self, worker: Worker) -> None:
-        """A worker died: its runs have used up one attempt."""
-        self._workers.remove(worker)
-        reason = worker.death()
-        worker.close()
-        for run in worker.runs:
-            if self._store.is_finished(run):
-                self._ended(run)
-                continue
-            self._attempts[run] += 1
-            if self._attempts[run] >= ATTEMPTS:
+    def _look_for_untold(self, running: _Running) -> None:
+        """Runs that a job has left as they were: what they need is gone, or else it was an attempt in vain."""
+        if running.job.kind == "time":
+            return
+        for spec in running.job.specs:
+            if spec.id in running.runs and not self._repeat_needs(spec):
+                self._count_deaths([spec.id], "its worker gave it up without a word; see its log.txt")
+
+    def _repeat_needs(self, spec: RunSpec) -> bool:
+        """Let what a run needs wait again if it was done and is so no more (found damaged, and put aside)."""
+        gone = [need.id for _, need in spec.needs if self._store.state(need.id) != "done"]
+        for run in gone:
+            self._done.discard(run)
+            if not self._store.is_finished(run) and run in self._items:
+                self._waiting[run] = self._begun(run)
+        return bool(gone)
+
+    def _bury(self, event: Event) -> Event:
+        """A worker died: the runs that it had not finished have used up one attempt; gives the whole reason."""
+        running = self._jobs.pop(event["job"])
+        self._died.add(running.job.id)
+        reason = _late(running, self._limits) + event["reason"]
+        if not event.get("ready", True):
+            self._count_false_start(reason)
+        elif running.job.kind == "train":
+            self._count_deaths(running.runs, reason)
+        return {**event, "reason": reason}
+
+    def _count_false_start(self, reason: str) -> None:
+        """No run is to blame for a worker that ended before it could begin."""
+        self._false_starts += 1
+        if self._false_starts >= ATTEMPTS:
+            raise KdbenchError(f"no worker can start: {reason}; mend that and run the same command again")
+
+    def _count_deaths(self, runs: Sequence[str], reason: str) -> None:
+        unfinished = [run for run in runs if not self._store.is_finished(run)]
+        for run in set(runs) - set(unfinished):
+            self._ended(run)
+        if len(runs) > 1:
+            self._alone.update(unfinished)
+        for run in unfinished:
+            self._deaths[run] += 1
+            self._waiting[run] = self._begun(run)
+            if self._deaths[run] >= ATTEMPTS:
                 row = {"finished": now(), **provenance()}
                 self._store.write_result(run, {"status": "failed", "error": reason, "row": row})
                 self._hear({"event": "failed", "run": run, "error": reason})
 
     def _time_deployed(self) -> None:
-        """One network after the other, nothing else running, on the slot that a run of it may have used."""
-        untimed = self._untimed()
-        if not untimed:
-            return
-        for worker in self._workers[1:]:
-            worker.close()
-        self._workers = self._workers[:1] or [self._start()]
-        for spec in untimed.values():
+        """One network after the other, nothing else running."""
+        for spec in self._untimed().values():
             self._listener({"event": "timing", "run": spec.id, "student": spec.student.name})
-            self._until_idle()
-            self._workers[0].time(spec)
-        self._until_idle()
+            self._time(spec)
 
-    def _until_idle(self) -> None:
-        while self._workers and not self._workers[0].idle:
-            self._listen()
-        if not self._workers:
-            raise KdbenchError("the worker that times inference died; run the same command again to repeat that part")
+    def _time(self, spec: RunSpec) -> None:
+        for _ in range(ATTEMPTS):
+            while not self._executor.capacity():
+                self._listen()
+            job = self._submit([spec], "time").job
+            while job.id in self._jobs:
+                self._listen()
+            if job.id not in self._died:
+                return
+        raise KdbenchError("the worker that times inference died; run the same command again to repeat that part")
 
     def _untimed(self) -> dict[str, RunSpec]:
         """A run of each deployed architecture whose inference has not been timed yet."""
         found: dict[str, RunSpec] = {}
-        for item in self._items:
-            result = self._store.result(item.spec.id)
-            key = (result or {}).get("architecture")
+        for run, item in self._items.items():
+            key = (self._store.result(run) or {}).get("architecture")
             if key and self._store.timing(key) is None:
                 found.setdefault(key, item.spec)
         return found
+
+
+def _late(running: _Running, limits: Limits) -> str:
+    if not running.is_late:
+        return ""
+    size = len(running.job.specs)
+    runs = f" x {size} runs" if size > 1 else ""
+    return f"ended after run.time_limit ({limits.time_limit:g} minutes{runs}): "

@@ -1,99 +1,130 @@
 """A worker process as its coordinator sees it."""
 
+import itertools
 import json
 import os
+import platform
+import signal
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, final
 
-from kdbench.matrix import RunSpec
+from kdbench.errors import KdbenchError
 from kdbench.queue.devices import Slot
+from kdbench.queue.executor import Event, Job
 from kdbench.results import Store
+from kdbench.results.files import writable
+
+LARGEST_JOB = 2**20  # bytes that a worker which is still starting can be sent without waiting for it
+_numbers = itertools.count(1)
 
 
 @final
 class Worker:
-    """One process on one slot; it ends when its standard input does."""
+    """One process on one slot, the leader of a group of its own; it ends when its standard input does.
 
-    def __init__(self, slot: Slot, place: int, store: Store, number: int) -> None:
-        self.place = place
-        self.runs: tuple[str, ...] = ()
-        self.idle = True  # what it is given before it has started waits for it
-        self.log = store.root / "workers" / f"{os.getpid()}-{number}.log"
-        self.log.parent.mkdir(parents=True, exist_ok=True)
+    Raises:
+        KdbenchError: the system starts no further process, or the results folder cannot be written to.
+    """
+
+    def __init__(self, slot: Slot, store: Store) -> None:
+        self.job: Job | None = None
+        self.ready = False
+        self.has_trained = False  # an epoch of the present job: its memory is what it will be
+        self.has_ended = False
+        self.log = store.root / "workers" / f"{platform.node()}-{os.getpid()}-{next(_numbers)}.log"
         self._partial = b""
-        with self.log.open("wb") as log:
-            self._process = subprocess.Popen(
-                _command(slot, store.root),
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=log,
-                env=_environment(slot),
-                start_new_session=True,
-            )
+        with writable(self.log.parent):
+            self.log.parent.mkdir(parents=True, exist_ok=True)
+            log = self.log.open("wb")
+        with log:
+            try:
+                self._process = subprocess.Popen(
+                    _command(slot, store.root, self.log),
+                    stdin=subprocess.PIPE,
+                    stdout=subprocess.PIPE,
+                    stderr=log,
+                    env=_environment(slot),
+                    start_new_session=True,
+                    pipesize=LARGEST_JOB,
+                )
+            except OSError as error:
+                raise KdbenchError(f"no worker process can be started ({error}); lower run.workers") from error
+        assert self._process.stdin is not None
         assert self._process.stdout is not None
         self.output = self._process.stdout
+        self._input = self._process.stdin
         os.set_blocking(self.output.fileno(), False)
 
-    def train(self, specs: Sequence[RunSpec]) -> None:
-        """Give it a cohort."""
-        self.runs = tuple(spec.id for spec in specs)
-        self._send({"train": [spec.to_json() for spec in specs]})
+    def begin(self, job: Job) -> None:
+        """Give it a job; what it is given before it has started waits for it."""
+        self.job, self.has_trained = job, False
+        with suppress(BrokenPipeError):  # its death is seen when its events are read
+            self._input.write(json.dumps(job.message()).encode() + b"\n")
+            self._input.flush()
 
-    def time(self, spec: RunSpec) -> None:
-        """Let it time a deployed network."""
-        self._send({"time": spec.to_json()})
-
-    def events(self) -> list[Mapping[str, Any]] | None:
-        """What it has told since the last call; None when it has died."""
-        data = self.output.read()
-        if data == b"":
-            return None
+    def events(self) -> list[Event]:
+        """What it has told since the last call."""
+        ended = self._process.poll() is not None  # asked before reading, so that nothing is missed
+        data = self.output.read()  # None: nothing now; empty: the end, unless a child of its own keeps that open
+        self.has_ended = ended or data == b""
         *lines, self._partial = (self._partial + (data or b"")).split(b"\n")
-        events = [json.loads(line) for line in lines if line]
-        for event in events:
-            if event["event"] == "idle":
-                self.idle, self.runs = True, ()
-        return events
+        return [self._heard(json.loads(line)) for line in lines if line]
 
-    def close(self) -> None:
-        """End it now; what it had finished is written."""
-        assert self._process.stdin is not None
+    def _heard(self, event: dict[str, Any]) -> Event:
+        match event["event"]:
+            case "ready":
+                self.ready = True
+            case "epoch":
+                self.has_trained = True
+            case "idle" if self.job is not None:
+                event["job"], self.job = self.job.id, None
+        return event
+
+    def ask_to_leave(self) -> None:
+        """End its input, and send SIGTERM to its group."""
         with suppress(BrokenPipeError):  # a job that a dead worker never read
-            self._process.stdin.close()
-        self._process.terminate()
-        try:
-            self._process.wait(timeout=5)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
+            self._input.close()
+        self._signal(signal.SIGTERM)
+
+    def kill(self) -> None:
+        """End its whole group at once."""
+        self._signal(signal.SIGKILL)
+
+    def end(self, deadline: float) -> None:
+        """Wait for its end until then (time.monotonic), then kill what is left of its group."""
+        with suppress(subprocess.TimeoutExpired):
+            self._process.wait(timeout=max(0.0, deadline - time.monotonic()))
+        self.kill()
+        self._process.wait()
+        with suppress(BrokenPipeError):
+            self._input.close()
         self.output.close()
 
     def death(self) -> str:
         """How it died, and the last lines of its log."""
+        with suppress(subprocess.TimeoutExpired):  # one that only closed its output
+            self._process.wait(timeout=1)
+        self.kill()
         code = self._process.wait()
         how = f"signal {-code}" if code < 0 else f"exit status {code}"
         return f"the worker died ({how}); its log {self.log} ends: {_tail(self.log)}"
 
-    def _send(self, job: Mapping[str, Any]) -> None:
-        self.idle = False
-        assert self._process.stdin is not None
-        try:
-            self._process.stdin.write(json.dumps(job).encode() + b"\n")
-            self._process.stdin.flush()
-        except BrokenPipeError:
-            return  # its death is seen when its events are read
+    def _signal(self, number: signal.Signals) -> None:
+        with suppress(ProcessLookupError, PermissionError):  # nobody is left of it
+            os.killpg(self._process.pid, number)
 
 
-def _command(slot: Slot, results: Path) -> list[str]:
-    arguments = ["--results", str(results), "--device", slot.device, "--threads", str(slot.threads)]
+def _command(slot: Slot, results: Path, log: Path) -> list[str]:
+    arguments = ["--results", str(results), "--device", slot.device, "--threads", str(slot.threads), "--log", str(log)]
     return [sys.executable, "-P", "-m", "kdbench.run", *arguments]
 
 
-def _environment(slot: Slot) -> dict[str, str]:
+def _environment(slot: Slot) -> Mapping[str, str]:
     """This process's environment and import path: what the plan could import, the worker can, and nothing else."""
     threads = str(slot.threads)
     fixed = {"OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads, "CUBLAS_WORKSPACE_CONFIG": ":4096:8"}

@@ -13,13 +13,14 @@ from kdbench.results import Store
 
 @pytest.fixture(scope="session")
 def item() -> Callable[..., Item]:
-    """`item(name, batches, teacher)`: a run whose hyperparameter is its name, taught by the run of another item."""
+    """`item(name, batches, teacher, epoch)`: a run whose hyperparameter is its name, taught by another's."""
 
-    def make(name: str, batches: str = "b", teacher: Item | None = None) -> Item:
+    def make(name: str, batches: str = "b", teacher: Item | None = None, epoch: int = 0) -> Item:
         needs = (("teacher", teacher.spec),) if teacher else ()
         parts = (Part("vanilla" if teacher else "scratch", {"name": name}),)
         network = NetworkSpec("mlp_8")
-        return Item(RunSpec(DataSpec("digits", "digits"), network, parts, Recipe(), Split(), 0, needs), batches)
+        spec = RunSpec(DataSpec("digits", "digits"), network, parts, Recipe(), Split(), 0, needs)
+        return Item(spec, batches, epoch)
 
     return make
 

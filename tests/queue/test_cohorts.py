@@ -36,6 +36,12 @@ def test_runs_without_a_teacher_do_not_join_other_batches(item):
     assert names(cohorts(items, 1)) == [["s"], ["a"]]
 
 
+def test_runs_that_are_not_equally_far_are_apart(item):
+    teacher = item("t")
+    items = [item("s", epoch=3), item("a", teacher=teacher), item("b", teacher=teacher, epoch=3), item("r")]
+    assert names(cohorts(items, 1)) == [["r", "a"], ["s", "b"]]
+
+
 @pytest.mark.parametrize(
     ("slots", "sizes"), [(1, [5, 2]), (2, [5, 2]), (3, [3, 2, 2]), (4, [2, 1, 2, 2]), (7, [1] * 7), (9, [1] * 7)]
 )

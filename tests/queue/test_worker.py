@@ -1,16 +1,21 @@
 """Worker processes: small scripts in their place first, then two real ones that train a matrix."""
 
 import os
+import platform
 import select
 import sys
+import time
 from pathlib import Path
 
 import pytest
 
+from kdbench.errors import KdbenchError
 from kdbench.matrix import parse
 from kdbench.plan import batches_key, make_plan
 from kdbench.queue.cohorts import Item
 from kdbench.queue.devices import Slot
+from kdbench.queue.executor import Job
+from kdbench.queue.local import Local
 from kdbench.queue.scheduler import Scheduler
 from kdbench.queue.worker import Worker
 from kdbench.results import Store
@@ -28,30 +33,30 @@ def script(tmp_path, store, monkeypatch):
         file.write_text(f"#!/bin/sh\n{text}\n")
         file.chmod(0o755)
         monkeypatch.setattr(sys, "executable", str(file))
-        started.append(Worker(SLOT, 0, store, len(started)))
+        started.append(Worker(SLOT, store))
         return started[-1]
 
     yield make
     for worker in started:
-        worker.close()
+        worker.kill()
+        worker.end(time.monotonic())
 
 
 def heard(worker, count=None):
     """The first `count` events, or all until the worker ends."""
     found = []
     while count is None or len(found) < count:
-        select.select([worker.output], [], [], 60)
-        events = worker.events()
-        if events is None:
+        select.select([worker.output], [], [], 0.2)
+        found += worker.events()
+        if worker.has_ended:
             break
-        found += events
     return found
 
 
 def test_a_worker_is_told_where_and_how_to_train(script, store):
     worker = script("""echo '{"event": "x", "arguments": "'"$@"'", "threads": "'$OMP_NUM_THREADS'"}'""")
     (event,) = heard(worker)
-    assert event["arguments"] == f"-P -m kdbench.run --results {store.root} --device cpu --threads 3"
+    assert event["arguments"] == f"-P -m kdbench.run --results {store.root} --device cpu --threads 3 --log {worker.log}"
     assert event["threads"] == "3"
 
 
@@ -66,19 +71,36 @@ def test_a_workers_environment_is_ours_with_the_slots_and_our_import_path(script
 
 def test_a_job_is_a_line_and_idle_ends_it(script, item):
     worker = script("""read job; echo '{"event": "got", "job": '"$job"'}'; echo '{"event": "idle"}'; read job""")
-    run = item("a")
-    worker.train([run.spec])
-    assert (worker.idle, worker.runs) == (False, (run.spec.id,))
+    job = Job(7, (item("a").spec,), options={"checkpoint_minutes": 2.0})
+    worker.begin(job)
+    assert worker.job is job
     got, idle = heard(worker, 2)
-    assert got["job"] == {"train": [run.spec.to_json()]}
-    assert idle == {"event": "idle"}
-    assert (worker.idle, worker.runs) == (True, ())
+    assert got["job"] == {"train": [job.specs[0].to_json()], "options": {"checkpoint_minutes": 2.0}}
+    assert idle == {"event": "idle", "job": 7}
+    assert worker.job is None
 
 
-def test_a_half_written_line_waits_for_its_other_half(script):
+def test_a_job_that_times_has_one_spec(item):
+    spec = item("a").spec
+    assert Job(1, (spec,), "time").message() == {"time": spec.to_json()}
+
+
+def test_a_worker_has_trained_once_it_tells_of_an_epoch_of_its_job(script, item):
+    told = """echo '{"event": "ready"}'; read job; echo '{"event": "epoch"}'; echo '{"event": "idle"}'; read job"""
+    worker = script(told)
+    heard(worker, 1)
+    assert (worker.ready, worker.has_trained) == (True, False)
+    worker.begin(Job(1, (item("a").spec,)))
+    heard(worker, 2)
+    assert worker.has_trained
+    worker.begin(Job(2, (item("b").spec,)))
+    assert not worker.has_trained
+
+
+def test_a_half_written_line_waits_for_its_other_half(script, item):
     worker = script("""printf '{"event": "a"}\\n{"eve'; read job; printf 'nt": "b"}\\n'""")
     assert heard(worker, 1) == [{"event": "a"}]
-    worker.train([])
+    worker.begin(Job(1, (item("a").spec,)))
     assert heard(worker) == [{"event": "b"}]
 
 
@@ -99,16 +121,59 @@ def test_a_job_for_a_dead_worker_is_no_error(script, item):
     worker = script("exit 1")
     assert heard(worker) == []
     worker.death()
-    worker.train([item("a").spec])
-    assert worker.events() is None
-    worker.close()
+    worker.begin(Job(1, (item("a").spec,)))
+    assert worker.events() == []
+    assert worker.has_ended
+    worker.end(time.monotonic())
     assert worker.output.closed
 
 
-def test_closing_ends_a_worker_that_is_busy(script):
+def test_a_worker_that_is_asked_to_leave_does(script):
     worker = script("sleep 60")
-    worker.close()
+    worker.ask_to_leave()
+    worker.end(time.monotonic() + 20)
     assert worker.death().startswith("the worker died (signal 15)")
+
+
+def test_a_worker_that_does_not_leave_is_killed(script):
+    worker = script("trap '' TERM; echo '{\"event\": \"ready\"}'; while :; do sleep 0.1; done")
+    heard(worker, 1)
+    worker.ask_to_leave()
+    worker.end(time.monotonic() + 0.2)
+    assert worker.death().startswith("the worker died (signal 9)")
+
+
+def test_the_end_of_a_worker_is_seen_although_a_child_keeps_its_output_open_and_the_child_ends_too(script):
+    worker = script('sleep 60 & echo \'{"event": "child", "pid": \'$!\'}\'; exit 3')
+    (event,) = heard(worker)
+    assert worker.death().startswith("the worker died (exit status 3)")
+    assert has_gone(event["pid"])
+
+
+def test_logs_of_workers_bear_the_host_and_differ(script):
+    first, second = script("exit 0"), script("exit 0")
+    assert first.log.name.startswith(f"{platform.node()}-{os.getpid()}-")
+    assert first.log != second.log
+
+
+def test_a_machine_that_starts_no_process_is_named(store, monkeypatch):
+    monkeypatch.setattr(sys, "executable", "/no/such/python")
+    with pytest.raises(KdbenchError, match=r"^no worker process can be started \(.*No such file.*; lower run.workers$"):
+        Worker(SLOT, store)
+
+
+def has_gone(pid, patience=5.0):
+    """Whether a process is no more, or is soon."""
+    until = time.monotonic() + patience
+    while time.monotonic() < until:
+        try:
+            state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+        except FileNotFoundError:
+            return True
+        if state in "ZX":  # it has ended, and nobody asked how
+            return True
+        time.sleep(0.02)
+    return False
 
 
 OWN = '''
@@ -184,7 +249,7 @@ class Session:
         """What the scheduler tells when it runs everything that waits."""
         items = [Item(spec, batches_key(spec)) for spec in self.plan.runs]
         self.told = []
-        Scheduler(items, self.store, [Slot("cpu", 1)], self.hear).run()
+        Scheduler(items, self.store, Local([Slot("cpu", 1)], self.store), self.hear).run()
         return self.told
 
     def hear(self, event):
@@ -221,7 +286,9 @@ def test_results_appear(session):
 def test_a_killed_worker_costs_an_attempt_and_the_next_one_finishes(session):
     handed = [set(event["runs"]) for event in session.told if event["event"] == "cohort"]
     students = {session.ids[label] for label in ("vanilla", "logit_mse", "raising", "deadly")}
-    assert handed == [{session.ids["teacher"], session.ids["scratch"]}, students, students - {session.ids["logit_mse"]}]
+    alone = [{session.ids[label]} for label in ("vanilla", "raising", "deadly")]
+    assert handed[:2] == [{session.ids["teacher"], session.ids["scratch"]}, students]
+    assert sorted(handed[2:], key=list) == sorted(alone, key=list)
     logs = (session.store.root / "workers").iterdir()
     assert len(list(logs)) == 2
 

@@ -14,6 +14,7 @@ def test_a_worker_ends_when_its_standard_input_does(store, plan_of):
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as worker:
         worker.stdin.write(json.dumps({"train": [spec.to_json()]}) + "\n")
         worker.stdin.flush()
+        assert json.loads(worker.stdout.readline()) == {"event": "ready"}
         event = json.loads(worker.stdout.readline())
         assert (event["event"], event["epoch"], event["runs"]) == ("epoch", 1, [spec.id])
         assert store.state(spec.id) == "running"
@@ -33,5 +34,5 @@ def test_what_nobody_expects_ends_the_worker_with_its_reason(store):
         worker.stdin.write(job)
         worker.stdin.flush()
         assert worker.wait(timeout=WAIT) == 1
-        assert worker.stdout.read() == ""
+        assert worker.stdout.read() == '{"event": "ready"}\n'
         assert worker.stderr.read().strip().endswith("KeyError: 'dataset'")

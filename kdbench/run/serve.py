@@ -1,0 +1,77 @@
+"""The jobs of a worker: a cohort to train, a network to time."""
+
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any, final
+
+import torch
+
+from kdbench.errors import KdbenchError, TrainingError
+from kdbench.matrix import RunSpec
+from kdbench.results import Store
+from kdbench.run.cohort import CohortRun, Report
+from kdbench.run.memory import train_within_memory
+from kdbench.run.timing import time_run
+
+
+@final
+class Server:
+    """Does one job after the other on one device. `log` is where all that is printed goes."""
+
+    def __init__(self, results: str, device: str, threads: int, log: Path | None, report: Report) -> None:
+        torch.set_num_threads(threads)
+        torch.use_deterministic_algorithms(device == "cuda", warn_only=True)
+        self._store = Store(results)
+        self._device = torch.device(device)
+        self._log = log
+        self._report = report
+        self._options: Mapping[str, Any] = {}
+
+    def serve(self, job: Mapping[str, Any]) -> None:
+        """Do one job. What is wrong for every job is told; anything else ends this process and costs only its job."""
+        try:
+            if "time" in job:
+                time_run(RunSpec.from_json(job["time"]), self._store, self._device)
+            else:
+                self._options = job.get("options", {})
+                self._train([RunSpec.from_json(spec) for spec in job["train"]])
+        except KdbenchError as error:
+            self._report({"event": "error", "error": str(error)})
+
+    def _train(self, specs: Sequence[RunSpec]) -> None:
+        """Train those of the runs that nobody else trains or has finished."""
+        with ExitStack() as locks:
+            mine = [spec for spec in specs if self._claim(spec, locks)]
+            if mine:
+                for spec in mine:
+                    self._store.begin_attempt(spec.id)
+                train_within_memory(mine, self._train_together, self._fail, self._tell_halved)
+
+    def _claim(self, spec: RunSpec, locks: ExitStack) -> bool:
+        """Whether a run is ours to train."""
+        lock = self._store.claim(spec.id)
+        if lock is None:
+            self._report({"event": "taken", "run": spec.id})
+            return False
+        locks.callback(lock.release)
+        if self._store.is_finished(spec.id):
+            self._report({"event": "done", "run": spec.id})
+            return False
+        return True
+
+    def _cohort(self, specs: Sequence[RunSpec]) -> CohortRun:
+        minutes = self._options.get("checkpoint_minutes", 5.0)
+        return CohortRun(specs, self._store, self._device, self._report, minutes)
+
+    def _train_together(self, specs: Sequence[RunSpec]) -> None:
+        waiting = [spec for spec in specs if not self._store.is_finished(spec.id)]
+        if waiting:
+            self._cohort(waiting).train()
+
+    def _fail(self, spec: RunSpec, error: TrainingError) -> None:
+        self._cohort([spec]).fail(spec, error)
+
+    def _tell_halved(self, specs: Sequence[RunSpec]) -> None:
+        runs = [spec.id for spec in specs]
+        self._report({"event": "memory", "runs": runs, "text": "out of memory: trained in halves"})
