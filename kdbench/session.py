@@ -1,6 +1,6 @@
 """A plan to its results: what `run` and `tune` have in common."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from kdbench.errors import KdbenchError
@@ -12,6 +12,7 @@ from kdbench.queue.local import Local
 from kdbench.queue.scheduler import Limits, Scheduler
 from kdbench.queue.signals import Interrupts
 from kdbench.results import Store
+from kdbench.results.derived import damaged_files
 from kdbench.results.table import export
 
 
@@ -30,6 +31,8 @@ def run_plan(
         KeyboardInterrupt: it was interrupted.
     """
     store.check_writable()
+    for event in _damage(plan, store):
+        listener(event)
     options = plan.matrix.run
     threads = store.setting("threads", options.threads or 1)
     if options.threads not in (None, threads):
@@ -47,4 +50,13 @@ def run_plan(
             Scheduler(items, store, executor, listener, limits, interrupts).run()
         finally:
             if not interrupts.again:
-                export(store)
+                for text in export(store):
+                    listener({"event": "warning", "run": None, "text": text})
+
+
+def _damage(plan: Plan, store: Store) -> Iterator[Mapping[str, Any]]:
+    """Warnings of what is damaged; such runs of the plan are put aside, so that they are repeated."""
+    for run, why in store.quarantine_damaged(spec.id for spec in plan.runs):
+        yield {"event": "warning", "run": run, "text": why}
+    for text in damaged_files(store):
+        yield {"event": "warning", "run": None, "text": text}

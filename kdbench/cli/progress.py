@@ -27,18 +27,18 @@ class Progress:
     def __init__(self, plan: "Plan", store: Store, console: Console) -> None:
         self._console = console
         self._specs = {run.id: run for run in plan.runs}
-        ended = sum(store.is_finished(run) for run in self._specs)
+        self._store = store
+        self._ended = {run for run in self._specs if store.is_finished(run)}
         self._bars = Bars(
             TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), console=console
         )
-        self._task = self._bars.add_task(plan.matrix.name, total=len(self._specs), completed=ended)
-        self._ended = ended
+        self._task = self._bars.add_task(plan.matrix.name, total=len(self._specs), completed=len(self._ended))
         self._cohorts: dict[str, Mapping[str, Any]] = {}  # a cohort, by its first run, and what it told last
         self._members: dict[str, str] = {}  # run -> its cohort
         self._told: dict[str, float] = {}  # when a cohort was heard of last
         self._live = Live(self._view(), console=console, refresh_per_second=4) if console.is_terminal else None
         self._started = time.monotonic()
-        self._say(f"{len(self._specs)} runs, {ended} of them done before")
+        self._say(f"{len(self._specs)} runs, {len(self._ended)} of them done before")
 
     def __enter__(self) -> "Progress":
         if self._live is not None:
@@ -63,6 +63,8 @@ class Progress:
                 self._tell_epoch(event)
             case "done" | "failed":
                 self._end(event)
+            case "warning":
+                self._warn(event)
             case "timing":
                 self._say(f"timing the inference of {event['student']}")
         if self._live is not None:
@@ -82,8 +84,8 @@ class Progress:
         self._told.setdefault(cohort, now)
 
     def _end(self, event: Mapping[str, Any]) -> None:
-        self._ended += 1
-        self._bars.update(self._task, completed=self._ended)
+        self._ended.add(event["run"])
+        self._bars.update(self._task, completed=len(self._ended))
         cohort = self._members.pop(event["run"], event["run"])
         if cohort not in self._members.values():
             self._cohorts.pop(cohort, None)
@@ -91,7 +93,16 @@ class Progress:
             failure = f"failed: {event['run']}: {event['error']}"
             self._console.print(Text(failure, style="red"), soft_wrap=True)
         elif cohort not in self._members.values():
-            self._say(f"{self._ended} of {len(self._specs)} runs have ended")
+            self._say(f"{len(self._ended)} of {len(self._specs)} runs have ended")
+
+    def _warn(self, event: Mapping[str, Any]) -> None:
+        """A warning may be that a run, which has ended, must be repeated."""
+        run = event.get("run")
+        if run in self._ended and not self._store.is_finished(run):
+            self._ended.discard(run)
+        self._bars.update(self._task, completed=len(self._ended))
+        about = f"{run}: " if run else ""
+        self._console.print(Text(f"warning: {about}{event['text']}", style="yellow"), soft_wrap=True)
 
     def _say(self, text: str) -> None:
         if self._live is None:

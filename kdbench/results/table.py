@@ -2,6 +2,8 @@
 
 import json
 from collections.abc import Iterable, Mapping
+from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
@@ -57,17 +59,27 @@ def rows(store: Store) -> list[Row]:
     return [_row(store, run, asked.get(run, []), run in started) for run in sorted({*started, *asked})]
 
 
-def export(store: Store) -> None:
-    """Write `results.parquet` and `history.parquet` anew, under one lock.
+def export(store: Store) -> list[str]:
+    """Write `results.parquet` and `history.parquet` anew, under one lock; gives what was found damaged.
 
     Raises:
-        ResultsError: the folder cannot be written to, or a run's history is damaged.
+        ResultsError: the folder cannot be written to.
     """
     with writable(store.root), FileLock(store.root / "export.lock", timeout=60):
-        results = to_arrow(rows(store), TYPES)
-        write_whole(store.root / "results.parquet", lambda path: pq.write_table(results, path))
-        histories = _histories(store)
-        write_whole(store.root / "history.parquet", lambda path: pq.write_table(histories, path))
+        paths = [store.root / name for name in ("results.parquet", "history.parquet")]
+        wrong = [f"{path}: damaged; built anew" for path in paths if path.exists() and not _is_parquet(path)]
+        histories, left_out = _histories(store)
+        for path, table in zip(paths, (to_arrow(rows(store), TYPES), histories), strict=True):
+            write_whole(path, partial(pq.write_table, table))
+    return wrong + left_out
+
+
+def _is_parquet(path: Path) -> bool:
+    try:
+        pq.read_schema(path)
+    except (pa.ArrowException, OSError):
+        return False
+    return True
 
 
 def load_results(root: str) -> "pd.DataFrame":
@@ -110,12 +122,17 @@ def _column(values: list[Any], known: pa.DataType | None) -> pa.Array:
     return pa.array([None if v is None else json.dumps(v) if not isinstance(v, str) else v for v in values])
 
 
-def _histories(store: Store) -> pa.Table:
-    """The epochs of all runs, with the run that each belongs to."""
-    tables = {run: read_history(store, run) for run in store.run_ids()}
-    named = [t.append_column("run_id", pa.array([run] * t.num_rows, pa.string())) for run, t in tables.items()]
-    none = pa.table({"epoch": pa.array([], pa.int64()), "run_id": pa.array([], pa.string())})
-    return pa.concat_tables([none, *named], promote_options="permissive")
+def _histories(store: Store) -> tuple[pa.Table, list[str]]:
+    """The epochs of all runs, with the run that each belongs to; and which are damaged, so that they are left out."""
+    tables, wrong = [pa.table({"epoch": pa.array([], pa.int64()), "run_id": pa.array([], pa.string())})], []
+    for run in store.run_ids():
+        try:
+            table = read_history(store, run)
+        except ResultsError as error:
+            wrong.append(f"{error}; it is left out of history.parquet, `kdbench reindex --deep` puts the run aside")
+            continue
+        tables.append(table.append_column("run_id", pa.array([run] * table.num_rows, pa.string())))
+    return pa.concat_tables(tables, promote_options="permissive"), wrong
 
 
 def _asked(store: Store) -> dict[str, list[tuple[str, IndexCell, int]]]:

@@ -263,3 +263,27 @@ def test_only_one_export_at_a_time(store: Store, monkeypatch: pytest.MonkeyPatch
 def test_a_folder_that_is_not_there(tmp_path: Path) -> None:
     with pytest.raises(ResultsError, match="there is no such results folder"):
         load_results(str(tmp_path / "none"))
+
+
+def test_a_damaged_history_costs_its_own_rows_and_is_named(store: Store, student: Student, finish: Finish) -> None:
+    whole, damaged = student(0), student(1)
+    for run in (whole, damaged):
+        finish(run, {}, [{"epoch": 1}])
+    path = store.folder(damaged.id) / "history.parquet"
+    path.write_bytes(b"PAR1")
+    (told,) = export(store)
+    assert told.startswith(f"{path}: damaged (")
+    assert told.endswith("it is left out of history.parquet, `kdbench reindex --deep` puts the run aside")
+    assert [row["run_id"] for row in parquet(store, "history")] == [whole.id]
+    assert len(parquet(store)) == 2
+
+
+@pytest.mark.parametrize("name", ["results", "history"])
+def test_a_damaged_table_is_named_and_built_anew(store: Store, teacher: RunSpec, finish: Finish, name: str) -> None:
+    finish(teacher, {}, [{"epoch": 1}])
+    assert export(store) == []
+    path = store.root / f"{name}.parquet"
+    path.write_bytes(path.read_bytes()[:-9])
+    assert export(store) == [f"{path}: damaged; built anew"]
+    assert export(store) == []
+    assert [row["run_id"] for row in parquet(store, name)] == [teacher.id]
