@@ -72,6 +72,11 @@ def legible(text: str, longest: int = 800) -> str:
     return f"{shown[:half]} ... {shown[-half:]}"
 
 
+def legible_lines(text: str) -> str:
+    """The same for a text of several lines, which stay so."""
+    return "\n".join(map(legible, text.splitlines()))
+
+
 def nearest(name: str, valid: Iterable[str]) -> str:
     """A remedy for a name that is not known: the nearest valid one, or the list of all.
 

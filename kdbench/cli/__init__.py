@@ -8,9 +8,10 @@ from typing import Annotated, Literal
 
 import typer
 from rich.console import Console
+from rich.text import Text
 
 from kdbench import __version__
-from kdbench.errors import KdbenchError
+from kdbench.errors import KdbenchError, legible_lines
 
 app = typer.Typer(
     name="kdbench",
@@ -24,6 +25,7 @@ console = Console(width=None if sys.stdout.isatty() else 120)
 MatrixFile = Annotated[Path, typer.Argument(metavar="MATRIX", help="The TOML file of the matrix.")]
 Results = Annotated[Path, typer.Option("--results", help="The results folder.", envvar="KDBENCH_RESULTS")]
 Reports = Annotated[Path, typer.Option("--reports", help="Where reports are written.", envvar="KDBENCH_REPORTS")]
+RunId = Annotated[str, typer.Argument(metavar="RUN", help="A run's id, or its first digits.")]
 Selection = Annotated[
     Literal["last", "best_validation", "best_test"],
     typer.Option(help="Which epoch's weights a table shows. best_test is optimistic and needs track_test."),
@@ -37,7 +39,8 @@ def _errors() -> Iterator[None]:
     try:
         yield
     except KdbenchError as error:
-        Console(stderr=True).print(f"error: {error}", style="red", markup=False, highlight=False, soft_wrap=True)
+        told = Text(f"error: {legible_lines(str(error))}", style="red")
+        Console(stderr=True).print(told, soft_wrap=True)
         raise typer.Exit(1) from None
     except KeyboardInterrupt:
         Console(stderr=True).print("stopped; run the same command again to go on", style="yellow")
@@ -88,12 +91,82 @@ def run(matrix: MatrixFile, results: Results = RESULTS, reports: Reports = REPOR
 def status(
     results: Results = RESULTS,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
+    watch: Annotated[bool, typer.Option("--watch", help="Show it anew every two seconds, until Ctrl-C.")] = False,
 ) -> None:
-    """Print what every matrix of the results folder is doing."""
+    """Print what every matrix of the results folder is doing. Only reads."""
     with _errors():
-        from kdbench.cli.status import print_status
+        from kdbench.cli.status import print_status, watch_status
 
-        print_status(results, as_json, console)
+        if watch and as_json:
+            raise KdbenchError("--watch is for people and --json for programs; choose one")
+        if watch:
+            watch_status(results, console)
+        else:
+            print_status(results, as_json, console)
+
+
+@app.command()
+def logs(
+    run_id: RunId,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on until the run has ended.")] = False,
+    results: Results = RESULTS,
+) -> None:
+    """Print the log of a run; while it runs, also what its worker prints."""
+    with _errors():
+        from kdbench.cli.logs import print_log
+
+        print_log(run_id, follow, results, console)
+
+
+@app.command()
+def retry(
+    matrix: Annotated[str | None, typer.Argument(metavar="[NAME]", help="A matrix's name; default: all.")] = None,
+    failed: Annotated[bool, typer.Option("--failed", help="The runs that failed.")] = False,
+    results: Results = RESULTS,
+) -> None:
+    """Let failed runs wait again; their logs stay. Then run the matrix."""
+    with _errors():
+        from kdbench.cli.maintenance import retry_failed
+
+        if not failed:
+            raise KdbenchError("say what is to be tried again: `kdbench retry --failed [NAME]`")
+        retry_failed(matrix, results, console)
+
+
+@app.command()
+def clean(
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be removed.")] = False,
+    results: Results = RESULTS,
+) -> None:
+    """Remove what dead attempts have left; results are never touched."""
+    with _errors():
+        from kdbench.cli.maintenance import clean as clean_results
+
+        clean_results(dry_run, results, console)
+
+
+@app.command()
+def merge(
+    into: Annotated[Path, typer.Argument(metavar="A", help="The results folder that gains.")],
+    source: Annotated[Path, typer.Argument(metavar="B", help="The results folder that is read.")],
+) -> None:
+    """Copy into results folder A what it lacks of B. Nothing is deleted; what is done in A stays."""
+    with _errors():
+        from kdbench.cli.maintenance import merge_folders
+
+        merge_folders(into, source, console)
+
+
+@app.command()
+def reindex(
+    deep: Annotated[bool, typer.Option("--deep", help="Read every file of every run.")] = False,
+    results: Results = RESULTS,
+) -> None:
+    """Derive results.parquet and history.parquet anew from the runs; damaged runs are put aside."""
+    with _errors():
+        from kdbench.cli.maintenance import reindex as reindex_results
+
+        reindex_results(deep, results, console)
 
 
 @app.command()
@@ -138,10 +211,7 @@ def list_(
 
 
 @app.command()
-def show(
-    run_id: Annotated[str, typer.Argument(metavar="RUN", help="A run's id, or its first digits.")],
-    results: Results = RESULTS,
-) -> None:
+def show(run_id: RunId, results: Results = RESULTS) -> None:
     """Print one run: what it is, how it went, where it lies."""
     with _errors():
         from kdbench.cli.status import print_run

@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.text import Text
 
 from kdbench.cli.progress import Progress
-from kdbench.errors import DataError, MatrixError, ReportError
+from kdbench.errors import DataError, MatrixError, ReportError, legible
 from kdbench.matrix import Matrix, load
 from kdbench.matrix.digest import plan_digest
 from kdbench.matrix.resolve import data_spec
@@ -107,7 +107,7 @@ def _conclude(index: MatrixIndex, store: Store, reports: Path, console: Console)
     waiting = [run for run in index.run_ids if store.state(run) == "waiting"]
     for run in failed:
         reason = str((store.result(run) or {}).get("error") or "no message").splitlines()[0]
-        console.print(Text(f"failed: {run}: {reason}", style="red"), soft_wrap=True)
+        console.print(Text(f"failed: {run}: {legible(reason)}", style="red"), soft_wrap=True)
     if waiting:
         console.print(Text(f"{len(waiting)} runs wait for a run that failed", style="red"), soft_wrap=True)
     if failed:

@@ -1,48 +1,97 @@
 """`kdbench status` and `kdbench show`: what the results folder holds. Reads locks without taking them."""
 
 import json
+import time
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from rich.box import SIMPLE_HEAD
-from rich.console import Console
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
 from kdbench.results import MatrixIndex, State, Store
+from kdbench.results.derived import damaged_indexes, damaged_timings
 
 STATES: tuple[State, ...] = ("done", "failed", "running", "waiting")
+REFRESH = 2.0  # seconds
+SHOWN = 10  # runs that are named
 
 
 def print_status(results: Path, as_json: bool, console: Console) -> None:
-    """Print, for every matrix, how many of its runs are in which state.
+    """Print, for every matrix, how many of its runs are in which state, and what is damaged.
 
     Raises:
         ResultsError: there is no such results folder.
     """
     store = Store(results, create=False)
-    rows = {index.name: _counts(store, index) for index in store.indexes()}
     if as_json:
-        console.print_json(data=rows)
-        return
-    if not rows:
-        console.print(Text(f"{results}: no matrix was run here yet"))
-        return
+        console.print_json(data=_facts(store))
+    else:
+        console.print(_view(store), soft_wrap=True)
+
+
+def watch_status(results: Path, console: Console) -> None:
+    """Show the status anew every two seconds, until Ctrl-C.
+
+    Raises:
+        ResultsError: there is no such results folder.
+    """
+    store = Store(results, create=False)
+    with suppress(KeyboardInterrupt), Live(_view(store), console=console, auto_refresh=False) as live:
+        while True:
+            time.sleep(REFRESH)
+            live.update(_view(store), refresh=True)
+
+
+def _facts(store: Store) -> dict[str, dict[str, Any]]:
+    """Every matrix; one whose file is damaged has nothing but the error."""
+    broken = {name: {"error": why} for name, why in damaged_indexes(store).items()}
+    return {index.name: _of_matrix(store, index) for index in store.indexes()} | broken
+
+
+def _of_matrix(store: Store, index: MatrixIndex) -> dict[str, Any]:
+    states = {run: store.state(run) for run in index.run_ids}
+    count = Counter(states.values())
+    begun = {run: n for run, state in states.items() if state == "waiting" and (n := store.attempts(run))}
+    return {
+        "runs": len(states),
+        **{state: count[state] for state in STATES},
+        "impossible": sum(cell.runs for cell in index.impossible),
+        "attempts": begun,
+        "damaged": {run: why for run in states if (why := store.damage(run)) is not None},
+    }
+
+
+def _view(store: Store) -> RenderableType:
+    facts = _facts(store)
+    if not facts:
+        return Text(f"{store.root}: no matrix was run here yet")
     grid = Table(box=SIMPLE_HEAD)
     grid.add_column("matrix")
-    for state in ("runs", *STATES, "impossible"):
-        grid.add_column(state, justify="right")
-    for name, counts in rows.items():
-        grid.add_row(Text(name), *(str(counts[state]) for state in ("runs", *STATES, "impossible")))
-    console.print(grid)
+    columns = ("runs", *STATES, "impossible")
+    for column in columns:
+        grid.add_column(column, justify="right")
+    for name, found in facts.items():
+        grid.add_row(Text(name), *(str(found.get(column, "?")) for column in columns))
+    return Group(grid, *_notes(store, facts))
 
 
-def _counts(store: Store, index: MatrixIndex) -> dict[str, int]:
-    states = Counter(store.state(run) for run in index.run_ids)
-    impossible = sum(cell.runs for cell in index.impossible)
-    return {"runs": len(index.run_ids), **{state: states[state] for state in STATES}, "impossible": impossible}
+def _notes(store: Store, facts: dict[str, dict[str, Any]]) -> Iterator[Text]:
+    attempts = {run: n for found in facts.values() for run, n in found.get("attempts", {}).items()}
+    for run, count in list(attempts.items())[:SHOWN]:
+        yield Text(f"waiting: {run}, begun {count} times, goes on at epoch {store.next_epoch(run) + 1}")
+    if len(attempts) > SHOWN:
+        yield Text(f"waiting: {len(attempts) - SHOWN} more that were begun before")
+    damaged = {run: why for found in facts.values() for run, why in found.get("damaged", {}).items()}
+    for run, why in damaged.items():
+        yield Text(f"damaged: {run}: {why}; `kdbench run` trains it again", style="red")
+    for text in [*(found["error"] for found in facts.values() if "error" in found), *damaged_timings(store)]:
+        yield Text(text, style="red")
 
 
 def print_run(beginning: str, results: Path, console: Console) -> None:
@@ -58,6 +107,7 @@ def print_run(beginning: str, results: Path, console: Console) -> None:
     for key, value in [
         ("run", run),
         ("state", store.state(run)),
+        *_trouble(store, run),
         ("data set", spec.dataset.name),
         ("student", spec.student.name),
         ("method", spec.method),
@@ -71,6 +121,15 @@ def print_run(beginning: str, results: Path, console: Console) -> None:
     ]:
         grid.add_row(Text(str(key), style="dim"), Text(_shown(value), overflow="fold"))
     console.print(grid)
+
+
+def _trouble(store: Store, run: str) -> Iterator[tuple[str, object]]:
+    why, attempts = store.damage(run), store.attempts(run)
+    if why is not None:
+        yield "damaged", f"{why}; `kdbench run` trains it again"
+    if attempts and not store.is_finished(run):
+        yield "attempts", attempts
+        yield "next epoch", store.next_epoch(run) + 1
 
 
 def _recipe(recipe: dict[str, Any]) -> Iterator[tuple[str, str]]:
@@ -92,4 +151,4 @@ def _graduates(result: dict[str, Any]) -> Iterator[tuple[str, object]]:
 
 
 def _shown(value: object) -> str:
-    return f"{value:.5g}" if isinstance(value, float) else str(value)
+    return f"{value:.5g}" if isinstance(value, float) else legible_lines(str(value))
