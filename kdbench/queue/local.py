@@ -3,8 +3,10 @@
 import selectors
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import final
 
+from kdbench.errors import ResultsError
 from kdbench.queue.devices import Slot, has_room
 from kdbench.queue.executor import Event, Job
 from kdbench.queue.worker import Worker
@@ -60,12 +62,17 @@ class Local:
         deadline = time.monotonic() + (0 if now else GRACE)
         for worker in self._workers.values():
             worker.end(deadline)
+        workers = list(self._workers.values())
         self._workers.clear()
+        with suppress(ResultsError):  # a full disk is told elsewhere
+            for worker in workers:
+                worker.write_down()
 
     def _bury(self, place: int) -> list[Event]:
         worker = self._workers.pop(place)
         job, reason = worker.job, worker.death()
         worker.end(time.monotonic())
+        worker.write_down()
         if job is None:
             return []
         return [{"event": "died", "job": job.id, "runs": job.runs, "reason": reason, "ready": worker.ready}]

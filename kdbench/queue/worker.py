@@ -18,6 +18,7 @@ from kdbench.queue.devices import Slot
 from kdbench.queue.executor import Event, Job
 from kdbench.results import Store
 from kdbench.results.files import writable
+from kdbench.results.worker_logs import size, tail, tell_printed
 
 LARGEST_JOB = 2**20  # bytes that a worker which is still starting can be sent without waiting for it
 _numbers = itertools.count(1)
@@ -37,6 +38,9 @@ class Worker:
         self.has_trained = False  # an epoch of the present job: its memory is what it will be
         self.has_ended = False
         self.log = store.root / "workers" / f"{platform.node()}-{os.getpid()}-{next(_numbers)}.log"
+        self._store = store
+        self._taken: set[str] = set()  # runs of the present job that somebody else trains
+        self._since = 0  # the byte of the log at which the present job begins
         self._partial = b""
         with writable(self.log.parent):
             self.log.parent.mkdir(parents=True, exist_ok=True)
@@ -62,7 +66,8 @@ class Worker:
 
     def begin(self, job: Job) -> None:
         """Give it a job; what it is given before it has started waits for it."""
-        self.job, self.has_trained = job, False
+        self.job, self.has_trained, self._since = job, False, size(self.log)
+        self._taken.clear()
         with suppress(BrokenPipeError):  # its death is seen when its events are read
             self._input.write(json.dumps(job.message()).encode() + b"\n")
             self._input.flush()
@@ -81,6 +86,8 @@ class Worker:
                 self.ready = True
             case "epoch":
                 self.has_trained = True
+            case "taken":
+                self._taken.add(event["run"])
             case "idle" if self.job is not None:
                 event["job"], self.job = self.job.id, None
         return event
@@ -112,7 +119,17 @@ class Worker:
         self.kill()
         code = self._process.wait()
         how = f"signal {-code}" if code < 0 else f"exit status {code}"
-        return f"the worker died ({how}); its log {self.log} ends: {_tail(self.log)}"
+        return f"the worker died ({how}); its log {self.log} ends: {tail(self.log)}"
+
+    def write_down(self) -> None:
+        """Copy what it printed during the job that it did not finish into the logs of the job's runs.
+
+        Raises:
+            ResultsError: a log cannot be written to.
+        """
+        if self.job is not None and self.job.kind == "train":
+            mine = [run for run in self.job.runs if run not in self._taken]
+            tell_printed(self._store, mine, self.log, self._since)
 
     def _signal(self, number: signal.Signals) -> None:
         with suppress(ProcessLookupError, PermissionError):  # nobody is left of it
@@ -130,8 +147,3 @@ def _environment(slot: Slot) -> Mapping[str, str]:
     fixed = {"OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads, "CUBLAS_WORKSPACE_CONFIG": ":4096:8"}
     path = os.pathsep.join(folder or str(Path.cwd()) for folder in sys.path)
     return {**os.environ, **slot.environment, **fixed, "PYTHONPATH": path, "PYTHONUNBUFFERED": "1"}
-
-
-def _tail(log: Path, lines: int = 5) -> str:
-    text = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
-    return " | ".join(text[-lines:]) or "(empty)"

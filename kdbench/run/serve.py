@@ -1,7 +1,7 @@
 """The jobs of a worker: a cohort to train, a network to time."""
 
-from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, final
 
@@ -9,7 +9,7 @@ import torch
 
 from kdbench.errors import KdbenchError, TrainingError
 from kdbench.matrix import RunSpec
-from kdbench.results import Store
+from kdbench.results import Store, worker_logs
 from kdbench.run.cohort import CohortRun, Report
 from kdbench.run.memory import train_within_memory
 from kdbench.run.timing import time_run
@@ -46,7 +46,23 @@ class Server:
             if mine:
                 for spec in mine:
                     self._store.begin_attempt(spec.id)
-                train_within_memory(mine, self._train_together, self._fail, self._tell_halved)
+                with self._logged(mine):
+                    train_within_memory(mine, self._train_together, self._fail, self._tell_halved)
+
+    @contextmanager
+    def _logged(self, specs: Sequence[RunSpec]) -> Iterator[None]:
+        """Tell the logs of runs where their worker prints, and in the end what; if it dies, its coordinator does."""
+        if self._log is None:
+            yield
+            return
+        runs, since = [spec.id for spec in specs], worker_logs.size(self._log)
+        worker_logs.tell_begun(self._store, runs, self._log, since)
+        try:
+            yield
+        except KdbenchError:
+            worker_logs.tell_printed(self._store, runs, self._log, since)
+            raise
+        worker_logs.tell_printed(self._store, runs, self._log, since)
 
     def _claim(self, spec: RunSpec, locks: ExitStack) -> bool:
         """Whether a run is ours to train."""

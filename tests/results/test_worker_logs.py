@@ -1,0 +1,61 @@
+"""What workers print, in the logs of their runs."""
+
+import pytest
+
+from kdbench.results import Store, worker_logs
+
+
+@pytest.fixture
+def store(tmp_path):
+    return Store(tmp_path / "results")
+
+
+@pytest.fixture
+def log(tmp_path):
+    path = tmp_path / "worker.log"
+    path.write_bytes(b"before\n")
+    return path
+
+
+def told(store, run):
+    """The log of a run, without the times."""
+    return [line.partition(" ")[2] for line in (store.folder(run) / "log.txt").read_text().splitlines()]
+
+
+def test_the_attempt_and_the_place_are_told(store, log):
+    store.begin_attempt("a")
+    store.begin_attempt("a")
+    worker_logs.tell_begun(store, ["a"], log, worker_logs.size(log))
+    assert told(store, "a") == [f"attempt 2: {log} from byte 7"]
+
+
+def test_what_was_printed_since_goes_to_every_run(store, log):
+    with log.open("ab") as handle:
+        handle.write("noise é\n".encode())
+    worker_logs.tell_printed(store, ["a", "b"], log, 7)
+    for run in "ab":
+        assert (store.folder(run) / "log.txt").read_text().endswith(" its worker printed:\nnoise é\n")
+
+
+def test_silence_is_not_told(store, log):
+    worker_logs.tell_printed(store, ["a"], log, 7)
+    assert not (store.folder("a") / "log.txt").exists()
+
+
+def test_of_much_the_end_is_told_and_how_much_is_left_out(log, monkeypatch):
+    monkeypatch.setattr(worker_logs, "MOST", 10)
+    log.write_bytes(b"x" * 7 + b"0123456789" * 3)
+    assert worker_logs.printed(log, 7) == f"(20 bytes before this are in {log})\n0123456789"
+
+
+def test_what_is_no_text_is_shown_all_the_same(log):
+    log.write_bytes(b"\xff\xfe torn")
+    assert worker_logs.printed(log).endswith(" torn")
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"), [(b"", "(empty)"), (b"1\n2\n3\n4\n5\n6\n", "2 | 3 | 4 | 5 | 6"), (None, "(empty)")]
+)
+def test_the_tail_is_one_line(log, content, expected):
+    log.unlink() if content is None else log.write_bytes(content)
+    assert worker_logs.tail(log) == expected
