@@ -14,6 +14,8 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from kdbench.errors import legible_lines
+from kdbench.errors import legible_lines
 from kdbench.results import MatrixIndex, State, Store
 from kdbench.results.derived import damaged_indexes, damaged_timings
 
