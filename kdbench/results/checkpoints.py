@@ -35,11 +35,20 @@ def write(folder: Path, epoch: int, content: bytes, made_with: Mapping[str, str 
         ResultsError: the folder cannot be written to.
     """
     head = Header(epoch, len(content), hashlib.sha256(content).hexdigest(), dict(made_with))
+    keep(folder, json.dumps(asdict(head)).encode() + b"\n" + content)
+
+
+def keep(folder: Path, whole: bytes) -> None:
+    """Make a whole checkpoint file, head and all, the newest of a run's folder.
+
+    Raises:
+        ResultsError: the folder cannot be written to.
+    """
     newest, previous = (folder / name for name in NAMES)
     if newest.exists():
         with writable(folder):
             newest.replace(previous)
-    write_whole(newest, lambda path: _fill(path, head, content))
+    write_whole(newest, lambda path: _fill(path, whole))
 
 
 def next_epoch(folder: Path) -> int:
@@ -68,10 +77,8 @@ def _paths(folder: Path) -> list[Path]:
     return [path for name in NAMES if (path := folder / name).exists()]
 
 
-def _fill(path: Path, head: Header, content: bytes) -> None:
-    with path.open("wb") as handle:
-        handle.write(json.dumps(asdict(head)).encode() + b"\n")
-        handle.write(content)
+def _fill(path: Path, whole: bytes) -> None:
+    path.write_bytes(whole)
 
 
 def _head(path: Path) -> Header | None:

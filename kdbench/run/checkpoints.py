@@ -54,7 +54,7 @@ class Checkpoints:
         Raises:
             ResultsError: a folder cannot be written to.
         """
-        if time.monotonic() - self._last < 60 * self._minutes:
+        if not members or time.monotonic() - self._last < 60 * self._minutes:
             return
         for member in members:
             state = {
@@ -63,6 +63,7 @@ class Checkpoints:
             }
             checkpoints.write(self._store.folder(member.name), epoch, to_bytes(state), _made_with(member))
         self._last = time.monotonic()
+        self._report({"event": "saved", "runs": [member.name for member in members], "epoch": epoch})
 
     def _check_maker(self, member: Member, head: checkpoints.Header) -> None:
         now = _made_with(member)
