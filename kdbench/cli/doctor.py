@@ -19,7 +19,8 @@ Check = tuple[bool, str, str]  # whether it is well, what was looked at, what wa
 
 def print_checks(results: Path, console: Console) -> bool:
     """Print every check, and say whether all went well."""
-    checks = [check for look in (_versions, _devices, _precision, _data) for check in look()] + [_folder(results)]
+    checks = [check for look in (_versions, _devices, _precision, _data) for check in look()]
+    checks += [_folder(results), *_content(results)]
     grid = Table.grid(padding=(0, 2))
     for well, what, found in checks:
         grid.add_row(Text("ok" if well else "!!", style="green" if well else "red"), Text(what), Text(found))
@@ -80,3 +81,25 @@ def _folder(results: Path) -> Check:
         return f"{results}, {free:.1f} GiB free"
 
     return _tried("results folder", found)
+
+
+def _content(results: Path) -> Iterator[Check]:
+    """Whether what was computed is whole, and what is left over."""
+    from kdbench.cli.maintenance import humane
+    from kdbench.results import Store, leftovers
+    from kdbench.results.derived import damaged_files
+
+    try:
+        store = Store(results, create=False)
+    except KdbenchError:
+        return  # told as the check of the folder
+    for run in store.run_ids():
+        why = store.damage(run)
+        if why is not None:
+            yield False, "damaged run", f"{run}: {why}; `kdbench run` trains it again"
+    for text in damaged_files(store):
+        yield False, "damaged file", text
+    found = list(leftovers.find(store))
+    if found:
+        size = humane(sum(leftover.bytes for leftover in found))
+        yield True, "leftovers", f"{len(found)} files, {size}; `kdbench clean` removes them"

@@ -15,7 +15,6 @@ from rich.table import Table
 from rich.text import Text
 
 from kdbench.errors import legible_lines
-from kdbench.errors import legible_lines
 from kdbench.results import MatrixIndex, State, Store
 from kdbench.results.derived import damaged_indexes, damaged_timings
 
@@ -131,7 +130,7 @@ def _trouble(store: Store, run: str) -> Iterator[tuple[str, object]]:
         yield "damaged", f"{why}; `kdbench run` trains it again"
     if attempts and not store.is_finished(run):
         yield "attempts", attempts
-        yield "next epoch", store.next_epoch(run) + 1
+        yield "next_epoch", store.next_epoch(run) + 1
 
 
 def _recipe(recipe: dict[str, Any]) -> Iterator[tuple[str, str]]:

@@ -12,7 +12,10 @@ from kdbench import __version__
 from kdbench.errors import KdbenchError
 
 STATUS = importlib.import_module("kdbench.cli.status")  # kdbench.cli has a function of that name
-COMMANDS = ("plan", "run", "status", "tune", "report", "list", "show", "doctor", "init")
+COMMANDS = (
+    *("plan", "run", "status", "logs", "retry", "clean", "merge", "reindex", "tune", "report", "list", "show"),
+    *("doctor", "init"),
+)
 HEAVY = {"torch", "torchvision", "pandas", "pyarrow", "optuna", "numpy", "pydantic", "rich.progress", "rich.live"}
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from kdbench.results import Store
+from kdbench.results import Store, checkpoints
 
 
 def lines(text: str) -> dict[str, str]:
@@ -26,7 +26,8 @@ def run_of(tiny: Any, label: str) -> str:
 
 def test_status_counts_the_states(tiny: Any, say: Callable[..., Any]) -> None:
     counts = {"runs": 9, "done": 9, "failed": 0, "running": 0, "waiting": 0, "impossible": 2}
-    assert json.loads(say("status", "--results", tiny.results, "--json").out) == {"tiny": counts}
+    found = json.loads(say("status", "--results", tiny.results, "--json").out)
+    assert found == {"tiny": {**counts, "attempts": {}, "damaged": {}}}
     words = [line.split() for line in say("status", "--results", tiny.results).out.splitlines()]
     assert ["tiny", *map(str, counts.values())] in words
 
@@ -39,7 +40,74 @@ def test_status_tells_what_failed_waits_and_runs(copied: Any, say: Callable[...,
     store.forget_result(first)
     with store.lock(first):
         counts = json.loads(say("status", "--json").out)["tiny"]
-    assert counts == {"runs": 9, "done": 6, "failed": 1, "running": 1, "waiting": 1, "impossible": 2}
+    expected = {"runs": 9, "done": 6, "failed": 1, "running": 1, "waiting": 1, "impossible": 2}
+    assert counts == {**expected, "attempts": {scratch: 1}, "damaged": {}}
+
+
+def test_status_tells_the_attempts_of_runs_whose_process_died(copied: Any, say: Callable[..., Any]) -> None:
+    """Begun, with a checkpoint, and held by nobody: waiting."""
+    store, run = Store(copied.results), run_of(copied, "vanilla")
+    store.forget_result(run)
+    checkpoints.write(store.folder(run), 7, b"state", {})
+    store.begin_attempt(run)
+    assert f"waiting: {run}, begun 2 times, goes on at epoch 8" in say("status").out.splitlines()
+    assert json.loads(say("status", "--json").out)["tiny"]["attempts"] == {run: 2}
+    shown = lines(say("show", run).out)
+    assert (shown["state"], shown["attempts"], shown["next_epoch"]) == ("waiting", "2", "8")
+
+
+def test_status_and_show_name_a_damaged_run(copied: Any, say: Callable[..., Any]) -> None:
+    run = run_of(copied, "vanilla")
+    file = copied.results / "runs" / run / "weights.safetensors"
+    whole = file.stat().st_size
+    file.write_bytes(b"half")
+    why = f"weights.safetensors has 4 bytes and was written with {whole}"
+    assert f"damaged: {run}: {why}; `kdbench run` trains it again" in say("status").out.splitlines()
+    assert json.loads(say("status", "--json").out)["tiny"]["damaged"] == {run: why}
+    assert lines(say("show", run).out)["damaged"] == f"{why}; `kdbench run` trains it again"
+    assert file.exists(), "status only reads"
+
+
+def test_status_names_a_damaged_matrix_file_and_timing(copied: Any, say: Callable[..., Any]) -> None:
+    path = copied.results / "matrices" / "tiny.json"
+    path.write_text('{"name"')
+    timing = next((copied.results / "timings").glob("*.json"))
+    timing.write_text("")
+    said = say("status").out
+    assert "results/matrices/tiny.json: damaged (" in said
+    assert f"results/timings/{timing.name}: damaged; the network is timed again when its matrix is run" in said
+    found = json.loads(say("status", "--json").out)
+    assert list(found["tiny"]) == ["error"]
+    assert found["tiny"]["error"].endswith("; move it away and run the matrix again")
+
+
+def test_status_only_reads(copied: Any, say: Callable[..., Any]) -> None:
+    def content() -> dict[Path, int]:
+        return {path: path.stat().st_mtime_ns for path in copied.results.rglob("*")}
+
+    before = content()
+    assert say("status").status == 0
+    assert say("show", run_of(copied, "vanilla")).status == 0
+    assert content() == before
+
+
+def test_watching_ends_with_ctrl_c(tiny: Any, say: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    looks = []
+
+    def sleep(seconds: float) -> None:
+        looks.append(seconds)
+        if len(looks) == 3:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr("kdbench.cli.status.time.sleep", sleep)
+    said = say("status", "--watch", "--results", tiny.results)
+    assert (said.status, said.err, looks) == (0, "", [2.0, 2.0, 2.0])
+    assert "tiny" in said.out
+
+
+def test_watching_is_for_people(tiny: Any, say: Callable[..., Any]) -> None:
+    said = say("status", "--watch", "--json", "--results", tiny.results)
+    assert (said.status, said.error) == (1, "--watch is for people and --json for programs; choose one")
 
 
 def test_status_imports_no_torch_and_no_pandas(tiny: Any, modules_after: Callable[..., set[str]]) -> None:

@@ -1,0 +1,107 @@
+"""What dead attempts have left in a results folder, and nobody needs any more."""
+
+import os
+import platform
+import re
+import shutil
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import final
+
+from kdbench.results import checkpoints
+from kdbench.results.files import writable
+from kdbench.results.locks import held
+from kdbench.results.store import Store
+
+YOUNG = 60.0  # seconds; another machine may still be writing what has no lock
+PID = re.compile(r"\.(\d+)(\.tmp)?$")
+LOG = re.compile(r"(?:(?P<host>.+)-)?(?P<pid>\d+)-\d+\.log")
+
+
+@final
+@dataclass(frozen=True)
+class Leftover:
+    """A file, or the folder of a copy that was never finished."""
+
+    path: Path
+    what: str
+    bytes: int
+    run: str | None = None  # whose lock says whether it is still in use
+
+
+def find(store: Store) -> Iterator[Leftover]:
+    """All leftovers; what a living process owns is none."""
+    for folder in sorted(store.runs.glob("*/")):
+        if not held(folder / "lock"):
+            yield from _of_run(store, folder)
+    for folder in (store.root, store.matrices, store.timings):
+        for path in sorted([*folder.glob(".*.tmp"), *folder.glob(".probe.*")]):
+            if _is_abandoned(path):
+                yield Leftover(path, "probe" if path.name.startswith(".probe.") else "half-written file", _size(path))
+    for path in sorted((store.root / "workers").glob("*.log")):
+        match = LOG.fullmatch(path.name)
+        if match and match["host"] in (None, platform.node()) and not _is_alive(int(match["pid"])):
+            yield Leftover(path, "log of a dead worker", _size(path))
+
+
+def remove(store: Store, leftover: Leftover) -> bool:
+    """Take one away, unless a process has begun to use it meanwhile; gives whether it is gone.
+
+    Raises:
+        ResultsError: the folder cannot be written to.
+    """
+    if leftover.run is None:
+        _delete(leftover.path)
+        return True
+    with store.claimed(leftover.run) as mine:
+        if mine:
+            _delete(leftover.path)
+        return mine
+
+
+def _of_run(store: Store, folder: Path) -> Iterator[Leftover]:
+    for path in sorted(folder.glob(".*.tmp")):
+        yield Leftover(path, "half-written file", _size(path), folder.name)
+    if store.is_finished(folder.name):
+        for path in (folder / name for name in checkpoints.NAMES):
+            if path.exists():
+                yield Leftover(path, "checkpoint of a finished run", _size(path), folder.name)
+
+
+def _is_abandoned(path: Path) -> bool:
+    match = PID.search(path.name)
+    if match is None or _is_alive(int(match[1])):
+        return False
+    try:
+        return time.time() - path.stat().st_mtime > YOUNG
+    except FileNotFoundError:
+        return False
+
+
+def _is_alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except PermissionError:
+        return True  # somebody else's
+    except (ProcessLookupError, OverflowError):
+        return False
+    return True
+
+
+def _size(path: Path) -> int:
+    """The bytes of a file, or of all files of a folder."""
+    with suppress(FileNotFoundError):
+        files = path.rglob("*") if path.is_dir() else [path]
+        return sum(file.stat().st_size for file in files if file.is_file())
+    return 0
+
+
+def _delete(path: Path) -> None:
+    with writable(path.parent), suppress(FileNotFoundError):
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink()
