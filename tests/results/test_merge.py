@@ -1,0 +1,162 @@
+"""Bringing two results folders together."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from kdbench.errors import ResultsError
+from kdbench.matrix import RunSpec
+from kdbench.results import MatrixIndex, Store, checkpoints
+from kdbench.results.merge import merge
+
+Finished = Callable[..., None]
+Student = Callable[..., RunSpec]
+
+
+@pytest.fixture
+def other(tmp_path: Path) -> Store:
+    """The results folder that is read."""
+    return Store(tmp_path / "other")
+
+
+def content(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_what_is_lacking_is_copied(
+    store: Store, other: Store, student: Student, finished: Finished, index: Callable[..., MatrixIndex]
+) -> None:
+    runs = [student(seed) for seed in range(3)]
+    finished(store, runs[0])
+    finished(other, runs[1])
+    other.log(runs[1].id, "done")
+    other.write_spec(runs[2])
+    other.write_index(index(*runs))
+    other.write_timing("cnn", {"inference_ms": 0.5})
+    before = content(other.root)
+    merged = merge(store, other)
+    assert (merged.runs, merged.matrices, merged.timings, merged.notes) == ([runs[1].id], ["thesis"], ["cnn"], [])
+    assert [store.state(run.id) for run in runs] == ["done", "done", "waiting"]
+    assert store.damage(runs[1].id, deep=True) is None
+    assert (store.folder(runs[1].id) / "log.txt").read_text().endswith(" done\n")
+    assert (store.index("thesis"), store.timing("cnn")) == (index(*runs), {"inference_ms": 0.5})
+    assert content(other.root) == before, "merge wrote into the folder that it reads"
+    assert not list(store.root.glob(".*.tmp"))
+    again = merge(store, other)
+    assert (again.runs, again.matrices, again.timings, again.notes) == ([], [], [], [])
+
+
+@pytest.mark.parametrize("ours", ["failed", "waiting"])
+def test_what_is_done_there_wins_over_what_is_not_here(
+    store: Store, other: Store, teacher: RunSpec, finished: Finished, ours: str
+) -> None:
+    run = teacher.id
+    store.write_spec(teacher)
+    store.log(run, "first try")
+    checkpoints.write(store.folder(run), 3, b"state", {})
+    if ours == "failed":
+        store.write_result(run, {"status": "failed", "error": "NaN"})
+    finished(other, teacher)
+    assert merge(store, other).runs == [run]
+    assert store.state(run) == "done"
+    aside = store.root / "quarantine" / f"{run}-1"
+    assert "first try" in (aside / "log.txt").read_text()
+    assert (aside / "why.txt").read_text() == f"replaced by the run of {other.root}\n"
+    assert not (store.folder(run) / "checkpoint.pt").exists()
+
+
+def test_a_failure_comes_only_where_nothing_was_begun(store: Store, other: Store, student: Student) -> None:
+    new, begun = student(0), student(1)
+    for run in (new, begun):
+        other.write_spec(run)
+        other.write_result(run.id, {"status": "failed", "error": "NaN"})
+    store.write_spec(begun)
+    assert merge(store, other).runs == [new.id]
+    assert [store.state(run.id) for run in (new, begun)] == ["failed", "waiting"]
+
+
+def test_of_two_that_are_done_the_one_here_stays(
+    store: Store, other: Store, student: Student, finished: Finished
+) -> None:
+    same, different = student(0), student(1)
+    for folder, host, accuracy in ((store, "a", 0.5), (other, "b", 0.75)):
+        finished(folder, same, host=host, test_accuracy=0.5)
+        finished(folder, different, host=host, test_accuracy=accuracy)
+    before = content(store.root)
+    merged = merge(store, other)
+    told = "done in both folders with different numbers (test_accuracy 0.5 here, 0.75 there); the one here stays"
+    assert (merged.runs, merged.notes) == ([], [f"{different.id}: {told}"])
+    assert content(store.root) == before
+
+
+def test_a_run_that_is_trained_here_is_left_alone(
+    store: Store, other: Store, teacher: RunSpec, finished: Finished
+) -> None:
+    finished(other, teacher)
+    store.write_spec(teacher)
+    with store.claimed(teacher.id):
+        merged = merge(store, other)
+    assert (merged.runs, merged.notes) == ([], [f"{teacher.id}: left out: another process trains it now"])
+    assert store.state(teacher.id) == "waiting"
+
+
+def test_damage_is_not_copied(store: Store, other: Store, teacher: RunSpec, finished: Finished) -> None:
+    finished(other, teacher)
+    path = other.folder(teacher.id) / "weights.safetensors"
+    flipped = bytearray(path.read_bytes())
+    flipped[-1] ^= 1
+    path.write_bytes(flipped)
+    (other.matrices / "thesis.json").write_text("{")
+    merged = merge(store, other)
+    assert merged.runs == []
+    assert merged.notes[0].startswith(f"{teacher.id}: left out, it is damaged: weights.safetensors is not what was")
+    assert merged.notes[1].startswith(f"matrix thesis: left out, {other.matrices / 'thesis.json'}: damaged")
+    assert not store.folder(teacher.id).exists()
+
+
+def test_of_two_indexes_the_one_here_stays(
+    store: Store, other: Store, student: Student, index: Callable[..., MatrixIndex]
+) -> None:
+    store.write_index(index(student(0)))
+    other.write_index(index(student(1)))
+    assert merge(store, other).notes == ["matrix thesis: asked for differently in the two folders; the one here stays"]
+    assert store.index("thesis") == index(student(0))
+
+
+def test_another_number_of_threads_is_refused(store: Store, other: Store, teacher: RunSpec, finished: Finished) -> None:
+    finished(other, teacher)
+    store.setting("threads", 1)
+    other.setting("threads", 2)
+    with pytest.raises(ResultsError) as caught:
+        merge(store, other)
+    assert f"{other.root}: its runs were trained with threads = 2, those of {store.root} with 1" in str(caught.value)
+    assert store.run_ids() == []
+
+
+def test_the_number_of_threads_comes_along(store: Store, other: Store) -> None:
+    other.setting("threads", 2)
+    merge(store, other)
+    assert json.loads((store.root / "kdbench.json").read_text())["threads"] == 2
+
+
+def test_a_folder_is_not_merged_into_itself(store: Store) -> None:
+    with pytest.raises(ResultsError, match="cannot be merged into itself"):
+        merge(store, Store(store.root))
+
+
+def test_a_copy_that_breaks_off_leaves_the_run_as_it_was(
+    store: Store, other: Store, teacher: RunSpec, finished: Finished, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    finished(other, teacher)
+
+    def full(*arguments: object, **options: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("kdbench.results.merge.shutil.copytree", full)
+    with pytest.raises(ResultsError, match="No space left on device"):
+        merge(store, other)
+    assert store.state(teacher.id) == "waiting"
+    monkeypatch.undo()
+    assert merge(store, other).runs == [teacher.id]
