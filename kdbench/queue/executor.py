@@ -27,8 +27,8 @@ class Job:
     def message(self) -> dict[str, Any]:
         """The job as `python -m kdbench.run` reads it."""
         if self.kind == "time":
-            return {"time": self.specs[0].to_json()}
-        return {"train": [spec.to_json() for spec in self.specs], "options": dict(self.options)}
+            return {"id": self.id, "time": self.specs[0].to_json()}
+        return {"id": self.id, "train": [spec.to_json() for spec in self.specs], "options": dict(self.options)}
 
 
 class Executor(Protocol):
@@ -47,7 +47,8 @@ class Executor(Protocol):
     def poll(self, timeout: float) -> list[Event]:
         """What workers have told since, after at most `timeout` seconds of waiting.
 
-        Beside the workers' own: `{"event": "idle", "job": id}` when a job is over, and when its worker is gone
+        Beside the workers' own, of which `{"event": "begun", "job": id}` is the first of a job:
+        `{"event": "idle", "job": id}` when a job is over, and when its worker is gone
         `{"event": "died", "job": id, "runs": [...], "reason": str, "ready": bool}`; not ready is one that ended before
         it could begin any job at all.
         """

@@ -15,6 +15,7 @@ from kdbench.results import Store
 from kdbench.results.provenance import now, provenance
 
 ATTEMPTS = 2
+START = 300.0  # seconds that a worker may take until it begins its job, if the time limit is shorter
 Listener = Callable[[Mapping[str, Any]], None]
 
 
@@ -153,11 +154,14 @@ class Scheduler:
         self._submitted += 1
         options = {"checkpoint_minutes": self._limits.checkpoint_minutes} if kind == "train" else {}
         job = Job(self._submitted, tuple(specs), kind, options)
-        limit = self._limits.time_limit
-        deadline = None if limit is None else time.monotonic() + 60 * limit * len(specs)
-        running = self._jobs[job.id] = _Running(job, job.runs, deadline)
+        running = self._jobs[job.id] = _Running(job, job.runs, self._deadline(job, at_least=START))
         self._executor.submit(job)
         return running
+
+    def _deadline(self, job: Job, at_least: float = 0.0) -> float | None:
+        if self._limits.time_limit is None:
+            return None
+        return time.monotonic() + max(60 * self._limits.time_limit * len(job.specs), at_least)
 
     def _listen(self) -> None:
         """Wait for what the workers have to tell, and act on it."""
@@ -175,6 +179,8 @@ class Scheduler:
         match event["event"]:
             case "ready":
                 self._false_starts = 0
+            case "begun" if event["job"] in self._jobs:
+                self._jobs[event["job"]].deadline = self._deadline(self._jobs[event["job"]].job)
             case "done" | "failed":
                 self._ended(event["run"])
             case "taken":

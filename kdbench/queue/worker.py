@@ -66,7 +66,8 @@ class Worker:
 
     def begin(self, job: Job) -> None:
         """Give it a job; what it is given before it has started waits for it."""
-        self.job, self.has_trained, self._since = job, False, size(self.log)
+        self.job, self.has_trained = job, False
+        self._since = size(self.log) if self.ready else 0
         self._taken.clear()
         with suppress(BrokenPipeError):  # its death is seen when its events are read
             self._input.write(json.dumps(job.message()).encode() + b"\n")

@@ -1,7 +1,7 @@
 """A worker process: takes jobs as lines of JSON on standard input, tells how they go on standard output.
 
-A job is `{"train": [spec, ...], "options": {...}}` or `{"time": spec}`. When standard input ends, so does the worker,
-at once: nobody trains on unseen. All that stands between its start and that promise is imported here, torch is not.
+A job is `{"id": n, "train": [spec, ...], "options": {...}}` or `{"id": n, "time": spec}`. When standard input ends, so
+does the worker, at once: nobody trains on unseen. What that promise needs is imported here, torch is not.
 """
 
 import argparse

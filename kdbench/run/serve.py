@@ -30,6 +30,7 @@ class Server:
 
     def serve(self, job: Mapping[str, Any]) -> None:
         """Do one job. What is wrong for every job is told; anything else ends this process and costs only its job."""
+        self._report({"event": "begun", "job": job.get("id")})
         try:
             if "time" in job:
                 time_run(RunSpec.from_json(job["time"]), self._store, self._device)

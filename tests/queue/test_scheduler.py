@@ -37,7 +37,7 @@ class Pretender:
     def poll(self, timeout):
         told, self._told = self._told, []
         if any(event["event"] == "hang" for event in told):
-            self._told, told = told, []
+            self._told, told = told[-2:], told[:-2]
             time.sleep(0.01)
         self._busy -= sum(event["event"] in ("idle", "died") for event in told)
         return told
@@ -218,7 +218,7 @@ def test_a_job_that_takes_too_long_is_ended_and_costs_an_attempt(item, schedule,
     runs = [item("a"), item("b")]
 
     def behave(store, job):
-        return [{"event": "hang"}]
+        return [{"event": "begun", "job": job.id}, {"event": "hang"}]
 
     told, executor = schedule(runs, behave, limits=Limits(time_limit=0.05 / 60))
     assert handed_out(told) == [ids(*runs), ids(runs[0]), ids(runs[1])]
@@ -227,6 +227,14 @@ def test_a_job_that_takes_too_long_is_ended_and_costs_an_attempt(item, schedule,
     assert deaths[0] == "ended after run.time_limit (0.000833333 minutes x 2 runs): the worker died (signal 9)"
     assert deaths[1] == "ended after run.time_limit (0.000833333 minutes): the worker died (signal 9)"
     assert store.result(runs[0].spec.id)["error"] == deaths[1]
+
+
+def test_until_its_job_has_begun_a_worker_may_take_longer(item, schedule, monkeypatch):
+    monkeypatch.setattr("kdbench.queue.scheduler.START", 0.2)
+    began = time.monotonic()
+    _, executor = schedule([item("a")], lambda store, job: [{"event": "hang"}], limits=Limits(time_limit=0.01 / 60))
+    assert executor.cancelled == [1, 2]
+    assert time.monotonic() - began > 2 * 0.2
 
 
 def test_a_teacher_that_is_found_damaged_is_trained_again(item, schedule, store):

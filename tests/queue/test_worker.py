@@ -2,6 +2,7 @@
 
 import os
 import platform
+import re
 import select
 import sys
 import time
@@ -75,14 +76,14 @@ def test_a_job_is_a_line_and_idle_ends_it(script, item):
     worker.begin(job)
     assert worker.job is job
     got, idle = heard(worker, 2)
-    assert got["job"] == {"train": [job.specs[0].to_json()], "options": {"checkpoint_minutes": 2.0}}
+    assert got["job"] == {"id": 7, "train": [job.specs[0].to_json()], "options": {"checkpoint_minutes": 2.0}}
     assert idle == {"event": "idle", "job": 7}
     assert worker.job is None
 
 
 def test_a_job_that_times_has_one_spec(item):
     spec = item("a").spec
-    assert Job(1, (spec,), "time").message() == {"time": spec.to_json()}
+    assert Job(1, (spec,), "time").message() == {"id": 1, "time": spec.to_json()}
 
 
 def test_a_worker_has_trained_once_it_tells_of_an_epoch_of_its_job(script, item):
@@ -179,6 +180,7 @@ def has_gone(pid, patience=5.0):
 OWN = '''
 import os
 import signal
+import subprocess
 from pathlib import Path
 from typing import final
 
@@ -213,6 +215,16 @@ class Raising(Own):
 
 
 @final
+class Crashing(Own):
+    """Leaves a child behind and crashes, each time."""
+
+    def act(self):
+        child = subprocess.Popen(["sleep", "600"])
+        print("child", child.pid)
+        os.kill(os.getpid(), signal.SIGSEGV)
+
+
+@final
 class Deadly(Own):
     """Kills its worker, the first time."""
 
@@ -232,6 +244,7 @@ MATRIX = {
         "logit_mse": {},
         "raising": {"method": "own_methods:Raising"},
         "deadly": {"method": "own_methods:Deadly"},
+        "crashing": {"method": "own_methods:Crashing"},
     },
 }
 
@@ -285,18 +298,46 @@ def test_results_appear(session):
 
 def test_a_killed_worker_costs_an_attempt_and_the_next_one_finishes(session):
     handed = [set(event["runs"]) for event in session.told if event["event"] == "cohort"]
-    students = {session.ids[label] for label in ("vanilla", "logit_mse", "raising", "deadly")}
-    alone = [{session.ids[label]} for label in ("vanilla", "raising", "deadly")]
+    students = {session.ids[label] for label in ("vanilla", "logit_mse", "raising", "deadly", "crashing")}
+    alone = [{session.ids[label]} for label in ("vanilla", "raising", "deadly", "crashing")]
     assert handed[:2] == [{session.ids["teacher"], session.ids["scratch"]}, students]
     assert sorted(handed[2:], key=list) == sorted(alone, key=list)
     logs = (session.store.root / "workers").iterdir()
-    assert len(list(logs)) == 2
+    assert len(list(logs)) == 3
+
+
+def test_the_run_that_kills_its_worker_is_found_and_fails_with_the_tail_of_the_log(session):
+    crashing = session.ids["crashing"]
+    assert session.store.state(crashing) == "failed"
+    error = session.store.result(crashing)["error"]
+    assert error.startswith("the worker died (signal 11); its log ")
+    assert re.search(r"ends: .*noise on standard output \| child \d+$", error)
+    assert {event["run"] for event in session.told if event["event"] == "failed"} == {
+        crashing,
+        session.ids["raising"],
+    }
+
+
+def test_the_children_of_dead_workers_die_with_them(session):
+    text = "".join(path.read_text() for path in (session.store.root / "workers").iterdir())
+    children = [int(pid) for pid in re.findall(r"child (\d+)", text)]
+    assert children
+    assert all(has_gone(pid) for pid in children)
+
+
+def test_the_log_of_a_run_tells_each_attempt_and_what_its_workers_printed(session):
+    log = (session.store.folder(session.ids["crashing"]) / "log.txt").read_text()
+    assert [int(count) for count in re.findall(r"attempt (\d+): .*\.log from byte \d+$", log, re.MULTILINE)] == [1, 2]
+    assert log.count("its worker printed:\n") == 2
+    assert session.store.attempts(session.ids["crashing"]) == 2
+    vanilla = (session.store.folder(session.ids["vanilla"]) / "log.txt").read_text()
+    assert "noise on standard output" in vanilla  # of the cohort that died
+    assert vanilla.index("attempt 1: ") < vanilla.index("attempt 2: ")
 
 
 def test_a_failing_method_fails_alone_with_its_error(session):
     raising = session.ids["raising"]
     assert session.store.result(raising)["error"] == "ValueError: no such thing"
-    assert [event["run"] for event in session.told if event["event"] == "failed"] == [raising]
     log = (session.store.folder(raising) / "log.txt").read_text()
     assert 'raise ValueError("no such thing")' in log
 
