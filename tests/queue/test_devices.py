@@ -2,6 +2,7 @@
 
 import os
 import sys
+from types import SimpleNamespace
 
 import pytest
 
@@ -36,6 +37,17 @@ def test_each_gpu_has_one_slot_that_sees_no_other(machine, asked, workers, expec
     assert slots(asked, workers, 2) == [Slot("cuda", 2, {"CUDA_VISIBLE_DEVICES": gpu}) for gpu in expected]
 
 
+def test_further_slots_of_a_gpu_come_after_the_first_of_each(machine):
+    machine(["GPU-a", "GPU-b"], 8)
+    assert [slot.gpu for slot in slots("auto", None, 1, 2)] == ["GPU-a", "GPU-b", "GPU-a", "GPU-b"]
+    assert [slot.gpu for slot in slots("auto", 1, 1, 3)] == ["GPU-a"] * 3
+
+
+def test_the_processor_has_no_further_slots(machine):
+    machine([], 2)
+    assert [slot.gpu for slot in slots("auto", None, 1, 4)] == [None, None]
+
+
 def test_gpus_are_left_alone_if_the_processor_is_asked_for(machine):
     machine(["GPU-a"], 2)
     assert [slot.device for slot in slots("cpu", None, 1)] == ["cpu", "cpu"]
@@ -61,8 +73,10 @@ def test_without_affinity_all_cores_count(monkeypatch):
 class Driver:
     """Stands in for NVIDIA's library."""
 
-    def __init__(self, uuids):
-        self.uuids, self.open = uuids, False
+    NVMLError = LookupError
+
+    def __init__(self, uuids, used=(), free=0):
+        self.uuids, self.open, self.used, self.free = uuids, False, used, free
 
     def nvmlInit(self):
         if self.uuids is None:
@@ -81,6 +95,15 @@ class Driver:
     def nvmlDeviceGetUUID(self, handle):
         return self.uuids[handle]
 
+    def nvmlDeviceGetHandleByUUID(self, uuid):
+        return dict.fromkeys(self.uuids, uuid)[uuid]
+
+    def nvmlDeviceGetComputeRunningProcesses(self, handle):
+        return [SimpleNamespace(usedGpuMemory=used) for used in self.used]
+
+    def nvmlDeviceGetMemoryInfo(self, handle):
+        return SimpleNamespace(free=self.free)
+
 
 @pytest.mark.parametrize(("uuids", "expected"), [(None, []), ([], []), (["GPU-a", b"GPU-b"], ["GPU-a", "GPU-b"])])
 def test_gpus_are_named_by_the_driver(monkeypatch, uuids, expected):
@@ -88,3 +111,21 @@ def test_gpus_are_named_by_the_driver(monkeypatch, uuids, expected):
     monkeypatch.setitem(sys.modules, "pynvml", driver)
     assert devices.gpu_ids() == expected
     assert not driver.open
+
+
+@pytest.mark.parametrize(
+    ("used", "free", "room"),
+    [((3, 5), 5, True), ((3, 5), 4, False), ((), 9, False), ((3, None), 9, False)],
+    ids=["enough", "too little", "nobody seen yet", "not told"],
+)
+def test_there_is_room_for_as_much_as_the_largest_process_uses(monkeypatch, used, free, room):
+    driver = Driver(["GPU-a"], used, free)
+    monkeypatch.setitem(sys.modules, "pynvml", driver)
+    assert devices.has_room("GPU-a") is room
+    assert not driver.open
+
+
+@pytest.mark.parametrize("uuids", [None, ["GPU-b"]], ids=["no driver", "gone"])
+def test_where_the_driver_cannot_tell_there_is_no_room(monkeypatch, uuids):
+    monkeypatch.setitem(sys.modules, "pynvml", Driver(uuids, [1], 9))
+    assert devices.has_room("GPU-a") is False
