@@ -65,6 +65,14 @@ class Progress:
                 self._end(event)
             case "warning":
                 self._warn(event)
+            case "resumed":
+                self._say(f"{self._name([event['run']])} goes on from epoch {event['epoch']}")
+            case "memory":
+                self._alert(f"{self._name(event['runs'])}: {event['text']}")
+            case "died":
+                self._lose(event)
+            case "stopping":
+                self._alert("stopping: the workers leave within seconds; once more ends them at once")
             case "timing":
                 self._say(f"timing the inference of {event['student']}")
         if self._live is not None:
@@ -102,7 +110,18 @@ class Progress:
             self._ended.discard(run)
         self._bars.update(self._task, completed=len(self._ended))
         about = f"{run}: " if run else ""
-        self._console.print(Text(f"warning: {about}{event['text']}", style="yellow"), soft_wrap=True)
+        self._alert(f"warning: {about}{event['text']}")
+
+    def _lose(self, event: Mapping[str, Any]) -> None:
+        """The runs of a worker that died wait again, but for those that had ended."""
+        left = [run for run in event["runs"] if run not in self._ended]
+        for run in event["runs"]:
+            self._cohorts.pop(self._members.pop(run, run), None)
+        again = f"{self._name(left)}: tried again{', each alone' * (len(left) > 1)}; " if left else ""
+        self._alert(f"{again}{event['reason']}")
+
+    def _alert(self, text: str) -> None:
+        self._console.print(Text(text, style="yellow"), soft_wrap=True)
 
     def _say(self, text: str) -> None:
         if self._live is None:

@@ -164,6 +164,50 @@ def test_a_damaged_run_is_told_and_counts_no_more(watched: Watched) -> None:
     ]
 
 
+def test_a_run_that_goes_on_is_told_with_its_epoch(watched: Watched) -> None:
+    progress, text = watched.start()
+    progress.hear({"event": "resumed", "run": watched.runs("vanilla")[0], "epoch": 7})
+    assert text().endswith("mlp_16 on digits, seed 0 (vanilla) goes on from epoch 7\n")
+
+
+def test_a_halved_cohort_is_told(watched: Watched) -> None:
+    progress, text = watched.start()
+    runs = watched.runs("vanilla") + watched.runs("logit_mse")
+    progress.hear({"event": "memory", "runs": runs, "text": "out of memory: trained in halves"})
+    told = "mlp_16 on digits, seed 0 (2 runs: vanilla, logit_mse): out of memory: trained in halves\n"
+    assert text().endswith(told)
+
+
+@pytest.mark.parametrize(
+    ("methods", "told"),
+    [(["vanilla", "logit_mse"], "(2 runs: vanilla, logit_mse): tried again, each alone; "), (["vanilla"], "again; ")],
+)
+def test_a_death_is_told_with_what_becomes_of_its_runs(watched: Watched, methods: list[str], told: str) -> None:
+    progress, text = watched.start()
+    runs = [run for method in methods for run in watched.runs(method)]
+    progress.hear({"event": "cohort", "runs": runs})
+    progress.hear({"event": "died", "job": 1, "runs": runs, "reason": "the worker died (signal 9)"})
+    assert text().endswith(f"{told}the worker died (signal 9)\n")
+    progress.hear({"event": "cohort", "runs": runs[:1]})
+    progress.hear({"event": "done", "run": runs[0]})
+    assert text().endswith("1 of 7 runs have ended\n")
+
+
+def test_a_run_that_failed_with_its_worker_is_not_tried_again(watched: Watched) -> None:
+    progress, text = watched.start()
+    (run,) = watched.runs("vanilla")
+    progress.hear({"event": "cohort", "runs": [run]})
+    progress.hear({"event": "failed", "run": run, "error": "the worker died (signal 9)"})
+    progress.hear({"event": "died", "job": 1, "runs": [run], "reason": "the worker died (signal 9)"})
+    assert "tried again" not in text()
+
+
+def test_stopping_is_told_with_how_to_be_faster(watched: Watched) -> None:
+    progress, text = watched.start()
+    progress.hear({"event": "stopping"})
+    assert text().endswith("stopping: the workers leave within seconds; once more ends them at once\n")
+
+
 def test_timing_is_told(watched: Watched) -> None:
     progress, text = watched.start()
     progress.hear({"event": "timing", "run": watched.plan.runs[0].id, "student": "cnn_4_8"})
@@ -173,7 +217,9 @@ def test_timing_is_told(watched: Watched) -> None:
 def test_what_it_does_not_know_it_leaves_alone(watched: Watched) -> None:
     progress, text = watched.start()
     before = text()
-    progress.hear({"event": "idle"})
+    progress.hear({"event": "ready"})
+    progress.hear({"event": "begun", "job": 1})
+    progress.hear({"event": "idle", "job": 1})
     progress.hear({"event": "taken", "run": watched.plan.runs[0].id})
     assert text() == before
 
