@@ -1,7 +1,8 @@
 """A plan to its results: what `run` and `tune` have in common."""
 
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, final
 
 from kdbench.errors import KdbenchError
 from kdbench.plan import Plan, batches_key
@@ -9,15 +10,25 @@ from kdbench.queue.cohorts import Item
 from kdbench.queue.devices import slots
 from kdbench.queue.executor import Executor
 from kdbench.queue.local import Local
+from kdbench.queue.on_ray import OnRay
 from kdbench.queue.scheduler import Limits, Scheduler
 from kdbench.queue.signals import Interrupts
 from kdbench.results import Store
 from kdbench.results.derived import damaged_files
 from kdbench.results.table import export
+from kdbench.run.remote import work
+
+
+@final
+@dataclass(frozen=True)
+class Ray:
+    """A Ray cluster at an address; without one, a cluster of this machine alone."""
+
+    address: str | None = None
 
 
 def run_plan(
-    plan: Plan, store: Store, listener: Callable[[Mapping[str, Any]], None], executor: Executor | None = None
+    plan: Plan, store: Store, listener: Callable[[Mapping[str, Any]], None], executor: Executor | Ray | None = None
 ) -> None:
     """Train what a plan still lacks, and derive the tables.
 
@@ -42,6 +53,8 @@ def run_plan(
         )
     if executor is None:
         executor = Local(slots(options.devices, options.workers, threads, options.runs_per_device), store)
+    elif isinstance(executor, Ray):
+        executor = OnRay(store, executor.address, options.devices, threads, work)
     store.write_index(plan.index())
     items = [Item(spec, batches_key(spec)) for spec in plan.runs]
     limits = Limits(options.checkpoint_minutes, options.time_limit)

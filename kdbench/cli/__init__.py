@@ -77,12 +77,24 @@ def plan(
 
 
 @app.command()
-def run(matrix: MatrixFile, results: Results = RESULTS, reports: Reports = REPORTS) -> None:
+def run(
+    matrix: MatrixFile,
+    results: Results = RESULTS,
+    reports: Reports = REPORTS,
+    executor: Annotated[
+        Literal["local", "ray"], typer.Option(help="Train on this machine, or in a Ray cluster (needs kdbench[ray]).")
+    ] = "local",
+    address: Annotated[
+        str | None, typer.Option(help="Of the Ray cluster, such as 10.0.0.1:6379; default: one of this machine alone.")
+    ] = None,
+) -> None:
     """Train what a matrix still lacks, then print its table and write its report. Run again to resume."""
     with _errors():
+        if address is not None and executor != "ray":
+            raise KdbenchError(f"--address {address} is the address of a Ray cluster; add --executor ray")
         from kdbench.cli.run import run_matrix
 
-        failed = run_matrix(matrix, results, reports, console)
+        failed = run_matrix(matrix, results, reports, console, executor == "ray", address)
     if failed:
         raise typer.Exit(2)
 

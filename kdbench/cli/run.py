@@ -1,5 +1,6 @@
 """`kdbench run` and `kdbench report`."""
 
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -8,18 +9,23 @@ from rich.console import Console
 from rich.text import Text
 
 from kdbench.cli.progress import Progress
-from kdbench.errors import DataError, MatrixError, ReportError, legible
+from kdbench.errors import DataError, MatrixError, ReportError, ResultsError, legible
 from kdbench.matrix import Matrix, load
 from kdbench.matrix.digest import plan_digest
 from kdbench.matrix.resolve import data_spec
 from kdbench.results import MatrixIndex, Store
+from kdbench.results.derived import damaged_indexes
 
 if TYPE_CHECKING:
     from kdbench.report import Selection
 
 
-def run_matrix(file: Path, results: Path, reports: Path, console: Console) -> int:
+def run_matrix(
+    file: Path, results: Path, reports: Path, console: Console, on_ray: bool = False, address: str | None = None
+) -> int:
     """Train what a matrix lacks, print its table, write its report; gives the number of failed runs.
+
+    It is trained in processes of this machine, or `on_ray` in the Ray cluster at an address.
 
     Raises:
         KdbenchError: whatever keeps the matrix from being run.
@@ -30,7 +36,7 @@ def run_matrix(file: Path, results: Path, reports: Path, console: Console) -> in
     if index is not None:
         return _nothing_to_do(index, store, console)
     from kdbench.plan import make_plan
-    from kdbench.session import run_plan
+    from kdbench.session import Ray, run_plan
 
     console.print(Text(f"planning {file}"))
     plan = make_plan(matrix)
@@ -38,7 +44,7 @@ def run_matrix(file: Path, results: Path, reports: Path, console: Console) -> in
         raise MatrixError(f"{file}: no cell can run; `kdbench plan {file}` says why")
     _tell_what_is_left_out(len(plan.impossible), plan.warnings, file, console)
     with Progress(plan, store, console) as progress:
-        run_plan(plan, store, progress.hear)
+        run_plan(plan, store, progress.hear, Ray(address) if on_ray else None)
     return _conclude(plan.index(), store, reports, console)
 
 
@@ -50,11 +56,21 @@ def write_report(
     Raises:
         ReportError: there is nothing to report, a name is not known, or the reports cannot be written.
     """
-    from kdbench.results.table import export
-
-    export(Store(results, create=False))
+    for note in _derive(Store(results, create=False)):
+        console.print(Text(f"note: {note}", style="yellow"), soft_wrap=True)
     for path in _written(names, results, reports, selection):
         console.print(Text(f"wrote {path}"), soft_wrap=True)
+
+
+def _derive(store: Store) -> Iterator[str]:
+    """Derive the tables, if the folder can be written to, and tell what is damaged."""
+    from kdbench.results.table import export
+
+    try:
+        yield from export(store)
+    except ResultsError as error:
+        yield f"results.parquet and history.parquet stay as they are: {error}"
+    yield from damaged_indexes(store).values()
 
 
 def _finished(matrix: Matrix, store: Store) -> MatrixIndex | None:
@@ -80,7 +96,9 @@ def _nothing_to_do(index: MatrixIndex, store: Store, console: Console) -> int:
     failed = [run for run in index.run_ids if store.state(run) == "failed"]
     ended = f"all {len(index.run_ids)} runs of {index.name} have ended"
     told = (
-        f", {len(failed)} of them failed (kdbench show {failed[0]}; remove its folder to try again)" if failed else ""
+        f", {len(failed)} of them failed (kdbench show {failed[0]}; `kdbench retry --failed` to try again)"
+        if failed
+        else ""
     )
     console.print(Text(f"nothing to do: {ended}{told}; `kdbench report` writes the tables"), soft_wrap=True)
     return len(failed)
@@ -111,10 +129,8 @@ def _conclude(index: MatrixIndex, store: Store, reports: Path, console: Console)
     if waiting:
         console.print(Text(f"{len(waiting)} runs wait for a run that failed", style="red"), soft_wrap=True)
     if failed:
-        folder = store.folder(failed[0])
-        console.print(
-            Text(f"to try a failed run again remove its folder ({folder}) and run the matrix"), soft_wrap=True
-        )
+        again = f"to try them again: `kdbench retry --failed {index.name}`, then run the matrix"
+        console.print(Text(again), soft_wrap=True)
     return len(failed) + len(waiting)
 
 

@@ -244,7 +244,7 @@ def _connected(address: str | None) -> tuple[Any, bool]:
         ray.init(address=address, logging_level="ERROR", log_to_driver=False)
     except Exception as error:  # Ray raises nearly anything where nobody answers
         raise KdbenchError(
-            f"the Ray cluster at {address or 'this machine'} does not answer ({error}); start one with "
+            f"the Ray cluster at {address or 'this machine'} does not answer ({_line(error)}); start one with "
             "`ray start --head` and give its address"
         ) from error
     return ray, True
@@ -281,5 +281,10 @@ def _release(task: _Task) -> None:
 
 
 def _died(job: Job, error: Exception) -> Event:
-    reason = " ".join(str(error).split())[:500]
-    return {"event": "died", "job": job.id, "runs": job.runs, "reason": f"its Ray task died: {reason}", "ready": True}
+    reason = f"its Ray task died: {_line(error)}"
+    return {"event": "died", "job": job.id, "runs": job.runs, "reason": reason, "ready": True}
+
+
+def _line(error: Exception) -> str:
+    """What Ray says in many lines, in one."""
+    return " ".join(str(error).split())[:500]

@@ -184,6 +184,12 @@ def test_a_matrix_that_is_not_there(say: Callable[..., Any]) -> None:
     assert said.error == "missing.toml: there is no such file; `kdbench init` writes a commented matrix"
 
 
+def test_the_address_of_a_cluster_without_ray(matrix: Path, say: Callable[..., Any]) -> None:
+    said = say("run", "m.toml", "--address", "10.0.0.1:6379")
+    assert said.status == 1
+    assert said.error.startswith("--address 10.0.0.1:6379 is the address of a Ray cluster; add --executor ray")
+
+
 def test_a_folder_for_a_matrix(say: Callable[..., Any], tmp_path: Path) -> None:
     assert say("run", tmp_path).error == f"{tmp_path}: cannot be read: Is a directory"
 

@@ -1,6 +1,9 @@
 """Jobs in a real cluster of two nodes on this machine, one of which is killed."""
 
+import subprocess
+import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -175,3 +178,26 @@ def test_only_files_of_the_jobs_runs_are_written(plan: Plan, cluster: Cluster, t
     finally:
         executor.close()
     assert not (tmp_path / "outside").exists()
+
+
+def test_the_command_line_needs_no_more_than_two_options(cluster: Cluster, tmp_path: Path) -> None:
+    (tmp_path / "small.toml").write_text(
+        """
+        name = "small"
+        datasets = ["digits"]
+        pairs = [{ teacher = "mlp_12", student = "mlp_8" }]
+        recipe = { epochs = 2, batch_size = 50, precision = "fp32", train_samples = 100 }
+        methods.vanilla = {}
+        """
+    )
+    command = [sys.executable, "-m", "kdbench", "run", "small.toml", "--executor", "ray", "--address", cluster.address]
+    ended = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=180, check=False)
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    assert "3 of 3 runs have ended" in ended.stdout
+    assert (tmp_path / "results" / "results.parquet").exists()
+    assert "vanilla" in (tmp_path / "reports" / "small" / "report.md").read_text()
+
+
+def test_a_cluster_that_does_not_answer_is_told(tmp_path: Path) -> None:
+    with pytest.raises(KdbenchError, match=r"the Ray cluster at .* does not answer .*ray start --head"):
+        OnRay(Store(tmp_path), "no-such-scheme://nowhere", "cpu", 1, work)
