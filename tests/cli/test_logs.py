@@ -1,0 +1,109 @@
+"""`logs`: what a run has told, and what its worker prints now."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from kdbench.matrix import DataSpec, NetworkSpec, Part, RunSpec, Split
+from kdbench.matrix.recipe import Recipe
+from kdbench.results import Store, worker_logs
+
+SPEC = RunSpec(
+    DataSpec("digits", "digits", {}, "f00d"), NetworkSpec("mlp_8"), (Part("scratch"),), Recipe(), Split(), seed=0
+)
+
+
+@dataclass
+class Logged:
+    """A run that has begun, and its worker's log."""
+
+    store: Store
+    worker: Path
+
+    def prints(self, text: str) -> None:
+        with self.worker.open("a") as handle:
+            handle.write(text)
+
+
+@pytest.fixture
+def logged(tmp_path: Path) -> Logged:
+    store = Store(tmp_path / "results")
+    store.write_spec(SPEC)
+    worker = store.root / "workers" / "host-1-1.log"
+    worker.parent.mkdir()
+    worker.write_text("of another run\n")
+    store.begin_attempt(SPEC.id)
+    worker_logs.tell_begun(store, [SPEC.id], worker, worker_logs.size(worker))
+    return Logged(store, worker)
+
+
+def test_a_run_that_has_told_nothing(tmp_path: Path, say: Callable[..., Any]) -> None:
+    Store(tmp_path / "results").write_spec(SPEC)
+    assert say("logs", SPEC.id[:8]).out == f"{SPEC.id}: nothing has been logged yet\n"
+
+
+def test_an_unknown_run(tmp_path: Path, say: Callable[..., Any]) -> None:
+    Store(tmp_path / "results")
+    assert say("logs", "0123").error.startswith("0123: no such run in results; ")
+
+
+@pytest.mark.parametrize("option", [[], ["-f"]])
+def test_the_log_of_a_run_that_does_not_run(logged: Logged, say: Callable[..., Any], option: list[str]) -> None:
+    logged.prints("never shown\n")
+    logged.store.log(SPEC.id, "done after 2 epochs")
+    first, last = say("logs", SPEC.id, *option).out.splitlines()
+    assert first.endswith(f" attempt 1: {logged.worker} from byte 15")
+    assert last.endswith(" done after 2 epochs")
+
+
+def test_a_run_that_runs_shows_what_its_worker_has_printed_for_it(logged: Logged, say: Callable[..., Any]) -> None:
+    logged.prints("[b]epoch 1\nepoch 2\n")
+    with logged.store.claimed(SPEC.id):
+        shown = say("logs", SPEC.id).out.splitlines()
+    assert shown[1:] == ["[b]epoch 1", "epoch 2"]
+
+
+def test_following_goes_on_until_the_run_has_ended(
+    logged: Logged, say: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lock = logged.store.claim(SPEC.id)
+    assert lock is not None
+    steps = iter([lambda: logged.prints("epoch 1\nepo"), lambda: logged.prints("ch 2\n")])
+
+    def sleep(seconds: float) -> None:
+        step = next(steps, None)
+        if step is not None:
+            step()
+        else:
+            logged.prints("the last words\n")
+            lock.release()
+
+    monkeypatch.setattr("kdbench.cli.logs.time.sleep", sleep)
+    shown = say("logs", SPEC.id, "-f").out.splitlines()
+    assert shown[1:] == ["epoch 1", "epoch 2", "the last words"]
+
+
+def test_the_last_attempt_is_the_one_that_is_followed(logged: Logged, say: Callable[..., Any]) -> None:
+    newer = logged.worker.with_name("host-2-1.log")
+    newer.write_text("second\n")
+    logged.prints("first\n")
+    worker_logs.tell_begun(logged.store, [SPEC.id], newer, 0)
+    with logged.store.claimed(SPEC.id):
+        assert say("logs", SPEC.id).out.splitlines()[2:] == ["second"]
+
+
+def test_what_a_terminal_would_obey_is_shown_by_its_code(logged: Logged, say: Callable[..., Any]) -> None:
+    logged.prints("a\x1b[31mred\r\n\tend\n")
+    with logged.store.claimed(SPEC.id):
+        shown = say("logs", SPEC.id).out.splitlines()
+    assert shown[1:] == [r"a\x1b[31mred", "        end"]
+
+
+def test_a_results_folder_that_was_moved_is_followed_too(logged: Logged, say: Callable[..., Any]) -> None:
+    logged.prints("here\n")
+    moved = logged.store.root.rename(logged.store.root.with_name("moved"))
+    with Store(moved).claimed(SPEC.id):
+        assert say("logs", SPEC.id, "--results", moved).out.splitlines()[1:] == ["here"]
