@@ -80,12 +80,12 @@ def test_the_present_folder_is_on_the_import_path(say: Callable[..., Any], tmp_p
 
 def test_an_error_is_one_line_and_status_1(say: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*arguments: object) -> None:
-        raise KdbenchError("[bold]alpha[/bold] must be less than 1, got 2; " + 200 * "long ")
+        raise KdbenchError("[bold]alpha[/bold] must be less than 1, got 2; " + 100 * "long ")
 
     monkeypatch.setattr(STATUS, "print_status", fail)
     said = say("status")
     assert (said.status, said.out) == (1, "")
-    assert said.error == "[bold]alpha[/bold] must be less than 1, got 2; " + 200 * "long "
+    assert said.error == "[bold]alpha[/bold] must be less than 1, got 2; " + 100 * "long "
 
 
 def test_an_interrupt_is_status_130(say: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
