@@ -244,6 +244,8 @@ class Scheduler:
 
     def _time_deployed(self) -> None:
         """One network after the other, nothing else running."""
+        while self._jobs:
+            self._listen()
         for spec in self._untimed().values():
             self._listener({"event": "timing", "run": spec.id, "student": spec.student.name})
             self._time(spec)

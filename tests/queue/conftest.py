@@ -1,5 +1,6 @@
 """Specs and items without a plan, and a results folder."""
 
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -28,3 +29,22 @@ def item() -> Callable[..., Item]:
 @pytest.fixture
 def store(tmp_path: Path) -> Store:
     return Store(tmp_path / "results")
+
+
+@pytest.fixture(scope="session")
+def has_gone() -> Callable[[int], bool]:
+    """Whether a process is no more, or is soon."""
+
+    def gone(pid: int) -> bool:
+        until = time.monotonic() + 5
+        while time.monotonic() < until:
+            try:
+                state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+            except FileNotFoundError:
+                return True
+            if state in "ZX":  # it has ended, and nobody asked how
+                return True
+            time.sleep(0.02)
+        return False
+
+    return gone
