@@ -226,3 +226,19 @@ def test_a_row_of_the_past_counts_no_attempts(copied: Any) -> None:
     assert store.damage(run) is None
     (row,) = [row for row in table.rows(store) if row["run_id"] == run]
     assert row["attempts"] is None
+
+
+def test_a_teacher_of_other_content_is_trained_again_and_what_needs_it_waits(
+    copied: Any, say: Callable[..., Any]
+) -> None:
+    """A size tells nothing; the checksum is looked at when a student's worker loads the teacher."""
+    store, expected = Store(copied.results), scores(copied.results)
+    teacher, student = run_of(copied, "teacher"), run_of(copied, "vanilla")
+    flip(store.folder(teacher) / "weights.safetensors")
+    store.forget_result(student)
+    said = say("run", "tiny.toml")
+    assert said.status == 0
+    assert f"the run {teacher} is damaged: weights.safetensors is not what was written" in said.out
+    assert (store.root / "quarantine" / f"{teacher}-1" / "weights.safetensors").exists()
+    assert store.damage(teacher, deep=True) is None
+    assert scores(copied.results) == expected
