@@ -169,8 +169,8 @@ class Numbers:
 
     def check_same(self, other: "Numbers") -> None:
         """Bit for bit."""
-        pd.testing.assert_frame_equal(self.rows, other.rows, check_exact=True)
-        pd.testing.assert_frame_equal(self.epochs, other.epochs, check_exact=True)
+        pd.testing.assert_frame_equal(self.rows, other.rows, check_exact=True, check_dtype=False)
+        pd.testing.assert_frame_equal(self.epochs, other.epochs, check_exact=True, check_dtype=False)
         assert self.weights == other.weights
 
 
