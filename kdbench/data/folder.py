@@ -51,17 +51,29 @@ def _official(path: Path, names: list[str], classes: list[str]) -> tuple[Files, 
         strange = set(_folders(path / part)) - set(classes)
         if strange:
             raise _bad(path / part, f"the class '{min(strange)}' is not in train")
-    return _files(path, [part for part in ("train", "val") if part in names], classes), _files(path, ["test"], classes)
+    train = _files(path, [part for part in ("train", "val") if part in names], classes)
+    _refuse_empty(path / "train", classes, train[1])
+    return train, _files(path, ["test"], classes)
 
 
 def _split(path: Path, classes: list[str]) -> tuple[Files, Files]:
     """A fifth of each class for the test, before any image is opened."""
     files, labels = _files(path, [""], classes)
+    if len(classes) == 1:
+        raise _bad(path, f"it has one class alone, '{classes[0]}'; 'root' may be a folder too high")
+    _refuse_empty(path, classes, labels)
     try:
         train, test = hold_out_test(labels)
     except DataError as error:
         raise _bad(path, str(error)) from None
     return ([files[i] for i in train], labels[train]), ([files[i] for i in test], labels[test])
+
+
+def _refuse_empty(path: Path, classes: list[str], labels: Labels) -> None:
+    """Every class needs an image to train on."""
+    empty = set(range(len(classes))) - set(labels.tolist())
+    if empty:
+        raise _bad(path, f"the class '{classes[min(empty)]}' has no image")
 
 
 def _files(path: Path, parts: list[str], classes: list[str]) -> Files:

@@ -34,7 +34,10 @@ class Land:
         """Reads the set, a fifth of each class for the test."""
 
         def load(*, root: str = "data", resize: Side = None, grayscale: bool = False) -> DataSet:
-            path = next(place for name in self.places if (place := Path(root) / name).is_dir())
+            there = [place for name in self.places if (place := Path(root) / name).exists()]
+            path = there[0] if there else Path(root) / self.places[0]
+            if not path.is_dir():
+                raise DataError(f"{path}: it is not a folder; needed: {self.layout}")
             data = folder(root=str(path), resize=resize, grayscale=grayscale)
             classes = len(self.class_sizes)
             if data.num_classes != classes:

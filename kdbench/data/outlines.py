@@ -9,7 +9,7 @@ from annotated_types import Ge
 
 from kdbench.data.dataset import Labels
 from kdbench.data.images import Side
-from kdbench.data.splits import split
+from kdbench.data.prepare import sampled
 from kdbench.errors import DataError
 
 
@@ -57,6 +57,6 @@ class Outline:
         """
         sizes = self.class_sizes
         if samples is not None:
-            chosen = self.train_labels[split(self.train_labels, 0, 0, samples).train]
+            chosen = self.train_labels[sampled(self.train_labels, samples)]
             sizes = tuple(np.bincount(chosen, minlength=self.num_classes).tolist())
         return Outline(sizes, 1 if grayscale else self.channels, self.side if resize is None else resize)

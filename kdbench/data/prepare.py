@@ -6,9 +6,10 @@ import numpy as np
 from annotated_types import Ge
 from PIL import Image
 
-from kdbench.data.dataset import DataSet, Images, assemble
+from kdbench.data.dataset import DataSet, Images, Labels, assemble
 from kdbench.data.images import Side
-from kdbench.data.splits import split
+from kdbench.data.splits import Places, split
+from kdbench.errors import DataError
 
 LUMA = (19595, 38470, 7471)  # ITU-R 601 weights of red, green and blue in 65536ths, as Pillow has them
 
@@ -26,13 +27,27 @@ def prepare(
         DataError: there are fewer training images than `samples`.
     """
     labels = data.train_labels
-    places = slice(None) if samples is None else np.sort(split(labels, 0, 0, samples).train)
+    places = slice(None) if samples is None else sampled(labels, samples)
     train, test = data.train_images[places], data.test_images
     if grayscale:
         train, test = grey(train), grey(test)
     if resize is not None:
         train, test = resized(train, resize), resized(test, resize)
     return assemble(train, labels[places], test, data.test_labels, data.num_classes)
+
+
+def sampled(labels: Labels, samples: int) -> Places:
+    """The places, ascending, of `samples` training images, stratified.
+
+    Raises:
+        DataError: there are fewer.
+    """
+    if samples > len(labels):
+        raise DataError(
+            f"samples is {samples}, but there are {len(labels)} training images; "
+            f"give a number from 1 to {len(labels)}, or leave it out to use all"
+        )
+    return np.sort(split(labels, 0, 0, samples).train)
 
 
 def grey(images: Images) -> Images:
@@ -48,6 +63,7 @@ def resized(images: Images, size: int) -> Images:
     count, channels, height, width = images.shape
     if height == width == size:
         return images
-    planes = images.reshape(-1, height, width)
-    small = [np.asarray(Image.fromarray(plane).resize((size, size), Image.Resampling.BILINEAR)) for plane in planes]
-    return np.stack(small).reshape(count, channels, size, size)
+    small = np.empty((count * channels, size, size), dtype=np.uint8)
+    for place, plane in enumerate(images.reshape(-1, height, width)):
+        small[place] = np.asarray(Image.fromarray(plane).resize((size, size), Image.Resampling.BILINEAR))
+    return small.reshape(count, channels, size, size)

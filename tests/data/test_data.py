@@ -81,7 +81,7 @@ def test_what_cannot_be_loaded_is_refused_before(kind: str, options: dict[str, A
 
 
 def test_more_samples_than_images_are_refused() -> None:
-    with pytest.raises(DataError, match="is 5000, but there are 1437 training images"):
+    with pytest.raises(DataError, match=r"^samples is 5000, but there are 1437 training images"):
         data.load(DataSpec("digits", "digits", {"samples": 5000}))
 
 

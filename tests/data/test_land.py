@@ -48,6 +48,15 @@ def test_folders_of_another_set_are_refused(draw: Draw, tmp_path: Path, kind: st
         data.load(spec(kind, tmp_path))
 
 
+@pytest.mark.parametrize("kind", FOLDERS)
+def test_a_file_in_the_place_of_the_folders_is_refused(tmp_path: Path, kind: str) -> None:
+    place = tmp_path / FOLDERS[kind][0]
+    place.parent.mkdir(parents=True, exist_ok=True)
+    place.touch()
+    with pytest.raises(DataError, match=re.escape(f"{place}: it is not a folder; needed: a folder with ")):
+        data.load(spec(kind, tmp_path, resize=2))
+
+
 @pytest.mark.parametrize("kind", ["uc_merced", "aid", "nwpu_resisc45"])
 def test_what_cannot_be_downloaded_is_refused_before(tmp_path: Path, kind: str) -> None:
     message = f"{tmp_path / FOLDERS[kind][0]} does not exist; 'root' must name a folder with {FOLDERS[kind][0]}/"

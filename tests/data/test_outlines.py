@@ -118,7 +118,7 @@ def test_images_of_several_sizes_need_resize(tmp_path: Path) -> None:
 
 
 def test_more_samples_than_are_known_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="data set 'mine': train_samples is 60001, but there are 60000"):
+    with pytest.raises(DataError, match="data set 'mine': samples is 60001, but there are 60000"):
         data.outline(spec("mnist", tmp_path, samples=60_001))
 
 
