@@ -73,7 +73,8 @@ class Batches:
         images = self._images[chosen].float() / 255
         for view, augmentations in enumerate(self._augmentations):
             generator = stream("augment", self._seed, epoch, position, view)
-            yield (augment(images, augmentations, generator) - self._mean) / self._std
+            normalised = (augment(images, augmentations, generator) - self._mean) / self._std
+            yield normalised.contiguous(memory_format=torch.channels_last)  # as convolutions want them
 
 
 def evaluation_batches(
@@ -83,7 +84,8 @@ def evaluation_batches(
     centre, scale = _channels(mean, images), _channels(std, images)
     for start in range(0, len(images), size):
         part = slice(start, start + size)
-        yield (images[part].float() / 255 - centre) / scale, labels[part]
+        normalised = (images[part].float() / 255 - centre) / scale
+        yield normalised.contiguous(memory_format=torch.channels_last), labels[part]
 
 
 def _channels(values: Sequence[float], images: Tensor) -> Tensor:

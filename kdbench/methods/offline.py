@@ -18,6 +18,8 @@ class Offline(Method, ABC):
     deployed.
     """
 
+    maps = True  # whether the losses read stages or preacts, which are made float32 only then
+
     def __init__(self, student: nn.Module, teacher: nn.Module) -> None:
         super().__init__()
         self.student = student
@@ -40,7 +42,7 @@ class Offline(Method, ABC):
         yield Step(self._terms(batch))
 
     def _terms(self, batch: Batch) -> Mapping[str, Tensor]:
-        student, teacher = self.student(batch.images).float(), self.teacher(batch.images).float()
+        student, teacher = (network(batch.images).float(self.maps) for network in (self.student, self.teacher))
         with torch.autocast(batch.images.device.type, enabled=False):
             return self.losses(student, teacher, batch)
 

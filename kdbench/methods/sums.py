@@ -47,10 +47,11 @@ class Sum(Method):
             raise MethodError("the parts of a sum must share one student and one frozen teacher")
         self.keys, self.parts = tuple(parts), nn.ModuleList(parts.values())
         self.student, self.teacher = first.student, first.teacher
+        self.maps = any(part.maps for part in parts.values())
 
     def steps(self, batch: Batch) -> Iterator[Step]:
         """One step a batch."""
-        student, teacher = self.student(batch.images).float(), self.teacher(batch.images).float()
+        student, teacher = (network(batch.images).float(self.maps) for network in (self.student, self.teacher))
         with torch.autocast(batch.images.device.type, enabled=False):
             losses = self._losses(student, teacher, batch)
         yield Step(losses)

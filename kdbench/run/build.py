@@ -12,7 +12,7 @@ from kdbench.matrix import RunSpec
 from kdbench.results import Store
 from kdbench.results.integrity import WEIGHTS, file_damage
 from kdbench.training.method import Method, Task
-from kdbench.training.network import Frozen
+from kdbench.training.network import Frozen, placed
 from kdbench.training.randomness import seeded
 
 
@@ -30,21 +30,21 @@ def method(spec: RunSpec, task: Task, device: torch.device, teacher_of: Callable
     peers = []
     for place, peer in enumerate(spec.peers):
         with seeded(spec.seed, "peer", place):
-            peers.append(models.start_spec(peer, task).to(device))
+            peers.append(placed(models.start_spec(peer, task), device))
     needs = dict(spec.needs)
     teacher = teacher_of(needs["teacher"]) if "teacher" in needs else None
     older = [teacher_of(needs[role]) for role in sorted(needs, key=_place) if role.startswith("teachers.")]
     with seeded(spec.seed, "method"):
         built = methods.create(
             [part.name for part in spec.parts],
-            student=student.to(device),
+            student=placed(student, device),
             teacher=teacher,
             teachers=older,
             peers=peers,
             task=task,
             parameters={part.name: dict(part.hyperparameters) for part in spec.parts},
         )
-    return built.to(device)
+    return placed(built, device)
 
 
 def _place(role: str) -> int:
@@ -75,7 +75,7 @@ class Teachers:
         if spec.id not in self._loaded:
             built = models.build_spec(spec.student, self._task)
             built.load_state_dict(self._weights(spec.id))
-            self._loaded[spec.id] = Frozen(built.to(self._device))
+            self._loaded[spec.id] = Frozen(placed(built, self._device))
         return self._loaded[spec.id]
 
     def _weights(self, run_id: str) -> Mapping[str, torch.Tensor]:

@@ -3,8 +3,8 @@
 import copy
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import final
+from dataclasses import dataclass, replace
+from typing import TypeVar, final
 
 import torch
 from torch import Tensor, nn
@@ -22,9 +22,11 @@ class Output:
     preacts: tuple[Tensor, ...]  # the same before the activation; may be empty
     embedding: Tensor  # (B, D), what the classifier sees
 
-    def float(self) -> "Output":
-        """The same in float32, in which losses are computed."""
-        return self._each(Tensor.float)
+    def float(self, maps: bool = True) -> "Output":
+        """The same in float32, in which losses are computed; without `maps`, stages and preacts as they are."""
+        if maps:
+            return self._each(Tensor.float)
+        return replace(self, logits=self.logits.float(), embedding=self.embedding.float())
 
     def detach(self) -> "Output":
         """The same without a graph."""
@@ -45,6 +47,14 @@ class Shapes:
     num_classes: int
     preacts: bool = False  # whether it exposes its maps before the activation
     cuttable: bool = False  # whether it can be cut into stem, stages and head
+
+
+N = TypeVar("N", bound=nn.Module)
+
+
+def placed(network: N, device: torch.device) -> N:
+    """The network on a device, its convolutions in the layout (channels last) in which they are fastest."""
+    return network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
 
 
 class Network(nn.Module, ABC):

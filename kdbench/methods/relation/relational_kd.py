@@ -83,6 +83,7 @@ class RelationalKD(Offline, ABC):
     """L = CE + the weighted relations between embeddings (B, D), whose widths may differ; B is at least 3."""
 
     paper = "Park, Kim, Lu, Cho, CVPR 2019, arXiv:1904.05068"
+    maps = False
 
     @abstractmethod
     def relations(self, student: Tensor, teacher: Tensor) -> dict[str, Tensor]:

@@ -24,6 +24,7 @@ class Triplet(Offline):
     """
 
     paper = "Oki, Abe, Miyao, Kurita, IJCNN 2020, arXiv:2004.08116"
+    maps = False
 
     def __init__(
         self,

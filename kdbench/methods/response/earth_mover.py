@@ -25,6 +25,7 @@ class EarthMover(Offline):
     """
 
     paper = "Earth Mover Distillation, the study that kdbench was made for"
+    maps = False
 
     def __init__(
         self,

@@ -20,6 +20,7 @@ class LogitMSE(Offline):
     """
 
     paper = "Ba, Caruana, NeurIPS 2014, arXiv:1312.6184"
+    maps = False
 
     def __init__(
         self,

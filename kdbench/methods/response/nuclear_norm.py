@@ -25,6 +25,7 @@ class NuclearNorm(Offline):
     """
 
     paper = "Distillation with a nuclear norm, the study that kdbench was made for"
+    maps = False
 
     def __init__(
         self,

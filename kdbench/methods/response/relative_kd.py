@@ -56,6 +56,7 @@ class RelativeKD(Offline, ABC):
     """L = (1 - alpha) CE(z_s, y) + alpha T^2 KL(softmax(r(z_t) / T) || softmax(z_s / T)), r of `relative_logits`."""
 
     paper = "Relative Knowledge Distillation (versions 1 to 4), the study that kdbench was made for"
+    maps = False
 
     def __init__(
         self,

@@ -24,6 +24,7 @@ class Spherical(Offline):
     """
 
     paper = "Guo et al., 2020, arXiv:2010.07485"
+    maps = False
 
     def __init__(
         self,

@@ -22,6 +22,7 @@ class TwoTemperature(Offline):
     """
 
     paper = "Two Temperature Distillation, the study that kdbench was made for"
+    maps = False
 
     def __init__(
         self,

@@ -17,6 +17,7 @@ class Vanilla(Offline):
     """L = (1 - alpha) CE(z_s, y) + alpha T^2 KL(softmax(z_t / T) || softmax(z_s / T)); logits (B, K)."""
 
     paper = "Hinton, Vinyals, Dean, 2015, arXiv:1503.02531"
+    maps = False
 
     def __init__(
         self,
