@@ -59,6 +59,7 @@ def costs(runs: Runs, rows: Sequence[Row], pair: Pair) -> Table:
         ),
         columns=(Column("method", numeric=False), *map(Column, NETWORK), Column("training\n(s)")),
         rows=tuple(zip([Cell(row.name) for row in here], *network, training, strict=True)),
+        settings=captions.settings(here, [pair]),
     )
     return _with_notes(runs, here, table)
 

@@ -32,6 +32,7 @@ def test_what_the_networks_cost(thesis) -> None:
     assert shown["vanilla"] == ["2.26 M", "81 M", "0.500", "0.750", "12.3 ± 0.0"]
     assert shown["broken"] == ["failed"] * 5
     assert "95th percentile of one image's forward pass in float32, on NVIDIA H200;" in table.caption
+    assert any(line.startswith("vanilla: alpha = ") for line in table.settings)
     assert not any(cell.bold for row in table.rows for cell in row)
 
 
