@@ -2,7 +2,7 @@
 
 import statistics
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, final
@@ -13,6 +13,8 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from kdbench.training.network import Frozen
 from kdbench.training.precision import autocast
+
+PATIENCE = 10.0  # seconds for the timing of one batch size
 
 
 @torch.no_grad()
@@ -65,15 +67,25 @@ class Timing:
 def time_inference(
     network: nn.Module, image_shape: tuple[int, int, int], batch_size: int, seconds: float = 0.5
 ) -> Timing:
-    """Time a network's forward pass in float32, eval mode: warmed up, then for about `seconds`, at least 20 times."""
+    """Time a network's forward pass in float32, eval mode: warmed up, then for about `seconds`, at least 20 times.
+
+    Where 20 would take longer than `PATIENCE`, as many as fit into it, at least 3.
+    """
     images = torch.randn(batch_size, *image_shape, device=next(network.parameters()).device)
     taken: list[float] = []
     with _evaluating(network):
-        for _ in range(5):
+        slow = _timed(network, images) > PATIENCE * 1000 / 25
+        for _ in range(1 if slow else 4):
             _timed(network, images)
-        while sum(taken) < seconds * 1000 or len(taken) < 20:
+        while _too_few(taken, seconds):
             taken.append(_timed(network, images))
     return Timing(statistics.median(taken), statistics.quantiles(taken, n=20, method="inclusive")[-1])
+
+
+def _too_few(taken: Sequence[float], seconds: float) -> bool:
+    if len(taken) < 20:
+        return len(taken) < 3 or sum(taken) < PATIENCE * 1000
+    return sum(taken) < seconds * 1000
 
 
 def _timed(network: nn.Module, images: Tensor) -> float:

@@ -93,3 +93,13 @@ def test_throughput_follows_from_the_time_of_256_images(network):
     }
     assert columns["throughput"] == pytest.approx(256 / (columns["inference_ms_256"] / 1000))
     assert min(columns.values()) > 0
+
+
+@pytest.mark.parametrize(("each", "expected"), [(0.01, 20), (0.3, 20), (1.0, 10), (8.0, 3)])
+def test_a_slow_network_is_timed_less_often(network, monkeypatch, each, expected):
+    """`each`: seconds of one forward pass; the first few are for warming up."""
+    calls = []
+    monkeypatch.setattr("kdbench.training.evaluation._timed", lambda network, images: calls.append(each) or each * 1000)
+    time_inference(network, (3, 2, 2), 4, seconds=0.1)
+    warm = 5 if each <= 0.4 else 2
+    assert len(calls) == warm + expected
