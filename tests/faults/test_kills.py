@@ -8,18 +8,24 @@ from contextlib import suppress
 from typing import Any
 
 
-def a_while(moments: random.Random) -> None:
+def a_while(moments: random.Random, undisturbed: Any) -> None:
     """Some moment of a cohort's training, or between two."""
-    time.sleep(moments.uniform(0, 3))
+    time.sleep(moments.uniform(0, 0.15) * undisturbed.seconds)
+
+
+def leads(pid: int) -> bool:
+    """Whether a process is a worker, and no child of one."""
+    try:
+        return os.getpgid(pid) == pid
+    except ProcessLookupError:
+        return False
 
 
 def test_a_worker_that_is_killed_costs_no_run(bench: Any, undisturbed: Any, moments: random.Random) -> None:
     process, began = bench.start(), time.monotonic()
     bench.until(bench.checkpoints)
-    a_while(moments)
-    victims = [pid for pid in bench.workers() if os.getpgid(pid) == pid]
-    for pid in moments.sample(victims, min(1, len(victims))):
-        os.kill(pid, signal.SIGKILL)
+    a_while(moments, undisturbed)
+    os.kill(moments.choice([pid for pid in bench.workers() if leads(pid)]), signal.SIGKILL)
     ran = bench.ended(process, began)
     assert ran.status == 0, ran.said
     bench.numbers().check_same(undisturbed.numbers)
@@ -33,7 +39,7 @@ def test_a_coordinator_or_the_machine_that_goes_down_again_and_again(
     for number in range(times):
         process, began = bench.start(), time.monotonic()
         bench.until(lambda going=process: bench.checkpoints() or going.poll() is not None)
-        a_while(moments)
+        a_while(moments, undisturbed)
         for pid in [process.pid, *(bench.workers() if number % 2 else [])]:
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
