@@ -18,6 +18,7 @@ LAYOUT = (
 )
 
 PARTS = ("train", "val", "test")
+MISNAMED = ("training", "valid", "validation", "dev", "testing")  # folders of these names alone are no classes
 SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp", ".gif", ".ppm", ".pgm"}
 
 Files = tuple[list[Path], Labels]
@@ -33,7 +34,7 @@ def folder(*, root: str, resize: Side = None, grayscale: bool = False) -> DataSe
     """
     path = Path(root)
     names = _folders(path)
-    official = {"train", "test"} <= set(names) or (names and set(names) <= set(PARTS))
+    official = {"train", "test"} <= set(names) or (names and set(names) <= {*PARTS, *MISNAMED})
     classes = _folders(path / "train") if official else names
     train, test = _official(path, names, classes) if official else _split(path, classes)
     parts = [[Encoded(str(file), file) for file in files] for files, _ in (train, test)]
