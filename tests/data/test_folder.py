@@ -60,6 +60,8 @@ def test_what_is_no_image_is_left_out(draw: Draw, tmp_path: Path) -> None:
             ["Images/a/1.png", "Images/b/1.png"],
             "set: it has one class alone, 'Images'; 'root' may be a folder too high",
         ),
+        (["train/a/1.png", "valid/a/1.png"], "set: 'test' is missing"),
+        (["training/a/1.png", "testing/a/1.png"], "set: 'train' is missing"),
         (["a/1.png", "a/2.png", "b/1.txt"], "set: the class 'b' has no image"),
         (["train/a/1.png", "train/b/1.txt", "test/a/1.png"], "set/train: the class 'b' has no image"),
         (["a/1.png", "b/1.png", "b/2.png"], "set: a fifth of each class cannot be held out for the test"),
