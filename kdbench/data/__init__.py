@@ -1,6 +1,7 @@
 """Data sets by kind: decoded once, kept, and known by the fingerprint of their content. Nothing here needs torch."""
 
 import hashlib
+import os
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -232,7 +233,11 @@ def _key(kind: Kind, options: Mapping[str, Any]) -> str:
 
 
 def _files(place: Path) -> list[Path]:
-    return sorted(file for file in place.rglob("*") if file.is_file()) if place.is_dir() else [place]
+    """All files below a place, in the order of their paths; a class may be a link to a folder."""
+    if not place.is_dir():
+        return [place]
+    below = (Path(folder, name) for folder, _, names in os.walk(place, followlinks=True) for name in names)
+    return sorted(file for file in below if file.is_file())
 
 
 def _stamp(file: Path) -> tuple[str, int, int]:

@@ -86,6 +86,19 @@ def test_the_options_of_every_kind_hold_and_a_new_image_is_seen(draw: Draw, tmp_
     assert data.fingerprint(spec) != before.fingerprint
 
 
+def test_a_new_image_is_seen_through_links_to_folders(draw: Draw, tmp_path: Path) -> None:
+    for name in "ab":
+        for place in range(5):
+            draw(f"elsewhere/{name}/{place}.png", place, mode="L")
+        (tmp_path / "set").mkdir(exist_ok=True)
+        (tmp_path / "set" / name).symlink_to(tmp_path / "elsewhere" / name)
+    spec = DataSpec("mine", "folder", {"root": str(tmp_path / "set")})
+    before = data.load(spec)
+    assert (len(before.train_images), len(before.test_images)) == (8, 2)
+    draw("elsewhere/a/new.png", 255, mode="L")
+    assert data.fingerprint(spec) != before.fingerprint
+
+
 def test_real_photographs_of_land(unpack: Callable[[str], Path]) -> None:
     root = unpack("eurosat-subset") / "EuroSAT" / "2750"
     found = folder(root=str(root))
