@@ -2,13 +2,15 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
 from kdbench.training.method import Batch, Method, Output, Step
 from kdbench.training.network import Frozen
+
+Reads = Literal["logits", "embedding", "maps"]  # each with those before it
 
 
 class Offline(Method, ABC):
@@ -18,7 +20,7 @@ class Offline(Method, ABC):
     deployed.
     """
 
-    maps = True  # whether the losses read stages or preacts, which are made float32 only then
+    reads: Reads = "maps"  # what the losses read of both outputs; stages and preacts are made float32 only for "maps"
 
     def __init__(self, student: nn.Module, teacher: nn.Module) -> None:
         super().__init__()
@@ -42,7 +44,9 @@ class Offline(Method, ABC):
         yield Step(self._terms(batch))
 
     def _terms(self, batch: Batch) -> Mapping[str, Tensor]:
-        student, teacher = (network(batch.images).float(self.maps) for network in (self.student, self.teacher))
+        student, teacher = (
+            network(batch.images).float(self.reads == "maps") for network in (self.student, self.teacher)
+        )
         with torch.autocast(batch.images.device.type, enabled=False):
             return self.losses(student, teacher, batch)
 

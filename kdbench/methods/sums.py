@@ -2,14 +2,14 @@
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any, cast, final
+from typing import Any, cast, final, get_args
 
 import torch
 from torch import Tensor, nn
 
 from kdbench.errors import MethodError
 from kdbench.methods.losses import cross_entropy
-from kdbench.methods.offline import Offline
+from kdbench.methods.offline import Offline, Reads
 from kdbench.training.method import Batch, Method, Output, Step
 from kdbench.training.network import Frozen
 
@@ -47,11 +47,13 @@ class Sum(Method):
             raise MethodError("the parts of a sum must share one student and one frozen teacher")
         self.keys, self.parts = tuple(parts), nn.ModuleList(parts.values())
         self.student, self.teacher = first.student, first.teacher
-        self.maps = any(part.maps for part in parts.values())
+        self.reads = max((part.reads for part in parts.values()), key=get_args(Reads).index)
 
     def steps(self, batch: Batch) -> Iterator[Step]:
         """One step a batch."""
-        student, teacher = (network(batch.images).float(self.maps) for network in (self.student, self.teacher))
+        student, teacher = (
+            network(batch.images).float(self.reads == "maps") for network in (self.student, self.teacher)
+        )
         with torch.autocast(batch.images.device.type, enabled=False):
             losses = self._losses(student, teacher, batch)
         yield Step(losses)

@@ -1,6 +1,7 @@
 """What every method keeps, whatever it does: the contract of `kdbench.training.method`."""
 
 import inspect
+import math
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Annotated, get_args, get_origin
@@ -10,11 +11,13 @@ import torch
 
 from kdbench.matrix.recipe import Recipe, Sgd
 from kdbench.methods import METHODS, create
+from kdbench.methods.offline import Offline
+from kdbench.methods.sums import Sum
 from kdbench.training.checkpoint import from_bytes, to_bytes
 from kdbench.training.hyperparameters import Tune, declared, roles
 from kdbench.training.loop import Cohort
 from kdbench.training.member import Member
-from kdbench.training.network import Frozen
+from kdbench.training.network import Frozen, Output
 
 ROLES = {"student", "teacher", "teachers", "peers", "task"}
 PROGRESS = (0.0, 0.1, 0.5, 0.9, 1.0)
@@ -214,6 +217,28 @@ def test_a_resumed_run_is_the_undisturbed_one(build, tiny, batch, parts, precisi
     train(resumed, 2, 4)
     assert same(weights(whole.method.players()), weights(resumed.method.players()))
     assert same(weights(whole.method.graduates()), weights(resumed.method.graduates()))
+
+
+@every_setting
+def test_the_losses_read_what_the_method_says(build, teacher, batch, parts):
+    """What is said not to be read may be anything: empty, or NaN."""
+    method = build(parts, teacher)
+    if not isinstance(method, Offline | Sum):
+        return
+    hidden = {"logits": ("embedding", "maps"), "embedding": ("maps",), "maps": ()}[method.reads]
+
+    def spoilt(output):
+        embedding = output.embedding * math.nan if "embedding" in hidden else output.embedding
+        return Output(output.logits, (), (), embedding) if hidden else output
+
+    outputs = [network(batch.images).float() for network in (method.student, method.teacher)]
+    losses = method.losses if isinstance(method, Offline) else method._losses
+    torch.manual_seed(4)
+    whole = losses(*outputs, batch)
+    torch.manual_seed(4)
+    blind = losses(*map(spoilt, outputs), batch)
+    assert whole.keys() == blind.keys()
+    assert all(torch.equal(whole[name], blind[name]) for name in whole)
 
 
 @every_setting

@@ -14,7 +14,7 @@ from torch.utils.checkpoint import checkpoint
 
 from kdbench.methods.demands import enough_images
 from kdbench.methods.losses import cross_entropy, in_float32
-from kdbench.methods.offline import Offline
+from kdbench.methods.offline import Offline, Reads
 from kdbench.training.hyperparameters import Tune
 from kdbench.training.method import Batch, Output, Shapes, Task
 
@@ -83,7 +83,7 @@ class RelationalKD(Offline, ABC):
     """L = CE + the weighted relations between embeddings (B, D), whose widths may differ; B is at least 3."""
 
     paper = "Park, Kim, Lu, Cho, CVPR 2019, arXiv:1904.05068"
-    maps = False
+    reads: Reads = "embedding"
 
     @abstractmethod
     def relations(self, student: Tensor, teacher: Tensor) -> dict[str, Tensor]:

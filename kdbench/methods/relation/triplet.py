@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from kdbench.methods.demands import enough_images, same_classes
 from kdbench.methods.losses import cross_entropy, in_float32
-from kdbench.methods.offline import Offline
+from kdbench.methods.offline import Offline, Reads
 from kdbench.training.hyperparameters import Tune
 from kdbench.training.method import Batch, Output, Shapes, Task
 
@@ -24,7 +24,7 @@ class Triplet(Offline):
     """
 
     paper = "Oki, Abe, Miyao, Kurita, IJCNN 2020, arXiv:2004.08116"
-    maps = False
+    reads: Reads = "logits"
 
     def __init__(
         self,

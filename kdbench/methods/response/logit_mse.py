@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from kdbench.methods.demands import same_classes
 from kdbench.methods.losses import cross_entropy
-from kdbench.methods.offline import Offline
+from kdbench.methods.offline import Offline, Reads
 from kdbench.training.hyperparameters import Tune
 from kdbench.training.method import Batch, Output, Shapes, Task
 
@@ -20,7 +20,7 @@ class LogitMSE(Offline):
     """
 
     paper = "Ba, Caruana, NeurIPS 2014, arXiv:1312.6184"
-    maps = False
+    reads: Reads = "logits"
 
     def __init__(
         self,

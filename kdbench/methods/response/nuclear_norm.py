@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from kdbench.errors import MethodError
 from kdbench.methods.demands import same_classes
 from kdbench.methods.losses import cross_entropy, in_float32, soft_targets
-from kdbench.methods.offline import Offline
+from kdbench.methods.offline import Offline, Reads
 from kdbench.training.hyperparameters import Tune
 from kdbench.training.method import Batch, Output, Shapes, Task
 
@@ -25,7 +25,7 @@ class NuclearNorm(Offline):
     """
 
     paper = "Distillation with a nuclear norm, the study that kdbench was made for"
-    maps = False
+    reads: Reads = "logits"
 
     def __init__(
         self,

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from kdbench.errors import MethodError
 from kdbench.methods.demands import same_classes
 from kdbench.methods.losses import cross_entropy, soft_targets
-from kdbench.methods.offline import Offline
+from kdbench.methods.offline import Offline, Reads
 from kdbench.training.hyperparameters import Tune
 from kdbench.training.method import Batch, Output, Shapes, Task
 
@@ -56,7 +56,7 @@ class RelativeKD(Offline, ABC):
     """L = (1 - alpha) CE(z_s, y) + alpha T^2 KL(softmax(r(z_t) / T) || softmax(z_s / T)), r of `relative_logits`."""
 
     paper = "Relative Knowledge Distillation (versions 1 to 4), the study that kdbench was made for"
-    maps = False
+    reads: Reads = "logits"
 
     def __init__(
         self,

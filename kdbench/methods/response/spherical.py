@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from kdbench.methods.demands import same_classes
 from kdbench.methods.losses import cross_entropy, in_float32, soft_targets
-from kdbench.methods.offline import Offline
+from kdbench.methods.offline import Offline, Reads
 from kdbench.training.hyperparameters import Tune
 from kdbench.training.method import Batch, Output, Shapes, Task
 
@@ -24,7 +24,7 @@ class Spherical(Offline):
     """
 
     paper = "Guo et al., 2020, arXiv:2010.07485"
-    maps = False
+    reads: Reads = "logits"
 
     def __init__(
         self,

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from kdbench.methods.demands import same_classes
 from kdbench.methods.losses import cross_entropy, in_float32
-from kdbench.methods.offline import Offline
+from kdbench.methods.offline import Offline, Reads
 from kdbench.training.hyperparameters import Tune
 from kdbench.training.method import Batch, Output, Shapes, Task
 
@@ -22,7 +22,7 @@ class TwoTemperature(Offline):
     """
 
     paper = "Two Temperature Distillation, the study that kdbench was made for"
-    maps = False
+    reads: Reads = "logits"
 
     def __init__(
         self,

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from kdbench.methods.demands import same_classes
 from kdbench.methods.losses import cross_entropy, soft_targets
-from kdbench.methods.offline import Offline
+from kdbench.methods.offline import Offline, Reads
 from kdbench.training.hyperparameters import Tune
 from kdbench.training.method import Batch, Output, Shapes, Task
 
@@ -17,7 +17,7 @@ class Vanilla(Offline):
     """L = (1 - alpha) CE(z_s, y) + alpha T^2 KL(softmax(z_t / T) || softmax(z_s / T)); logits (B, K)."""
 
     paper = "Hinton, Vinyals, Dean, 2015, arXiv:1503.02531"
-    maps = False
+    reads: Reads = "logits"
 
     def __init__(
         self,

@@ -1,0 +1,128 @@
+"""What the harness adds to a hand-written loop that does the same steps.
+
+    python benchmarks/overhead.py [--pair TEACHER:STUDENT] [--precision bf16] [--steps 4] [--rounds 20]
+
+Both train vanilla distillation on the same batches in one process on one core, in turn and in changing order, with the
+same layout, precision and optimiser. Printed is the median of the paired ratios with its 95 % interval (bootstrap).
+The demand: at most 1.03.
+"""
+
+import argparse
+import random
+import statistics
+import sys
+from collections.abc import Callable
+from time import perf_counter
+
+import torch
+import torch.nn.functional as F
+
+from kdbench import methods, models
+from kdbench.data.batches import Batches
+from kdbench.matrix.recipe import Recipe, Sgd
+from kdbench.training.loop import Cohort
+from kdbench.training.member import Member
+from kdbench.training.network import Frozen, placed
+
+CLASSES, SHAPE, BATCH, RATE = 100, (3, 32, 32), 64, 0.05
+MEAN, STD = (0.5071, 0.4865, 0.4409), (0.2673, 0.2564, 0.2762)
+ALPHA, TEMPERATURE = 0.9, 4.0
+CPU = torch.device("cpu")
+
+
+def main() -> None:
+    """Print the ratio."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--pair", default="wrn_40_2:wrn_16_2")
+    parser.add_argument("--precision", choices=["bf16", "fp32"], default="bf16")
+    parser.add_argument("--steps", type=int, default=4)
+    parser.add_argument("--rounds", type=int, default=20)
+    asked = parser.parse_args()
+    torch.set_num_threads(1)
+    teacher_name, student_name = asked.pair.split(":")
+    recipe = Recipe(
+        epochs=1, batch_size=BATCH, precision=asked.precision, optimizer=Sgd(lr=RATE), augment=("crop", "flip")
+    )
+    batches = _batches(recipe, asked.steps)
+    teacher = placed(_network(teacher_name), CPU)
+    contenders = {
+        "kdbench": _harness(student_name, teacher, recipe, batches),
+        "by hand": _by_hand(student_name, teacher, asked.precision == "bf16", batches),
+    }
+    for train in contenders.values():
+        train()
+    taken: dict[str, list[float]] = {name: [] for name in contenders}
+    for number in range(asked.rounds):
+        for name in sorted(contenders, reverse=number % 2 == 1):
+            start = perf_counter()
+            contenders[name]()
+            taken[name].append(perf_counter() - start)
+    for name, seconds in taken.items():
+        _tell(f"{name}: {1000 * statistics.median(seconds) / asked.steps:.1f} ms a step (median of {asked.rounds})")
+    ratios = [own / other for own, other in zip(taken["kdbench"], taken["by hand"], strict=True)]
+    low, high = _interval(ratios)
+    _tell(
+        f"{asked.pair}, {asked.precision}: kdbench / by hand {statistics.median(ratios):.3f} ({low:.3f} to {high:.3f})"
+    )
+
+
+def _network(name: str) -> torch.nn.Module:
+    return models.build(name, num_classes=CLASSES, image_shape=SHAPE)
+
+
+def _batches(recipe: Recipe, steps: int) -> Batches:
+    images = torch.randint(0, 256, (steps * BATCH, *SHAPE), dtype=torch.uint8)
+    labels = torch.randint(0, CLASSES, (steps * BATCH,))
+    return Batches(images, labels, torch.arange(len(labels)), mean=MEAN, std=STD, recipe=recipe, seed=0)
+
+
+def _harness(student: str, teacher: torch.nn.Module, recipe: Recipe, batches: Batches) -> Callable[[], None]:
+    frozen = Frozen(teacher)
+    given = {"vanilla": {"alpha": ALPHA, "temperature": TEMPERATURE}}
+    network = placed(_network(student), CPU)
+    member = Member("", methods.create(["vanilla"], student=network, teacher=frozen, parameters=given), recipe, 0)
+    cohort = Cohort([member], batches, [frozen], lambda one: {}, lambda epoch, active: None)
+    return lambda: cohort.train(1)
+
+
+def _by_hand(student: str, teacher: torch.nn.Module, bf16: bool, batches: Batches) -> Callable[[], None]:
+    network = placed(_network(student), CPU)
+    teacher.eval()
+    optimizer = torch.optim.SGD(network.parameters(), RATE, momentum=0.9, weight_decay=5e-4, foreach=True)
+
+    def train() -> None:
+        network.train()
+        losses = []
+        for batch in batches.epoch(0, 1):
+            with torch.autocast("cpu", dtype=torch.bfloat16, enabled=bf16):
+                with torch.no_grad():
+                    soft = teacher(batch.images).logits
+                logits = network(batch.images).logits
+            own, theirs = logits.float() / TEMPERATURE, soft.float() / TEMPERATURE
+            kl = F.kl_div(
+                F.log_softmax(own, dim=1), F.log_softmax(theirs, dim=1), reduction="batchmean", log_target=True
+            )
+            hard = F.cross_entropy(logits.float(), batch.labels)
+            loss = (1 - ALPHA) * hard + ALPHA * TEMPERATURE**2 * kl
+            loss.backward()
+            optimizer.step()
+            optimizer.zero_grad()
+            losses.append(loss.detach())
+        torch.stack(losses).mean().item()
+
+    return train
+
+
+def _interval(values: list[float]) -> tuple[float, float]:
+    """The 95 % interval of the median, by 2,000 resamples."""
+    draw = random.Random(0)
+    medians = sorted(statistics.median(draw.choices(values, k=len(values))) for _ in range(2000))
+    return medians[50], medians[1949]
+
+
+def _tell(text: str) -> None:
+    sys.stdout.write(text + "\n")
+
+
+if __name__ == "__main__":
+    main()
