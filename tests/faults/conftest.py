@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
@@ -20,7 +21,7 @@ import kdbench
 from kdbench.results import Store
 
 ROOT = Path(kdbench.__file__).parent.parent
-MOMENTS = int(os.environ.get("KDBENCH_FAULTS", "2"))  # random moments of each kind; more of them in scripts/stress
+MOMENTS = int(os.environ.get("KDBENCH_FAULTS", "3"))  # random moments of each kind; more of them in scripts/stress
 SEED = int(os.environ.get("KDBENCH_FAULTS_SEED", "0"))
 PATIENCE = 150  # seconds that a run of the matrix may take on a busy machine
 
@@ -31,7 +32,7 @@ datasets = ["digits"]
 pairs = [{ teacher = "cnn_8_16", student = "mlp_16" }]
 
 [recipe]
-epochs = 12
+epochs = 40
 batch_size = 32
 train_samples = 600
 precision = "fp32"
@@ -130,6 +131,14 @@ class Bench:
     def checkpoints(self) -> list[Path]:
         """The newest checkpoint of each run that has one."""
         return sorted(self.results.glob("runs/*/checkpoint.pt"))
+
+    def progress(self) -> set[tuple[str, int]]:
+        """What changes whenever an epoch has been saved or a run has ended."""
+        found = set()
+        for path in [*self.checkpoints(), *self.results.glob("runs/*/result.json")]:
+            with suppress(FileNotFoundError):
+                found.add((str(path), path.stat().st_mtime_ns))
+        return found
 
     def attempts(self) -> dict[str, int]:
         """How often each run was begun."""

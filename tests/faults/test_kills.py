@@ -7,10 +7,12 @@ import time
 from contextlib import suppress
 from typing import Any
 
+import pytest
+
 
 def a_while(moments: random.Random, undisturbed: Any) -> None:
     """Some moment of a cohort's training, or between two."""
-    time.sleep(moments.uniform(0, 0.15) * undisturbed.seconds)
+    time.sleep(moments.uniform(0, 0.04) * undisturbed.seconds)
 
 
 def leads(pid: int) -> bool:
@@ -21,11 +23,15 @@ def leads(pid: int) -> bool:
         return False
 
 
-def test_a_worker_that_is_killed_costs_no_run(bench: Any, undisturbed: Any, moments: random.Random) -> None:
+@pytest.mark.parametrize("moment", ["one", "another"])
+def test_a_worker_that_is_killed_costs_no_run(
+    bench: Any, undisturbed: Any, moments: random.Random, moment: str, record_property: Any
+) -> None:
     process, began = bench.start(), time.monotonic()
     bench.until(bench.checkpoints)
     a_while(moments, undisturbed)
     os.kill(moments.choice([pid for pid in bench.workers() if leads(pid)]), signal.SIGKILL)
+    record_property("injected", 1)
     ran = bench.ended(process, began)
     assert ran.status == 0, ran.said
     bench.numbers().check_same(undisturbed.numbers)
@@ -33,13 +39,17 @@ def test_a_worker_that_is_killed_costs_no_run(bench: Any, undisturbed: Any, mome
 
 
 def test_a_coordinator_or_the_machine_that_goes_down_again_and_again(
-    bench: Any, undisturbed: Any, moments: random.Random, times: int
+    bench: Any, undisturbed: Any, moments: random.Random, times: int, record_property: Any
 ) -> None:
+    """In turn the coordinator alone and all processes; each time after some epochs more have been saved."""
     done: dict[str, int] = {}
+    kills = 0
     for number in range(times):
+        before = bench.progress()
         process, began = bench.start(), time.monotonic()
-        bench.until(lambda going=process: bench.checkpoints() or going.poll() is not None)
+        bench.until(lambda going=process, old=before: bench.progress() - old or going.poll() is not None)
         a_while(moments, undisturbed)
+        kills += process.poll() is None
         for pid in [process.pid, *(bench.workers() if number % 2 else [])]:
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
@@ -48,6 +58,8 @@ def test_a_coordinator_or_the_machine_that_goes_down_again_and_again(
         attempts = bench.attempts()
         assert {run: attempts[run] for run in done} == done  # what was done is not begun again
         done = {run: attempts[run] for run in bench.done()}
+    record_property("injected", kills)
+    assert kills == times, "the matrix had ended before"
     ran = bench.run()
     assert ran.status == 0, ran.said
     bench.numbers().check_same(undisturbed.numbers)
