@@ -70,7 +70,7 @@ def build_pretrained(name: str, num_classes: int, image_shape: tuple[int, int, i
     except Exception as error:  # what a download may raise is anything
         raise NetworkError(
             f"network '{name}': its pretrained weights cannot be had: {error}; copy those of '{pretrained(name)[0]}' "
-            f"from the cache of a machine with internet into {constants.HF_HUB_CACHE}, remove this run's folder, "
+            f"from the cache of a machine with internet into {constants.HF_HUB_CACHE}, say `kdbench retry --failed`, "
             "and run the matrix again"
         ) from error
     return fitted(name, image_shape, lambda: _tapped(body, num_classes, image_shape))

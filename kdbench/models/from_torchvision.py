@@ -120,7 +120,7 @@ def _weights(name: str) -> dict[str, Tensor]:
         file = weights.url.rpartition("/")[2]
         raise NetworkError(
             f"network '{name}': its pretrained weights cannot be had: {error}; put the file {file} into "
-            f"{Path(torch.hub.get_dir()) / 'checkpoints'}, remove this run's folder, and run the matrix again"
+            f"{Path(torch.hub.get_dir()) / 'checkpoints'}, say `kdbench retry --failed`, and run the matrix again"
         ) from error
     return trained.state_dict()
 

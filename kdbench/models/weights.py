@@ -74,7 +74,7 @@ def load(path: str, identity: str | None, network: nn.Module) -> None:
     if _digest(iter(state.items())) != identity:
         raise NetworkError(
             f"the weights of {path} have changed since the matrix was planned; run the matrix again to take the new "
-            "ones, or put the old ones back, remove this run's folder, and run the matrix again"
+            "ones, or put the old ones back, say `kdbench retry --failed`, and run the matrix again"
         )
     network.load_state_dict(state)
 
