@@ -76,13 +76,14 @@ ACCENTS = {
 
 def render(table: Table, label: str) -> str:
     """One float, or several where the table is longer than a page; `label` is the key for \\ref."""
-    _, blocks = layout(table)
+    chosen, blocks = layout(table)
     *pages, last = _pages(table, len(blocks))
     settings = _settings(table)
     fits = len(blocks) * len(last) + sum(math.ceil(len(line) / SMALL) for line in settings) <= ROOM
+    parts = [_part(table, block) for block in blocks]
     floats = [
-        *(_float(table, label, page, table.notes) for page in pages),
-        _float(table, label, last, (*table.notes, *(settings if fits else ()))),
+        *(_float(table, label, parts, page, chosen, table.notes) for page in pages),
+        _float(table, label, parts, last, chosen, (*table.notes, *(settings if fits else ()))),
     ]
     return "\n".join([*floats, *([] if fits else _after(settings))])
 
@@ -122,21 +123,20 @@ def _pages(table: Table, blocks: int) -> list[range]:
     return pages
 
 
-def _float(table: Table, label: str, page: range, notes: Sequence[str]) -> str:
+def _float(table: Table, label: str, parts: Sequence[Table], page: range, chosen: Layout, notes: Sequence[str]) -> str:
     more = " (continued)" if page.start else ""
-    chosen, blocks = layout(table)
-    parts = [
+    lines = [
         "\\begin{table}[htbp]",
         "  \\centering",
         *(["  \\addtocounter{table}{-1}"] if page.start else []),
         f"  \\caption{{{escape(table.caption + more)}}}",
         *([] if page.start else [f"  \\label{{tab:{slug(label)}}}"]),
         f"  \\{chosen.size}\\setlength{{\\tabcolsep}}{{{chosen.gap}pt}}",
-        *(line for block in blocks for line in _tabular(_part(table, block), page, chosen)),
+        *(line for part in parts for line in _tabular(part, page, chosen)),
         *_paragraphs(notes),
         "\\end{table}",
     ]
-    return "\n".join(parts) + "\n"
+    return "\n".join(lines) + "\n"
 
 
 def _settings(table: Table) -> list[str]:

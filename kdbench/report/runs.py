@@ -1,8 +1,9 @@
 """A matrix and its runs, as one report sees them."""
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import cache, cached_property
 from typing import TYPE_CHECKING, Literal, final
 
 from kdbench.errors import ReportError
@@ -55,6 +56,12 @@ class Runs:
         known = known[known["run_id"].isin(list(index.run_ids))].drop_duplicates("run_id").set_index("run_id")
         self._done = known[known["status"] == "done"]
         self._failed = known[known["status"] == "failed"]
+        self._status: dict[str, Status] = {
+            **dict.fromkeys(self._failed.index, "failed"),
+            **dict.fromkeys(self._done.index, "done"),
+        }
+        self._numbers = cache(self._column_of_numbers)
+        self._seeds = cache(self._index_of_seeds)
         self._check_columns()
 
     def _check_columns(self) -> None:
@@ -82,23 +89,23 @@ class Runs:
         """The column of a metric under this selection."""
         return f"{split}_{metric}{SUFFIX[self.selection]}"
 
-    @property
+    @cached_property
     def agreement(self) -> str:
         """The column of the agreement with the teacher; the last epoch's where this selection recorded none."""
         own = f"teacher_agreement{SUFFIX[self.selection]}"
         return own if self.has(own) else "teacher_agreement"
 
     def has(self, column: str) -> bool:
-        """Whether any run that is done has a value in this column."""
-        return column in self._done.columns and bool(self._done[column].notna().any())
+        """Whether any run that is done has a value in this column of numbers."""
+        return bool(self._numbers(column))
 
     def different(self, column: str) -> list[str]:
         """The different values that the runs that are done have in a column of text."""
-        return sorted(set(self._done[column].dropna().astype(str))) if self.has(column) else []
+        return sorted(set(self._done[column].dropna().astype(str))) if column in self._done.columns else []
 
     def status(self, run: str) -> Status:
         """Whether a run is done or failed; what is neither is waiting (or under way)."""
-        return "done" if run in self._done.index else "failed" if run in self._failed.index else "waiting"
+        return self._status.get(run, "waiting")
 
     def count(self, runs: Iterable[str]) -> Counter[Status]:
         """How many runs have which status."""
@@ -112,8 +119,11 @@ class Runs:
 
     def values(self, cell: IndexCell, column: str) -> "pd.Series[float]":
         """A column's values of the runs that are done, by seed."""
-        found = self._done.reindex(index=list(cell.runs.values()), columns=[column])[column].astype(float)
-        return found.set_axis(list(cell.runs)).dropna()
+        import pandas as pd
+
+        known = self._numbers(column)
+        found = {seed: known[run] for seed, run in cell.runs.items() if run in known}
+        return pd.Series(list(found.values()), self._seeds(tuple(found)), dtype=float)
 
     def scores(self, cells: Iterable[IndexCell | None], column: str) -> "pd.DataFrame":
         """A row a seed, a column a cell (named by its place, left out where there is no cell)."""
@@ -121,3 +131,14 @@ class Runs:
 
         columns = {place: self.values(cell, column) for place, cell in enumerate(cells) if cell is not None}
         return pd.DataFrame(columns, dtype=float)
+
+    def _column_of_numbers(self, column: str) -> Mapping[str, float]:
+        if column not in self._done.columns:
+            return {}
+        found = self._done[column].astype(float).dropna()
+        return dict(zip(map(str, found.index), found.tolist(), strict=True))
+
+    def _index_of_seeds(self, seeds: tuple[str, ...]) -> "pd.Index[str]":
+        import pandas as pd
+
+        return pd.Index(seeds, dtype=str)

@@ -1,6 +1,7 @@
 """A table before it is rendered: plain text and numbers, no markup."""
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import final
 
 NOTHING = "\N{EN DASH}"
@@ -70,7 +71,7 @@ class Cell:
         """Whether it stands out: the best and what is not distinguishable from it, or the chosen setting."""
         return self.best or self.tied or self.chosen
 
-    @property
+    @cached_property
     def shown(self) -> str:
         """What a reader sees, without markup."""
         if self.mean is None:
