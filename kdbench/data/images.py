@@ -1,5 +1,6 @@
 """Encoded images, decoded one at a time into one array of the size that is wanted."""
 
+import os
 from collections.abc import Iterable, Iterator, Sequence, Sized
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -9,13 +10,13 @@ from pathlib import Path
 from typing import Annotated, Protocol, final
 
 import numpy as np
-from annotated_types import Ge
+from annotated_types import Ge, Le
 from PIL import Image, UnidentifiedImageError
 
 from kdbench.data.dataset import Images
 from kdbench.errors import DataError
 
-Side = Annotated[int, Ge(1)] | None
+Side = Annotated[int, Ge(1), Le(4096)] | None
 
 GREY = ("1", "L", "LA")  # modes of Pillow
 DEEP = ("I", "F")  # what modes of more than 8 bits a channel begin with
@@ -79,13 +80,28 @@ def _form(images: Iterable[Encoded], resize: Side, grayscale: bool) -> Form:
 
 
 def _array(part: Part, form: Form) -> Images:
-    images = np.empty((len(part), 1 if form.grey else 3, form.height, form.width), dtype=np.uint8)
+    images = room(len(part), 1 if form.grey else 3, form.height, form.width)
     for place, one in enumerate(part):
         with _reading(one), _opened(one) as image:
             plain = image.convert("L" if form.grey else "RGB")
             small = plain.resize((form.width, form.height), Image.Resampling.BILINEAR)
         images[place] = np.atleast_3d(np.asarray(small)).transpose(2, 0, 1)
     return images
+
+
+def room(count: int, channels: int, height: int, width: int) -> Images:
+    """An array (N, C, H, W) to be filled.
+
+    Raises:
+        DataError: this machine has less memory.
+    """
+    needed, there = count * channels * height * width, os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    if needed > there:
+        raise DataError(
+            f"{count} images of {channels} x {height} x {width} need {needed / 1e9:.0f} GB decoded, and this machine "
+            f"has {there / 1e9:.0f}; give a smaller resize, or fewer samples"
+        )
+    return np.empty((count, channels, height, width), dtype=np.uint8)
 
 
 def _opened(one: Encoded) -> Image.Image:

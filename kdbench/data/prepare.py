@@ -7,7 +7,7 @@ from annotated_types import Ge
 from PIL import Image
 
 from kdbench.data.dataset import DataSet, Images, Labels, assemble
-from kdbench.data.images import Side
+from kdbench.data.images import Side, room
 from kdbench.data.splits import Places, split
 from kdbench.errors import DataError
 
@@ -63,7 +63,7 @@ def resized(images: Images, size: int) -> Images:
     count, channels, height, width = images.shape
     if height == width == size:
         return images
-    small = np.empty((count * channels, size, size), dtype=np.uint8)
-    for place, plane in enumerate(images.reshape(-1, height, width)):
-        small[place] = np.asarray(Image.fromarray(plane).resize((size, size), Image.Resampling.BILINEAR))
-    return small.reshape(count, channels, size, size)
+    small = room(count, channels, size, size)
+    for place, plane in zip(small.reshape(-1, size, size), images.reshape(-1, height, width), strict=True):
+        place[:] = np.asarray(Image.fromarray(plane).resize((size, size), Image.Resampling.BILINEAR))
+    return small

@@ -1,10 +1,13 @@
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
+from kdbench.data import DataSpec, load
 from kdbench.data.dataset import DataSet, assemble
 from kdbench.data.prepare import grey, prepare, resized
+from kdbench.errors import DataError
 
 
 def images(count: int, channels: int, height: int, width: int) -> np.ndarray:
@@ -59,3 +62,16 @@ def test_resizing_is_antialiased_and_bilinear(size: int, height: int, width: int
     assert small.dtype == np.uint8
     for image, result in zip(source.reshape(-1, height, width), small.reshape(-1, size, size), strict=True):
         np.testing.assert_allclose(result, reference_resize(image, size), atol=1.01)
+
+
+def test_more_pixels_than_memory_are_refused() -> None:
+    images = np.zeros((20_000_000, 1, 1, 1), dtype=np.uint8)
+    with pytest.raises(
+        DataError, match=r"20000000 images of 1 x 4096 x 4096 need 335544 GB decoded, .* smaller resize"
+    ):
+        resized(images, 4096)
+
+
+def test_no_side_is_longer_than_any_image() -> None:
+    with pytest.raises(DataError, match="the option resize must be .*4096.*, got 5000"):
+        load(DataSpec("mine", "digits", {"resize": 5000}))
