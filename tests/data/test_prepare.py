@@ -73,5 +73,5 @@ def test_more_pixels_than_memory_are_refused() -> None:
 
 
 def test_no_side_is_longer_than_any_image() -> None:
-    with pytest.raises(DataError, match="the option resize must be .*4096.*, got 5000"):
+    with pytest.raises(DataError, match=r"the option resize must be .*4096.*, got 5000"):
         load(DataSpec("mine", "digits", {"resize": 5000}))
