@@ -57,7 +57,7 @@ def run_plan(
         executor = OnRay(store, executor.address, options.devices, threads, work)
     store.write_index(plan.index())
     items = [Item(spec, batches_key(spec)) for spec in plan.runs]
-    limits = Limits(options.checkpoint_minutes, options.time_limit)
+    limits = Limits(options.checkpoint_minutes, options.time_limit, options.replay_gigabytes)
     with Interrupts() as interrupts:
         try:
             Scheduler(items, store, executor, listener, limits, interrupts).run()

@@ -15,10 +15,11 @@ def plan_digest(matrix: Matrix, contents: Mapping[str, str | None]) -> str:
     (name -> fingerprint).
     """
     asked = canonical([matrix.model_dump(mode="json", exclude={"run"}), dict(contents)])
-    return digest("\n".join([asked, _source(), _bf16_flags(), _gpus()]))
+    return digest("\n".join([asked, source_digest(), _bf16_flags(), _gpus()]))
 
 
-def _source() -> str:
+def source_digest() -> str:
+    """A hash of kdbench's own source."""
     package = Path(kdbench.__file__).parent
     return digest("\n".join(file.read_text(encoding="utf-8") for file in sorted(package.rglob("*.py"))))
 

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, final
 
-from annotated_types import Ge, Gt, Lt, MinLen
+from annotated_types import Ge, Gt, Le, Lt, MinLen
 from pydantic import (
     AfterValidator,
     BeforeValidator,
@@ -170,6 +170,7 @@ class RunOptions(Table):
     runs_per_device: Count = 1
     checkpoint_minutes: Annotated[float, Ge(0)] = 5.0
     time_limit: Annotated[float, Gt(0)] | None = None  # minutes a run
+    replay_gigabytes: Annotated[float, Ge(0), Le(1e6)] = 2.0  # of what teachers said; 0: none is kept or repeated
 
 
 class Matrix(Table):

@@ -26,6 +26,11 @@ class Limits:
 
     checkpoint_minutes: float = 5.0
     time_limit: float | None = None  # minutes for each run of a job
+    replay_gigabytes: float = 2.0
+
+    def options(self) -> dict[str, float]:
+        """Those that a worker needs to know."""
+        return {"checkpoint_minutes": self.checkpoint_minutes, "replay_gigabytes": self.replay_gigabytes}
 
 
 @final
@@ -152,7 +157,7 @@ class Scheduler:
 
     def _submit(self, specs: Sequence[RunSpec], kind: Literal["train", "time"]) -> _Running:
         self._submitted += 1
-        options = {"checkpoint_minutes": self._limits.checkpoint_minutes} if kind == "train" else {}
+        options = self._limits.options() if kind == "train" else {}
         job = Job(self._submitted, tuple(specs), kind, options)
         running = self._jobs[job.id] = _Running(job, job.runs, self._deadline(job, at_least=START))
         self._executor.submit(job)

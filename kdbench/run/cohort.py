@@ -10,11 +10,13 @@ import torch
 from kdbench.errors import DamagedError, KdbenchError, ResultsError
 from kdbench.matrix import RunSpec
 from kdbench.results import Store
+from kdbench.results.integrity import WEIGHTS
 from kdbench.results.provenance import now
 from kdbench.run import build
 from kdbench.run.checkpoints import Checkpoints
 from kdbench.run.material import Material, batches, gather
 from kdbench.run.outcome import Outcome, write_failure
+from kdbench.run.replay import Replay, name_of, reads_only_logits, shelf
 from kdbench.training.evaluation import logits_of
 from kdbench.training.loop import Cohort
 from kdbench.training.member import Member
@@ -27,7 +29,10 @@ Report = Callable[[Mapping[str, Any]], None]
 
 @final
 class CohortRun:
-    """One cohort on one device, from specs to results."""
+    """One cohort on one device, from specs to results.
+
+    What its teachers say is repeated from disk, within `replay_gigabytes`, where all who ask read only logits.
+    """
 
     def __init__(
         self,
@@ -36,12 +41,14 @@ class CohortRun:
         device: torch.device,
         report: Report,
         checkpoint_minutes: float = 5.0,
+        replay_gigabytes: float = 0.0,
     ) -> None:
         self._specs = {spec.id: spec for spec in specs}
         self._store = store
         self._device = device
         self._report = report
         self._checkpoint_minutes = checkpoint_minutes
+        self._replay_gigabytes = replay_gigabytes
         self._started = now()
         self._first = specs[0]
         self._epochs = self._first.recipe.epochs
@@ -77,12 +84,15 @@ class CohortRun:
             going_on = [m for m in active if m not in ended]
             saved.save_if_due(going_on, epoch + 1, cohort.shared_seconds)
 
+        drawn = batches(self._first, material, views, opens_images)
+        asked = self._asked(members) if opens_images else {}
         cohort = Cohort(
             members,
-            batches(self._first, material, views, opens_images),
-            self._asked(members) if opens_images else [],
+            drawn,
+            list(asked),
             lambda member: self._score(member, material),
             epoch_ended,
+            self._replays(asked, members, drawn.steps_per_epoch),
         )
         self._clock = time.monotonic()
         cohort.train(self._epochs, first)
@@ -105,10 +115,25 @@ class CohortRun:
             self.fail(spec, error)
             return None
 
-    def _asked(self, members: Sequence[Member]) -> list[Frozen]:
+    def _asked(self, members: Sequence[Member]) -> dict[Frozen, RunSpec]:
         """The networks that fill the role `teacher`: what they say of every batch is work that members share."""
         teachers = {t.id: t for t in (self._specs[member.name].teacher for member in members) if t is not None}
-        return [self._teachers(teacher) for teacher in teachers.values()]
+        return {self._teachers(teacher): teacher for teacher in teachers.values()}
+
+    def _replays(self, asked: Mapping[Frozen, RunSpec], members: Sequence[Member], steps: int) -> dict[Frozen, Replay]:
+        """The replays of those teachers whose logits are all that the members read."""
+        if not self._replay_gigabytes:
+            return {}
+        kept, found = shelf(self._replay_gigabytes), {}
+        for network, teacher in asked.items():
+            weights = (self._store.result(teacher.id) or {}).get("files", {}).get(WEIGHTS, {}).get("sha256")
+            if weights and all(reads_only_logits(member.method, network) for member in members):
+                name = name_of(self._first, teacher, weights, self._device)
+                found[network] = Replay(network, kept, name, self._epochs, steps, self._warn)
+        return found
+
+    def _warn(self, text: str) -> None:
+        self._report({"event": "warning", "run": None, "text": text})
 
     def _score(self, member: Member, material: Material) -> dict[str, float]:
         """What a member's first graduate is worth on validation, and on test where the protocol tracks it."""

@@ -78,8 +78,8 @@ class Server:
         return True
 
     def _cohort(self, specs: Sequence[RunSpec]) -> CohortRun:
-        minutes = self._options.get("checkpoint_minutes", 5.0)
-        return CohortRun(specs, self._store, self._device, self._report, minutes)
+        minutes, gigabytes = self._options.get("checkpoint_minutes", 5.0), self._options.get("replay_gigabytes", 0.0)
+        return CohortRun(specs, self._store, self._device, self._report, minutes, gigabytes)
 
     def _train_together(self, specs: Sequence[RunSpec]) -> None:
         waiting = [spec for spec in specs if not self._store.is_finished(spec.id)]

@@ -5,6 +5,7 @@ from contextlib import suppress
 from typing import Protocol, final
 
 import torch
+from torch import Tensor
 
 from kdbench.training.member import Member
 from kdbench.training.memory import is_out_of_memory
@@ -20,11 +21,23 @@ class Batches(Protocol):
         """The batches of an epoch, from 0."""
 
 
+class Replay(Protocol):
+    """Has a frozen teacher remember its logits of a batch, which it need not compute if it has done so before."""
+
+    @property
+    def spared_seconds(self) -> float:
+        """How long it took to compute what then was only repeated."""
+
+    def ask(self, images: Tensor, epoch: int, position: int) -> None:
+        """Images (B, C, H, W): the batch at a position of an epoch, both from 0."""
+
+
 @final
 class Cohort:
     """Runs that see the same batches and share frozen teachers.
 
-    `score` gives a member's scores at the end of an epoch; `report` is told of every epoch's end.
+    `score` gives a member's scores at the end of an epoch; `report` is told of every epoch's end. A teacher that has a
+    replay is asked through it.
     """
 
     def __init__(
@@ -34,10 +47,12 @@ class Cohort:
         frozen: Sequence[Frozen],
         score: Callable[[Member], Mapping[str, float]],
         report: Callable[[int, Sequence[Member]], None],
+        replays: Mapping[Frozen, Replay] | None = None,
     ) -> None:
         self._members = members
         self._batches = batches
         self._frozen = frozen
+        self._replays = replays or {}
         self._remembering = {*frozen, *(m for member in members for m in _frozen_of(member))}
         self._score = score
         self._report = report
@@ -45,8 +60,11 @@ class Cohort:
 
     @property
     def shared_seconds(self) -> float:
-        """How long the work that all members share took: batches, and what the teachers say of them."""
-        return self._watch.seconds
+        """How long the work that all members share takes: batches, and what the teachers say of them.
+
+        What the teachers only repeated counts as long as it took to compute.
+        """
+        return self._watch.seconds + sum(replay.spared_seconds for replay in self._replays.values())
 
     def train(self, epochs: int, first: int = 0) -> None:
         """Train all members from epoch `first` to their end: the last epoch, an early stop, a failure of their own.
@@ -76,28 +94,31 @@ class Cohort:
     def _epoch(self, epoch: int, epochs: int, active: Sequence[Member]) -> None:
         for member in active:
             member.start_epoch()
-        batches = self._batches.epoch(epoch, epochs)
-        while (batch := self._draw(batches)) is not None:
+        batches = enumerate(self._batches.epoch(epoch, epochs))
+        while (batch := self._draw(batches, epoch)) is not None:
             for member in active:
                 if member.error is None:
                     member.take(batch)
 
-    def _draw(self, batches: Iterator[Batch]) -> Batch | None:
+    def _draw(self, batches: Iterator[tuple[int, Batch]], epoch: int) -> Batch | None:
         """The next batch, and what the teachers say of it: the work that all members share."""
         with self._watch.running():
             for network in self._remembering:
                 network.forget()
-            batch = next(batches, None)
+            position, batch = next(batches, (0, None))
             if batch is not None and batch.images.numel():
-                self._ask_teachers(batch)
+                self._ask_teachers(batch.images, epoch, position)
         return batch
 
-    def _ask_teachers(self, batch: Batch) -> None:
+    def _ask_teachers(self, images: Tensor, epoch: int, position: int) -> None:
         precision = self._members[0].recipe.precision
-        with torch.autocast(batch.images.device.type, dtype=torch.bfloat16, enabled=precision == "bf16"):
+        with torch.autocast(images.device.type, dtype=torch.bfloat16, enabled=precision == "bf16"):
             for network in self._frozen:
                 with suppress(Exception):  # the members that ask it will raise the same, each as its own failure
-                    network(batch.images)
+                    if network in self._replays:
+                        self._replays[network].ask(images, epoch, position)
+                    else:
+                        network(images)
 
 
 def _frozen_of(member: Member) -> Iterator[Frozen]:

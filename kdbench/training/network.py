@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from kdbench.errors import NetworkError
+from kdbench.training.unkept import UnkeptMaps, unkept_tensor
 
 
 @final
@@ -140,8 +141,7 @@ class Frozen(nn.Module):
         if images.requires_grad:
             through: Output = self.network(images)
             return through
-        device = images.device.type
-        autocast = torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device)
+        autocast = _autocast(images)
         for known in self._memory:
             if known.is_for(images, autocast):
                 return known.output
@@ -149,6 +149,16 @@ class Frozen(nn.Module):
             fresh = _Answer(images, self.network(images), autocast)
         self._memory = [*self._memory, fresh][-self._views :]
         return fresh.output
+
+    def repeat(self, images: Tensor, logits: Tensor) -> None:
+        """Remember for these images, and the present autocast, nothing but logits (B, K) that it gives for them.
+
+        Whoever reads more of that answer gets a MethodError.
+        """
+        autocast, maps = _autocast(images), UnkeptMaps()
+        others = [known for known in self._memory if not known.is_for(images, autocast)]
+        said = _Answer(images, Output(logits, maps, maps, unkept_tensor()), autocast)
+        self._memory = [*others, said][-self._views :]
 
     def __deepcopy__(self, memo: dict[int, object]) -> "Frozen":
         return Frozen(copy.deepcopy(self.network, memo), self._views)
@@ -170,4 +180,10 @@ class _Answer:
     def _written(self) -> list[int]:
         """How often each tensor has been written into."""
         said = self.output
-        return [t._version for t in (self._images, said.logits, *said.stages, *said.preacts, said.embedding)]
+        others = () if isinstance(said.stages, UnkeptMaps) else (*said.stages, *said.preacts, said.embedding)
+        return [t._version for t in (self._images, said.logits, *others)]
+
+
+def _autocast(images: Tensor) -> bool:
+    device = images.device.type
+    return torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device)

@@ -16,5 +16,5 @@ def test_what_a_plan_depends_on(matrix: Make, monkeypatch: pytest.MonkeyPatch) -
     assert plan_digest(matrix(seeds=[1]), CONTENTS) != before
     assert plan_digest(matrix(), {"digits": "fedcba9876543210"}) != before
     assert plan_digest(matrix(), {"digits": None}) != before
-    monkeypatch.setattr(digest, "_source", lambda: "another source")
+    monkeypatch.setattr(digest, "source_digest", lambda: "another source")
     assert plan_digest(matrix(), CONTENTS) != before

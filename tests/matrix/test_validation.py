@@ -20,7 +20,13 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({"seed": [1]}, "seed: unknown key; did you mean 'seeds'?"),
     ({"protocol": {"validaton": 0.1}}, "protocol.validaton: unknown key; did you mean 'validation'?"),
     ({"run": {"worker": 1}}, "run.worker: unknown key; did you mean 'workers'?"),
-    ({"run": {"xyz": 1}}, "run.xyz: unknown key; valid: devices, threads, workers"),
+    (
+        {"run": {"xyz": 1}},
+        "run.xyz: unknown key; valid: checkpoint_minutes, devices, replay_gigabytes, runs_per_device, threads, "
+        "time_limit, workers",
+    ),
+    ({"run": {"replay_gigabytes": -1}}, "run.replay_gigabytes: must be greater than or equal to 0, got -1"),
+    ({"run": {"replay_gigabytes": 1e300}}, "run.replay_gigabytes: must be less than or equal to 1000000, got 1e+300"),
     ({"pairs": [{"teacher": "a", "studnt": "b"}]}, "pairs[0].studnt: unknown key; did you mean 'student'?"),
     ({"exclude": [{"metod": "x"}]}, "exclude[0].metod: unknown key; did you mean 'method'?"),
     ({"override": [OVERRIDE | {"wen": 1}]}, "override[0].wen: unknown key; did you mean 'when'?"),

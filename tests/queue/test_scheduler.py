@@ -101,7 +101,7 @@ def test_a_cohort_goes_to_each_free_place(item, schedule):
     told, executor = schedule(items, places=2)
     assert handed_out(told) == [ids(*items[:2]), ids(*items[2:])]
     assert [job.specs for job in executor.jobs[:2]] == [tuple(i.spec for i in part) for part in (items[:2], items[2:])]
-    assert executor.jobs[0].options == {"checkpoint_minutes": 5.0}
+    assert executor.jobs[0].options == {"checkpoint_minutes": 5.0, "replay_gigabytes": 2.0}
 
 
 def test_all_workers_are_ended_in_order(item, schedule):

@@ -184,3 +184,41 @@ def test_batches_without_images_are_not_shown_to_the_teacher(member, teacher, mo
     train([run], Empty(), [teacher])
     assert asked == []
     assert run.error is None
+
+
+class Parrot:
+    """Says the teacher's logits in its place, and notes when it is asked."""
+
+    spared_seconds = 100.0
+
+    def __init__(self, teacher):
+        self.teacher, self.asked = teacher, []
+
+    def ask(self, images, epoch, position):
+        self.asked.append((epoch, position))
+        with torch.no_grad():
+            self.teacher.repeat(images, self.teacher.network(images).logits)
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_a_teacher_is_asked_through_its_replay(member, drawn, teacher, precision):
+    plain, repeated = member("a", teacher, precision=precision), member("b", teacher, precision=precision)
+    train([plain], drawn, [teacher])
+    parrot = Parrot(teacher)
+    cohort = Cohort([repeated], drawn, [teacher], lambda member: SCORES, lambda epoch, active: None, {teacher: parrot})
+    cohort.train(EPOCHS, first=0)
+    assert parrot.asked == [(epoch, position) for epoch in range(EPOCHS) for position in range(4)]
+    assert same(plain, repeated)
+    assert 100 < cohort.shared_seconds < 110
+
+
+def test_a_replay_that_fails_costs_nothing(member, drawn, teacher):
+    class Mute(Parrot):
+        def ask(self, images, epoch, position):
+            raise OSError("no disk")
+
+    plain, alone = member("a", teacher), member("b", teacher)
+    train([plain], drawn, [teacher])
+    Cohort([alone], drawn, [teacher], lambda m: SCORES, lambda epoch, active: None, {teacher: Mute(teacher)}).train(3)
+    assert alone.error is None
+    assert same(plain, alone)

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from kdbench.errors import NetworkError
+from kdbench.errors import MethodError, NetworkError
 from kdbench.training.network import Frozen, Output, Shapes, shapes
 
 
@@ -220,3 +220,41 @@ def test_a_deep_copy_begins_with_an_empty_memory(frozen, images):
     assert torch.equal(twin(images).logits, output.logits)
     assert (frozen.network.asked, twin.network.asked) == (1, 2)
     assert not twin.training
+
+
+def test_what_it_repeats_is_said_of_these_images_alone(frozen, images):
+    logits = torch.randn(5, 3)
+    frozen.repeat(images, logits)
+    assert frozen(images).logits is logits
+    assert frozen.network.asked == 0
+    assert not torch.equal(frozen(images.clone()).logits, logits)
+    frozen.forget()
+    assert not torch.equal(frozen(images).logits, logits)
+    assert frozen.network.asked == 2
+
+
+def test_what_it_repeats_takes_the_place_of_what_it_computed(frozen, images):
+    logits = frozen(images).logits
+    frozen.repeat(images, logits)
+    assert frozen(images).logits is logits
+    with pytest.raises(MethodError, match="nothing else was kept"):
+        frozen(images).embedding.sum()
+    assert frozen.network.asked == 1
+
+
+def test_what_it_repeats_holds_for_one_precision(frozen, images):
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        frozen.repeat(images, torch.zeros(5, 3, dtype=torch.bfloat16))
+        assert not frozen(images).logits.any()
+    assert frozen(images).logits.dtype == torch.float32
+    assert frozen.network.asked == 1
+
+
+@pytest.mark.parametrize("part", ["images", "logits"])
+def test_what_is_repeated_is_computed_again_where_somebody_wrote(frozen, images, part):
+    logits = frozen(images).logits.clone()
+    frozen.forget()
+    frozen.repeat(images, logits)
+    (images if part == "images" else frozen(images).logits).add_(1)
+    assert torch.equal(frozen(images).logits, frozen.network.layer(images.flatten(1)))
+    assert frozen.network.asked == 2

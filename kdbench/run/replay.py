@@ -1,0 +1,131 @@
+"""Teachers that were asked about the same batches before: their logits are kept, and repeated from disk.
+
+Batches are functions of seed, epoch and position, and so is what a frozen teacher says of them. What is kept is exactly
+what it said, in its own type, so that a run has the same numbers with and without.
+"""
+
+import platform
+from collections.abc import Callable
+from pathlib import Path
+from typing import final
+
+import torch
+from safetensors.torch import load, save
+from torch import Tensor
+
+from kdbench.data.cache import location
+from kdbench.matrix import RunSpec
+from kdbench.matrix.digest import source_digest
+from kdbench.matrix.recipe import canonical, digest
+from kdbench.run.shelf import Shelf
+from kdbench.training.method import Method
+from kdbench.training.network import Frozen
+from kdbench.training.stopwatch import Stopwatch
+
+UNSEEN = {"epochs", "optimizer", "schedule", "clip", "early_stopping", "strong_augment", "steps_per_epoch"}
+HEAD = 1024  # bytes of a file beside its logits, at most
+
+
+@final
+class Replay:
+    """What one teacher says of the batches of a run of `epochs` with `steps` each.
+
+    It is kept under `name`, a file an epoch, if all epochs find room on the shelf together. `warn` hears once of what
+    stands in the way of that, which is no reason for a run to fail.
+    """
+
+    def __init__(
+        self, teacher: Frozen, shelf: Shelf, name: str, epochs: int, steps: int, warn: Callable[[str], None]
+    ) -> None:
+        self._teacher, self._shelf, self._name = teacher, shelf, name
+        self._epochs, self._steps, self._warn = epochs, steps, warn
+        self._known: Tensor | None = None  # of the present epoch, (steps, B, K)
+        self._fresh: list[Tensor] = []  # of the present epoch as far as it has been computed, each (B, K)
+        self._spared = 0.0
+        self._device = next(teacher.parameters()).device
+        self._watch = Stopwatch(self._device)
+
+    @property
+    def spared_seconds(self) -> float:
+        """How long it took to compute what then was only repeated."""
+        return self._spared
+
+    def ask(self, images: Tensor, epoch: int, position: int) -> None:
+        """Have the teacher remember its logits of the images (B, C, H, W) at a position of an epoch, and no more."""
+        if position == 0:
+            self._fresh, self._known = [], self._recall(epoch, images)
+            self._watch = Stopwatch(self._device)
+        if self._known is not None:
+            self._teacher.repeat(images, self._known[position].clone())  # as aligned in memory as a computed one
+            return
+        with self._watch.running():
+            logits = self._teacher(images).logits
+        self._teacher.repeat(images, logits)
+        if self._may_be_kept(logits):
+            self._fresh.append(logits.clone())
+            if len(self._fresh) == self._steps:
+                self._keep(epoch)
+
+    def _recall(self, epoch: int, images: Tensor) -> Tensor | None:
+        content = self._shelf.read(f"{self._name}/{epoch}")
+        if content is None:
+            return None
+        kept = load(content)
+        if kept["logits"].shape[:2] != (self._steps, len(images)):
+            return None
+        self._spared += kept["seconds"].item()
+        return kept["logits"].to(self._device)
+
+    def _may_be_kept(self, logits: Tensor) -> bool:
+        size = self._steps * logits.nbytes + HEAD
+        return logits.is_contiguous() and self._epochs * size <= self._shelf.limit
+
+    def _keep(self, epoch: int) -> None:
+        seconds = torch.tensor(self._watch.seconds, dtype=torch.float64)
+        content = save({"logits": torch.stack(self._fresh).cpu(), "seconds": seconds})
+        self._fresh = []
+        try:
+            self._shelf.write(f"{self._name}/{epoch}", content)
+        except OSError as error:
+            self._shelf = Shelf(self._shelf.folder, 0)
+            self._warn(
+                f"{self._shelf.folder}: what teachers say cannot be kept there ({error.strerror or error}), so it is "
+                "computed again each time; set KDBENCH_CACHE to a folder that can be written to, or "
+                "run.replay_gigabytes to 0"
+            )
+
+
+def shelf(gigabytes: float) -> Shelf:
+    """The place of what teachers said, beside the decoded data: it serves every results folder."""
+    return Shelf(location() / "replay", int(gigabytes * 1e9))
+
+
+def reads_only_logits(method: Method, teacher: Frozen) -> bool:
+    """Whether a method never looks at more of a teacher's outputs than the logits."""
+    asks = any(module is teacher for module in method.modules())
+    return not asks or getattr(method, "reads", None) == "logits"
+
+
+def name_of(run: RunSpec, teacher: RunSpec, weights: str, device: torch.device) -> str:
+    """Equal for runs for which a teacher's logits are the same, bit for bit; `weights`: the hash of the teacher's.
+
+    In it: the teacher, all that decides the first view of a batch, the precision, kdbench's source, torch and the
+    processor. What a recipe may come to have later is in it until it is known not to matter (`UNSEEN`).
+    """
+    seen = run.recipe.model_dump(mode="json", exclude=UNSEEN)
+    batches = [run.dataset.canonical, run.split.canonical, seen, run.seed]
+    made_with = [source_digest(), torch.__version__, torch.get_num_threads(), _processor(device)]
+    return digest(canonical([teacher.id, weights, batches, made_with]))
+
+
+def _processor(device: torch.device) -> list[str | int | None]:
+    """What decides which kernels compute."""
+    if device.type == "cuda":
+        cudnn: int | None = torch.backends.cudnn.version()  # type: ignore[no-untyped-call]
+        return [torch.cuda.get_device_name(device), torch.version.cuda, cudnn]
+    try:
+        first = Path("/proc/cpuinfo").read_text(encoding="utf-8").split("\n\n")[0]
+    except OSError:
+        return [platform.machine(), platform.processor(), platform.node()]
+    named = ("vendor_id", "cpu family", "model", "flags", "CPU ", "Features")
+    return [torch.backends.cpu.get_cpu_capability(), *(line for line in first.splitlines() if line.startswith(named))]

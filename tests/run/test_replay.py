@@ -1,0 +1,271 @@
+"""Teachers whose logits are repeated from disk: the numbers of a run are those that it has without."""
+
+import shutil
+import time
+
+import pyarrow.parquet as pq
+import pytest
+import torch
+from safetensors.torch import load, load_file
+from torch import nn
+
+from kdbench.methods.relation.relational_kd import RelationalKD
+from kdbench.results import Store
+from kdbench.run import build, replay
+from kdbench.run.cohort import CohortRun
+from kdbench.run.replay import HEAD, Replay
+from kdbench.run.shelf import Shelf
+from kdbench.training.network import Frozen, Output
+
+CPU = torch.device("cpu")
+LOGITS = {
+    "vanilla": {},
+    "rkd_v2": {},
+    "triplet": {},
+    "triplet + vanilla": {"method": ["triplet", "vanilla"]},
+}
+METHODS = {**LOGITS, "fitnets": {}, "rkd_da": {}, "scratch": {}}
+EPOCHS, STEPS, BATCH, CLASSES = 4, 2, 50, 10
+WHOLE = EPOCHS * STEPS  # batches of a run
+TIMES = {"train_seconds", "peak_memory_mb", "started", "finished", "cohort_size", "attempts"}
+
+
+class CutError(Exception):
+    """Somebody pulls the plug."""
+
+
+@pytest.fixture(scope="module", params=["fp32", "bf16"])
+def computed(request, tmp_path_factory, plan_of):
+    """The specs by label and a store in which all of them were trained in one cohort, without replay."""
+    recipe = {"epochs": EPOCHS, "augment": ["shift"], "precision": request.param}
+    plan = plan_of(METHODS, recipe, pair=("cnn_6_6", "cnn_4_4"))
+    specs = {"teacher" if cell.kind == "teacher" else cell.label: cell.runs[0] for cell in plan.cells}
+    store = Store(tmp_path_factory.mktemp("computed"))
+    CohortRun([specs["teacher"]], store, CPU, lambda event: None).train()
+    CohortRun([spec for label, spec in specs.items() if label != "teacher"], store, CPU, lambda event: None).train()
+    return specs, store
+
+
+@pytest.fixture
+def place(tmp_path, monkeypatch):
+    """Where the logits are kept."""
+    monkeypatch.setattr(replay, "location", lambda: tmp_path / "cache")
+    return tmp_path / "cache" / "replay"
+
+
+@pytest.fixture
+def asked(monkeypatch):
+    """The sizes of the batches that a teacher computed."""
+    sizes, loaded = [], build.Teachers.__call__
+
+    def counting(self, spec):
+        teacher = loaded(self, spec)
+        if not teacher.network._forward_hooks:
+            teacher.network.register_forward_hook(lambda network, given, output: sizes.append(len(given[0])))
+        return teacher
+
+    monkeypatch.setattr(build.Teachers, "__call__", counting)
+    return sizes
+
+
+@pytest.fixture
+def students(computed, tmp_path, place, asked):
+    """`students(*labels, gigabytes, until)`: train a cohort with replay; gives how many batches the teacher computed.
+
+    When epoch `until` has ended, but before it is saved, the plug is pulled.
+    """
+    specs, whole = computed
+    store = Store(tmp_path / "results")
+    teacher = specs["teacher"].id
+    shutil.copytree(whole.folder(teacher), store.folder(teacher))
+
+    def run(*labels, gigabytes=0.1, until=None):
+        asked.clear()
+
+        def report(event):
+            events.append(event)
+            if event["event"] == "epoch" and event["epoch"] == until:
+                raise CutError
+
+        cohort = CohortRun([specs[label] for label in labels], store, CPU, report, 0.0, gigabytes)
+        if until:
+            with pytest.raises(CutError):
+                cohort.train()
+        else:
+            cohort.train()
+        return asked.count(BATCH)
+
+    run.store, run.events = store, (events := [])
+    return run
+
+
+@pytest.fixture
+def assert_same(computed, students):
+    """`assert_same(*labels)`: weights, metrics and history are those that were computed."""
+    specs, whole = computed
+
+    def check(*labels):
+        for label in labels:
+            folders = [store.folder(specs[label].id) for store in (whole, students.store)]
+            first, second = (load_file(folder / "weights.safetensors") for folder in folders)
+            assert first.keys() == second.keys()
+            assert all(torch.equal(first[key], second[key]) for key in first), label
+            rows = [store.result(specs[label].id)["row"] for store in (whole, students.store)]
+            one, other = ({key: value for key, value in row.items() if key not in TIMES} for row in rows)
+            assert one == other
+            histories = [pq.read_table(folder / "history.parquet").drop(["seconds"]) for folder in folders]
+            assert histories[0].equals(histories[1])
+
+    return check
+
+
+def files(place):
+    return sorted(place.glob("*/*"), key=lambda path: int(path.name))
+
+
+def test_repeated_logits_give_the_same_numbers(students, assert_same, asked):
+    first, *others = LOGITS
+    assert students(first) == WHOLE
+    assert students(*others) == 0
+    assert asked, "the agreement with the teacher is computed by the real one"
+    assert_same(*LOGITS)
+
+
+def test_a_cohort_keeps_what_it_computes(students, assert_same, place):
+    assert students(*LOGITS, "scratch") == WHOLE
+    assert [path.name for path in files(place)] == [str(epoch) for epoch in range(EPOCHS)]
+    assert_same(*LOGITS, "scratch")
+
+
+def test_what_is_kept_is_what_the_teacher_said(students, computed, place):
+    students("vanilla")
+    kept = [load(path.read_bytes()[32:])["logits"] for path in files(place)]
+    assert {tuple(logits.shape) for logits in kept} == {(STEPS, BATCH, CLASSES)}
+    precision = computed[0]["vanilla"].recipe.precision
+    assert {logits.dtype for logits in kept} == {torch.bfloat16 if precision == "bf16" else torch.float32}
+    assert not torch.equal(kept[0], kept[1])
+
+
+@pytest.mark.parametrize("beside", ["fitnets", "rkd_da"])
+def test_beside_a_method_that_reads_more_the_teacher_is_computed(students, assert_same, beside):
+    students("vanilla")
+    assert students("rkd_v2", beside) == WHOLE
+    assert_same("vanilla", "rkd_v2", beside)
+
+
+def test_a_method_that_reads_more_keeps_nothing(students, assert_same, place):
+    assert students("rkd_v2", "fitnets") == WHOLE
+    assert files(place) == []
+    assert_same("rkd_v2", "fitnets")
+
+
+def test_beside_a_method_that_does_not_ask_it_is_repeated(students, assert_same):
+    students("vanilla")
+    assert students("scratch", "triplet") == 0
+    assert_same("vanilla", "scratch", "triplet")
+
+
+def test_resumed_in_the_middle(students, assert_same, place):
+    assert students("vanilla", "triplet", until=3) == 3 * STEPS
+    assert students("vanilla", "triplet") == STEPS, "it goes on from the third epoch, whose logits were kept"
+    assert len(files(place)) == EPOCHS
+    students("rkd_v2", until=2)
+    assert students("rkd_v2") == 0
+    assert_same("vanilla", "triplet", "rkd_v2")
+
+
+def test_evicted_in_the_middle(students, assert_same, place):
+    students("vanilla")
+    for path in files(place)[1:3]:
+        path.unlink()
+    assert students("triplet", "rkd_v2") == 2 * STEPS
+    assert len(files(place)) == EPOCHS
+    assert_same("vanilla", "triplet", "rkd_v2")
+
+
+@pytest.mark.parametrize("damage", [lambda whole: whole[:-1], lambda whole: whole[:-1] + bytes([whole[-1] ^ 1])])
+def test_a_damaged_file_is_computed_and_written_again(students, assert_same, place, damage):
+    students("vanilla")
+    path = files(place)[2]
+    whole = path.read_bytes()
+    path.write_bytes(damage(whole))
+    assert students("triplet") == STEPS
+    assert torch.equal(*(load(content[32:])["logits"] for content in (whole, path.read_bytes())))
+    assert_same("vanilla", "triplet")
+
+
+def test_what_does_not_fit_as_a_whole_is_not_begun(students, assert_same, place, computed):
+    precision = computed[0]["vanilla"].recipe.precision
+    needed = EPOCHS * (STEPS * BATCH * CLASSES * (2 if precision == "bf16" else 4) + HEAD)
+    assert students("vanilla", gigabytes=(needed - 10) / 1e9) == WHOLE
+    assert files(place) == []
+    assert students("triplet", gigabytes=(needed + 10) / 1e9) == WHOLE
+    assert len(files(place)) == EPOCHS
+    assert_same("vanilla", "triplet")
+
+
+def test_without_a_share_of_the_disk_nothing_is_kept(students, assert_same, place):
+    assert students("vanilla", gigabytes=0.0) == WHOLE
+    assert not place.exists()
+    assert_same("vanilla")
+
+
+def test_a_place_that_cannot_be_written_to_costs_a_warning(students, assert_same, place):
+    place.parent.mkdir()
+    place.write_text("a file in the way")
+    assert students("vanilla") == WHOLE
+    (warning,) = [event for event in students.events if event["event"] == "warning"]
+    assert str(place) in warning["text"]
+    assert "KDBENCH_CACHE" in warning["text"]
+    assert_same("vanilla")
+
+
+def test_a_method_that_reads_more_than_it_says_fails(students, assert_same, monkeypatch, computed):
+    monkeypatch.setattr(RelationalKD, "reads", "logits")
+    students("rkd_da", "vanilla")
+    failed = students.store.result(computed[0]["rkd_da"].id)
+    assert failed["status"] == "failed"
+    assert 'reads = "embedding"' in failed["error"]
+    assert_same("vanilla")
+
+
+class Slow(nn.Module):
+    """A network that takes its time."""
+
+    def __init__(self):
+        super().__init__()
+        self.layer = nn.Linear(4, 3)
+
+    def forward(self, images):
+        time.sleep(0.01)
+        return Output(self.layer(images), (), (), images)
+
+
+def test_what_is_spared_is_the_time_that_it_took_to_compute(tmp_path):
+    teacher, images = Frozen(Slow()), torch.randn(3, 5, 4)
+
+    def through(epochs):
+        asked = Replay(teacher, Shelf(tmp_path, 10**6), "name", 2, len(images), pytest.fail)
+        start = time.perf_counter()
+        for epoch in epochs:
+            for position, batch in enumerate(images):
+                teacher.forget()
+                asked.ask(batch, epoch, position)
+        return asked.spared_seconds, time.perf_counter() - start
+
+    spared, took = through([0])
+    assert (spared, took >= 0.03) == (0.0, True)
+    assert 0.03 <= through([0])[0] <= took
+    assert 0.03 <= through([0, 1])[0] <= took
+    assert through([0, 1])[0] >= 0.06
+
+
+def test_logits_that_are_not_laid_out_plainly_are_not_kept(tmp_path):
+    class Turned(nn.Linear):
+        def forward(self, images):
+            return Output(super().forward(images).t().contiguous().t(), (), (), images)
+
+    teacher, shelf = Frozen(Turned(4, 3)), Shelf(tmp_path, 10**6)
+    Replay(teacher, shelf, "name", 1, 1, pytest.fail).ask(images := torch.randn(5, 4), 0, 0)
+    assert torch.equal(teacher(images).logits, teacher.network(images).logits)
+    assert shelf.read("name/0") is None
