@@ -1,6 +1,5 @@
 """`kdbench run` and `kdbench report`."""
 
-from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,6 +16,8 @@ from kdbench.results import MatrixIndex, Store
 from kdbench.results.derived import damaged_indexes
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from kdbench.report import Selection
 
 
@@ -56,21 +57,22 @@ def write_report(
     Raises:
         ReportError: there is nothing to report, a name is not known, or the reports cannot be written.
     """
-    for note in _derive(Store(results, create=False)):
+    frame, notes = _derive(Store(results, create=False))
+    for note in notes:
         console.print(Text(f"note: {note}", style="yellow"), soft_wrap=True)
-    for path in _written(names, results, reports, selection):
+    for path in _written(names, results, reports, selection, frame):
         console.print(Text(f"wrote {path}"), soft_wrap=True)
 
 
-def _derive(store: Store) -> Iterator[str]:
-    """Derive the tables, if the folder can be written to, and tell what is damaged."""
-    from kdbench.results.table import export
+def _derive(store: Store) -> tuple["pd.DataFrame", list[str]]:
+    """Derive the tables, if the folder can be written to; gives the runs, and what is damaged."""
+    from kdbench.results.table import derive, rows, to_frame
 
     try:
-        yield from export(store)
+        found, notes = derive(store)
     except ResultsError as error:
-        yield f"results.parquet and history.parquet stay as they are: {error}"
-    yield from damaged_indexes(store).values()
+        found, notes = rows(store), [f"results.parquet and history.parquet stay as they are: {error}"]
+    return to_frame(found), [*notes, *damaged_indexes(store).values()]
 
 
 def _finished(matrix: Matrix, store: Store) -> MatrixIndex | None:
@@ -116,10 +118,11 @@ def _conclude(index: MatrixIndex, store: Store, reports: Path, console: Console)
     from kdbench.report.console import print_table
     from kdbench.results.table import load_results
 
-    shown = tables(index, load_results(str(store.root)), "last")
+    frame = load_results(str(store.root))
+    shown = tables(index, frame, "last")
     for table in shown[:2]:
         print_table(table, console)
-    written = _written((index.name,), store.root, reports, "last")
+    written = _written((index.name,), store.root, reports, "last", frame)
     console.print(Text(f"wrote {written[0]}"), soft_wrap=True)
     failed = [run for run in index.run_ids if store.state(run) == "failed"]
     waiting = [run for run in index.run_ids if store.state(run) == "waiting"]
@@ -134,11 +137,13 @@ def _conclude(index: MatrixIndex, store: Store, reports: Path, console: Console)
     return len(failed) + len(waiting)
 
 
-def _written(names: tuple[str, ...], results: Path, reports: Path, selection: "Selection") -> tuple[Path, ...]:
+def _written(
+    names: tuple[str, ...], results: Path, reports: Path, selection: "Selection", frame: "pd.DataFrame"
+) -> tuple[Path, ...]:
     from kdbench.report import report
 
     try:
-        return report(results, reports, names, selection)
+        return report(results, reports, names, selection, frame)
     except OSError as error:
         raise ReportError(
             f"{reports}: the report cannot be written ({error.strerror}); choose another folder with --reports"

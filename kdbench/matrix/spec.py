@@ -1,8 +1,9 @@
 """A run, complete and typed, and its identity."""
 
+import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any, Literal, final
 
 from kdbench.matrix.recipe import Recipe, canonical, digest
@@ -181,13 +182,25 @@ class RunSpec:
             dataset=DataSpec(**data["dataset"]),
             student=NetworkSpec(**data["student"]),
             parts=tuple(Part(**part) for part in data["parts"]),
-            recipe=Recipe.model_validate(data["recipe"]),
+            recipe=_recipe(canonical(data["recipe"])),
             split=Split(**data["split"]),
             seed=data["seed"],
-            needs=tuple((role, RunSpec.from_json(spec)) for role, spec in data["needs"].items()),
+            needs=tuple((role, _need(canonical(spec))) for role, spec in data["needs"].items()),
             peers=tuple(NetworkSpec(**peer) for peer in data["peers"]),
         )
 
     def scratch(self) -> "RunSpec":
         """The same network, data, recipe and seed, trained without a teacher."""
         return replace(self, parts=(Part("scratch"),), needs=(), peers=())
+
+
+@lru_cache(64)
+def _recipe(told: str) -> Recipe:
+    """A recipe by its JSON: thousands of runs share one, and it is checked and hashed once."""
+    return Recipe.model_validate(json.loads(told))
+
+
+@lru_cache(64)
+def _need(told: str) -> RunSpec:
+    """A run that others need, by its JSON: the same."""
+    return RunSpec.from_json(json.loads(told))

@@ -19,11 +19,15 @@ if TYPE_CHECKING:
 
 
 def report(
-    results_root: Path | str, reports_root: Path | str, names: Sequence[str] = (), selection: Selection = "last"
+    results_root: Path | str,
+    reports_root: Path | str,
+    names: Sequence[str] = (),
+    selection: Selection = "last",
+    frame: "pd.DataFrame | None" = None,
 ) -> tuple[Path, ...]:
     """Write `<reports_root>/<matrix>/report.md` and `tables/*.tex`, `*.csv`; without names, of every matrix.
 
-    Returns the paths written.
+    `frame` is what `load_results` gives, where that has been read already. Returns the paths written.
 
     Raises:
         ReportError: no matrix has been run here, a name is not known, or a matrix cannot serve the selection.
@@ -31,7 +35,7 @@ def report(
     from kdbench.results.table import load_results
 
     indexes = _chosen(load_indexes(str(results_root)), names, results_root)
-    frame = load_results(str(results_root))
+    frame = load_results(str(results_root)) if frame is None else frame
     texts = {
         Path(reports_root) / index.name / path: text
         for index in indexes

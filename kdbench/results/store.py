@@ -100,7 +100,10 @@ class Store:
 
     def state(self, run_id: str) -> State:
         """What a run is doing, read without taking its lock."""
-        result = self.result(run_id)
+        return self.state_by(self.result(run_id), run_id)
+
+    def state_by(self, result: Mapping[str, Any] | None, run_id: str) -> State:
+        """The same, where the run's result has been read already."""
         if result is not None:
             return "done" if result["status"] == "done" else "failed"
         return "running" if held(self.folder(run_id) / "lock") else "waiting"

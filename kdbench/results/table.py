@@ -1,8 +1,8 @@
 """The derived tables: one row a run, one row an epoch. They can always be rebuilt from the run folders."""
 
 import json
-from collections.abc import Iterable, Mapping
-from functools import partial
+from collections.abc import Callable, Iterable, Mapping
+from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 Row = dict[str, Any]
+Timing = Callable[[str], Row | None]
 
 METRICS = ("accuracy", "top5", "f1", "precision", "recall", "nll", "ece")
 WEIGHTED = ("f1_weighted", "precision_weighted", "recall_weighted")
@@ -54,9 +55,9 @@ EPOCH: Mapping[str, pa.DataType] = {"epoch": pa.int64(), "rate": pa.float64(), "
 
 def rows(store: Store) -> list[Row]:
     """A row for every run that was started or asked for, finished or not."""
-    asked = _asked(store)
+    asked, timing = _asked(store), cache(store.timing)
     started = set(store.run_ids())
-    return [_row(store, run, asked.get(run, []), run in started) for run in sorted({*started, *asked})]
+    return [_row(store, timing, run, asked.get(run, []), run in started) for run in sorted({*started, *asked})]
 
 
 def export(store: Store) -> list[str]:
@@ -65,13 +66,23 @@ def export(store: Store) -> list[str]:
     Raises:
         ResultsError: the folder cannot be written to.
     """
+    return derive(store)[1]
+
+
+def derive(store: Store) -> tuple[list[Row], list[str]]:
+    """The same; also gives the rows.
+
+    Raises:
+        ResultsError: the folder cannot be written to.
+    """
     with writable(store.root), FileLock(store.root / "export.lock", timeout=60):
         paths = [store.root / name for name in ("results.parquet", "history.parquet")]
         wrong = [f"{path}: damaged; built anew" for path in paths if path.exists() and not _is_parquet(path)]
+        found = rows(store)
         histories, left_out = _histories(store)
-        for path, table in zip(paths, (to_arrow(rows(store), TYPES), histories), strict=True):
+        for path, table in zip(paths, (to_arrow(found, TYPES), histories), strict=True):
             write_whole(path, partial(pq.write_table, table))
-    return wrong + left_out
+    return found, wrong + left_out
 
 
 def _is_parquet(path: Path) -> bool:
@@ -88,9 +99,13 @@ def load_results(root: str) -> "pd.DataFrame":
     Raises:
         ResultsError: there is no such folder, or a newer kdbench wrote it.
     """
+    return to_frame(rows(Store(root, create=False)))
+
+
+def to_frame(found: list[Row]) -> "pd.DataFrame":
+    """Rows as a pandas data frame."""
     import pandas as pd
 
-    found = rows(Store(root, create=False))
     return pd.DataFrame(found, columns=None if found else COLUMNS)
 
 
@@ -98,7 +113,10 @@ def read_history(store: Store, run_id: str) -> pa.Table:
     """The epochs of a run, a row each; no row where it has not ended."""
     path = store.folder(run_id) / "history.parquet"
     try:
-        return pq.read_table(path) if path.exists() else pa.table({"epoch": pa.array([], pa.int64())})
+        with pq.ParquetFile(pa.BufferReader(path.read_bytes())) as file:
+            return file.read(use_threads=False)
+    except FileNotFoundError:
+        return pa.table({"epoch": pa.array([], pa.int64())})
     except (pa.ArrowException, OSError) as error:
         raise ResultsError(f"{path}: damaged ({error}); remove the folder and run the matrix again") from None
 
@@ -145,9 +163,10 @@ def _asked(store: Store) -> dict[str, list[tuple[str, IndexCell, int]]]:
     return asked
 
 
-def _row(store: Store, run_id: str, asked: list[tuple[str, IndexCell, int]], started: bool) -> Row:
+def _row(store: Store, timing: Timing, run_id: str, asked: list[tuple[str, IndexCell, int]], started: bool) -> Row:
     row: Row = dict.fromkeys(COLUMNS)
-    row |= {"run_id": run_id, "status": store.state(run_id)}
+    result = store.result(run_id)
+    row |= {"run_id": run_id, "status": store.state_by(result, run_id)}
     row["matrix"] = "; ".join(dict.fromkeys(matrix for matrix, _, _ in asked))
     row["label"] = "; ".join(dict.fromkeys(cell.label for _, cell, _ in asked))
     if not started:
@@ -157,12 +176,11 @@ def _row(store: Store, run_id: str, asked: list[tuple[str, IndexCell, int]], sta
         row |= _of_spec(store.spec(run_id))
     except ResultsError as error:
         return row | {"error": str(error)}
-    result = store.result(run_id)
     if result is None:
         return row
     row |= {"error": result.get("error")} | result.get("row", {})
     if "architecture" in result:
-        row |= store.timing(result["architecture"]) or {}
+        row |= timing(result["architecture"]) or {}
     return row
 
 

@@ -238,3 +238,12 @@ def test_weights_are_known_by_their_content_alone() -> None:
 def test_a_network_with_weights_survives_the_way_to_its_worker() -> None:
     spec = replace(SPEC, student=replace(OWN, weights="file", start="0123"))
     assert RunSpec.from_json(json.loads(json.dumps(spec.to_json()))).student == spec.student
+
+
+def test_what_runs_share_is_read_once_and_what_they_do_not_share_is_their_own() -> None:
+    told = [replace(SPEC, seed=seed).to_json() for seed in range(2)]
+    first, second = map(RunSpec.from_json, told)
+    assert first.recipe is second.recipe
+    assert first.teacher is second.teacher
+    other = RunSpec.from_json({**told[1], "recipe": {**told[1]["recipe"], "epochs": 7}})
+    assert (other.recipe.epochs, second.recipe) == (7, first.recipe)

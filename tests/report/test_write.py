@@ -49,6 +49,13 @@ def test_a_second_report_is_the_same(results: None, tmp_path: Path) -> None:
     assert {path: path.read_bytes() for path in report("results", tmp_path)} == first
 
 
+def test_a_frame_that_was_read_before_is_used(results: None, tmp_path: Path) -> None:
+    frame = kdbench.results.table.load_results("results")
+    frame.loc[frame["status"] == "done", "test_accuracy"] = 0.125
+    (path, *_) = report("results", tmp_path, ["thesis"], frame=frame)
+    assert "12.50 ± 0.00" in path.read_text(encoding="utf-8")
+
+
 def test_the_selection_reaches_the_report(results: None, tmp_path: Path) -> None:
     report("results", tmp_path, ["thesis"], "best_validation")
     assert "selection: best validation epoch" in (tmp_path / "thesis" / "report.md").read_text(encoding="utf-8")

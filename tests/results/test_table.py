@@ -287,3 +287,43 @@ def test_a_damaged_table_is_named_and_built_anew(store: Store, teacher: RunSpec,
     assert export(store) == [f"{path}: damaged; built anew"]
     assert export(store) == []
     assert [row["run_id"] for row in parquet(store, name)] == [teacher.id]
+
+
+def test_each_file_of_a_run_is_read_once(
+    store: Store, student: Student, index: Index, finish: Finish, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runs = [student(seed, alpha=0.5) for seed in range(3)]
+    for run in runs:
+        finish(run, {"test_accuracy": 0.5}, [{"epoch": 1}], architecture="cnn")
+    store.write_timing("cnn", {"inference_ms": 0.5})
+    store.write_index(index(*runs))
+    opened: list[Path] = []
+    read = Path.read_text
+
+    def counted(path: Path, *args: Any, **kwargs: Any) -> str:
+        opened.append(path)
+        return read(path, *args, **kwargs)
+
+    monkeypatch.setattr(Path, "read_text", counted)
+    assert [row["inference_ms"] for row in rows(store)] == [0.5] * 3
+    files = {store.folder(run.id) / name for run in runs for name in ("spec.json", "result.json")}
+    assert sorted(path for path in opened if path != Path("/proc/locks")) == sorted(
+        [*files, store.matrices / "thesis.json", store.timings / "cnn.json"]
+    )
+
+
+def test_a_run_that_ends_while_it_is_read_is_not_done_without_its_numbers(
+    store: Store, student: Student, finish: Finish, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = student(0)
+    store.write_spec(run)
+    read = Store.result
+
+    def ends_meanwhile(self: Store, run_id: str) -> dict[str, Any] | None:
+        found = read(self, run_id)
+        finish(run, {"test_accuracy": 0.5})
+        return found
+
+    monkeypatch.setattr(Store, "result", ends_meanwhile)
+    states = [(row["status"], row["test_accuracy"]) for _ in range(2) for row in rows(store)]
+    assert states == [("waiting", None), ("done", 0.5)]
