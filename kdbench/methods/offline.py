@@ -20,7 +20,7 @@ class Offline(Method, ABC):
     deployed.
     """
 
-    reads: Reads = "maps"  # what the losses read of both outputs; stages and preacts are made float32 only for "maps"
+    reads: Reads = "maps"  # what the losses read of both outputs; the rest may not be float32, or not there
 
     def __init__(self, student: nn.Module, teacher: nn.Module) -> None:
         super().__init__()

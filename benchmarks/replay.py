@@ -1,0 +1,124 @@
+"""A matrix that grew by a column: the new runs with their teacher computed, and with its logits repeated from disk.
+
+    python benchmarks/replay.py [--pair TEACHER:STUDENT] [--precision bf16] [--steps 4] [--epochs 2] [--rounds 5]
+
+One process on one core trains a teacher and a first column, which leaves the logits on disk; then the second column, in
+turn without and with replay, whole runs each time: reading the data, training, scores, files. Images are random, of
+CIFAR-100's shape: their content does not matter here. Printed are the seconds and the ratio of each round; that both
+ways gave the same weights is checked.
+"""
+
+import argparse
+import os
+import shutil
+import statistics
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from time import perf_counter
+
+import numpy as np
+import torch
+
+from kdbench.matrix import RunSpec, parse
+from kdbench.plan import make_plan
+from kdbench.results import Store
+from kdbench.run.cohort import CohortRun
+
+CLASSES, SHAPE, BATCH, TEST = 100, (32, 32, 3), 64, 64
+FIRST, SECOND = "vanilla", "rkd_v2"
+GIGABYTES = 2.0
+
+
+def main() -> None:
+    """Print the ratio."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--pair", default="wrn_40_2:wrn_16_2")
+    parser.add_argument("--precision", choices=["bf16", "fp32"], default="bf16")
+    parser.add_argument("--steps", type=int, default=4)
+    parser.add_argument("--epochs", type=int, default=2)
+    parser.add_argument("--rounds", type=int, default=5)
+    asked = parser.parse_args()
+    torch.set_num_threads(1)
+    with tempfile.TemporaryDirectory(prefix="kdbench-replay-") as folder:
+        os.environ["KDBENCH_CACHE"] = f"{folder}/cache"
+        runs = _runs(Path(folder), asked.pair, asked.precision, asked.steps, asked.epochs)
+        without, repeated = _compare(Path(folder), runs, asked.rounds)
+    _tell(f"{asked.pair} in {asked.precision}, {asked.epochs} epochs of {asked.steps} steps of {BATCH} images, 1 core")
+    _tell(f"  teacher computed: {_spread(without, ' s')}")
+    _tell(f"  teacher repeated: {_spread(repeated, ' s')}")
+    ratios = [slow / fast for slow, fast in zip(without, repeated, strict=True)]
+    _tell(f"  the new column is faster {_spread(ratios, ' times')}")
+
+
+def _runs(folder: Path, pair: str, precision: str, steps: int, epochs: int) -> dict[str, RunSpec]:
+    """The teacher and a student of each column."""
+    random = np.random.default_rng(0)
+    arrays = {}
+    for part, size in {"train": steps * BATCH, "test": TEST}.items():
+        arrays[f"{part}_images"] = random.integers(0, 256, (size, *SHAPE), dtype=np.uint8)
+        arrays[f"{part}_labels"] = np.arange(size) % CLASSES
+    np.savez(folder / "images.npz", **arrays)
+    teacher, student = pair.split(":")
+    raw = {
+        "name": "grown",
+        "datasets": ["images"],
+        "dataset": {"images": {"kind": "npz", "root": str(folder / "images.npz")}},
+        "pairs": [{"teacher": teacher, "student": student}],
+        "recipe": {
+            "epochs": epochs,
+            "batch_size": BATCH,
+            "precision": precision,
+            "augment": ["crop", "flip"],
+            "teacher": {"epochs": 1},
+        },
+        "protocol": {"validation": 0},
+        "methods": {FIRST: {}, SECOND: {}},
+    }
+    cells = make_plan(parse(raw, "grown.toml")).cells
+    return {"teacher" if cell.kind == "teacher" else cell.label: cell.runs[0] for cell in cells}
+
+
+def _compare(folder: Path, runs: dict[str, RunSpec], rounds: int) -> tuple[list[float], list[float]]:
+    """Seconds of the second column, computed and repeated, a pair a round."""
+    store = Store(folder / "results")
+    _train(store, [runs["teacher"]], 0.0)
+    _train(store, [runs[FIRST]], GIGABYTES)
+    taken: dict[float, list[float]] = {0.0: [], GIGABYTES: []}
+    weights = set()
+    for number in range(rounds + 1):  # the first one warms up
+        for gigabytes in sorted(taken, reverse=number % 2 == 1):
+            copy = Store(folder / "copy")
+            shutil.copytree(store.root, copy.root, dirs_exist_ok=True)
+            seconds = _train(copy, [runs[SECOND]], gigabytes)
+            weights.add((copy.folder(runs[SECOND].id) / "weights.safetensors").read_bytes())
+            shutil.rmtree(copy.root)
+            if number:
+                taken[gigabytes].append(seconds)
+    if len(weights) != 1:
+        raise SystemExit("the weights differ")
+    return taken[0.0], taken[GIGABYTES]
+
+
+def _train(store: Store, runs: Sequence[RunSpec], gigabytes: float) -> float:
+    start = perf_counter()
+    device = torch.device("cpu")
+    CohortRun(runs, store, device, lambda event: None, replay_gigabytes=gigabytes).train()
+    seconds = perf_counter() - start
+    for run in runs:
+        if store.state(run.id) != "done":
+            raise SystemExit(f"{run.method}: {(store.result(run.id) or {}).get('error')}")
+    return seconds
+
+
+def _spread(values: Sequence[float], unit: str) -> str:
+    return f"{statistics.median(values):.2f}{unit} ({min(values):.2f} to {max(values):.2f})"
+
+
+def _tell(text: str) -> None:
+    sys.stdout.write(text + "\n")
+
+
+if __name__ == "__main__":
+    main()
