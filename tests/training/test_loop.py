@@ -1,6 +1,7 @@
 """Members side by side: each as if it were alone."""
 
 import math
+import weakref
 
 import pytest
 import torch
@@ -222,3 +223,33 @@ def test_a_replay_that_fails_costs_nothing(member, drawn, teacher):
     Cohort([alone], drawn, [teacher], lambda m: SCORES, lambda epoch, active: None, {teacher: Mute(teacher)}).train(3)
     assert alone.error is None
     assert same(plain, alone)
+
+
+def test_only_the_member_that_steps_has_a_graph(member, drawn, teacher):
+    """What autograd saves, at its most: the same for one member and for three."""
+
+    def most_saved(seeds):
+        alive, most = weakref.WeakSet(), [0]
+
+        def pack(tensor):
+            saved = Saved(tensor.detach())  # with its graph it would hold itself
+            alive.add(saved)
+            most[0] = max(most[0], len(alive))
+            return saved
+
+        runs = [member(str(seed), teacher, seed=seed) for seed in seeds]
+        with torch.autograd.graph.saved_tensors_hooks(pack, lambda saved: saved.tensor):
+            train(runs, drawn, [teacher])
+        assert not any(parameter.grad is not None for run in runs for parameter in run.method.parameters())
+        return most[0]
+
+    alone = most_saved([1])
+    assert alone > 5
+    assert most_saved([1, 2, 3]) == alone
+
+
+class Saved:
+    """A tensor that autograd saves."""
+
+    def __init__(self, tensor):
+        self.tensor = tensor
