@@ -15,6 +15,7 @@ from kdbench.results.provenance import now
 from kdbench.run import build
 from kdbench.run.checkpoints import Checkpoints
 from kdbench.run.material import Material, batches, gather
+from kdbench.run.memory import check_room
 from kdbench.run.outcome import Outcome, write_failure
 from kdbench.run.replay import Replay, name_of, reads_only_logits, shelf
 from kdbench.training.evaluation import logits_of
@@ -62,7 +63,12 @@ class CohortRun:
         """
         material = gather(self._first, self._device)
         self._teachers = build.Teachers(self._store, material.task, self._device)
-        members = [m for m in (self._member(spec, material) for spec in self._specs.values()) if m is not None]
+        members: list[Member] = []
+        for spec in self._specs.values():
+            member = self._member(spec, material)
+            if member is not None and not members:
+                check_room(member, len(self._specs), self._device)
+            members += [member] if member is not None else []
         saved = Checkpoints(self._store, self._checkpoint_minutes, self._teachers.loaded, self._report)
         begun: dict[int, list[Member]] = {}
         for member in members:

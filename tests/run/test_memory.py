@@ -1,9 +1,13 @@
 """Memory that runs out: halves, and the one that does not fit alone."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
-from kdbench.run.memory import train_within_memory
+from kdbench.run import memory
+from kdbench.run.cohort import CohortRun
+from kdbench.run.memory import free_memory, train_within_memory
 
 
 def outcome(sizes, room, error=lambda: MemoryError("no room")):
@@ -56,3 +60,21 @@ def test_torchs_ways_to_say_it(error):
 def test_any_other_error_is_not_about_memory():
     with pytest.raises(RuntimeError, match="shapes"):
         outcome([2, 2], 3, lambda: RuntimeError("shapes do not agree"))
+
+
+def test_a_cohort_that_cannot_fit_is_cut_before_it_begins(plan_of, store, monkeypatch):
+    """Room for one and a half students: nothing is trained together, one alone is."""
+    specs = [run for run in plan_of({}, pair=("mlp_12", "mlp_8")).runs if run.student.name == "mlp_8"]
+    (spec,) = specs
+    weights = 4 * (64 * 8 + 8 + 8 * 10 + 10)
+    monkeypatch.setattr(memory, "free_memory", lambda device: int(1.5 * 4 * weights))
+    other = replace(spec, seed=1)
+    with pytest.raises(MemoryError, match=r"2 runs need about 0\.0 GiB, and 0\.0 are free"):
+        CohortRun([spec, other], store, torch.device("cpu"), lambda event: None).train()
+    assert not store.is_finished(spec.id)
+    CohortRun([spec], store, torch.device("cpu"), lambda event: None).train()
+    assert store.state(spec.id) == "done"
+
+
+def test_free_memory_is_some_of_the_machines():
+    assert 2**20 < free_memory(torch.device("cpu")) < 2**50
