@@ -29,7 +29,7 @@ def print_log(beginning: str, follow: bool, results: Path, console: Console) -> 
 
 def _told(store: Store, run: str, follow: bool) -> Iterator[str]:
     log = store.folder(run) / "log.txt"
-    text, _ = _read(log, 0)
+    text, told = _read(log, 0)
     yield text or f"{run}: nothing has been logged yet\n"
     attempts = list(ATTEMPT.finditer(text))
     if not attempts or store.state(run) != "running":
@@ -39,6 +39,8 @@ def _told(store: Store, run: str, follow: bool) -> Iterator[str]:
         ended = store.state(run) != "running"  # before the last look, so that nothing is missed
         text, byte = _read(worker, byte)
         yield text
+        if ended:
+            yield _read(log, told)[0]  # how it went; while it trains, that is in its worker's log
         if ended or not follow:
             return
         time.sleep(SECONDS)

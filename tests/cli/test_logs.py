@@ -86,6 +86,24 @@ def test_following_goes_on_until_the_run_has_ended(
     assert shown[1:] == ["epoch 1", "epoch 2", "the last words"]
 
 
+def test_following_tells_how_the_run_ended(
+    logged: Logged, say: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lock = logged.store.claim(SPEC.id)
+    assert lock is not None
+
+    def sleep(seconds: float) -> None:
+        logged.prints("epoch 1\n")
+        logged.store.log(SPEC.id, "ValueError: no such layer")
+        lock.release()
+
+    monkeypatch.setattr("kdbench.cli.logs.time.sleep", sleep)
+    shown = say("logs", SPEC.id, "-f").out.splitlines()
+    assert len(shown) == 3
+    assert shown[1] == "epoch 1"
+    assert shown[2].endswith(" ValueError: no such layer")
+
+
 def test_the_last_attempt_is_the_one_that_is_followed(logged: Logged, say: Callable[..., Any]) -> None:
     newer = logged.worker.with_name("host-2-1.log")
     newer.write_text("second\n")
