@@ -37,15 +37,12 @@ class Worker:
         self.ready = False
         self.has_trained = False  # an epoch of the present job: its memory is what it will be
         self.has_ended = False
-        self.log = store.root / "workers" / f"{platform.node()}-{os.getpid()}-{next(_numbers)}.log"
         self._store = store
         self._taken: set[str] = set()  # runs of the present job that somebody else trains
         self._since = 0  # the byte of the log at which the present job begins
         self._partial = b""
-        with writable(self.log.parent):
-            self.log.parent.mkdir(parents=True, exist_ok=True)
-            log = self.log.open("wb")
-        with log:
+        self.log = _new_log(store.root / "workers")
+        with self.log.open("wb") as log:
             try:
                 self._process = subprocess.Popen(
                     _command(slot, store.root, self.log),
@@ -135,6 +132,17 @@ class Worker:
     def _signal(self, number: signal.Signals) -> None:
         with suppress(ProcessLookupError, PermissionError):  # nobody is left of it
             os.killpg(self._process.pid, number)
+
+
+def _new_log(folder: Path) -> Path:
+    """An empty file of a name that was not there: after a reboot a process may have the id of an older one."""
+    with writable(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        while True:
+            log = folder / f"{platform.node()}-{os.getpid()}-{next(_numbers)}.log"
+            with suppress(FileExistsError):
+                log.open("xb").close()
+                return log
 
 
 def _command(slot: Slot, results: Path, log: Path) -> list[str]:

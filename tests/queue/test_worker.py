@@ -1,5 +1,6 @@
 """Worker processes, with small scripts in their place."""
 
+import itertools
 import os
 import platform
 import select
@@ -148,6 +149,18 @@ def test_logs_of_workers_bear_the_host_and_differ(script):
     first, second = script("exit 0"), script("exit 0")
     assert first.log.name.startswith(f"{platform.node()}-{os.getpid()}-")
     assert first.log != second.log
+
+
+def test_the_log_of_an_older_worker_is_never_written_over(script, store, monkeypatch):
+    monkeypatch.setattr("kdbench.queue.worker._numbers", itertools.count(1))
+    older = store.root / "workers" / f"{platform.node()}-{os.getpid()}-1.log"
+    older.parent.mkdir()
+    older.write_text("before the reboot, with the same process id\n")
+    worker = script("echo new >&2")
+    heard(worker)
+    assert worker.log.name.endswith("-2.log")
+    assert worker.log.read_text() == "new\n"
+    assert older.read_text() == "before the reboot, with the same process id\n"
 
 
 def test_a_machine_that_starts_no_process_is_named(store, monkeypatch):
