@@ -243,9 +243,18 @@ class Scheduler:
             self._deaths[run] += 1
             self._waiting[run] = self._begun(run)
             if self._deaths[run] >= ATTEMPTS:
-                row = {"finished": now(), **provenance()}
-                self._store.write_result(run, {"status": "failed", "error": reason, "row": row})
-                self._hear({"event": "failed", "run": run, "error": reason})
+                self._give_up(run, reason)
+
+    def _give_up(self, run: str, reason: str) -> None:
+        """A run has failed for good, unless another process on this folder has taken it up meanwhile."""
+        with self._store.claimed(run) as mine:
+            if not mine or self._store.is_finished(run):
+                self._elsewhere.add(run)
+                return
+            row = {"attempts": self._store.attempts(run), "finished": now(), **provenance()}
+            self._store.write_result(run, {"status": "failed", "error": reason, "row": row})
+        self._store.log(run, f"failed: {reason}")
+        self._hear({"event": "failed", "run": run, "error": reason})
 
     def _time_deployed(self) -> None:
         """One network after the other, nothing else running."""

@@ -160,6 +160,28 @@ def test_a_run_whose_worker_dies_twice_has_failed(item, schedule, store):
     assert store.state(other.spec.id) == "done"
 
 
+def test_a_run_that_somebody_else_has_taken_up_meanwhile_does_not_fail(item, schedule, store):
+    run = item("a")
+    locks = []
+
+    def behave(store, job):
+        if job.id == 2:
+            locks.append(store.claim(run.spec.id))
+        return None
+
+    def finished_by_them(event):
+        if locks and event["event"] == "died":
+            store.write_result(run.spec.id, {**DONE, "row": {"host": "elsewhere"}})
+            locks.pop().release()
+
+    executor = Pretender(store, behave, measuring, 1)
+    told = []
+    Scheduler([run], store, executor, lambda event: (told.append(event), finished_by_them(event)), LIMITS).run()
+    assert handed_out(told) == [ids(run), ids(run)]
+    assert not any(event["event"] == "failed" for event in told)
+    assert store.result(run.spec.id)["row"] == {"host": "elsewhere"}
+
+
 def test_the_runs_of_a_cohort_that_died_train_alone_until_the_culprit_is_found(item, schedule, store):
     runs = [item(name) for name in "abcd"]
     culprit = runs[2].spec.id
