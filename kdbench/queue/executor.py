@@ -1,7 +1,10 @@
 """The seam between the scheduler, which decides what is done, and the places where it is done."""
 
+import os
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Literal, Protocol, final
 
 from kdbench.matrix import RunSpec
@@ -58,3 +61,14 @@ class Executor(Protocol):
 
     def close(self, now: bool = False) -> None:
         """End all workers: they have five seconds to leave, or none."""
+
+
+def environment(threads: int) -> dict[str, str]:
+    """What must stand in a worker's environment before torch is imported: its threads, and our import path.
+
+    What the plan could import, the worker can, and nothing else.
+    """
+    count = str(threads)
+    path = os.pathsep.join(folder or str(Path.cwd()) for folder in sys.path)
+    fixed = {"CUBLAS_WORKSPACE_CONFIG": ":4096:8", "PYTHONPATH": path}
+    return {"OMP_NUM_THREADS": count, "MKL_NUM_THREADS": count, **fixed}

@@ -5,8 +5,6 @@ content. No disk is shared. Ray itself repeats nothing: the scheduler counts att
 """
 
 import importlib
-import os
-import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
@@ -19,7 +17,7 @@ from filelock import FileLock
 import kdbench
 from kdbench.errors import KdbenchError, ResultsError
 from kdbench.matrix import RunSpec
-from kdbench.queue.executor import Event, Job
+from kdbench.queue.executor import Event, Job, environment
 from kdbench.results import Store, checkpoints
 from kdbench.results.files import writable, write_whole
 
@@ -74,7 +72,7 @@ class OnRay:
         """Begin a job with those of its runs that nobody else trains."""
         task = self._tasks[job.id] = _Task(job, None)
         mine = job.specs if job.kind == "time" else [spec for spec in job.specs if self._claim(spec, task)]
-        if not mine:
+        if not mine or (job.kind == "train" and not self._are_whole(mine)):
             return
         message = Job(job.id, tuple(mine), job.kind, job.options).message()
         inputs = [*self._needed_by(mine), *([] if job.kind == "time" else [self._begun(mine)])]
@@ -122,14 +120,11 @@ class OnRay:
         return "cuda" if gpus and devices != "cpu" else "cpu"
 
     def _options(self) -> dict[str, Any]:
-        path = os.pathsep.join(folder or str(Path.cwd()) for folder in sys.path)
-        threads = str(self._threads)
-        variables = {"OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads, "CUBLAS_WORKSPACE_CONFIG": ":4096:8"}
         return {
             "num_cpus": self._threads,
             "num_gpus": 1 if self._device == "cuda" else 0,
             "max_retries": 0,
-            "runtime_env": {"env_vars": {**variables, "PYTHONPATH": path}},
+            "runtime_env": {"env_vars": environment(self._threads)},
         }
 
     def _opened_mailbox(self) -> Any:
@@ -152,6 +147,13 @@ class OnRay:
         task.locks[spec.id] = lock
         self._store.write_spec(spec)
         return True
+
+    def _are_whole(self, specs: Iterable[RunSpec]) -> bool:
+        """Whether all that the runs need is what was written; what is not waits again, and they wait for it."""
+        unseen = {need.id for spec in specs for _, need in spec.needs} - self._shipped.keys()
+        for run, why in self._store.quarantine_damaged(unseen, deep=True):
+            self._told.append({"event": "warning", "run": run, "text": why})
+        return all(self._store.state(run) == "done" for run in unseen)
 
     def _needed_by(self, specs: Iterable[RunSpec]) -> Iterator[Any]:
         for run in {need.id for spec in specs for _, need in spec.needs}:

@@ -15,7 +15,7 @@ from typing import Any, final
 
 from kdbench.errors import KdbenchError
 from kdbench.queue.devices import Slot
-from kdbench.queue.executor import Event, Job
+from kdbench.queue.executor import Event, Job, environment
 from kdbench.results import Store
 from kdbench.results.files import writable
 from kdbench.results.worker_logs import size, tail, tell_printed
@@ -151,8 +151,5 @@ def _command(slot: Slot, results: Path, log: Path) -> list[str]:
 
 
 def _environment(slot: Slot) -> Mapping[str, str]:
-    """This process's environment and import path: what the plan could import, the worker can, and nothing else."""
-    threads = str(slot.threads)
-    fixed = {"OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads, "CUBLAS_WORKSPACE_CONFIG": ":4096:8"}
-    path = os.pathsep.join(folder or str(Path.cwd()) for folder in sys.path)
-    return {**os.environ, **slot.environment, **fixed, "PYTHONPATH": path, "PYTHONUNBUFFERED": "1"}
+    """This process's environment, with what the slot and a worker need."""
+    return {**os.environ, **slot.environment, **environment(slot.threads), "PYTHONUNBUFFERED": "1"}

@@ -1,5 +1,6 @@
 """Jobs in a real cluster of two nodes on this machine, one of which is killed."""
 
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -137,6 +138,25 @@ def test_what_another_process_trains_is_left_to_it(plan: Plan, cluster: Cluster,
     finally:
         lock.release()
         executor.close()
+
+
+def test_a_teacher_whose_weights_changed_is_repeated_before_it_is_shipped(
+    plan: Plan, cluster: Cluster, undisturbed: Store, tmp_path: Path
+) -> None:
+    student = next(spec for spec in plan.runs if spec.needs)
+    teacher = student.needs[0][1]
+    shutil.copytree(undisturbed.root, tmp_path / "results")
+    store, events = Store(tmp_path / "results"), []
+    store.forget_result(student.id)
+    weights = store.folder(teacher.id) / "weights.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-1] + b"X")
+    Scheduler(items(plan), store, OnRay(store, cluster.address, "cpu", 1, work), events.append).run()
+    warnings = [event for event in events if event["event"] == "warning"]
+    assert [warning["run"] for warning in warnings] == [teacher.id]
+    assert "weights.safetensors is not what was written" in warnings[0]["text"]
+    assert {event["run"] for event in events if event["event"] == "done"} == {teacher.id, student.id}
+    assert not any(event["event"] == "failed" for event in events)
+    assert_same(plan, store, undisturbed)
 
 
 def test_another_version_of_kdbench_on_a_node_is_an_error_for_all(

@@ -167,7 +167,6 @@ def test_a_run_that_somebody_else_has_taken_up_meanwhile_does_not_fail(item, sch
     def behave(store, job):
         if job.id == 2:
             locks.append(store.claim(run.spec.id))
-        return None
 
     def finished_by_them(event):
         if locks and event["event"] == "died":
