@@ -30,6 +30,7 @@ class Progress:
         self._specs = {run.id: run for run in plan.runs}
         self._store = store
         self._ended = {run for run in self._specs if store.is_finished(run)}
+        self._failed: set[str] = set()
         self._bars = Bars(
             TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), console=console
         )
@@ -99,6 +100,7 @@ class Progress:
         if cohort not in self._members.values():
             self._cohorts.pop(cohort, None)
         if event["event"] == "failed":
+            self._failed.add(event["run"])
             failure = f"failed: {event['run']}: {event['error']}"
             self._console.print(Text(legible_lines(failure), style="red"), soft_wrap=True)
         elif cohort not in self._members.values():
@@ -116,6 +118,8 @@ class Progress:
     def _lose(self, event: Mapping[str, Any]) -> None:
         """The runs of a worker that died wait again, but for those that had ended."""
         left = [run for run in event["runs"] if run not in self._ended]
+        if self._failed.issuperset(event["runs"]):
+            return  # each has told the reason
         for run in event["runs"]:
             self._cohorts.pop(self._members.pop(run, run), None)
         again = f"{self._name(left)}: tried again{', each alone' * (len(left) > 1)}; " if left else ""

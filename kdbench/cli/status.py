@@ -85,7 +85,8 @@ def _view(store: Store) -> RenderableType:
 def _notes(store: Store, facts: dict[str, dict[str, Any]]) -> Iterator[Text]:
     attempts = {run: n for found in facts.values() for run, n in found.get("attempts", {}).items()}
     for run, count in list(attempts.items())[:SHOWN]:
-        yield Text(f"waiting: {run}, begun {count} times, goes on at epoch {store.next_epoch(run) + 1}")
+        times = "once" if count == 1 else f"{count} times"
+        yield Text(f"waiting: {run}, begun {times}, goes on at epoch {store.next_epoch(run) + 1}")
     if len(attempts) > SHOWN:
         yield Text(f"waiting: {len(attempts) - SHOWN} more that were begun before")
     damaged = {run: why for found in facts.values() for run, why in found.get("damaged", {}).items()}

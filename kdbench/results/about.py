@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from kdbench.errors import ResultsError
-from kdbench.results.files import read_json, write_json
+from kdbench.results.files import read_json, without_remedy, write_json
 
 FORMAT = 1
 NAME = "kdbench.json"
@@ -56,4 +56,4 @@ def _read(root: Path, of_a_run: OfARun) -> dict[str, Any]:
     except ResultsError as error:
         threads = of_a_run("threads")
         whole = json.dumps({"format": FORMAT} | ({} if threads is None else {"threads": threads}))
-        raise ResultsError(f"{str(error).partition('; move')[0]}; make its whole content {whole}") from None
+        raise ResultsError(f"{without_remedy(error)}; make its whole content {whole}") from None

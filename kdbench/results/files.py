@@ -9,6 +9,8 @@ from typing import Any
 
 from kdbench.errors import ResultsError
 
+REMEDY = "; move it away and run the matrix again"
+
 
 def write_whole(path: Path, write: Callable[[Path], None]) -> None:
     """Let `write` fill a temporary file beside `path`, sync it, and rename it to `path`.
@@ -60,7 +62,12 @@ def read_json(path: Path) -> dict[str, Any]:
 
 def damaged(path: Path, why: object) -> ResultsError:
     """The error of a file that cannot be understood."""
-    return ResultsError(f"{path}: damaged ({why}); move it away and run the matrix again")
+    return ResultsError(f"{path}: damaged ({why}){REMEDY}")
+
+
+def without_remedy(error: ResultsError) -> str:
+    """What is wrong with a damaged file, for those who have a better remedy than to move it away."""
+    return str(error).removesuffix(REMEDY)
 
 
 @contextmanager

@@ -7,7 +7,7 @@ from typing import Any
 
 from kdbench.errors import ResultsError
 from kdbench.matrix.spec import RunSpec
-from kdbench.results.files import read_json
+from kdbench.results.files import read_json, without_remedy
 
 WEIGHTS, HISTORY = "weights.safetensors", "history.parquet"
 
@@ -44,7 +44,7 @@ def damage(folder: Path, run_id: str, deep: bool = False) -> str | None:
     except FileNotFoundError:
         return None
     except ResultsError as error:
-        return f"result.json cannot be read: {error}"
+        return f"result.json cannot be read: {without_remedy(error)}"
     wrong = malformed(result, run_id)
     if wrong is not None or result["status"] == "failed":
         return wrong

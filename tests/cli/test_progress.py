@@ -200,6 +200,15 @@ def test_a_run_that_failed_with_its_worker_is_not_tried_again(watched: Watched) 
     progress.hear({"event": "failed", "run": run, "error": "the worker died (signal 9)"})
     progress.hear({"event": "died", "job": 1, "runs": [run], "reason": "the worker died (signal 9)"})
     assert "tried again" not in text()
+    assert text().count("the worker died (signal 9)") == 1
+
+
+def test_the_death_of_a_worker_whose_runs_are_done_is_told(watched: Watched) -> None:
+    progress, text = watched.start()
+    (run,) = watched.runs("vanilla")
+    progress.hear({"event": "done", "run": run})
+    progress.hear({"event": "died", "job": 1, "runs": [run], "reason": "the worker died (signal 9)"})
+    assert text().splitlines()[-1] == "the worker died (signal 9)"
 
 
 def test_stopping_is_told_with_how_to_be_faster(watched: Watched) -> None:

@@ -54,6 +54,9 @@ def test_status_tells_the_attempts_of_runs_whose_process_died(copied: Any, say: 
     assert json.loads(say("status", "--json").out)["tiny"]["attempts"] == {run: 2}
     shown = lines(say("show", run).out)
     assert (shown["state"], shown["attempts"], shown["next_epoch"]) == ("waiting", "2", "8")
+    scratch = run_of(copied, "scratch")
+    store.forget_result(scratch)
+    assert f"waiting: {scratch}, begun once, goes on at epoch 1" in say("status").out.splitlines()
 
 
 def test_status_and_show_name_a_damaged_run(copied: Any, say: Callable[..., Any]) -> None:
