@@ -30,8 +30,8 @@ class Merged:
 def merge(into: Store, source: Store) -> Merged:
     """Copy what `into` lacks: runs, what matrices asked for, timings.
 
-    A run that is done takes the place of one that has failed or waits, whose files go into the quarantine. Of two that
-    are done, the one of `into` stays, and so does its index of a matrix.
+    A run that is done takes the place of one that has failed, waits or is damaged, whose files go into the quarantine.
+    Of two that are done, the one of `into` stays, and so does its index of a matrix.
 
     Raises:
         ResultsError: the runs were trained with another number of threads; or `into` cannot be written to.
@@ -72,7 +72,7 @@ def _merge_run(into: Store, source: Store, run: str) -> str | None:
     theirs, state = source.result(run), into.state(run)
     if theirs is None:
         return ""
-    if state == "done":
+    if _stays(into, run):
         return _different(into.result(run) or {}, theirs) if theirs["status"] == "done" else ""
     if state == "running":
         return "left out: another process trains it now"
@@ -82,6 +82,10 @@ def _merge_run(into: Store, source: Store, run: str) -> str | None:
     if damage is not None:
         return f"left out, it is damaged: {damage}"
     return None if _copy(into, source, run) else "left out: another process has begun it"
+
+
+def _stays(into: Store, run: str) -> bool:
+    return into.state(run) == "done" and into.damage(run) is None
 
 
 def _different(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> str:
@@ -99,7 +103,7 @@ def _copy(into: Store, source: Store, run: str) -> bool:
         with writable(into.root):
             shutil.copytree(source.folder(run), beside, ignore=ignored)
         with into.claimed(run) as mine:
-            if not mine or into.state(run) == "done":
+            if not mine or _stays(into, run):
                 return False
             _replace(into, into.folder(run), beside, f"replaced by the run of {source.root}")
     finally:

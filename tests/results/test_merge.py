@@ -67,6 +67,18 @@ def test_what_is_done_there_wins_over_what_is_not_here(
     assert not (store.folder(run) / "checkpoint.pt").exists()
 
 
+def test_what_is_whole_there_wins_over_what_is_damaged_here(
+    store: Store, other: Store, teacher: RunSpec, finished: Finished
+) -> None:
+    finished(store, teacher)
+    finished(other, teacher)
+    (store.folder(teacher.id) / "weights.safetensors").write_bytes(b"cut")
+    assert merge(store, other).runs == [teacher.id]
+    assert store.damage(teacher.id, deep=True) is None
+    aside = store.root / "quarantine" / f"{teacher.id}-1"
+    assert (aside / "weights.safetensors").read_bytes() == b"cut"
+
+
 def test_a_failure_comes_only_where_nothing_was_begun(store: Store, other: Store, student: Student) -> None:
     new, begun = student(0), student(1)
     for run in (new, begun):
