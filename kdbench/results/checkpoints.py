@@ -59,9 +59,11 @@ def next_epoch(folder: Path) -> int:
 def read(folder: Path) -> Iterator[tuple[Path, Header | None, bytes]]:
     """The checkpoints of a folder, the newest first: file, head and content; no head where it is damaged."""
     for path in _paths(folder):
-        head, content = _head(path), b""
-        if head is not None:
-            content = path.read_bytes().split(b"\n", 1)[1]
+        head = _head(path)
+        try:
+            content = path.read_bytes().split(b"\n", 1)[1] if head is not None else b""
+        except OSError:  # a disk that cannot read it again
+            head, content = None, b""
         whole = head is not None and hashlib.sha256(content).hexdigest() == head.sha256
         yield (path, head, content) if whole else (path, None, b"")
 

@@ -1,5 +1,8 @@
 """The container of a checkpoint: whole, or known to be damaged."""
 
+import errno
+from pathlib import Path
+
 import pytest
 
 from kdbench.errors import ResultsError
@@ -51,6 +54,20 @@ def test_a_damaged_one_is_known(tmp_path, damage):
     newest = tmp_path / NEWEST
     newest.write_bytes(damage(newest.read_bytes()))
     assert contents(tmp_path) == [(NEWEST, None, b""), (PREVIOUS, 1, b"first content")]
+
+
+def test_one_that_the_disk_cannot_read_again_is_passed_over(tmp_path, monkeypatch):
+    for epoch in (1, 2):
+        checkpoints.write(tmp_path, epoch, b"content", MADE_WITH)
+    read_bytes = Path.read_bytes
+
+    def failing(path):
+        if path.name == NEWEST:
+            raise OSError(errno.EIO, "Input/output error")
+        return read_bytes(path)
+
+    monkeypatch.setattr(Path, "read_bytes", failing)
+    assert contents(tmp_path) == [(NEWEST, None, b""), (PREVIOUS, 1, b"content")]
 
 
 def test_a_cut_one_does_not_count_for_the_next_epoch(tmp_path):
