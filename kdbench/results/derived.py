@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 
 from kdbench.errors import ResultsError
+from kdbench.results.files import without_remedy
 from kdbench.results.store import Store
 
 
@@ -15,7 +16,7 @@ def damaged_indexes(store: Store) -> dict[str, str]:
         except FileNotFoundError:
             continue
         except ResultsError as error:
-            found[path.stem] = " ".join(str(error).split())
+            found[path.stem] = f"{' '.join(without_remedy(error).split())}; the next run of its matrix writes it anew"
     return found
 
 

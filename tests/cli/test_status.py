@@ -81,7 +81,7 @@ def test_status_names_a_damaged_matrix_file_and_timing(copied: Any, say: Callabl
     assert f"results/timings/{timing.name}: damaged; the network is timed again when its matrix is run" in said
     found = json.loads(say("status", "--json").out)
     assert list(found["tiny"]) == ["error"]
-    assert found["tiny"]["error"].endswith("; move it away and run the matrix again")
+    assert found["tiny"]["error"].endswith("; the next run of its matrix writes it anew")
 
 
 def test_status_only_reads(copied: Any, say: Callable[..., Any]) -> None:
