@@ -22,21 +22,22 @@ from kdbench.results import Store
 
 ROOT = Path(kdbench.__file__).parent.parent
 MOMENTS = int(os.environ.get("KDBENCH_FAULTS", "3"))  # random moments of each kind; more of them in scripts/stress
+EPOCHS = max(40, 6 * MOMENTS)  # so many that no moment comes too late
 SEED = int(os.environ.get("KDBENCH_FAULTS_SEED", "0"))
 PATIENCE = 150  # seconds that a run of the matrix may take on a busy machine
 
-MATRIX = """
+MATRIX = f"""
 name = "faults"
 seeds = [0, 1]
 datasets = ["digits"]
-pairs = [{ teacher = "cnn_8_16", student = "mlp_16" }]
+pairs = [{{ teacher = "cnn_8_16", student = "mlp_16" }}]
 
 [recipe]
-epochs = 40
+epochs = {EPOCHS}
 batch_size = 32
 train_samples = 600
 precision = "fp32"
-optimizer = { name = "adamw", lr = 1e-2 }
+optimizer = {{ name = "adamw", lr = 1e-2 }}
 
 [methods.vanilla]
 alpha = [0.5, 0.9]

@@ -12,7 +12,7 @@ import pytest
 
 def a_while(moments: random.Random, undisturbed: Any) -> None:
     """Some moment of a cohort's training, or between two."""
-    time.sleep(moments.uniform(0, 0.04) * undisturbed.seconds)
+    time.sleep(moments.uniform(0, 0.03) * undisturbed.seconds)
 
 
 def leads(pid: int) -> bool:
