@@ -98,13 +98,15 @@ def _start(name: str, threads: int, pair: str, precision: str, steps: int, setti
         "steps": steps,
         "settings": settings,
     }
-    environment = {**os.environ, "OMP_NUM_THREADS": str(threads), "MKL_NUM_THREADS": str(threads)}
+    from kdbench.queue.executor import environment
+
+    usual = {"OMP_NUM_THREADS": str(threads), "MKL_NUM_THREADS": str(threads)}
     return subprocess.Popen(
         [sys.executable, __file__, "--child", json.dumps(about)],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
-        env=environment,
+        env={**os.environ, **(environment(threads) if name == "kdbench" else usual)},
     )
 
 

@@ -64,11 +64,13 @@ class Executor(Protocol):
 
 
 def environment(threads: int) -> dict[str, str]:
-    """What must stand in a worker's environment before torch is imported: its threads, and our import path.
+    """What must stand in a worker's environment before torch is imported: threads, memory, our import path.
 
-    What the plan could import, the worker can, and nothing else.
+    What the plan could import, the worker can, and nothing else. glibc is to keep the memory of a step for the next
+    one: handed back and asked for again, each of its pages would cost a fault.
     """
     count = str(threads)
     path = os.pathsep.join(folder or str(Path.cwd()) for folder in sys.path)
     fixed = {"CUBLAS_WORKSPACE_CONFIG": ":4096:8", "PYTHONPATH": path}
-    return {"OMP_NUM_THREADS": count, "MKL_NUM_THREADS": count, **fixed}
+    memory = {"MALLOC_MMAP_THRESHOLD_": str(32 * 2**20), "MALLOC_TRIM_THRESHOLD_": str(512 * 2**20)}
+    return {"OMP_NUM_THREADS": count, "MKL_NUM_THREADS": count, **memory, **fixed}

@@ -45,7 +45,7 @@ def keep(folder: Path, whole: bytes) -> None:
         ResultsError: the folder cannot be written to.
     """
     newest, previous = (folder / name for name in NAMES)
-    if newest.exists():
+    if _head(newest) is not None:  # a cut one must not take the place of a whole one
         with writable(folder):
             newest.replace(previous)
     write_whole(newest, lambda path: _fill(path, whole))

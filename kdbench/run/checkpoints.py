@@ -9,6 +9,7 @@ from torch import nn
 
 from kdbench.errors import TrainingError
 from kdbench.results import Store, checkpoints
+from kdbench.results.files import writable
 from kdbench.training.checkpoint import from_bytes, to_bytes
 from kdbench.training.member import Member
 
@@ -37,6 +38,8 @@ class Checkpoints:
                 member.resume(state["member"], self._shared)
             except TrainingError as error:
                 self._warn(member, f"{error}; the run goes on from the checkpoint before it, or from its start")
+                with writable(path.parent):
+                    path.unlink(missing_ok=True)  # or it would be kept as the one before the next
                 continue
             self._seconds[member.name] = state["shared_seconds"]
             self._check_maker(member, head)

@@ -78,6 +78,15 @@ def test_a_cut_one_does_not_count_for_the_next_epoch(tmp_path):
     assert checkpoints.next_epoch(tmp_path) == 1
 
 
+def test_a_cut_one_does_not_take_the_place_of_a_whole_one(tmp_path):
+    for epoch in (1, 2):
+        checkpoints.write(tmp_path, epoch, b"content", MADE_WITH)
+    newest = tmp_path / NEWEST
+    newest.write_bytes(newest.read_bytes()[:-1])
+    checkpoints.write(tmp_path, 2, b"again", MADE_WITH)
+    assert contents(tmp_path) == [(NEWEST, 2, b"again"), (PREVIOUS, 1, b"content")]
+
+
 def test_they_are_taken_away(tmp_path):
     for epoch in (1, 2):
         checkpoints.write(tmp_path, epoch, b"content", MADE_WITH)

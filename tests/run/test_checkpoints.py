@@ -104,6 +104,20 @@ def test_a_damaged_checkpoint_is_passed_over_with_a_warning(undisturbed, tmp_pat
     assert_same(specs[:1], whole, store)
 
 
+def test_a_damaged_checkpoint_does_not_take_the_place_of_a_whole_one(undisturbed, tmp_path):
+    """It passes for whole by its size, until its content is read."""
+    specs, whole = undisturbed
+    store = Store(tmp_path)
+    train(store, specs[:1], until=3)
+    newest = store.folder(specs[0].id) / checkpoints.NAMES[0]
+    newest.write_bytes(newest.read_bytes()[:-1] + b"X")
+    train(store, specs[:1], until=3)
+    kept = [head and head.epoch for _, head, _ in checkpoints.read(store.folder(specs[0].id))]
+    assert kept == [2, 1]
+    train(store, specs[:1])
+    assert_same(specs[:1], whole, store)
+
+
 def test_checkpoints_are_written_only_when_due(undisturbed, tmp_path):
     specs, _ = undisturbed
     store = Store(tmp_path)
