@@ -11,6 +11,10 @@ BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 SMALL = ["--pair", "cnn_4_4:cnn_2_2", "--steps", "1"]
 
 RUNS: dict[str, tuple[list[str], str]] = {
+    "inference": (
+        ["--pair", "cnn_4_4:cnn_2_2", "--rounds", "1", "--seconds", "0.01", "--batch", "1"],
+        r"the student is (\d+\.\d+) times faster",
+    ),
     "overhead": ([*SMALL, "--rounds", "2"], r"cnn_4_4:cnn_2_2, bf16: kdbench / by hand (\d+\.\d+) \("),
     "planning": (["2", "3", "2"], r"the whole plan, every cell checked and in order: 15 runs in .* s, ([\d,]+) runs/s"),
     "replay": ([*SMALL, "--epochs", "1", "--rounds", "1"], r"(\d+\.\d+) times"),

@@ -1,0 +1,60 @@
+"""How much faster a student answers than its teacher.
+
+    python benchmarks/inference.py [--pair TEACHER:STUDENT ...] [--rounds 5] [--seconds 0.5]
+
+Times single images and batches of 256 as kdbench times what a run deploys (float32, one core), teacher and student in
+turn; printed are the medians and the ratios of each round.
+"""
+
+import argparse
+import statistics
+import sys
+from collections.abc import Sequence
+
+import torch
+
+from kdbench import models
+from kdbench.training.evaluation import parameter_count, time_inference
+from kdbench.training.network import placed
+
+PAIRS = ("wrn_40_2:wrn_16_2", "resnet32x4:resnet8x4")
+CLASSES, SHAPE = 100, (3, 32, 32)
+
+
+def main() -> None:
+    """Print a line for each pair and batch size."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--pair", nargs="+", default=PAIRS)
+    parser.add_argument("--batch", nargs="+", type=int, default=[1, 256])
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--seconds", type=float, default=0.5)
+    asked = parser.parse_args()
+    torch.set_num_threads(1)
+    for pair in asked.pair:
+        names = pair.split(":")
+        networks = [_network(name) for name in names]
+        sizes = ", ".join(f"{name} {parameter_count(n):,} parameters" for name, n in zip(names, networks, strict=True))
+        sys.stdout.write(f"{sizes}\n")
+        for batch in asked.batch:
+            taken = [
+                [time_inference(n, SHAPE, batch, asked.seconds).median_ms for n in networks]
+                for _ in range(asked.rounds)
+            ]
+            _tell(names, batch, taken)
+
+
+def _network(name: str) -> torch.nn.Module:
+    return placed(models.build(name, num_classes=CLASSES, image_shape=SHAPE), torch.device("cpu"))
+
+
+def _tell(names: Sequence[str], batch: int, taken: Sequence[Sequence[float]]) -> None:
+    teacher, student = (statistics.median(column) for column in zip(*taken, strict=True))
+    ratios = [one / other for one, other in taken]
+    sys.stdout.write(
+        f"  batch {batch}: {names[0]} {teacher:.2f} ms, {names[1]} {student:.2f} ms; the student is "
+        f"{statistics.median(ratios):.2f} times faster ({min(ratios):.2f} to {max(ratios):.2f})\n"
+    )
+
+
+if __name__ == "__main__":
+    main()
