@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 from typing import Any, Literal, final
 
 from filelock import FileLock
@@ -19,7 +19,7 @@ from kdbench.errors import KdbenchError, ResultsError
 from kdbench.matrix import RunSpec
 from kdbench.queue.executor import Event, Job, environment
 from kdbench.results import Store, checkpoints
-from kdbench.results.files import writable, write_whole
+from kdbench.results.files import writable, write_bytes
 
 Work = Callable[..., None]  # kdbench.run.remote.work
 
@@ -190,7 +190,7 @@ class OnRay:
         """Write what another machine has sent, if it is a file of the job's own runs or a timing."""
         match place.parts:
             case ("timings", name) if name.endswith(".json"):
-                write_whole(self._store.timings / name, lambda path: _fill(path, content))
+                write_bytes(self._store.timings / name, content)
             case ("runs", run, name) if run in job.runs:
                 _write_of_run(self._store, run, name, content)
             case _:
@@ -261,7 +261,7 @@ def _write_of_run(store: Store, run: str, name: str, content: bytes) -> None:
         case "checkpoint.pt":
             checkpoints.keep(folder, content)
         case "spec.json" | "history.parquet" | "weights.safetensors" | "result.json":
-            write_whole(folder / name, lambda path: _fill(path, content))
+            write_bytes(folder / name, content)
             if name == "result.json":
                 checkpoints.remove(folder)
         case _:
@@ -270,10 +270,6 @@ def _write_of_run(store: Store, run: str, name: str, content: bytes) -> None:
 
 def _result_last(file: tuple[str, bytes]) -> bool:
     return file[0].endswith("/result.json")
-
-
-def _fill(path: Path, content: bytes) -> None:
-    path.write_bytes(content)
 
 
 def _release(task: _Task) -> None:

@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import final
 
-from kdbench.results.files import writable, write_whole
+from kdbench.results.files import writable, write_bytes
 
 FORMAT = 1
 NAMES = ("checkpoint.pt", "checkpoint.previous.pt")  # newest first
@@ -48,7 +48,7 @@ def keep(folder: Path, whole: bytes) -> None:
     if _head(newest) is not None:  # a cut one must not take the place of a whole one
         with writable(folder):
             newest.replace(previous)
-    write_whole(newest, lambda path: _fill(path, whole))
+    write_bytes(newest, whole)
 
 
 def next_epoch(folder: Path) -> int:
@@ -77,10 +77,6 @@ def remove(folder: Path) -> None:
 
 def _paths(folder: Path) -> list[Path]:
     return [path for name in NAMES if (path := folder / name).exists()]
-
-
-def _fill(path: Path, whole: bytes) -> None:
-    path.write_bytes(whole)
 
 
 def _head(path: Path) -> Header | None:

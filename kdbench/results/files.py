@@ -30,14 +30,19 @@ def write_whole(path: Path, write: Callable[[Path], None]) -> None:
             temporary.unlink(missing_ok=True)
 
 
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write bytes, whole or not at all."""
+
+    def write(temporary: Path) -> None:
+        temporary.write_bytes(content)
+
+    write_whole(path, write)
+
+
 def write_json(path: Path, data: object) -> None:
     """Write JSON, whole or not at all."""
     text = json.dumps(data, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
-
-    def write(temporary: Path) -> None:
-        temporary.write_text(text, encoding="utf-8")
-
-    write_whole(path, write)
+    write_bytes(path, text.encode())
 
 
 def read_json(path: Path) -> dict[str, Any]:
