@@ -25,6 +25,7 @@ from kdbench.matrix import RunSpec, parse
 from kdbench.plan import make_plan
 from kdbench.results import Store
 from kdbench.run.cohort import CohortRun
+from kdbench.run.options import Options
 
 CLASSES, SHAPE, BATCH, TEST = 100, (32, 32, 3), 64, 64
 FIRST, SECOND = "vanilla", "rkd_v2"
@@ -104,7 +105,7 @@ def _compare(folder: Path, runs: dict[str, RunSpec], rounds: int) -> tuple[list[
 def _train(store: Store, runs: Sequence[RunSpec], gigabytes: float) -> float:
     start = perf_counter()
     device = torch.device("cpu")
-    CohortRun(runs, store, device, lambda event: None, replay_gigabytes=gigabytes).train()
+    CohortRun(runs, store, device, lambda event: None, Options(replay_gigabytes=gigabytes)).train()
     seconds = perf_counter() - start
     for run in runs:
         if store.state(run.id) != "done":

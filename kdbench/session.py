@@ -18,6 +18,8 @@ from kdbench.results.derived import damaged_files
 from kdbench.results.table import export
 from kdbench.run.remote import work
 
+FOR_WORKERS = {"checkpoint_minutes", "replay_gigabytes", "compile", "cuda_graphs"}
+
 
 @final
 @dataclass(frozen=True)
@@ -57,7 +59,7 @@ def run_plan(
         executor = OnRay(store, executor.address, options.devices, threads, work)
     store.write_index(plan.index())
     items = [Item(spec, batches_key(spec)) for spec in plan.runs]
-    limits = Limits(options.checkpoint_minutes, options.time_limit, options.replay_gigabytes)
+    limits = Limits(options.time_limit, options.model_dump(include=FOR_WORKERS))
     with Interrupts() as interrupts:
         try:
             Scheduler(items, store, executor, listener, limits, interrupts).run()

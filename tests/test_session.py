@@ -160,10 +160,12 @@ def test_an_interrupt_stops_in_order_and_a_second_one_at_once(
 
 
 def test_the_limits_of_the_matrix_reach_the_queue(queue: Queue, store: Store, plan_with: Callable[..., Plan]) -> None:
-    run_plan(plan_with(checkpoint_minutes=0.0, time_limit=2.5, replay_gigabytes=0.5), store, ignore)
-    assert queue.limits == Limits(checkpoint_minutes=0.0, time_limit=2.5, replay_gigabytes=0.5)
+    own = {"checkpoint_minutes": 0.0, "replay_gigabytes": 0.5, "compile": True, "cuda_graphs": True}
+    run_plan(plan_with(time_limit=2.5, **own), store, ignore)
+    assert queue.limits == Limits(2.5, own)
     run_plan(plan_with(), store, ignore)
-    assert queue.limits == Limits(checkpoint_minutes=5.0, time_limit=None, replay_gigabytes=2.0)
+    usual = {"checkpoint_minutes": 5.0, "replay_gigabytes": 2.0, "compile": False, "cuda_graphs": False}
+    assert queue.limits == Limits(None, usual)
 
 
 def test_an_executor_that_is_given_is_used_and_no_device_is_looked_for(

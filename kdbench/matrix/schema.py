@@ -171,6 +171,8 @@ class RunOptions(Table):
     checkpoint_minutes: Annotated[float, Ge(0)] = 5.0
     time_limit: Annotated[float, Gt(0)] | None = None  # minutes a run
     replay_gigabytes: Annotated[float, Ge(0), Le(1e6)] = 2.0  # of what teachers said; 0: none is kept or repeated
+    compile: bool = False  # networks train through torch.compile
+    cuda_graphs: bool = False  # steps on a GPU are captured and repeated
 
 
 class Matrix(Table):

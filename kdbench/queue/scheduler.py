@@ -3,7 +3,7 @@
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal, final
 
 from kdbench.errors import KdbenchError
@@ -24,13 +24,8 @@ Listener = Callable[[Mapping[str, Any]], None]
 class Limits:
     """What `[run]` says of every job; None is no limit."""
 
-    checkpoint_minutes: float = 5.0
     time_limit: float | None = None  # minutes for each run of a job
-    replay_gigabytes: float = 2.0
-
-    def options(self) -> dict[str, float]:
-        """Those that a worker needs to know."""
-        return {"checkpoint_minutes": self.checkpoint_minutes, "replay_gigabytes": self.replay_gigabytes}
+    options: Mapping[str, float | bool] = field(default_factory=dict)  # those that a worker needs to know
 
 
 @final
@@ -157,7 +152,7 @@ class Scheduler:
 
     def _submit(self, specs: Sequence[RunSpec], kind: Literal["train", "time"]) -> _Running:
         self._submitted += 1
-        options = self._limits.options() if kind == "train" else {}
+        options = self._limits.options if kind == "train" else {}
         job = Job(self._submitted, tuple(specs), kind, options)
         running = self._jobs[job.id] = _Running(job, job.runs, self._deadline(job, at_least=START))
         self._executor.submit(job)

@@ -37,8 +37,8 @@ NUMBERS = (
     *("epochs_run", "best_epoch"),
 )
 PROVENANCE = (
-    *("kdbench_version", "git_commit", "torch_version", "device", "precision", "threads", "cohort_size", "attempts"),
-    *("host", "started", "finished"),
+    *("kdbench_version", "git_commit", "torch_version", "device", "precision", "threads", "compile", "cuda_graphs"),
+    *("cohort_size", "attempts", "host", "started", "finished"),
 )
 COLUMNS = (*IDENTITY, *NUMBERS, *PROVENANCE)
 COUNTS = (
@@ -49,6 +49,7 @@ TYPES: Mapping[str, pa.DataType] = {
     **dict.fromkeys((*IDENTITY, *PROVENANCE), pa.string()),
     **dict.fromkeys(NUMBERS, pa.float64()),
     **dict.fromkeys(COUNTS, pa.int64()),
+    **dict.fromkeys(("compile", "cuda_graphs"), pa.bool_()),
 }
 EPOCH: Mapping[str, pa.DataType] = {"epoch": pa.int64(), "rate": pa.float64(), "seconds": pa.float64()}
 

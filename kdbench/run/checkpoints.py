@@ -10,6 +10,7 @@ from torch import nn
 from kdbench.errors import TrainingError
 from kdbench.results import Store, checkpoints
 from kdbench.results.files import writable
+from kdbench.run.options import Options
 from kdbench.training.checkpoint import from_bytes, to_bytes
 from kdbench.training.member import Member
 
@@ -19,10 +20,10 @@ class Checkpoints:
     """Those of one cohort. `shared` are the frozen teachers, which no checkpoint repeats."""
 
     def __init__(
-        self, store: Store, minutes: float, shared: Collection[nn.Module], report: Callable[[Mapping[str, Any]], None]
+        self, store: Store, options: Options, shared: Collection[nn.Module], report: Callable[[Mapping[str, Any]], None]
     ) -> None:
         self._store = store
-        self._minutes = minutes
+        self._options = options
         self._shared = shared
         self._report = report
         self._last = time.monotonic()
@@ -57,21 +58,23 @@ class Checkpoints:
         Raises:
             ResultsError: a folder cannot be written to.
         """
-        if not members or time.monotonic() - self._last < 60 * self._minutes:
+        if not members or time.monotonic() - self._last < 60 * self._options.checkpoint_minutes:
             return
         for member in members:
             state = {
                 "member": member.state(self._shared),
                 "shared_seconds": self.shared_seconds(member, shared_seconds),
             }
-            checkpoints.write(self._store.folder(member.name), epoch, to_bytes(state), _made_with(member))
+            checkpoints.write(self._store.folder(member.name), epoch, to_bytes(state), self._made_with(member))
         self._last = time.monotonic()
         self._report({"event": "saved", "runs": [member.name for member in members], "epoch": epoch})
 
     def _check_maker(self, member: Member, head: checkpoints.Header) -> None:
-        now = _made_with(member)
+        now = self._made_with(member)
         changed = [
-            f"{key} {head.made_with.get(key)} is now {now[key]}" for key in now if head.made_with.get(key) != now[key]
+            f"{key} {head.made_with.get(key)} is now {now[key]}"
+            for key in head.made_with
+            if head.made_with[key] != now[key]
         ]
         if changed:
             self._warn(member, f"goes on from a checkpoint made elsewhere ({', '.join(changed)}): numbers may differ")
@@ -80,6 +83,6 @@ class Checkpoints:
         self._store.log(member.name, f"warning: {text}")
         self._report({"event": "warning", "run": member.name, "text": text})
 
-
-def _made_with(member: Member) -> dict[str, str | int]:
-    return {"torch": torch.__version__, "device": member.device.type, "threads": torch.get_num_threads()}
+    def _made_with(self, member: Member) -> dict[str, str | int]:
+        ways = {"compile": self._options.compile, "cuda_graphs": self._options.cuda_graphs}
+        return {"torch": torch.__version__, "device": member.device.type, "threads": torch.get_num_threads(), **ways}

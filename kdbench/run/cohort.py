@@ -2,7 +2,7 @@
 
 import time
 import traceback
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, final
 
 import torch
@@ -16,9 +16,12 @@ from kdbench.run import build
 from kdbench.run.checkpoints import Checkpoints
 from kdbench.run.material import Material, batches, gather
 from kdbench.run.memory import check_room
+from kdbench.run.options import Options
 from kdbench.run.outcome import Outcome, write_failure
 from kdbench.run.replay import Replay, name_of, reads_only_logits, shelf
+from kdbench.training.capture import Recorder, recorder
 from kdbench.training.evaluation import logits_of
+from kdbench.training.held import CapturedTeacher, Held
 from kdbench.training.loop import Cohort
 from kdbench.training.member import Member
 from kdbench.training.memory import is_out_of_memory
@@ -32,7 +35,7 @@ Report = Callable[[Mapping[str, Any]], None]
 class CohortRun:
     """One cohort on one device, from specs to results.
 
-    What its teachers say is repeated from disk, within `replay_gigabytes`, where all who ask read only logits.
+    What its teachers say is repeated from disk, within `options.replay_gigabytes`, where all who ask read only logits.
     """
 
     def __init__(
@@ -41,15 +44,13 @@ class CohortRun:
         store: Store,
         device: torch.device,
         report: Report,
-        checkpoint_minutes: float = 5.0,
-        replay_gigabytes: float = 0.0,
+        options: Options | None = None,
     ) -> None:
         self._specs = {spec.id: spec for spec in specs}
         self._store = store
         self._device = device
         self._report = report
-        self._checkpoint_minutes = checkpoint_minutes
-        self._replay_gigabytes = replay_gigabytes
+        self._options = options or Options()
         self._started = now()
         self._first = specs[0]
         self._epochs = self._first.recipe.epochs
@@ -69,7 +70,7 @@ class CohortRun:
             if member is not None and not members:
                 check_room(member, len(self._specs), self._device)
             members += [member] if member is not None else []
-        saved = Checkpoints(self._store, self._checkpoint_minutes, self._teachers.loaded, self._report)
+        saved = Checkpoints(self._store, self._options, self._teachers.loaded, self._report)
         begun: dict[int, list[Member]] = {}
         for member in members:
             begun.setdefault(saved.resume(member), []).append(member)
@@ -92,13 +93,14 @@ class CohortRun:
 
         drawn = batches(self._first, material, views, opens_images)
         asked = self._asked(members) if opens_images else {}
+        records = any(member.records for member in members)
         cohort = Cohort(
             members,
-            drawn,
+            Held(drawn) if records else drawn,
             list(asked),
             lambda member: self._score(member, material),
             epoch_ended,
-            self._replays(asked, members, drawn.steps_per_epoch),
+            self._captured(asked) if records else self._replays(asked, members, drawn.steps_per_epoch),
         )
         self._clock = time.monotonic()
         cohort.train(self._epochs, first)
@@ -111,7 +113,7 @@ class CohortRun:
         self._store.write_spec(spec)
         try:
             method = build.method(spec, material.task, self._device, self._teachers)
-            return Member(spec.id, method, spec.recipe, spec.seed)
+            return Member(spec.id, method, spec.recipe, spec.seed, self._recorder())
         except DamagedError as error:
             self._report({"event": "warning", "run": spec.id, "text": str(error)})
             return None
@@ -121,6 +123,12 @@ class CohortRun:
             self.fail(spec, error)
             return None
 
+    def _recorder(self) -> Recorder | None:
+        return recorder(self._device) if self._options.cuda_graphs else None
+
+    def _captured(self, asked: Iterable[Frozen]) -> dict[Frozen, CapturedTeacher]:
+        return {network: CapturedTeacher(network, one) for network in asked if (one := self._recorder())}
+
     def _asked(self, members: Sequence[Member]) -> dict[Frozen, RunSpec]:
         """The networks that fill the role `teacher`: what they say of every batch is work that members share."""
         teachers = {t.id: t for t in (self._specs[member.name].teacher for member in members) if t is not None}
@@ -128,9 +136,10 @@ class CohortRun:
 
     def _replays(self, asked: Mapping[Frozen, RunSpec], members: Sequence[Member], steps: int) -> dict[Frozen, Replay]:
         """The replays of those teachers whose logits are all that the members read."""
-        if not self._replay_gigabytes:
+        options = self._options
+        if not options.replay_gigabytes or options.compile or options.cuda_graphs:
             return {}
-        kept, found = shelf(self._replay_gigabytes), {}
+        kept, found = shelf(options.replay_gigabytes), {}
         for network, teacher in asked.items():
             weights = (self._store.result(teacher.id) or {}).get("files", {}).get(WEIGHTS, {}).get("sha256")
             if weights and all(reads_only_logits(member.method, network) for member in members):
@@ -175,7 +184,7 @@ class CohortRun:
         if member.error is not None:
             self.fail(spec, member.error)
             return
-        outcome = Outcome(spec, member, material, self._store, self._device)
+        outcome = Outcome(spec, member, material, self._store, self._device, self._options)
         try:
             outcome.write(self._started, shared_seconds, size)
         except ResultsError:

@@ -20,6 +20,7 @@ from kdbench.results.integrity import HISTORY, WEIGHTS, evidence
 from kdbench.results.provenance import now, provenance
 from kdbench.results.table import EPOCH, to_arrow
 from kdbench.run.material import Images, Material
+from kdbench.run.options import Options
 from kdbench.training.evaluation import flops, logits_of, parameter_count
 from kdbench.training.member import Member, States
 from kdbench.training.metrics import metrics
@@ -30,12 +31,15 @@ from kdbench.training.network import Frozen
 class Outcome:
     """The end of one run that went well."""
 
-    def __init__(self, spec: RunSpec, member: Member, material: Material, store: Store, device: torch.device) -> None:
+    def __init__(
+        self, spec: RunSpec, member: Member, material: Material, store: Store, device: torch.device, options: Options
+    ) -> None:
         self._spec = spec
         self._member = member
         self._material = material
         self._store = store
         self._device = device
+        self._options = options
         self._graduates = member.method.graduates()
 
     def write(self, started: str, shared_seconds: float, cohort_size: int) -> None:
@@ -63,6 +67,8 @@ class Outcome:
             "best_epoch": self._best_epoch(),
             "attempts": self._store.attempts(self._spec.id),
             **_provenance(self._spec, self._device, cohort_size, started),
+            "compile": self._options.compile,
+            "cuda_graphs": self._member.is_captured,
         }
         architecture = architecture_key(self._network, self._material.task.image_shape, self._device)
         result = {"status": "done", "row": row, "architecture": architecture, "graduates": others}

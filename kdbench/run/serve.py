@@ -12,6 +12,7 @@ from kdbench.matrix import RunSpec
 from kdbench.results import Store, worker_logs
 from kdbench.run.cohort import CohortRun, Report
 from kdbench.run.memory import train_within_memory
+from kdbench.run.options import Options
 from kdbench.run.timing import time_run
 
 
@@ -22,11 +23,12 @@ class Server:
     def __init__(self, results: str, device: str, threads: int, log: Path | None, report: Report) -> None:
         torch.set_num_threads(threads)
         torch.use_deterministic_algorithms(device == "cuda", warn_only=True)
+        torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # nobody reads it, and filling costs a kernel each
         self._store = Store(results)
         self._device = torch.device(device)
         self._log = log
         self._report = report
-        self._options: Mapping[str, Any] = {}
+        self._options = Options()
 
     def serve(self, job: Mapping[str, Any]) -> None:
         """Do one job. What is wrong for every job is told; anything else ends this process and costs only its job."""
@@ -35,7 +37,7 @@ class Server:
             if "time" in job:
                 time_run(RunSpec.from_json(job["time"]), self._store, self._device)
             else:
-                self._options = job.get("options", {})
+                self._options = Options(**job.get("options", {}))
                 self._train([RunSpec.from_json(spec) for spec in job["train"]])
         except KdbenchError as error:
             self._report({"event": "error", "error": str(error)})
@@ -78,8 +80,7 @@ class Server:
         return True
 
     def _cohort(self, specs: Sequence[RunSpec]) -> CohortRun:
-        minutes, gigabytes = self._options.get("checkpoint_minutes", 5.0), self._options.get("replay_gigabytes", 0.0)
-        return CohortRun(specs, self._store, self._device, self._report, minutes, gigabytes)
+        return CohortRun(specs, self._store, self._device, self._report, self._options)
 
     def _train_together(self, specs: Sequence[RunSpec]) -> None:
         waiting = [spec for spec in specs if not self._store.is_finished(spec.id)]

@@ -99,6 +99,8 @@ class Cohort:
             for member in active:
                 if member.error is None:
                     member.take(batch)
+            for member in active:
+                member.join()
 
     def _draw(self, batches: Iterator[tuple[int, Batch]], epoch: int) -> Batch | None:
         """The next batch, and what the teachers say of it: the work that all members share."""

@@ -3,7 +3,8 @@
 import math
 import traceback
 from collections import Counter
-from collections.abc import Collection, Generator, Iterator, Mapping
+from collections.abc import Collection, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any, final
 
@@ -12,11 +13,12 @@ from torch import Tensor, nn
 
 from kdbench.errors import MethodError, NotFiniteError, TrainingError, nearest
 from kdbench.matrix.recipe import Recipe
+from kdbench.training.capture import CapturedSteps, Recorder
 from kdbench.training.memory import is_out_of_memory
-from kdbench.training.method import Batch, Method, OptimiserSpec, Step
+from kdbench.training.method import Batch, Method, OptimiserSpec
 from kdbench.training.optimiser import PlayerOptimiser
-from kdbench.training.precision import autocast
 from kdbench.training.randomness import OwnRandom, derive
+from kdbench.training.steps import Steps
 from kdbench.training.stopwatch import Stopwatch
 
 EpochRow = dict[str, float | int | None]
@@ -37,11 +39,13 @@ class Best:
 class Member:
     """A run of a cohort. Nothing in it depends on the other members.
 
+    With a `recorder`, the steps of a method that allows it are recorded and repeated.
+
     Raises:
         MethodError: the method's players share a parameter, or an optimiser is given for a player that is not there.
     """
 
-    def __init__(self, name: str, method: Method, recipe: Recipe, seed: int) -> None:
+    def __init__(self, name: str, method: Method, recipe: Recipe, seed: int, recorder: Recorder | None = None) -> None:
         self.name = name
         self.method = method
         self.recipe = recipe
@@ -52,9 +56,10 @@ class Member:
         self.finished = False
         self._network = next(iter(method.graduates().values()))
         self._watch = Stopwatch(self.device)
-        self._sums: dict[str, Tensor] = {}
-        self._counts: dict[str, int] = {}
-        self._random = OwnRandom(derive(seed, "member"))
+        self._steps = Steps(method, self.optimisers, recipe.precision)
+        self._recorder = recorder if method.capturable else None
+        self._captured = CapturedSteps(self._steps, self._recorder) if self._recorder else None
+        self._random = OwnRandom(derive(seed, "member"), self.device)
         self._lowest_loss, self._waited = math.inf, 0
 
     @property
@@ -66,6 +71,16 @@ class Member:
     def seconds(self) -> float:
         """How long its own steps took."""
         return self._watch.seconds
+
+    @property
+    def records(self) -> bool:
+        """Whether its steps are to be recorded; then all batches must be the same tensors."""
+        return self._captured is not None
+
+    @property
+    def is_captured(self) -> bool:
+        """Whether its steps have been recorded and are repeated."""
+        return self._captured is not None and self._captured.is_recorded
 
     @property
     def training(self) -> bool:
@@ -112,52 +127,35 @@ class Member:
     def start_epoch(self) -> None:
         """Everything that trains is put into training mode; frozen networks stay in eval mode."""
         self.method.train()
-        self._sums, self._counts = {}, {}
+        self._steps.start_over()
 
     def take(self, batch: Batch) -> None:
         """Make the optimiser steps of one batch; an exception ends this run and no other."""
         try:
-            with self._watch.running(), self._random.own(), torch.enable_grad():
-                self._steps(batch)
+            with self._apart(), self._watch.running(), self._random.own(), torch.enable_grad():
+                for optimiser in self.optimisers.values():
+                    optimiser.pace(batch.progress)
+                (self._captured or self._steps)(batch)
         except Exception as error:  # whatever a method raises is this run's failure, not its cohort's
             if is_out_of_memory(error):  # which may be the others' doing
                 raise
             traceback.clear_frames(error.__traceback__)  # they hold the batch's graphs, and the others need the memory
             self.error = error
 
-    def _steps(self, batch: Batch) -> None:
-        steps = self.method.steps(batch)
-        try:
-            while (step := self._next(steps)) is not None:
-                self._optimiser(step.player).step(step.losses, batch.progress)
-                self._account(step)
-        finally:
-            if isinstance(steps, Generator):
-                steps.close()
+    def join(self) -> None:
+        """Have what is asked of the device from now on wait for this member's steps."""
+        if self._recorder:
+            self._recorder.join()
 
-    def _next(self, steps: Iterator[Step]) -> Step | None:
-        """The next step, with autocast entered anew: a cast cache must not outlive the weights it was made from."""
-        with autocast(self._network, self.recipe.precision):
-            return next(steps, None)
-
-    def _optimiser(self, player: str) -> PlayerOptimiser:
-        if player not in self.optimisers:
-            raise TrainingError(f"a step names the player '{player}'; the method has {sorted(self.optimisers)}")
-        return self.optimisers[player]
-
-    def _account(self, step: Step) -> None:
-        for name, loss in step.losses.items():
-            key = f"loss.{name}" if step.player == "student" else f"loss.{step.player}.{name}"
-            value = loss.detach().float()
-            self._sums[key] = self._sums[key] + value if key in self._sums else value
-            self._counts[key] = self._counts.get(key, 0) + 1
+    def _apart(self) -> AbstractContextManager[None]:
+        return self._recorder.apart() if self._recorder else nullcontext()
 
     def end_epoch(self, epoch: int, progress: float, scores: Mapping[str, float]) -> None:
         """Write the epoch's row: the mean size of every loss term, the rate, the scores; decide whether to go on.
 
         `scores` may hold `val_accuracy` and `val_nll`.
         """
-        means = {key: float(total) / self._counts[key] for key, total in self._sums.items()}
+        means = self._steps.means()
         rate = next(iter(self.optimisers.values())).rate(progress)
         self.history.append({"epoch": epoch, "rate": rate, "seconds": self.seconds, **means, **scores})
         broken = _not_finite(means) or _not_finite(scores)

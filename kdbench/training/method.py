@@ -74,6 +74,7 @@ class Method(nn.Module, ABC):
 
     views: ClassVar[int] = 1  # independent augmentations per image
     data: ClassVar[Literal["train", "record", "none"]] = "train"  # the last two open no training image
+    capturable: bool = False  # whether the steps of all batches are the same work on the device, whatever `progress`
     version: ClassVar[int] = 1  # raised when the numbers of a method change; part of a run's identity
     paper: ClassVar[str]  # authors, venue, arXiv id
 

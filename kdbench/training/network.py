@@ -2,7 +2,8 @@
 
 import copy
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import TypeVar, final
 
@@ -155,10 +156,27 @@ class Frozen(nn.Module):
 
         Whoever reads more of that answer gets a MethodError.
         """
-        autocast, maps = _autocast(images), UnkeptMaps()
+        maps = UnkeptMaps()
+        self._remember(images, Output(logits, maps, maps, unkept_tensor()), lasting=False)
+
+    def remember(self, images: Tensor, output: Output) -> None:
+        """Remember an output for these images, and the present autocast, in tensors that last beyond this batch."""
+        self._remember(images, output, lasting=True)
+
+    @contextmanager
+    def only_lasting(self) -> Iterator[None]:
+        """Inside, it knows only what `remember` was told; what it says inside is forgotten."""
+        before = self._memory
+        self._memory = [known for known in before if known.lasting]
+        try:
+            yield
+        finally:
+            self._memory = before
+
+    def _remember(self, images: Tensor, output: Output, lasting: bool) -> None:
+        autocast = _autocast(images)
         others = [known for known in self._memory if not known.is_for(images, autocast)]
-        said = _Answer(images, Output(logits, maps, maps, unkept_tensor()), autocast)
-        self._memory = [*others, said][-self._views :]
+        self._memory = [*others, _Answer(images, output, autocast, lasting)][-self._views :]
 
     def __deepcopy__(self, memo: dict[int, object]) -> "Frozen":
         return Frozen(copy.deepcopy(self.network, memo), self._views)
@@ -168,8 +186,9 @@ class Frozen(nn.Module):
 class _Answer:
     """What a frozen network said of an input, as long as nobody writes into either."""
 
-    def __init__(self, images: Tensor, output: Output, autocast: bool) -> None:
+    def __init__(self, images: Tensor, output: Output, autocast: bool, lasting: bool = False) -> None:
         self.output = output
+        self.lasting = lasting
         self._images, self._autocast = images, autocast
         self._versions = self._written()
 

@@ -13,25 +13,17 @@ from kdbench.training.schedule import PlateauWatch, cycle_at, rate_factor
 
 
 def torch_optimiser(optimizer: Optimizer, parameters: list[nn.Parameter]) -> torch.optim.Optimizer:
-    """The torch optimiser of a recipe."""
+    """The torch optimiser of a recipe: on a GPU one whose steps can be captured, and whose rate is a tensor there."""
+    on_gpu = bool(parameters) and parameters[0].is_cuda
+    lr = torch.tensor(optimizer.lr, device=parameters[0].device) if on_gpu else optimizer.lr
+    decay, fast = optimizer.weight_decay, {"fused" if on_gpu else "foreach": True}
     match optimizer:
-        case Sgd():
-            return torch.optim.SGD(
-                parameters,
-                lr=optimizer.lr,
-                momentum=optimizer.momentum,
-                weight_decay=optimizer.weight_decay,
-                nesterov=optimizer.nesterov,
-                foreach=True,
-            )
-        case Adam():
-            return torch.optim.Adam(
-                parameters, optimizer.lr, optimizer.betas, weight_decay=optimizer.weight_decay, foreach=True
-            )
-        case AdamW():
-            return torch.optim.AdamW(
-                parameters, optimizer.lr, optimizer.betas, weight_decay=optimizer.weight_decay, foreach=True
-            )
+        case Sgd(momentum=momentum, nesterov=nesterov):
+            return torch.optim.SGD(parameters, lr, momentum, weight_decay=decay, nesterov=nesterov, **fast)
+        case Adam(betas=betas):
+            return torch.optim.Adam(parameters, lr, betas, weight_decay=decay, capturable=on_gpu, **fast)
+        case AdamW(betas=betas):
+            return torch.optim.AdamW(parameters, lr, betas, weight_decay=decay, capturable=on_gpu, **fast)
 
 
 @final
@@ -54,7 +46,15 @@ class PlayerOptimiser:
         factor = rate_factor(self._schedule, local, self._epochs / self._cycles)
         return self._optimizer.lr * factor * (self._watch.factor if self._watch else 1.0)
 
-    def step(self, losses: Mapping[str, Tensor], progress: float) -> None:
+    def pace(self, progress: float) -> None:
+        """Set the rate of the steps to come to that of a share of the run."""
+        for group in self._torch.param_groups:
+            if isinstance(group["lr"], Tensor):
+                group["lr"].fill_(self.rate(progress))
+            else:
+                group["lr"] = self.rate(progress)
+
+    def step(self, losses: Mapping[str, Tensor]) -> None:
         """Move this player, and nobody else, down the gradient of the losses' sum.
 
         Raises:
@@ -64,8 +64,6 @@ class PlayerOptimiser:
             parameter.grad = gradient
         if self._clip is not None:
             nn.utils.clip_grad_norm_(self.parameters, self._clip)
-        for group in self._torch.param_groups:
-            group["lr"] = self.rate(progress)
         self._torch.step()
         self._torch.zero_grad(set_to_none=True)
 
@@ -82,7 +80,8 @@ class PlayerOptimiser:
 
     def resume(self, state: Mapping[str, Any]) -> None:
         """Go on from what `state` gave."""
-        self._torch.load_state_dict(state["torch"])
+        groups = self._torch.state_dict()["param_groups"]  # ours: those of the state may be made for another device
+        self._torch.load_state_dict({"state": state["torch"]["state"], "param_groups": groups})
         if self._watch is not None:
             self._watch.resume(state["watch"])
 

@@ -2,11 +2,13 @@
 
 import hashlib
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import final
 
 import torch
 from torch import Tensor
+
+CPU = torch.device("cpu")
 
 
 def derive(*keys: object) -> int:
@@ -30,37 +32,46 @@ def seeded(*keys: object) -> Iterator[None]:
 
 @final
 class OwnRandom:
-    """A random stream of its own: torch's global generators follow it only inside `own()`."""
+    """A random stream of its own: torch's generators for the CPU and for `device` follow it only inside `own()`.
 
-    def __init__(self, seed: int) -> None:
-        self._seed = seed
-        self._cpu: Tensor | None = None
-        self._cuda: Tensor | None = None
+    On a GPU the generator takes on a state of its own, rather than a copy: what has been captured draws from the state
+    that was there, so that streams of different members can run beside one another.
+    """
+
+    def __init__(self, seed: int, device: torch.device = CPU) -> None:
+        self._cpu = torch.Generator().manual_seed(seed).get_state()
+        self._cuda = torch.Generator(device).manual_seed(seed) if device.type == "cuda" else None
 
     def state(self) -> dict[str, Tensor | None]:
         """What `resume` needs to go on as if nothing had happened."""
-        return {"cpu": self._cpu, "cuda": self._cuda}
+        return {"cpu": self._cpu, "cuda": self._cuda.get_state() if self._cuda else None}
 
     def resume(self, state: Mapping[str, Tensor | None]) -> None:
         """Go on from what `state` gave."""
-        self._cpu, self._cuda = state["cpu"], state["cuda"]
+        cpu, cuda = state["cpu"], state["cuda"]
+        self._cpu = self._cpu if cpu is None else cpu
+        if self._cuda is not None and cuda is not None:
+            self._cuda.set_state(cuda)
 
     @contextmanager
     def own(self) -> Iterator[None]:
         """Inside, whatever draws at random draws from this stream."""
-        with_cuda = torch.cuda.is_available()
-        outside, outside_cuda = torch.get_rng_state(), torch.cuda.get_rng_state() if with_cuda else None
-        if self._cpu is None:
-            torch.manual_seed(self._seed)
-        else:
-            torch.set_rng_state(self._cpu)
-            if self._cuda is not None:
-                torch.cuda.set_rng_state(self._cuda)
+        outside = torch.get_rng_state()
+        torch.set_rng_state(self._cpu)
         try:
-            yield
+            with nullcontext() if self._cuda is None else _in_the_place_of_the_default(self._cuda):
+                yield
         finally:
             self._cpu = torch.get_rng_state()
             torch.set_rng_state(outside)
-            if outside_cuda is not None:
-                self._cuda = torch.cuda.get_rng_state()
-                torch.cuda.set_rng_state(outside_cuda)
+
+
+@contextmanager
+def _in_the_place_of_the_default(own: torch.Generator) -> Iterator[None]:
+    default = torch.cuda.default_generators[own.device.index or 0]
+    outside = default.graphsafe_get_state()
+    default.graphsafe_set_state(own)
+    try:
+        yield
+    finally:
+        default.graphsafe_set_state(outside)

@@ -22,8 +22,8 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({"run": {"worker": 1}}, "run.worker: unknown key; did you mean 'workers'?"),
     (
         {"run": {"xyz": 1}},
-        "run.xyz: unknown key; valid: checkpoint_minutes, devices, replay_gigabytes, runs_per_device, threads, "
-        "time_limit, workers",
+        "run.xyz: unknown key; valid: checkpoint_minutes, compile, cuda_graphs, devices, replay_gigabytes, "
+        "runs_per_device, threads, time_limit, workers",
     ),
     ({"run": {"replay_gigabytes": -1}}, "run.replay_gigabytes: must be greater than or equal to 0, got -1"),
     ({"run": {"replay_gigabytes": 1e300}}, "run.replay_gigabytes: must be less than or equal to 1000000, got 1e+300"),

@@ -109,7 +109,7 @@ def test_a_node_dies_and_nothing_is_lost(plan: Plan, cluster: Cluster, undisturb
             events.append({"event": "killed"})
             cluster.kill()
 
-    Scheduler(items(plan), store, executor, listen, Limits(checkpoint_minutes=0.0)).run()
+    Scheduler(items(plan), store, executor, listen, Limits(options={"checkpoint_minutes": 0.0})).run()
     kinds = [event["event"] for event in events]
     assert kinds.count("killed") == 1
     assert kinds.count("done") == len(plan.runs)

@@ -98,10 +98,10 @@ def test_teachers_come_first(item, schedule, store):
 
 def test_a_cohort_goes_to_each_free_place(item, schedule):
     items = [item(name) for name in "abcd"]
-    told, executor = schedule(items, places=2)
+    told, executor = schedule(items, places=2, limits=Limits(options={"checkpoint_minutes": 2.0, "compile": True}))
     assert handed_out(told) == [ids(*items[:2]), ids(*items[2:])]
     assert [job.specs for job in executor.jobs[:2]] == [tuple(i.spec for i in part) for part in (items[:2], items[2:])]
-    assert executor.jobs[0].options == {"checkpoint_minutes": 5.0, "replay_gigabytes": 2.0}
+    assert executor.jobs[0].options == {"checkpoint_minutes": 2.0, "compile": True}
 
 
 def test_all_workers_are_ended_in_order(item, schedule):

@@ -7,6 +7,7 @@ from safetensors.torch import load_file
 
 from kdbench.results import Store, checkpoints
 from kdbench.run.cohort import CohortRun
+from kdbench.run.options import Options
 
 CPU = torch.device("cpu")
 METHODS = {"vanilla": {}, "fitnets": {}, "dml": {}, "snapshot": {"cycles": 2}, "scratch": {}}
@@ -38,7 +39,7 @@ def train(store, specs, minutes=0.0, until=None):
         if event["event"] == "epoch" and event["epoch"] == until:
             raise CutError
 
-    run = CohortRun(specs, store, CPU, report, minutes)
+    run = CohortRun(specs, store, CPU, report, Options(minutes))
     if until is None:
         run.train()
     else:

@@ -13,6 +13,7 @@ from kdbench.methods.relation.relational_kd import RelationalKD
 from kdbench.results import Store
 from kdbench.run import build, replay
 from kdbench.run.cohort import CohortRun
+from kdbench.run.options import Options
 from kdbench.run.replay import HEAD, Replay
 from kdbench.run.shelf import Shelf
 from kdbench.training.network import Frozen, Output
@@ -87,7 +88,7 @@ def students(computed, tmp_path, place, asked):
             if event["event"] == "epoch" and event["epoch"] == until:
                 raise CutError
 
-        cohort = CohortRun([specs[label] for label in labels], store, CPU, report, 0.0, gigabytes)
+        cohort = CohortRun([specs[label] for label in labels], store, CPU, report, Options(0.0, gigabytes))
         if until:
             with pytest.raises(CutError):
                 cohort.train()

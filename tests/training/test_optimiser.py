@@ -59,7 +59,8 @@ def test_steps_are_those_of_torch(player, inputs, ours, plain, clip):
     full = reference.param_groups[0]["lr"]
     for step in range(5):
         outputs = player(inputs)
-        optimiser.step({"a": outputs.square().sum(), "b": -outputs.sum()}, step / 5)
+        optimiser.pace(step / 5)
+        optimiser.step({"a": outputs.square().sum(), "b": -outputs.sum()})
         reference.zero_grad()
         (twin(inputs).square().sum() - twin(inputs).sum()).backward()
         if clip is not None:
@@ -75,7 +76,7 @@ def test_only_the_player_moves(player, inputs):
     other = nn.Linear(2, 2)
     before = copy.deepcopy(other.state_dict())
     started = [parameter.clone() for parameter in player.parameters()]
-    PlayerOptimiser(player, RECIPE, OptimiserSpec()).step({"loss": other(player(inputs)).sum()}, 0.0)
+    PlayerOptimiser(player, RECIPE, OptimiserSpec()).step({"loss": other(player(inputs)).sum()})
     assert all(torch.equal(before[name], value) for name, value in other.state_dict().items())
     assert all(parameter.grad is None for parameter in other.parameters())
     assert not any(torch.equal(a, b) for a, b in zip(started, player.parameters(), strict=True))
@@ -86,7 +87,7 @@ def test_parameters_that_do_not_train_are_left_out(player, inputs):
     fixed = player[0].weight.clone()
     optimiser = PlayerOptimiser(player, recipe(optimizer=Sgd(lr=1.0, weight_decay=0.5)), OptimiserSpec())
     assert [p.shape for p in optimiser.parameters] == [(2, 4), (2,)]
-    optimiser.step({"loss": player(inputs).sum()}, 0.0)
+    optimiser.step({"loss": player(inputs).sum()})
     assert torch.equal(player[0].weight, fixed)
 
 
@@ -94,14 +95,14 @@ def test_parameters_that_do_not_train_are_left_out(player, inputs):
 def test_a_loss_that_does_not_depend_on_the_player_is_an_error(player, depends):
     loss = nn.Linear(2, 1)(torch.ones(1, 2)).sum() if depends else torch.tensor(1.0)
     with pytest.raises(TrainingError, match=r"^no loss of \['kl'\] depends on the player that steps$"):
-        PlayerOptimiser(player, RECIPE, OptimiserSpec()).step({"kl": loss}, 0.0)
+        PlayerOptimiser(player, RECIPE, OptimiserSpec()).step({"kl": loss})
 
 
 def test_a_step_is_clipped_to_the_norm(player, inputs):
     started = [parameter.clone() for parameter in player.parameters()]
     plain = Sgd(lr=1.0, momentum=0.0, weight_decay=0.0)
     PlayerOptimiser(player, recipe(optimizer=plain, clip=100.0), OptimiserSpec(clip=0.25)).step(
-        {"loss": 1000 * player(inputs).sum()}, 0.0
+        {"loss": 1000 * player(inputs).sum()}
     )
     moved = torch.cat([(a - b).flatten() for a, b in zip(started, player.parameters(), strict=True)])
     assert moved.norm().item() == pytest.approx(0.25, rel=1e-4)

@@ -1,0 +1,74 @@
+"""What a cohort shares, in tensors that stay where they are, so that recorded steps find it there."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import final
+
+from torch import Tensor
+
+from kdbench.training.capture import WARM_UP, Recorder, Work
+from kdbench.training.loop import Batches
+from kdbench.training.method import Batch
+from kdbench.training.network import Frozen, Output
+
+
+@final
+class CapturedTeacher:
+    """A frozen teacher whose forward pass is recorded after some batches; a `Replay` to the loop."""
+
+    spared_seconds = 0.0  # it computes whatever it says
+
+    def __init__(self, teacher: Frozen, recorder: Recorder) -> None:
+        self._teacher = teacher
+        self._recorder = recorder
+        self._seen = 0
+        self._output: Output | None = None
+        self._again: Work | None = None
+
+    def ask(self, images: Tensor, epoch: int, position: int) -> None:
+        """Have the teacher remember its output for these images (B, C, H, W), always the same tensor."""
+        with self._recorder.apart():
+            if self._again is not None:
+                self._again()
+            elif self._seen < WARM_UP:
+                self._teacher(images)
+            else:
+                self._again = self._recorder.record(lambda: self._answer(images))
+        self._recorder.join()
+        if self._output is not None:
+            self._teacher.remember(images, self._output)
+        self._seen += 1
+
+    def _answer(self, images: Tensor) -> None:
+        self._output = self._teacher(images)
+
+
+@final
+class Held:
+    """Batches whose tensors stay where they are: each batch is copied into those of the first."""
+
+    def __init__(self, batches: Batches) -> None:
+        self._batches = batches
+        self._held: Batch | None = None
+
+    def epoch(self, epoch: int, epochs: int) -> Iterator[Batch]:
+        """The batches of an epoch, from 0."""
+        for batch in self._batches.epoch(epoch, epochs):
+            if self._held is None:
+                self._held = _copy(batch)
+            else:
+                _write(batch, self._held)
+            yield replace(self._held, progress=batch.progress)
+
+
+def _copy(batch: Batch) -> Batch:
+    images, *others = (view.clone() for view in batch.views)
+    return replace(
+        batch, images=images, labels=batch.labels.clone(), indices=batch.indices.clone(), views=(images, *others)
+    )
+
+
+def _write(batch: Batch, held: Batch) -> None:
+    pairs = zip((batch.labels, batch.indices, *batch.views), (held.labels, held.indices, *held.views), strict=True)
+    for new, place in pairs:
+        place.copy_(new)
