@@ -2,7 +2,9 @@
 
 import os
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from typing import Any
 
 for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ.setdefault(name, "1")
@@ -27,3 +29,57 @@ def heed_interrupts() -> None:
     """A shell lets what it starts in the background ignore Ctrl-C, and that is inherited by whatever a test starts."""
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+WAITING = {
+    *("_local_scalar_dense", "is_nonzero", "equal", "allclose"),  # a value is read
+    *("nonzero", "masked_select", "unique_dim", "unique_consecutive", "_unique", "_unique2", "bincount"),  # a size is
+    *("_linalg_svd", "_linalg_eigh", "_linalg_solve_ex", "_linalg_check_errors"),  # whether it went well is
+    "lift_fresh",  # torch.tensor of numbers
+}
+WAITING_TENSOR = {"cpu", "numpy", "tolist", "__array__"}  # unseen by a dispatch mode where all is on the CPU
+
+
+@pytest.fixture
+def waits() -> Callable[[], AbstractContextManager[list[str]]]:
+    """`with waits() as found`: what is done inside for which a GPU's queue has to be emptied, as names.
+
+    Copies between devices are seen where there are two, as with "meta".
+    """
+    import torch
+    from torch.overrides import TorchFunctionMode
+    from torch.utils._python_dispatch import TorchDispatchMode
+
+    found: list[str] = []
+
+    class Functions(TorchFunctionMode):
+        def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+            name = getattr(func, "__name__", "")
+            found.extend([name] if name in WAITING_TENSOR else [])
+            return func(*args, **(kwargs or {}))
+
+    class Operations(TorchDispatchMode):
+        def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+            name, result = func._overloadpacket.__name__, func(*args, **(kwargs or {}))
+            found.extend([name] if name in WAITING or sized(name, args, kwargs) or crossing(name, args, result) else [])
+            return result
+
+    def sized(name: str, args: Any, kwargs: Any) -> bool:
+        """Whether values decide how large the result is."""
+        if name == "repeat_interleave":
+            return "output_size" not in kwargs
+        masks = args[1] if name in ("index", "index_put", "index_put_") else ()
+        return any(mask is not None and mask.dtype in (torch.bool, torch.uint8) for mask in masks)
+
+    def crossing(name: str, args: Any, result: Any) -> bool:
+        """Whether a tensor goes from one device to another."""
+        source = args[1] if name == "copy_" else args[0] if name == "_to_copy" else result
+        return isinstance(source, torch.Tensor) and source.device != result.device
+
+    @contextmanager
+    def watch() -> Iterator[list[str]]:
+        found.clear()
+        with Functions(), Operations():
+            yield found
+
+    return watch

@@ -6,6 +6,7 @@ import torch
 from torch import Generator, Tensor
 from torch.nn.functional import pad
 
+from kdbench.data.transfer import sent
 from kdbench.matrix.recipe import Augmentations, Crop, Erase, Flip, Rotate90, Shift
 
 SMALLEST, FLATTEST = 0.02, 0.3  # of an erased rectangle: share of the image, height to width relative to the image's
@@ -42,12 +43,12 @@ def _shift(images: Tensor, pixels: int, generator: Generator) -> Tensor:
 
 
 def _flip(images: Tensor, probability: float, generator: Generator) -> Tensor:
-    flipped = torch.rand(len(images), generator=generator) < probability
-    return torch.where(flipped.to(images.device)[:, None, None, None], images.flip(3), images)
+    flipped = sent(torch.rand(len(images), generator=generator) < probability, images.device)
+    return torch.where(flipped[:, None, None, None], images.flip(3), images)
 
 
 def _rotate90(images: Tensor, generator: Generator) -> Tensor:
-    turns = torch.randint(4, (len(images),), generator=generator).to(images.device)[:, None, None, None]
+    turns = sent(torch.randint(4, (len(images),), generator=generator), images.device)[:, None, None, None]
     half = torch.where(turns >= 2, images.flip((2, 3)), images)
     if images.shape[2] != images.shape[3]:
         return half
@@ -60,14 +61,14 @@ def _erase(images: Tensor, probability: float, largest: float, generator: Genera
     The paper draws rectangles until one fits; here only those are drawn that do.
     """
     chosen, share, ratio, top, left = torch.rand(5, len(images), generator=generator)
-    noise = torch.rand(images.shape, generator=generator).to(images.device)
+    noise = sent(torch.rand(images.shape, generator=generator), images.device)
     area = SMALLEST + share * (largest - SMALLEST)
     bound = -area.log().clamp(min=math.log(FLATTEST))
     aspect = ((2 * ratio - 1) * bound).exp()
     rows = _inside(top, (area * aspect).sqrt(), images.shape[2])
     columns = _inside(left, (area / aspect).sqrt(), images.shape[3])
     erased = (chosen < probability)[:, None, None] & rows[:, :, None] & columns[:, None, :]
-    return torch.where(erased.to(images.device)[:, None], noise, images)
+    return torch.where(sent(erased, images.device)[:, None], noise, images)
 
 
 def _inside(place: Tensor, share: Tensor, length: int) -> Tensor:
@@ -80,7 +81,7 @@ def _inside(place: Tensor, share: Tensor, length: int) -> Tensor:
 
 def _offsets(images: Tensor, count: int, generator: Generator) -> Tensor:
     """A row and a column (B, 2) from 0 to count - 1 for each image."""
-    return torch.randint(count, (len(images), 2), generator=generator).to(images.device)
+    return sent(torch.randint(count, (len(images), 2), generator=generator), images.device)
 
 
 def _taken(images: Tensor, offsets: Tensor, size: torch.Size) -> Tensor:

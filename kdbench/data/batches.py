@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from kdbench.data.augment import augment
+from kdbench.data.transfer import sent
 from kdbench.errors import DataError
 from kdbench.matrix.recipe import Recipe
 from kdbench.training.method import Batch
@@ -63,7 +64,7 @@ class Batches:
         """
         steps = self.steps_per_epoch
         order = torch.randperm(len(self._indices), generator=stream("order", self._seed, epoch))
-        full = order[: steps * self._size].to(self._images.device).reshape(steps, self._size)
+        full = sent(order[: steps * self._size], self._images.device).reshape(steps, self._size)
         for position, places in enumerate(full):
             chosen = self._indices[places]
             views = tuple(self._views(chosen, epoch, position))

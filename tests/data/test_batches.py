@@ -1,12 +1,16 @@
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+
 import numpy as np
 import pytest
 import torch
 
 from kdbench.data.batches import Batches, evaluation_batches
 from kdbench.errors import DataError
-from kdbench.matrix.recipe import Crop, Flip, Recipe, Shift
+from kdbench.matrix.recipe import Augmentation, Crop, Erase, Flip, Recipe, Rotate90, Shift
 from kdbench.training.method import Batch
 
+Waits = Callable[[], AbstractContextManager[list[str]]]
 MEAN, STD = (0.4, 0.5), (0.2, 0.3)
 PLAIN = Recipe(batch_size=4)
 AUGMENTED = Recipe(batch_size=4, augment=(Crop(padding=2), Flip()))
@@ -128,3 +132,19 @@ def test_evaluation_sees_every_image_in_order() -> None:
     assert [len(images) for images, _ in found] == [8, 8, 4]
     np.testing.assert_allclose(torch.cat([i for i, _ in found]), normalised(IMAGES), rtol=1e-5, atol=1e-5)
     assert torch.equal(torch.cat([labels for _, labels in found]), LABELS)
+
+
+@pytest.mark.parametrize("augmentation", [Crop(padding=2), Flip(), Shift(pixels=2), Rotate90(), Erase()])
+def test_no_batch_waits_for_a_gpu(augmentation: Augmentation, waits: Waits, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of what is drawn on the processor all is sent by `sent`: here to "meta", where nothing can be read."""
+    for module in ("augment", "batches"):
+        monkeypatch.setattr(
+            f"kdbench.data.{module}.sent", lambda tensor, device: torch.empty_like(tensor, device=device)
+        )
+    there, recipe = torch.device("meta"), Recipe(batch_size=4, augment=(augmentation,))
+    pictures = Batches(IMAGES.to(there), LABELS.to(there), INDICES, mean=MEAN, std=STD, recipe=recipe, seed=0, views=2)
+    with waits() as found:
+        drawn = list(pictures.epoch(0, 1))
+    assert found == []
+    assert {t.device for batch in drawn for t in (*batch.views, batch.labels, batch.indices)} == {there}
+    assert [batch.images.shape for batch in drawn] == [(4, 2, 6, 6)] * 2

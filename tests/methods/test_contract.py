@@ -38,6 +38,7 @@ SETTINGS = {
     "triplet + vanilla + rkd_da": {"triplet": {}, "vanilla": {}, "rkd_da": {}},
     "fitnets + attention + rkd_da": {"fitnets": {}, "attention": {}, "rkd_da": {}},
 }
+WAITING = {"nuclear_norm": {"_linalg_svd"}}  # torch looks on the host whether the GPU has found the singular values
 every_setting = pytest.mark.parametrize("parts", list(SETTINGS.values()), ids=SETTINGS)
 every_method = pytest.mark.parametrize("method", list(METHODS.values()), ids=METHODS)
 
@@ -239,6 +240,46 @@ def test_the_losses_read_what_the_method_says(build, teacher, batch, parts):
     blind = losses(*map(spoilt, outputs), batch)
     assert whole.keys() == blind.keys()
     assert all(torch.equal(whole[name], blind[name]) for name in whole)
+
+
+@every_setting
+def test_no_step_waits_for_a_gpu(build, teacher, batch, parts, waits):
+    """Nothing of a GPU is read within a batch, and nothing is made elsewhere than where the batch is."""
+    method = build(parts, teacher)
+    elsewhere = torch.device("meta")  # of tensors for which no device is given; they cannot be computed with
+    with waits() as found, elsewhere:
+        list(drive(method, batch))
+    assert set(found) == set().union(*(WAITING.get(name, set()) for name in parts))
+
+
+PLANTED = {
+    "item": (lambda t: t.sum().item(), "_local_scalar_dense"),
+    "float": (lambda t: float(t[0]), "_local_scalar_dense"),
+    "if": (lambda t: 1 if t.sum() > 0 else 2, "_local_scalar_dense"),
+    "tolist": (torch.Tensor.tolist, "tolist"),
+    "cpu": (torch.Tensor.cpu, "cpu"),
+    "mask": (lambda t: t[t > 0], "index"),
+    "masked_select": (lambda t: t.masked_select(t > 0), "masked_select"),
+    "where": (lambda t: torch.where(t > 0), "nonzero"),
+    "unique": (torch.unique, "_unique2"),
+    "equal": (lambda t: torch.equal(t, t), "equal"),
+    "repeat": (lambda t: t.repeat_interleave(t.long()), "repeat_interleave"),
+    "tensor": (lambda t: torch.tensor([1.0], device=t.device), "lift_fresh"),
+    "send": (lambda t: t.to("meta"), "_to_copy"),
+}
+
+
+@pytest.mark.parametrize(("plant", "name"), PLANTED.values(), ids=PLANTED)
+def test_what_waits_for_a_gpu_is_found(waits, plant, name):
+    tensor = torch.arange(4.0)
+    with waits() as found:
+        plant(tensor * 2)
+    assert name in found
+
+
+def test_what_is_made_on_the_host_is_found(batch):
+    with torch.device("meta"), pytest.raises(RuntimeError, match="meta"):
+        batch.labels + torch.arange(8)
 
 
 @every_setting

@@ -45,7 +45,11 @@ def angle_loss(student: Tensor, teacher: Tensor) -> Tensor:
     if size <= LARGEST:
         return _angle_sum(corners, *geometries) / size**3
     chunks = torch.split(corners, max(1, LARGEST**3 // size**2))
-    sums = [checkpoint(_angle_sum, chunk, *geometries, use_reentrant=False) for chunk in chunks]
+    sums = [
+        # nothing in it is random, and a CUDA graph that is captured cannot keep the state of what is
+        checkpoint(_angle_sum, chunk, *geometries, use_reentrant=False, preserve_rng_state=False)
+        for chunk in chunks
+    ]
     return torch.stack(sums).sum() / size**3
 
 

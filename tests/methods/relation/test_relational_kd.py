@@ -88,6 +88,15 @@ def test_chunks_give_the_same_angles_and_gradients(monkeypatch):
     torch.testing.assert_close(found, expected)
 
 
+def test_chunks_leave_the_random_states_unread(monkeypatch):
+    """They cannot be read while a CUDA graph is captured."""
+    student, teacher = embeddings(2, 11)
+    monkeypatch.setattr(relational_kd, "LARGEST", 6)
+    monkeypatch.setattr(torch, "get_rng_state", lambda: pytest.fail("the state is read"))
+    loss = angle_loss(student.requires_grad_(), teacher)
+    assert torch.autograd.grad(loss, student)[0].isfinite().all()
+
+
 def test_a_large_common_offset_does_not_cancel_the_distances():
     student, teacher = embeddings(3, 6)
     torch.testing.assert_close(
