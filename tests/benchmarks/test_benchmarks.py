@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 SMALL = ["--pair", "cnn_4_4:cnn_2_2", "--steps", "1"]
@@ -21,26 +22,45 @@ RUNS: dict[str, tuple[list[str], str]] = {
     "scale around": (["--runs", "10"], r"\n +16 +.* (\d+\.\d+) s\n$"),
     "scale cohort": ([*SMALL, "--sizes", "1", "2"], r"\n +2 .* (\d+\.\d+)\n$"),
     "sweep": ([*SMALL, "--rounds", "1", "--settings", "2"], r"kdbench is faster than plain loop .* (\d+\.\d+) times"),
+    "threads": ([*SMALL, "--rounds", "1"], r"\n +1 workers x .* (\d+\.\d+) times .* as fast as one thread a worker\n$"),
 }
+ON_A_GPU = ["--device", "cuda", "--loaders", "1", *SMALL, "--rounds", "1", "--settings", "2"]
 
 
 def test_every_script_is_run_here() -> None:
-    assert {path.stem for path in BENCHMARKS.glob("*.py")} == {name.split()[0] for name in RUNS}
+    scripts = {path.stem for path in BENCHMARKS.glob("*.py") if "\ndef main(" in path.read_text(encoding="utf-8")}
+    assert scripts == {name.split()[0] for name in RUNS}
 
 
 @pytest.mark.parametrize("name", RUNS)
 def test_a_script_prints_its_ratio(name: str, tmp_path: Path) -> None:
     arguments, promised = RUNS[name]
     script, *part = name.split()
-    done = subprocess.run(
-        [sys.executable, BENCHMARKS / f"{script}.py", *part, *arguments],
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
+    done = _run(tmp_path, script, *part, *arguments)
     assert done.returncode == 0, done.stderr
     found = re.search(promised, done.stdout)
     assert found is not None, done.stdout
     assert float(found[1].replace(",", "")) > 0
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_a_sweep_on_a_gpu_says_that_there_is_none(tmp_path: Path) -> None:
+    done = _run(tmp_path, "sweep", *ON_A_GPU)
+    assert done.returncode == 1
+    assert done.stderr == "--device cuda needs a GPU that torch can use, and there is none\n"
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU")
+def test_a_sweep_on_a_gpu_tells_the_seconds_of_an_epoch(tmp_path: Path) -> None:
+    done = _run(tmp_path, "sweep", *ON_A_GPU)
+    assert done.returncode == 0, done.stderr
+    assert re.search(r"kdbench +1 x 1 threads: .* an epoch \d+\.\d+ s .* for all 2 settings\n", done.stdout), (
+        done.stdout
+    )
+    assert re.search(r"plain +1 x \d+ threads: .* an epoch \d+\.\d+ s .* for each\n", done.stdout), done.stdout
+
+
+def _run(folder: Path, script: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, BENCHMARKS / f"{script}.py", *arguments]
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=120)
