@@ -35,6 +35,8 @@ WAITING = {
     *("_local_scalar_dense", "is_nonzero", "equal", "allclose"),  # a value is read
     *("nonzero", "masked_select", "unique_dim", "unique_consecutive", "_unique", "_unique2", "bincount"),  # a size is
     *("_linalg_svd", "_linalg_eigh", "_linalg_solve_ex", "_linalg_check_errors"),  # whether it went well is
+    # whether indices are in range is, by the deterministic algorithms
+    *("scatter.src", "scatter_.src", "scatter_add", "scatter_add_", "scatter_reduce"),
     "lift_fresh",  # torch.tensor of numbers
 }
 WAITING_TENSOR = {"cpu", "numpy", "tolist", "__array__"}  # unseen by a dispatch mode where all is on the CPU
@@ -61,14 +63,18 @@ def waits() -> Callable[[], AbstractContextManager[list[str]]]:
     class Operations(TorchDispatchMode):
         def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
             name, result = func._overloadpacket.__name__, func(*args, **(kwargs or {}))
-            found.extend([name] if name in WAITING or sized(name, args, kwargs) or crossing(name, args, result) else [])
+            known = not WAITING.isdisjoint({name, f"{name}.{func._overloadname}"})
+            found.extend([name] if known or sized(name, args, kwargs) or crossing(name, args, result) else [])
             return result
 
     def sized(name: str, args: Any, kwargs: Any) -> bool:
-        """Whether values decide how large the result is."""
+        """Whether values decide how large the result is, or are checked as indices."""
         if name == "repeat_interleave":
             return "output_size" not in kwargs
-        masks = args[1] if name in ("index", "index_put", "index_put_") else ()
+        if name in ("index_put", "index_put_"):
+            accumulate = len(args) > 3 and args[3]  # then it is the gradient of indexing, which checks nothing
+            return not accumulate
+        masks = args[1] if name == "index" else ()
         return any(mask is not None and mask.dtype in (torch.bool, torch.uint8) for mask in masks)
 
     def crossing(name: str, args: Any, result: Any) -> bool:

@@ -264,6 +264,9 @@ PLANTED = {
     "unique": (torch.unique, "_unique2"),
     "equal": (lambda t: torch.equal(t, t), "equal"),
     "repeat": (lambda t: t.repeat_interleave(t.long()), "repeat_interleave"),
+    "scatter": (lambda t: t.scatter(0, t.long(), t), "scatter"),
+    "index_put": (lambda t: t.index_put_((t.long(),), t + 1), "index_put_"),
+    "gather's gradient": (lambda t: t.requires_grad_().gather(0, t.long()).sum().backward(), "scatter_add"),
     "tensor": (lambda t: torch.tensor([1.0], device=t.device), "lift_fresh"),
     "send": (lambda t: t.to("meta"), "_to_copy"),
 }
@@ -273,7 +276,7 @@ PLANTED = {
 def test_what_waits_for_a_gpu_is_found(waits, plant, name):
     tensor = torch.arange(4.0)
     with waits() as found:
-        plant(tensor * 2)
+        plant(tensor)
     assert name in found
 
 

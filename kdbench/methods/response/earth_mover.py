@@ -66,10 +66,11 @@ def corrected(probabilities: Tensor, labels: Tensor, mass: Mass) -> Tensor:
     "added" and go to zero if it is "moved".
     """
     chosen = labels[:, None]
+    is_chosen = torch.arange(probabilities.shape[1], device=labels.device) == chosen
     own, highest = probabilities.gather(1, chosen), probabilities.amax(dim=1, keepdim=True)
     # the label sorts last, so that the columns before it are the others
-    ordered, places = probabilities.scatter(1, chosen, torch.inf).sort(dim=1, stable=True)
+    ordered, places = probabilities.masked_fill(is_chosen, torch.inf).sort(dim=1, stable=True)
     sums = torch.cat([own, own + ordered[:, :-1].cumsum(dim=1)], dim=1)
     donors = (sums[:, :-1] < highest).sum(dim=1, keepdim=True)
     rest = probabilities.masked_fill(places.argsort(dim=1) < donors, 0) if mass == "moved" else probabilities
-    return rest.scatter(1, chosen, sums.gather(1, donors))
+    return torch.where(is_chosen, sums.gather(1, donors), rest)

@@ -37,10 +37,11 @@ def relative_logits(teacher_logits: Tensor, labels: Tensor, version: int) -> Ten
         raise MethodError(f"the version of relative logits must be 1, 2, 3 or 4, got {version!r}")
     highest, predicted = teacher_logits.max(dim=1, keepdim=True)
     chosen = predicted if version == 4 else labels[:, None]
+    is_chosen = torch.arange(teacher_logits.shape[1], device=labels.device) == chosen
     own = teacher_logits.gather(1, chosen)
     right = own >= highest
     # the chosen class sorts last, so that the columns before it are the others
-    ordered, places = teacher_logits.scatter(1, chosen, torch.inf).sort(dim=1, stable=True)
+    ordered, places = teacher_logits.masked_fill(is_chosen, torch.inf).sort(dim=1, stable=True)
     others = ordered[:, :-1]
     sums = others.abs().cumsum(dim=1)
     lowered = (own - sums >= others[:, -1:]).sum(dim=1, keepdim=True)
@@ -48,7 +49,7 @@ def relative_logits(teacher_logits: Tensor, labels: Tensor, version: int) -> Ten
     count = torch.where(right, lowered, raised)
     moved = torch.cat([torch.zeros_like(own), sums], dim=1).gather(1, count)
     spared = teacher_logits.masked_fill(places.argsort(dim=1) < count, 0) if version == 3 else teacher_logits
-    adjusted = spared.scatter(1, chosen, torch.where(right, own - moved, own + moved))
+    adjusted = torch.where(is_chosen, torch.where(right, own - moved, own + moved), spared)
     return adjusted.masked_fill(~right, 0) if version == 1 else adjusted
 
 
