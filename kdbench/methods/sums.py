@@ -48,6 +48,7 @@ class Sum(Method):
         self.keys, self.parts = tuple(parts), nn.ModuleList(parts.values())
         self.student, self.teacher = first.student, first.teacher
         self.reads = max((part.reads for part in parts.values()), key=get_args(Reads).index)
+        self.capturable = all(part.capturable for part in parts.values())
 
     def steps(self, batch: Batch) -> Iterator[Step]:
         """One step a batch."""

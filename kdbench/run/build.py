@@ -5,6 +5,7 @@ from typing import final
 
 import torch
 from safetensors.torch import load_file
+from torch import nn
 
 from kdbench import methods, models
 from kdbench.errors import DamagedError, ResultsError
@@ -15,9 +16,13 @@ from kdbench.training.method import Method, Task
 from kdbench.training.network import Frozen, placed
 from kdbench.training.randomness import seeded
 
+VARIANTS = 64  # of one kind of network, that a cohort may have compiled: depths, precisions, with and without gradients
 
-def method(spec: RunSpec, task: Task, device: torch.device, teacher_of: Callable[[RunSpec], Frozen]) -> Method:
-    """The method of a run with all its roles filled.
+
+def method(
+    spec: RunSpec, task: Task, device: torch.device, teacher_of: Callable[[RunSpec], Frozen], compiled: bool = False
+) -> Method:
+    """The method of a run with all its roles filled; `compiled`: its own networks train through torch.compile.
 
     The student's first weights depend on the seed alone, never on the method, so that methods are compared in pairs;
     those that it does not draw are the ones of its file or library.
@@ -30,14 +35,14 @@ def method(spec: RunSpec, task: Task, device: torch.device, teacher_of: Callable
     peers = []
     for place, peer in enumerate(spec.peers):
         with seeded(spec.seed, "peer", place):
-            peers.append(placed(models.start_spec(peer, task), device))
+            peers.append(_ready(models.start_spec(peer, task), device, compiled))
     needs = dict(spec.needs)
     teacher = teacher_of(needs["teacher"]) if "teacher" in needs else None
     older = [teacher_of(needs[role]) for role in sorted(needs, key=_place) if role.startswith("teachers.")]
     with seeded(spec.seed, "method"):
         built = methods.create(
             [part.name for part in spec.parts],
-            student=placed(student, device),
+            student=_ready(student, device, compiled),
             teacher=teacher,
             teachers=older,
             peers=peers,
@@ -45,6 +50,12 @@ def method(spec: RunSpec, task: Task, device: torch.device, teacher_of: Callable
             parameters={part.name: dict(part.hyperparameters) for part in spec.parts},
         )
     return placed(built, device)
+
+
+def _ready(network: nn.Module, device: torch.device, compiled: bool) -> nn.Module:
+    if compiled:
+        network.compile(dynamic=False, recompile_limit=VARIANTS)
+    return placed(network, device)
 
 
 def _place(role: str) -> int:
@@ -55,10 +66,11 @@ def _place(role: str) -> int:
 class Teachers:
     """Finished runs on a cohort's data set as frozen networks, each loaded once and shared by the whole cohort."""
 
-    def __init__(self, store: Store, task: Task, device: torch.device) -> None:
+    def __init__(self, store: Store, task: Task, device: torch.device, compiled: bool = False) -> None:
         self._store = store
         self._task = task
         self._device = device
+        self._compiled = compiled
         self._loaded: dict[str, Frozen] = {}
 
     @property
@@ -75,7 +87,7 @@ class Teachers:
         if spec.id not in self._loaded:
             built = models.build_spec(spec.student, self._task)
             built.load_state_dict(self._weights(spec.id))
-            self._loaded[spec.id] = Frozen(placed(built, self._device))
+            self._loaded[spec.id] = Frozen(_ready(built, self._device, self._compiled))
         return self._loaded[spec.id]
 
     def _weights(self, run_id: str) -> Mapping[str, torch.Tensor]:

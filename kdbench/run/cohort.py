@@ -18,7 +18,7 @@ from kdbench.run.material import Material, batches, gather
 from kdbench.run.memory import check_room
 from kdbench.run.options import Options
 from kdbench.run.outcome import Outcome, write_failure
-from kdbench.run.replay import Replay, name_of, reads_only_logits, shelf
+from kdbench.run.replay import Replay, name_of, read_of, shelf
 from kdbench.training.capture import Recorder, recorder
 from kdbench.training.evaluation import logits_of
 from kdbench.training.held import CapturedTeacher, Held
@@ -35,7 +35,7 @@ Report = Callable[[Mapping[str, Any]], None]
 class CohortRun:
     """One cohort on one device, from specs to results.
 
-    What its teachers say is repeated from disk, within `options.replay_gigabytes`, where all who ask read only logits.
+    What its teachers say is repeated from disk, within `options.replay_gigabytes`, where nobody reads its maps.
     """
 
     def __init__(
@@ -63,7 +63,9 @@ class CohortRun:
             MemoryError, RuntimeError: memory has run out; nothing that was written before is lost.
         """
         material = gather(self._first, self._device)
-        self._teachers = build.Teachers(self._store, material.task, self._device)
+        if self._options.compile:
+            torch.compiler.reset()  # of what earlier cohorts compiled: only so many variants are kept
+        self._teachers = build.Teachers(self._store, material.task, self._device, self._options.compile)
         members: list[Member] = []
         for spec in self._specs.values():
             member = self._member(spec, material)
@@ -112,7 +114,7 @@ class CohortRun:
         """A run made ready; None where its method or networks cannot be built, or it must wait for a teacher again."""
         self._store.write_spec(spec)
         try:
-            method = build.method(spec, material.task, self._device, self._teachers)
+            method = build.method(spec, material.task, self._device, self._teachers, self._options.compile)
             return Member(spec.id, method, spec.recipe, spec.seed, self._recorder())
         except DamagedError as error:
             self._report({"event": "warning", "run": spec.id, "text": str(error)})
@@ -135,14 +137,15 @@ class CohortRun:
         return {self._teachers(teacher): teacher for teacher in teachers.values()}
 
     def _replays(self, asked: Mapping[Frozen, RunSpec], members: Sequence[Member], steps: int) -> dict[Frozen, Replay]:
-        """The replays of those teachers whose logits are all that the members read."""
+        """The replays of those teachers of whom the members read nothing but logits and embeddings."""
         options = self._options
         if not options.replay_gigabytes or options.compile or options.cuda_graphs:
             return {}
         kept, found = shelf(options.replay_gigabytes), {}
         for network, teacher in asked.items():
             weights = (self._store.result(teacher.id) or {}).get("files", {}).get(WEIGHTS, {}).get("sha256")
-            if weights and all(reads_only_logits(member.method, network) for member in members):
+            read = read_of(network, [member.method for member in members])
+            if weights and read != "maps":
                 name = name_of(self._first, teacher, weights, self._device)
                 found[network] = Replay(network, kept, name, self._epochs, steps, self._warn)
         return found

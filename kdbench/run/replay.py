@@ -1,13 +1,14 @@
-"""Teachers that were asked about the same batches before: their logits are kept, and repeated from disk.
+"""Teachers that were asked about the same batches before: what they said is kept, and repeated from disk.
 
 Batches are functions of seed, epoch and position, and so is what a frozen teacher says of them. What is kept is exactly
-what it said, in its own type, so that a run has the same numbers with and without.
+what it said, in its own type, so that a run has the same numbers with and without. It is its logits, and where somebody
+reads them its embeddings; maps are hundreds of times as large.
 """
 
 import platform
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import final
+from typing import final, get_args
 
 import torch
 from safetensors.torch import load, save
@@ -17,30 +18,40 @@ from kdbench.data.cache import location
 from kdbench.matrix import RunSpec
 from kdbench.matrix.digest import source_digest
 from kdbench.matrix.recipe import canonical, digest
+from kdbench.methods.offline import Reads
 from kdbench.run.shelf import Shelf
 from kdbench.training.method import Method
 from kdbench.training.network import Frozen
 from kdbench.training.stopwatch import Stopwatch
 
 UNSEEN = {"epochs", "optimizer", "schedule", "clip", "early_stopping", "strong_augment", "steps_per_epoch"}
-HEAD = 1024  # bytes of a file beside its logits, at most
+HEAD = 1024  # bytes of a file beside what was said, at most
 
 
 @final
 class Replay:
     """What one teacher says of the batches of a run of `epochs` with `steps` each.
 
-    It is kept under `name`, a file an epoch, if all epochs find room on the shelf together. `warn` hears once of what
-    stands in the way of that, which is no reason for a run to fail.
+    Its logits, and with `embeddings` these too. They are kept under `name`, a file an epoch, if all epochs find room on
+    the shelf together. `warn` hears once of what stands in the way of that, which is no reason for a run to fail.
     """
 
     def __init__(
-        self, teacher: Frozen, shelf: Shelf, name: str, epochs: int, steps: int, warn: Callable[[str], None]
+        self,
+        teacher: Frozen,
+        shelf: Shelf,
+        name: str,
+        epochs: int,
+        steps: int,
+        warn: Callable[[str], None],
+        embeddings: bool = False,
     ) -> None:
-        self._teacher, self._shelf, self._name = teacher, shelf, name
+        self._teacher, self._shelf = teacher, shelf
         self._epochs, self._steps, self._warn = epochs, steps, warn
-        self._known: Tensor | None = None  # of the present epoch, (steps, B, K)
-        self._fresh: list[Tensor] = []  # of the present epoch as far as it has been computed, each (B, K)
+        self._parts = ("logits", "embedding") if embeddings else ("logits",)
+        self._names = [f"{name}-embedding"] if embeddings else [name, f"{name}-embedding"]  # the first is its own
+        self._known: list[Tensor] | None = None  # of the present epoch, each part (steps, B, K or D)
+        self._fresh: list[list[Tensor]] = []  # of the present epoch as far as it is computed, each part (B, K or D)
         self._spared = 0.0
         self._device = next(teacher.parameters()).device
         self._watch = Stopwatch(self._device)
@@ -51,41 +62,43 @@ class Replay:
         return self._spared
 
     def ask(self, images: Tensor, epoch: int, position: int) -> None:
-        """Have the teacher remember its logits of the images (B, C, H, W) at a position of an epoch, and no more."""
+        """Have the teacher remember what is kept of the images (B, C, H, W) at a position of an epoch, and no more."""
         if position == 0:
             self._fresh, self._known = [], self._recall(epoch, images)
             self._watch = Stopwatch(self._device)
         if self._known is not None:
-            self._teacher.repeat(images, self._known[position].clone())  # as aligned in memory as a computed one
+            # cloned, to be as aligned in memory as a computed one
+            self._teacher.repeat(images, *(part[position].clone() for part in self._known))
             return
         with self._watch.running():
-            logits = self._teacher(images).logits
-        self._teacher.repeat(images, logits)
-        if self._may_be_kept(logits):
-            self._fresh.append(logits.clone())
+            output = self._teacher(images)
+        said = [getattr(output, part) for part in self._parts]
+        self._teacher.repeat(images, *said)
+        if self._may_be_kept(said):
+            self._fresh.append([part.clone() for part in said])
             if len(self._fresh) == self._steps:
                 self._keep(epoch)
 
-    def _recall(self, epoch: int, images: Tensor) -> Tensor | None:
-        content = self._shelf.read(f"{self._name}/{epoch}")
-        if content is None:
-            return None
-        kept = load(content)
-        if kept["logits"].shape[:2] != (self._steps, len(images)):
-            return None
-        self._spared += kept["seconds"].item()
-        return kept["logits"].to(self._device)
+    def _recall(self, epoch: int, images: Tensor) -> list[Tensor] | None:
+        for name in self._names:
+            content = self._shelf.read(f"{name}/{epoch}")
+            kept = {} if content is None else load(content)
+            if kept and kept["logits"].shape[:2] == (self._steps, len(images)):
+                self._spared += kept["seconds"].item()
+                return [kept[part].to(self._device) for part in self._parts]
+        return None
 
-    def _may_be_kept(self, logits: Tensor) -> bool:
-        size = self._steps * logits.nbytes + HEAD
-        return logits.is_contiguous() and self._epochs * size <= self._shelf.limit
+    def _may_be_kept(self, said: Sequence[Tensor]) -> bool:
+        size = self._steps * sum(part.nbytes for part in said) + HEAD
+        return all(part.is_contiguous() for part in said) and self._epochs * size <= self._shelf.limit
 
     def _keep(self, epoch: int) -> None:
+        whole = [torch.stack(part).cpu() for part in zip(*self._fresh, strict=True)]
         seconds = torch.tensor(self._watch.seconds, dtype=torch.float64)
-        content = save({"logits": torch.stack(self._fresh).cpu(), "seconds": seconds})
         self._fresh = []
+        content = save({**dict(zip(self._parts, whole, strict=True)), "seconds": seconds})
         try:
-            self._shelf.write(f"{self._name}/{epoch}", content)
+            self._shelf.write(f"{self._names[0]}/{epoch}", content)
         except OSError as error:
             self._shelf = Shelf(self._shelf.folder, 0)
             self._warn(
@@ -100,14 +113,15 @@ def shelf(gigabytes: float) -> Shelf:
     return Shelf(location() / "replay", int(gigabytes * 1e9))
 
 
-def reads_only_logits(method: Method, teacher: Frozen) -> bool:
-    """Whether a method never looks at more of a teacher's outputs than the logits."""
-    asks = any(module is teacher for module in method.modules())
-    return not asks or getattr(method, "reads", None) == "logits"
+def read_of(teacher: Frozen, methods: Iterable[Method]) -> Reads:
+    """The most that any of the methods looks at of a teacher's outputs: "maps" of one that does not say."""
+    levels: tuple[Reads, ...] = get_args(Reads)
+    said = [getattr(m, "reads", None) for m in methods if any(module is teacher for module in m.modules())]
+    return levels[max((levels.index(reads) if reads in levels else 2 for reads in said), default=0)]
 
 
 def name_of(run: RunSpec, teacher: RunSpec, weights: str, device: torch.device) -> str:
-    """Equal for runs for which a teacher's logits are the same, bit for bit; `weights`: the hash of the teacher's.
+    """Equal for runs for which what a teacher says is the same, bit for bit; `weights`: the hash of the teacher's.
 
     In it: the teacher, all that decides the first view of a batch, the precision, kdbench's source, torch and the
     processor. What a recipe may come to have later is in it until it is known not to matter (`UNSEEN`).

@@ -27,11 +27,12 @@ def logits_of(network: nn.Module, batches: Iterable[Tensor], precision: str) -> 
 
 @contextmanager
 def _evaluating(network: nn.Module) -> Iterator[None]:
-    """Eval mode inside; outside the mode of before, and no frozen part remembers what it was shown."""
+    """Eval mode, and nothing compiled; outside the mode of before. No frozen part remembers what it was shown."""
     training = network.training
     network.eval()
     try:
-        yield
+        with torch.compiler.set_stance("force_eager"):
+            yield
     finally:
         network.train(training)
         for module in network.modules():

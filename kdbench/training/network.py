@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from kdbench.errors import NetworkError
-from kdbench.training.unkept import UnkeptMaps, unkept_tensor
+from kdbench.training.unkept import UnkeptMaps, UnkeptTensor, unkept_tensor
 
 
 @final
@@ -151,13 +151,14 @@ class Frozen(nn.Module):
         self._memory = [*self._memory, fresh][-self._views :]
         return fresh.output
 
-    def repeat(self, images: Tensor, logits: Tensor) -> None:
-        """Remember for these images, and the present autocast, nothing but logits (B, K) that it gives for them.
+    def repeat(self, images: Tensor, logits: Tensor, embedding: Tensor | None = None) -> None:
+        """Remember for these images, and the present autocast, nothing but logits (B, K) and perhaps embeddings (B, D).
 
         Whoever reads more of that answer gets a MethodError.
         """
         maps = UnkeptMaps()
-        self._remember(images, Output(logits, maps, maps, unkept_tensor()), lasting=False)
+        known = unkept_tensor() if embedding is None else embedding
+        self._remember(images, Output(logits, maps, maps, known), lasting=False)
 
     def remember(self, images: Tensor, output: Output) -> None:
         """Remember an output for these images, and the present autocast, in tensors that last beyond this batch."""
@@ -199,8 +200,9 @@ class _Answer:
     def _written(self) -> list[int]:
         """How often each tensor has been written into."""
         said = self.output
-        others = () if isinstance(said.stages, UnkeptMaps) else (*said.stages, *said.preacts, said.embedding)
-        return [t._version for t in (self._images, said.logits, *others)]
+        maps = () if isinstance(said.stages, UnkeptMaps) else (*said.stages, *said.preacts)
+        embedding = () if isinstance(said.embedding, UnkeptTensor) else (said.embedding,)
+        return [t._version for t in (self._images, said.logits, *embedding, *maps)]
 
 
 def _autocast(images: Tensor) -> bool:

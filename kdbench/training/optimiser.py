@@ -11,15 +11,21 @@ from kdbench.matrix.recipe import Adam, AdamW, Optimizer, Plateau, Recipe, Sgd
 from kdbench.training.method import OptimiserSpec
 from kdbench.training.schedule import PlateauWatch, cycle_at, rate_factor
 
+RECORDING = {"cuda"}  # the types of devices on which steps can be recorded
+
 
 def torch_optimiser(optimizer: Optimizer, parameters: list[nn.Parameter]) -> torch.optim.Optimizer:
-    """The torch optimiser of a recipe: on a GPU one whose steps can be captured, and whose rate is a tensor there."""
-    on_gpu = bool(parameters) and parameters[0].is_cuda
-    lr = torch.tensor(optimizer.lr, device=parameters[0].device) if on_gpu else optimizer.lr
-    decay, fast = optimizer.weight_decay, {"fused" if on_gpu else "foreach": True}
+    """The torch optimiser of a recipe; where steps are recorded one whose rate is a tensor, which can be written to."""
+    device = parameters[0].device if parameters else torch.device("cpu")
+    records, on_gpu = device.type in RECORDING, device.type == "cuda"
+    lr = torch.tensor(optimizer.lr, device=device) if records else optimizer.lr
+    decay, fast = optimizer.weight_decay, {"fused" if records else "foreach": True}
     match optimizer:
         case Sgd(momentum=momentum, nesterov=nesterov):
-            return torch.optim.SGD(parameters, lr, momentum, weight_decay=decay, nesterov=nesterov, **fast)
+            sgd = torch.optim.SGD(parameters, lr, momentum, weight_decay=decay, nesterov=nesterov, **fast)
+            if records and momentum:  # the fused one cannot begin with some parameters now and with others later
+                sgd.state.update({p: {"momentum_buffer": torch.zeros_like(p)} for p in parameters})
+            return sgd
         case Adam(betas=betas):
             return torch.optim.Adam(parameters, lr, betas, weight_decay=decay, capturable=on_gpu, **fast)
         case AdamW(betas=betas):

@@ -9,11 +9,14 @@ from torch import Tensor
 from kdbench.errors import MethodError
 
 
-def _refuse() -> NoReturn:
-    raise MethodError(
-        'the method says that it reads only the logits of its teacher (reads = "logits"), so nothing else was kept, '
-        'but it reads more; say reads = "embedding" or reads = "maps" in its class'
-    )
+NO_EMBEDDING = (
+    'the method says that it reads only the logits of its teacher (reads = "logits"), so nothing else was kept, but it '
+    'reads the embedding; say reads = "embedding" in its class'
+)
+NO_MAPS = (
+    'the method says that it reads no maps of its teacher (reads = "logits" or reads = "embedding"), so none were kept, '
+    'but it reads them; say reads = "maps" in its class'
+)
 
 
 @final
@@ -31,7 +34,7 @@ class UnkeptTensor(Tensor):
         """Leave it as it is in float32 and without a graph; refuse everything else."""
         if func in (Tensor.float, Tensor.detach):
             return args[0]
-        return _refuse()
+        raise MethodError(NO_EMBEDDING)
 
 
 @final
@@ -41,13 +44,13 @@ class UnkeptMaps(tuple[Tensor, ...]):
     __slots__ = ()
 
     def __iter__(self) -> Iterator[Tensor]:
-        _refuse()
+        raise MethodError(NO_MAPS)
 
     def __getitem__(self, place: object) -> NoReturn:
-        _refuse()
+        raise MethodError(NO_MAPS)
 
     def __len__(self) -> int:
-        _refuse()
+        raise MethodError(NO_MAPS)
 
 
 def unkept_tensor() -> UnkeptTensor:

@@ -16,6 +16,7 @@ class Scratch(Method):
     """L = CE(z_s, y), with smoothed labels (1 - e) y + e / K if wanted; logits (B, K)."""
 
     paper = "Cross-entropy on the labels; label smoothing: Szegedy et al., CVPR 2016, arXiv:1512.00567"
+    capturable = True
 
     def __init__(
         self,

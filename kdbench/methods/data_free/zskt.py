@@ -32,6 +32,7 @@ class ZSKT(Method):
     """
 
     paper = "Micaelli, Storkey, NeurIPS 2019, arXiv:1905.09768"
+    capturable = True
     data: ClassVar[Literal["train", "record", "none"]] = "none"
 
     def __init__(

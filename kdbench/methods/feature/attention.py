@@ -27,6 +27,7 @@ class Attention(Offline):
     """
 
     paper = "Zagoruyko, Komodakis, ICLR 2017, arXiv:1612.03928"
+    capturable = True
 
     def __init__(
         self,

@@ -52,6 +52,7 @@ class FitNets(Offline):
         if reason is not None:
             raise MethodError(f"fitnets {reason}")
         self.mode, self.weight, self.hint_weight = mode, weight, hint_weight
+        self.capturable = mode == "joint"  # two stages go by `progress`
         self.share, self.temperature = share, temperature
         self.source, self.target = _place(student_shapes, layer), _place(teacher_shapes, layer)
         self.regressor = regressor(student_shapes.stages[self.source], teacher_shapes.stages[self.target])

@@ -24,6 +24,7 @@ class DML(Method):
     """
 
     paper = "Zhang, Xiang, Hospedales, Lu, CVPR 2018, arXiv:1706.00384"
+    capturable = True
 
     def __init__(self, student: nn.Module, peers: Iterable[nn.Module]) -> None:
         super().__init__()

@@ -88,6 +88,7 @@ class RelationalKD(Offline, ABC):
 
     paper = "Park, Kim, Lu, Cho, CVPR 2019, arXiv:1904.05068"
     reads: Reads = "embedding"
+    capturable = True
 
     @abstractmethod
     def relations(self, student: Tensor, teacher: Tensor) -> dict[str, Tensor]:

@@ -25,6 +25,7 @@ class Triplet(Offline):
 
     paper = "Oki, Abe, Miyao, Kurita, IJCNN 2020, arXiv:2004.08116"
     reads: Reads = "logits"
+    capturable = True
 
     def __init__(
         self,

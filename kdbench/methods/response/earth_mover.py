@@ -26,6 +26,7 @@ class EarthMover(Offline):
 
     paper = "Earth Mover Distillation, the study that kdbench was made for"
     reads: Reads = "logits"
+    capturable = True
 
     def __init__(
         self,

@@ -21,6 +21,7 @@ class LogitMSE(Offline):
 
     paper = "Ba, Caruana, NeurIPS 2014, arXiv:1312.6184"
     reads: Reads = "logits"
+    capturable = True
 
     def __init__(
         self,

@@ -58,6 +58,7 @@ class RelativeKD(Offline, ABC):
 
     paper = "Relative Knowledge Distillation (versions 1 to 4), the study that kdbench was made for"
     reads: Reads = "logits"
+    capturable = True
 
     def __init__(
         self,

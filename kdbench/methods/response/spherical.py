@@ -25,6 +25,7 @@ class Spherical(Offline):
 
     paper = "Guo et al., 2020, arXiv:2010.07485"
     reads: Reads = "logits"
+    capturable = True
 
     def __init__(
         self,

@@ -23,6 +23,7 @@ class TwoTemperature(Offline):
 
     paper = "Two Temperature Distillation, the study that kdbench was made for"
     reads: Reads = "logits"
+    capturable = True
 
     def __init__(
         self,

@@ -18,6 +18,7 @@ class Vanilla(Offline):
 
     paper = "Hinton, Vinyals, Dean, 2015, arXiv:1503.02531"
     reads: Reads = "logits"
+    capturable = True
 
     def __init__(
         self,

@@ -29,6 +29,7 @@ class BornAgain(Method):
     """
 
     paper = "Furlanello, Lipton, Tschannen, Itti, Anandkumar, ICML 2018, arXiv:1805.04770"
+    capturable = True
 
     def __init__(
         self,
