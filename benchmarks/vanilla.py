@@ -37,6 +37,12 @@ class Short:
         return islice(self.batches.epoch(epoch, epochs), self.steps[epoch])
 
 
+def as_a_worker(device: torch.device) -> None:
+    """Set torch up as a worker of kdbench does."""
+    torch.use_deterministic_algorithms(device.type == "cuda", warn_only=True)
+    torch.utils.deterministic.fill_uninitialized_memory = False
+
+
 def photographs(count: int, device: torch.device) -> tuple[Tensor, Tensor]:
     """Images (N, C, H, W) uint8 and labels (N,)."""
     images = torch.randint(0, 256, (count, *SHAPE), dtype=torch.uint8, device=device)
@@ -52,8 +58,7 @@ def cohort(
     pair: str, precision: Literal["bf16", "fp32"], steps: int, settings: Settings, device: torch.device
 ) -> Callable[[], None]:
     """A cohort with a member for each setting, set up as in a worker and warmed up; gives what trains `steps` steps."""
-    torch.use_deterministic_algorithms(device.type == "cuda", warn_only=True)
-    torch.utils.deterministic.fill_uninitialized_memory = False
+    as_a_worker(device)
     warm_up = WARM_UP[device.type]
     recipe = Recipe(epochs=2, batch_size=BATCH, precision=precision, optimizer=Sgd(lr=RATE), augment=(Crop(), Flip()))
     teacher_name, student_name = pair.split(":")
