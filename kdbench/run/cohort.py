@@ -147,7 +147,7 @@ class CohortRun:
             read = read_of(network, [member.method for member in members])
             if weights and read != "maps":
                 name = name_of(self._first, teacher, weights, self._device)
-                found[network] = Replay(network, kept, name, self._epochs, steps, self._warn)
+                found[network] = Replay(network, kept, name, self._epochs, steps, self._warn, read == "embedding")
         return found
 
     def _warn(self, text: str) -> None:

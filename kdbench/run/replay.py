@@ -8,7 +8,7 @@ reads them its embeddings; maps are hundreds of times as large.
 import platform
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import final, get_args
+from typing import final
 
 import torch
 from safetensors.torch import load, save
@@ -115,9 +115,10 @@ def shelf(gigabytes: float) -> Shelf:
 
 def read_of(teacher: Frozen, methods: Iterable[Method]) -> Reads:
     """The most that any of the methods looks at of a teacher's outputs: "maps" of one that does not say."""
-    levels: tuple[Reads, ...] = get_args(Reads)
-    said = [getattr(m, "reads", None) for m in methods if any(module is teacher for module in m.modules())]
-    return levels[max((levels.index(reads) if reads in levels else 2 for reads in said), default=0)]
+    said = [getattr(m, "reads", "maps") for m in methods if any(module is teacher for module in m.modules())]
+    if all(reads == "logits" for reads in said):
+        return "logits"
+    return "embedding" if all(reads in ("logits", "embedding") for reads in said) else "maps"
 
 
 def name_of(run: RunSpec, teacher: RunSpec, weights: str, device: torch.device) -> str:

@@ -8,14 +8,13 @@ from torch import Tensor
 
 from kdbench.errors import MethodError
 
-
 NO_EMBEDDING = (
     'the method says that it reads only the logits of its teacher (reads = "logits"), so nothing else was kept, but it '
     'reads the embedding; say reads = "embedding" in its class'
 )
 NO_MAPS = (
-    'the method says that it reads no maps of its teacher (reads = "logits" or reads = "embedding"), so none were kept, '
-    'but it reads them; say reads = "maps" in its class'
+    'the method says that it reads no maps of its teacher (reads = "logits" or "embedding"), so none were kept, but it '
+    'reads them; say reads = "maps" in its class'
 )
 
 

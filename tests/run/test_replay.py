@@ -9,12 +9,14 @@ import torch
 from safetensors.torch import load, load_file
 from torch import nn
 
-from kdbench.methods.relation.relational_kd import RelationalKD
+from kdbench.methods.feature.attention import Attention
+from kdbench.methods.relation.relational_kd import RelationalDistance, RelationalKD
+from kdbench.methods.response.vanilla import Vanilla
 from kdbench.results import Store
 from kdbench.run import build, replay
 from kdbench.run.cohort import CohortRun
 from kdbench.run.options import Options
-from kdbench.run.replay import HEAD, Replay
+from kdbench.run.replay import HEAD, Replay, read_of
 from kdbench.run.shelf import Shelf
 from kdbench.training.network import Frozen, Output
 
@@ -25,8 +27,8 @@ LOGITS = {
     "triplet": {},
     "triplet + vanilla": {"method": ["triplet", "vanilla"]},
 }
-METHODS = {**LOGITS, "fitnets": {}, "rkd_da": {}, "scratch": {}}
-EPOCHS, STEPS, BATCH, CLASSES = 4, 2, 50, 10
+METHODS = {**LOGITS, "fitnets": {}, "attention": {}, "rkd_da": {}, "rkd_d": {}, "scratch": {}}
+EPOCHS, STEPS, BATCH, CLASSES, WIDTH = 4, 2, 50, 10, 96
 WHOLE = EPOCHS * STEPS  # batches of a run
 TIMES = {"train_seconds", "peak_memory_mb", "started", "finished", "cohort_size", "attempts"}
 
@@ -195,6 +197,49 @@ def test_a_damaged_file_is_computed_and_written_again(students, assert_same, pla
     assert_same("vanilla", "triplet")
 
 
+def test_repeated_embeddings_give_the_same_numbers(students, assert_same):
+    assert students("rkd_da", "vanilla") == WHOLE
+    assert students("rkd_d", "triplet") == 0
+    assert_same("rkd_da", "vanilla", "rkd_d", "triplet")
+
+
+def test_what_is_kept_of_embeddings_is_what_the_teacher_said(students, computed, place):
+    students("rkd_d")
+    kept = [load(path.read_bytes()[32:]) for path in files(place)]
+    dtype = torch.bfloat16 if computed[0]["rkd_d"].recipe.precision == "bf16" else torch.float32
+    found = {name: {(*part[name].shape, part[name].dtype) for part in kept} for name in ("logits", "embedding")}
+    assert found == {"logits": {(STEPS, BATCH, CLASSES, dtype)}, "embedding": {(STEPS, BATCH, WIDTH, dtype)}}
+    assert not torch.equal(kept[0]["embedding"], kept[1]["embedding"])
+
+
+def test_who_reads_logits_repeats_those_beside_embeddings(students, assert_same, place):
+    students("rkd_da")
+    for path in files(place)[:1]:
+        path.unlink()
+    assert students("vanilla", "rkd_v2") == STEPS
+    assert len(files(place)) == EPOCHS
+    assert students("triplet") == 0
+    assert_same("rkd_da", "vanilla", "rkd_v2", "triplet")
+
+
+def test_who_reads_embeddings_computes_where_only_logits_were_kept(students, assert_same, place):
+    students("vanilla")
+    assert students("rkd_da") == WHOLE
+    assert len(files(place)) == 2 * EPOCHS
+    assert students("rkd_d") == 0
+    assert_same("vanilla", "rkd_da", "rkd_d")
+
+
+def test_embeddings_count_in_what_must_fit(students, assert_same, place, computed):
+    floats = STEPS * BATCH * (CLASSES + WIDTH)
+    needed = EPOCHS * (floats * (2 if computed[0]["rkd_d"].recipe.precision == "bf16" else 4) + HEAD)
+    assert students("rkd_d", gigabytes=(needed - 10) / 1e9) == WHOLE
+    assert files(place) == []
+    assert students("rkd_da", gigabytes=(needed + 10) / 1e9) == WHOLE
+    assert len(files(place)) == EPOCHS
+    assert_same("rkd_d", "rkd_da")
+
+
 def test_what_does_not_fit_as_a_whole_is_not_begun(students, assert_same, place, computed):
     precision = computed[0]["vanilla"].recipe.precision
     needed = EPOCHS * (STEPS * BATCH * CLASSES * (2 if precision == "bf16" else 4) + HEAD)
@@ -228,6 +273,34 @@ def test_a_method_that_reads_more_than_it_says_fails(students, assert_same, monk
     assert failed["status"] == "failed"
     assert 'reads = "embedding"' in failed["error"]
     assert_same("vanilla")
+
+
+def test_a_method_that_reads_maps_and_says_embeddings_fails(students, assert_same, monkeypatch, computed):
+    monkeypatch.setattr(Attention, "reads", "embedding")
+    students("attention", "rkd_d")
+    failed = students.store.result(computed[0]["attention"].id)
+    assert failed["status"] == "failed"
+    assert 'reads = "maps"' in failed["error"]
+    assert_same("rkd_d")
+
+
+def test_the_most_that_is_read_of_a_teacher():
+    teacher, other, student = (Frozen(Slow()) for _ in range(3))
+
+    def read(*methods, of=teacher):
+        return read_of(of, [method(student, teacher) for method in methods])
+
+    assert read() == read(Vanilla, Vanilla) == "logits"
+    assert read(Vanilla, RelationalDistance) == "embedding"
+    assert read(Vanilla, Attention, RelationalDistance) == "maps"
+    assert read(Attention, of=other) == "logits", "it asks another teacher"
+
+
+@pytest.mark.parametrize("reads", [None, "Logits"])
+def test_who_says_nothing_that_is_known_reads_all(reads):
+    method = Vanilla(Slow(), teacher := Frozen(Slow()))
+    method.reads = reads
+    assert read_of(teacher, [method]) == "maps"
 
 
 class Slow(nn.Module):

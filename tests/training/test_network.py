@@ -242,6 +242,17 @@ def test_what_it_repeats_takes_the_place_of_what_it_computed(frozen, images):
     assert frozen.network.asked == 1
 
 
+def test_what_it_repeats_may_have_embeddings_and_never_maps(frozen, images):
+    embedding = torch.randn(5, 4)
+    frozen.repeat(images, torch.randn(5, 3), embedding)
+    assert frozen(images).embedding is embedding
+    with pytest.raises(MethodError, match="none were kept"):
+        frozen(images).stages[0]
+    embedding.add_(1)
+    assert not torch.equal(frozen(images).embedding, embedding)
+    assert frozen.network.asked == 1
+
+
 def test_what_it_repeats_holds_for_one_precision(frozen, images):
     with torch.autocast("cpu", dtype=torch.bfloat16):
         frozen.repeat(images, torch.zeros(5, 3, dtype=torch.bfloat16))
