@@ -89,3 +89,58 @@ def waits() -> Callable[[], AbstractContextManager[list[str]]]:
             yield found
 
     return watch
+
+
+@pytest.fixture
+def recorder() -> Callable[..., Any]:
+    """`recorder(device=None)`: a `Recorder` for the CPU that keeps what CUDA graphs keep: operations, and addresses.
+
+    Its recordings repeat the operations on the very tensors that they saw, and know nothing of Python. What a stream
+    that is being captured refuses, it refuses: to wait for a value.
+    """
+    import torch
+    from torch.utils._python_dispatch import TorchDispatchMode
+    from torch.utils._pytree import tree_flatten
+
+    class Tape(TorchDispatchMode):
+        def __init__(self) -> None:
+            super().__init__()
+            self.done: list[tuple[Any, Any, Any, list[Any]]] = []
+
+        def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+            if func._overloadpacket.__name__ in WAITING - {"lift_fresh"}:
+                raise RuntimeError(f"operation not permitted when stream is capturing: {func}")
+            result = func(*args, **(kwargs or {}))
+            self.done.append((func, args, kwargs or {}, tensors(result)))
+            return result
+
+        @torch.no_grad()
+        def play(self) -> None:
+            for func, args, kwargs, places in self.done:
+                for place, found in zip(places, tensors(func(*args, **kwargs)), strict=True):
+                    if found.data_ptr() != place.data_ptr():
+                        place.copy_(found)
+
+    def tensors(result: Any) -> list[Any]:
+        return [leaf for leaf in tree_flatten(result)[0] if isinstance(leaf, torch.Tensor)]
+
+    class OnTheCpu:
+        def __init__(self) -> None:
+            self.events: list[str] = []
+
+        @contextmanager
+        def apart(self) -> Iterator[None]:
+            self.events.append("apart")
+            yield
+
+        def record(self, work: Callable[[], None]) -> Callable[[], None]:
+            tape = Tape()
+            with tape:
+                work()
+            self.events.append("recorded")
+            return tape.play
+
+        def join(self) -> None:
+            self.events.append("joined")
+
+    return lambda device=None: OnTheCpu()

@@ -1,15 +1,34 @@
-"""Tiny networks and one batch, shared by the tests of all methods."""
+"""Tiny networks, one batch, and every method on them, shared by the tests of all methods."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
 
-from kdbench.training.method import Batch, Output, Task
+from kdbench.methods import METHODS, create
+from kdbench.training.method import Batch, Method, Output, Task
 from kdbench.training.network import Network
 
 CLASSES, SHAPE, SIZE = 4, (3, 8, 8), 8
+SETTINGS = {
+    **{name: {name: {}} for name in METHODS},
+    "scratch, smoothed": {"scratch": {"label_smoothing": 0.1}},
+    "fitnets, two stages": {"fitnets": {"mode": "two_stage"}},
+    "fitnets, final layer": {"fitnets": {"layer": "final"}},
+    "attention, paper": {"attention": {"variant": "paper"}},
+    "spherical, standardised": {"spherical": {"normalise": "standardise"}},
+    "earth_mover, moved": {"earth_mover": {"mass": "moved"}},
+    "nuclear_norm, beta": {"nuclear_norm": {"beta": 0.05}},
+    "triplet, hard": {"triplet": {"negatives": "hard"}},
+    "triplet, paper": {"triplet": {"on": "logits", "squared": False, "margin": 5.0, "weight": 2.0}},
+    "born_again, third": {"born_again": {"generations": 3}},
+    "snapshot, two cycles": {"snapshot": {"cycles": 2}},
+    "vanilla + rkd_v3": {"vanilla": {}, "rkd_v3": {"alpha": 0.5}},
+    "triplet + vanilla + rkd_da": {"triplet": {}, "vanilla": {}, "rkd_da": {}},
+    "fitnets + attention + rkd_da": {"fitnets": {}, "attention": {}, "rkd_da": {}},
+}
 
 
 class Tiny(Network):
@@ -90,3 +109,22 @@ def batch() -> Batch:
 @pytest.fixture
 def task() -> Task:
     return Task(num_classes=CLASSES, train_size=64, image_shape=SHAPE, batch_size=SIZE)
+
+
+@pytest.fixture(params=list(SETTINGS.values()), ids=SETTINGS)
+def parts(request: pytest.FixtureRequest) -> Mapping[str, Mapping[str, Any]]:
+    """Every method with its defaults, in turn, then some in other ways, and some sums: hyperparameters by method."""
+    found: Mapping[str, Mapping[str, Any]] = request.param
+    return found
+
+
+@pytest.fixture
+def build(tiny: Callable[..., Network], task: Task) -> Callable[[Mapping[str, Mapping[str, Any]], nn.Module], Method]:
+    """`build(parts, teacher)`: the method on fresh networks, the same ones every time."""
+
+    def make(parts: Mapping[str, Mapping[str, Any]], teacher: nn.Module) -> Method:
+        torch.manual_seed(5)
+        networks = {"student": tiny(1), "teacher": teacher, "teachers": [tiny(4)], "peers": [tiny(3, (5, 5, 5))]}
+        return create(list(parts), **networks, task=task, parameters=parts).train()
+
+    return make

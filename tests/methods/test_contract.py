@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from kdbench.matrix.recipe import Recipe, Sgd
-from kdbench.methods import METHODS, create
+from kdbench.methods import METHODS
 from kdbench.methods.offline import Offline
 from kdbench.methods.sums import Sum
 from kdbench.training.checkpoint import from_bytes, to_bytes
@@ -21,38 +21,8 @@ from kdbench.training.network import Frozen, Output
 
 ROLES = {"student", "teacher", "teachers", "peers", "task"}
 PROGRESS = (0.0, 0.1, 0.5, 0.9, 1.0)
-SETTINGS = {
-    **{name: {name: {}} for name in METHODS},
-    "scratch, smoothed": {"scratch": {"label_smoothing": 0.1}},
-    "fitnets, two stages": {"fitnets": {"mode": "two_stage"}},
-    "fitnets, final layer": {"fitnets": {"layer": "final"}},
-    "attention, paper": {"attention": {"variant": "paper"}},
-    "spherical, standardised": {"spherical": {"normalise": "standardise"}},
-    "earth_mover, moved": {"earth_mover": {"mass": "moved"}},
-    "nuclear_norm, beta": {"nuclear_norm": {"beta": 0.05}},
-    "triplet, hard": {"triplet": {"negatives": "hard"}},
-    "triplet, paper": {"triplet": {"on": "logits", "squared": False, "margin": 5.0, "weight": 2.0}},
-    "born_again, third": {"born_again": {"generations": 3}},
-    "snapshot, two cycles": {"snapshot": {"cycles": 2}},
-    "vanilla + rkd_v3": {"vanilla": {}, "rkd_v3": {"alpha": 0.5}},
-    "triplet + vanilla + rkd_da": {"triplet": {}, "vanilla": {}, "rkd_da": {}},
-    "fitnets + attention + rkd_da": {"fitnets": {}, "attention": {}, "rkd_da": {}},
-}
 WAITING = {"nuclear_norm": {"_linalg_svd"}}  # torch looks on the host whether the GPU has found the singular values
-every_setting = pytest.mark.parametrize("parts", list(SETTINGS.values()), ids=SETTINGS)
 every_method = pytest.mark.parametrize("method", list(METHODS.values()), ids=METHODS)
-
-
-@pytest.fixture
-def build(tiny, task):
-    """`build(parts, teacher)`: the method on fresh networks, the same ones every time."""
-
-    def make(parts, teacher):
-        torch.manual_seed(5)
-        networks = {"student": tiny(1), "teacher": teacher, "teachers": [tiny(4)], "peers": [tiny(3, (5, 5, 5))]}
-        return create(list(parts), **networks, task=task, parameters=parts).train()
-
-    return make
 
 
 def drive(method, batch, progress=PROGRESS, bf16=False) -> Iterator:
@@ -89,7 +59,6 @@ def same(before, after):
     return before.keys() == after.keys() and all(torch.equal(before[key], after[key]) for key in before)
 
 
-@every_setting
 @pytest.mark.parametrize("bf16", [False, True], ids=["fp32", "bf16"])
 def test_losses_are_finite_scalars_in_float32(build, teacher, batch, parts, bf16):
     method, seen = build(parts, teacher), 0
@@ -103,7 +72,6 @@ def test_losses_are_finite_scalars_in_float32(build, teacher, batch, parts, bf16
     assert seen >= len(PROGRESS)
 
 
-@every_setting
 def test_a_step_moves_its_player_and_nobody_else(build, teacher, batch, parts):
     method = build(parts, teacher)
     parameters = {name: [p.clone() for p in player.parameters()] for name, player in method.players().items()}
@@ -118,7 +86,6 @@ def test_a_step_moves_its_player_and_nobody_else(build, teacher, batch, parts):
     assert moved == method.players().keys()
 
 
-@every_setting
 def test_every_parameter_of_a_player_is_trained(build, teacher, batch, parts):
     method = build(parts, teacher)
     trained = {id(p) for _, gradients in drive(method, batch) for p in gradients}
@@ -127,7 +94,6 @@ def test_every_parameter_of_a_player_is_trained(build, teacher, batch, parts):
         assert idle == [], f"{name} has parameters without a gradient"
 
 
-@every_setting
 @pytest.mark.parametrize("bf16", [False, True], ids=["fp32", "bf16"])
 def test_the_teacher_stays_as_it_was(build, teacher, batch, parts, bf16):
     before = weights({"teacher": teacher})
@@ -141,7 +107,6 @@ def test_the_teacher_stays_as_it_was(build, teacher, batch, parts, bf16):
     assert set(method.modules()).isdisjoint(set(teacher.modules()) - fixed), "the teacher is not frozen"
 
 
-@every_setting
 def test_the_same_seed_gives_the_same_weights(build, tiny, batch, parts):
     first, second = (build(parts, tiny(2, (6, 8, 12))) for _ in range(2))
     for method in (first, second):
@@ -151,7 +116,6 @@ def test_the_same_seed_gives_the_same_weights(build, tiny, batch, parts):
     assert same(weights(first.graduates()), weights(second.graduates()))
 
 
-@every_setting
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 def test_beside_others_it_is_as_it_would_be_alone(build, tiny, batch, parts, precision):
     recipe = Recipe(epochs=2, precision=precision, optimizer=Sgd(lr=1e-3))
@@ -178,7 +142,6 @@ class Repeated:
             yield replace(self.batch, progress=(epoch + position / 2) / epochs)
 
 
-@every_setting
 def test_a_run_goes_on_from_its_state(build, tiny, batch, parts):
     whole, begun, resumed = (build(parts, tiny(2, (6, 8, 12))) for _ in range(3))
     torch.manual_seed(6)
@@ -190,7 +153,6 @@ def test_a_run_goes_on_from_its_state(build, tiny, batch, parts):
     assert same(weights(whole.players()), weights(resumed.players()))
 
 
-@every_setting
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 def test_a_resumed_run_is_the_undisturbed_one(build, tiny, batch, parts, precision):
     """From a checkpoint between two epochs, made of bytes, beside a teacher that it does not hold."""
@@ -220,7 +182,6 @@ def test_a_resumed_run_is_the_undisturbed_one(build, tiny, batch, parts, precisi
     assert same(weights(whole.method.graduates()), weights(resumed.method.graduates()))
 
 
-@every_setting
 def test_the_losses_read_what_the_method_says(build, teacher, batch, parts):
     """What is said not to be read may be anything: empty, or NaN."""
     method = build(parts, teacher)
@@ -242,7 +203,6 @@ def test_the_losses_read_what_the_method_says(build, teacher, batch, parts):
     assert all(torch.equal(whole[name], blind[name]) for name in whole)
 
 
-@every_setting
 def test_no_step_waits_for_a_gpu(build, teacher, batch, parts, waits):
     """Nothing of a GPU is read within a batch, and nothing is made elsewhere than where the batch is."""
     method = build(parts, teacher)
@@ -285,7 +245,6 @@ def test_what_is_made_on_the_host_is_found(batch):
         batch.labels + torch.arange(8)
 
 
-@every_setting
 def test_graduates_classify(build, teacher, batch, parts):
     method = build(parts, teacher)
     list(drive(method, batch))
@@ -298,7 +257,6 @@ def test_graduates_classify(build, teacher, batch, parts):
         assert logits.isfinite().all()
 
 
-@every_setting
 def test_the_batch_is_not_written_to(build, teacher, batch, parts):
     tensors = {"images": batch.images, "labels": batch.labels, "indices": batch.indices}
     before = {name: (tensor.clone(), tensor._version) for name, tensor in tensors.items()}
@@ -309,7 +267,6 @@ def test_the_batch_is_not_written_to(build, teacher, batch, parts):
         assert tensor._version == version, name
 
 
-@every_setting
 def test_players_share_no_parameter(build, teacher, parts):
     players = build(parts, teacher).players()
     parameters = [p for player in players.values() for _, p in player.named_parameters(remove_duplicate=False)]
@@ -318,7 +275,6 @@ def test_players_share_no_parameter(build, teacher, parts):
     assert {id(p) for p in parameters}.isdisjoint(id(p) for p in teacher.parameters())
 
 
-@every_setting
 def test_only_named_players_get_optimisers_of_their_own(build, teacher, parts):
     method = build(parts, teacher)
     assert method.optimisers().keys() <= method.players().keys()

@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from kdbench.matrix.recipe import Recipe
+from kdbench.training.capture import Recorder
 from kdbench.training.member import Member
 from kdbench.training.method import Batch, Method, Output, Step
 from kdbench.training.network import Frozen, Network
@@ -93,18 +94,20 @@ def tiny() -> Callable[[int], Network]:
 
 @pytest.fixture
 def member(tiny: Callable[[int], Network]) -> Callable[..., Member]:
-    """`member(name, teacher, spoil, seed, **recipe)`: a run of `Pupil`, the same one for the same arguments."""
+    """`member(name, teacher, spoil, seed, recorder, **recipe)`: a run of `Pupil`, the same for the same arguments."""
 
     def make(
         name: str = "run",
         teacher: Frozen | None = None,
         spoil: Callable[[Batch, Tensor], Tensor] = lambda batch, loss: loss,
         seed: int = 7,
+        recorder: Recorder | None = None,
         **recipe: Any,
     ) -> Member:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             method = Pupil(tiny(seed), teacher or Frozen(tiny(99)), spoil)
-        return Member(name, method, Recipe(**{"epochs": 3, "precision": "fp32", **recipe}), seed)
+        method.capturable = recorder is not None
+        return Member(name, method, Recipe(**{"epochs": 3, "precision": "fp32", **recipe}), seed, recorder)
 
     return make
