@@ -11,6 +11,7 @@ from kdbench.matrix import RunSpec, parse
 from kdbench.plan import Plan, make_plan
 from kdbench.results import Store
 from kdbench.run.cohort import CohortRun
+from kdbench.run.options import Options
 
 CPU = torch.device("cpu")
 RECIPE = {"epochs": 2, "batch_size": 50, "precision": "fp32", "train_samples": 100}
@@ -41,11 +42,11 @@ def plan_of() -> Callable[..., Plan]:
 
 @pytest.fixture(scope="session")
 def train() -> Callable[..., list[Mapping[str, Any]]]:
-    """`train(store, *specs)`: one cohort, and the events that it told."""
+    """`train(store, *specs, **options)`: one cohort, and the events that it told."""
 
-    def run(store: Store, *specs: RunSpec) -> list[Mapping[str, Any]]:
+    def run(store: Store, *specs: RunSpec, **options: Any) -> list[Mapping[str, Any]]:
         events: list[Mapping[str, Any]] = []
-        CohortRun(specs, store, CPU, events.append).train()
+        CohortRun(specs, store, CPU, events.append, Options(**options)).train()
         return events
 
     return run
