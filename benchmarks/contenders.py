@@ -14,6 +14,8 @@ from torch.utils.data import DataLoader, Dataset, RandomSampler
 from torchvision import transforms
 from vanilla import BATCH, MEAN, RATE, SHAPE, STD, WARM_UP, Settings, cohort, network, photographs
 
+from kdbench.run.options import Options
+
 
 @final
 @dataclass(frozen=True)
@@ -26,6 +28,8 @@ class Work:
     settings: Settings
     device: Literal["cpu", "cuda"]
     loaders: int
+    compile: bool = False
+    cuda_graphs: bool = False
 
     @property
     def place(self) -> torch.device:
@@ -35,7 +39,8 @@ class Work:
 
 def kdbench(work: Work) -> Callable[[], None]:
     """All settings as one cohort."""
-    return cohort(work.pair, work.precision, work.steps, work.settings, work.place)
+    options = Options(compile=work.compile, cuda_graphs=work.cuda_graphs)
+    return cohort(work.pair, work.precision, work.steps, work.settings, work.place, options)
 
 
 @final

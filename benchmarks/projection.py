@@ -39,12 +39,15 @@ from kdbench.queue.devices import slots
 from kdbench.queue.executor import environment
 from kdbench.run import build
 from kdbench.run.material import Images, Material, batches
+from kdbench.run.options import Options
+from kdbench.training import loop
+from kdbench.training.capture import recorder
 from kdbench.training.evaluation import logits_of
-from kdbench.training.loop import Cohort
+from kdbench.training.held import CapturedTeacher, Held
 from kdbench.training.member import Member
 from kdbench.training.memory import is_out_of_memory
 from kdbench.training.method import Task
-from kdbench.training.network import Frozen, placed
+from kdbench.training.network import Frozen
 from kdbench.training.stopwatch import Stopwatch
 
 STEPS = {"cpu": 2, "cuda": 20}
@@ -54,7 +57,7 @@ WIDTHS = (9, 9, 9, 9, 15, 11)
 LEFT_OUT = """\
 Not counted: the start of processes, reading the data, scores on test images, timing inference, checkpoints; what
 workers lose to one another, slots that wait, cohorts that must be halved for want of memory; what early stopping,
-teachers repeated from disk, and compile and cuda_graphs in [run] save."""
+and teachers repeated from disk save."""
 
 
 @final
@@ -129,9 +132,10 @@ def _project(file: Path, only: str, steps: int | None) -> None:
     as_a_worker(device)
     tell(_line(COLUMNS, "kind"))
     hours, missing = 0.0, 0
+    options = Options(compile=matrix.run.compile, cuda_graphs=matrix.run.cuda_graphs)
     for kind in _kinds(make_plan(matrix, provisional=True).runs, len(places)):
         wanted = only in kind.first.dataset.name
-        epochs = _epochs(kind, steps or STEPS[device.type], device) if wanted else None
+        epochs = _epochs(kind, steps or STEPS[device.type], device, options) if wanted else None
         _tell_row(kind, epochs, "out of memory" if wanted else "not measured")
         hours += _hours(kind, epochs or [])
         missing += epochs is None
@@ -187,13 +191,13 @@ def _sizes(run: RunSpec) -> tuple[Task, int]:
     return task, len(parts.validation)
 
 
-def _epochs(kind: Kind, steps: int, device: torch.device) -> list[float] | None:
+def _epochs(kind: Kind, steps: int, device: torch.device, options: Options) -> list[float] | None:
     """Seconds of an epoch of each cohort; None where memory does not do for one of the members."""
     costs: dict[Hashable, Cost] = {}
     try:
         for run in kind.members:
             if _alike(run) not in costs:
-                costs[_alike(run)] = _cost(run, kind, steps, device)
+                costs[_alike(run)] = _cost(run, kind, steps, device, options)
     except Exception as error:
         if not is_out_of_memory(error):
             raise
@@ -218,15 +222,15 @@ def _epoch(steps: int, members: Sequence[Cost]) -> float:
     return steps * (shared + sum(cost.own for cost in members)) + sum(cost.scores for cost in members)
 
 
-def _cost(run: RunSpec, kind: Kind, steps: int, device: torch.device) -> Cost:
+def _cost(run: RunSpec, kind: Kind, steps: int, device: torch.device, options: Options) -> Cost:
     """The cost of one member, from a cohort of its own that is warmed up for an epoch and measured in the next."""
     if not run.recipe.epochs:
         return Cost(0.0, 0.0, 0.0)
     warm_up, scored = WARM_UP[device.type], min(kind.validation, SCORED[device.type])
-    member, frozen = _member(run, kind.task, device)
+    member, frozen = _member(run, kind.task, device, options)
     material = _random(kind.task, max(warm_up, steps) * run.recipe.batch_size, scored, device)
     opens_images = member.method.data == "train"
-    short = Short(batches(run, material, member.method.views, opens_images), (warm_up, steps))
+    short: loop.Batches = Short(batches(run, material, member.method.views, opens_images), (warm_up, steps))
     watch = Stopwatch(device)
 
     def score(one: Member) -> dict[str, float]:
@@ -236,7 +240,11 @@ def _cost(run: RunSpec, kind: Kind, steps: int, device: torch.device) -> Cost:
                 logits_of(network, material.validation.batches(), run.recipe.precision)
         return {}
 
-    cohort = Cohort([member], short, frozen if opens_images else [], score, lambda epoch, active: None)
+    if member.records:
+        short = Held(short)
+    asked = {one: CapturedTeacher(one, queue) for one in frozen if member.records and (queue := recorder(device))}
+    teachers = frozen if opens_images else []
+    cohort = loop.Cohort([member], short, teachers, score, lambda epoch, active: None, asked)
     cohort.train(1)
     before = cohort.shared_seconds, member.seconds, watch.seconds
     cohort.train(2, 1)
@@ -248,18 +256,19 @@ def _cost(run: RunSpec, kind: Kind, steps: int, device: torch.device) -> Cost:
     return Cost(shared / steps, own / steps, scores * kind.validation / scored if scored else 0.0)
 
 
-def _member(run: RunSpec, task: Task, device: torch.device) -> tuple[Member, list[Frozen]]:
+def _member(run: RunSpec, task: Task, device: torch.device, options: Options) -> tuple[Member, list[Frozen]]:
     """A run made ready as a worker does, all its networks with random weights; and its teacher."""
     known: dict[str, Frozen] = {}
 
     def untrained(need: RunSpec) -> Frozen:
         if need.id not in known:
-            known[need.id] = Frozen(placed(models.build_spec(need.student, task), device))
+            known[need.id] = Frozen(build.ready(models.build_spec(need.student, task), device, options.compile))
         return known[need.id]
 
     bare = replace(run, student=run.student.untrained(), peers=tuple(peer.untrained() for peer in run.peers))
-    method = build.method(bare, task, device, untrained)
-    return Member(run.id, method, run.recipe, run.seed), [known[run.teacher.id]] if run.teacher else []
+    method = build.method(bare, task, device, untrained, options.compile)
+    queue = recorder(device) if options.cuda_graphs else None
+    return Member(run.id, method, run.recipe, run.seed, queue), [known[run.teacher.id]] if run.teacher else []
 
 
 def _random(task: Task, train: int, validation: int, device: torch.device) -> Material:

@@ -1,7 +1,7 @@
 """Nine settings of vanilla distillation (alpha x T): kdbench, a plain PyTorch loop, and torchdistill.
 
     python benchmarks/sweep.py [--pair TEACHER:STUDENT ...] [--precision bf16] [--steps 4] [--rounds 3]
-    python benchmarks/sweep.py --device cuda [--steps 200] [--loaders 8]
+    python benchmarks/sweep.py --device cuda --cuda-graphs [--compile] [--steps 200] [--loaders 8]
 
 The plain loop is that of published repositories: one setting at a time, torchvision's transforms in a DataLoader,
 float32, contiguous. It is given the machine in both ways, one process on all cores and one process a core, and the
@@ -60,6 +60,8 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--settings", type=int, default=len(SETTINGS))
     parser.add_argument("--loaders", type=int, help="default: none on the processor, 8 or one a core on a GPU")
+    parser.add_argument("--compile", action="store_true", help="kdbench trains through torch.compile")
+    parser.add_argument("--cuda-graphs", action="store_true", help="kdbench records its steps, on a GPU")
     parser.add_argument("--child", help=argparse.SUPPRESS)
     asked = parser.parse_args()
     if asked.child:
@@ -70,7 +72,8 @@ def main() -> None:
     steps = asked.steps or STEPS[asked.device]
     loaders = LOADERS[asked.device] if asked.loaders is None else asked.loaders
     for pair in asked.pair:
-        work = Work(pair, asked.precision, steps, SETTINGS[: asked.settings], asked.device, loaders)
+        settings, ways = SETTINGS[: asked.settings], (asked.compile, asked.cuda_graphs)
+        work = Work(pair, asked.precision, steps, settings, asked.device, loaders, *ways)
         _compare(work, asked.rounds)
 
 
@@ -81,7 +84,8 @@ def _compare(work: Work, rounds: int) -> None:
         for way, each in taken.items():
             each.append(_run(way, work))
     size = f"{len(work.settings)} settings x {work.steps} steps of {BATCH} images"
-    tell(f"{work.pair}, kdbench in {work.precision}, {size}, {_machine(work)}")
+    ways = [name for name, asked in (("compiled", work.compile), ("recorded", work.cuda_graphs)) if asked]
+    tell(f"{work.pair}, kdbench in {', '.join([work.precision, *ways])}, {size}, {_machine(work)}")
     for way, each in taken.items():
         told = _an_epoch(way, each, work) if work.device == "cuda" else ""
         tell(f"  {way.name:12} {way.processes} x {way.threads} threads: {spread(each, ' s')}{told}")

@@ -12,14 +12,20 @@ from torch import Tensor, nn
 from kdbench import methods, models
 from kdbench.data.batches import Batches
 from kdbench.matrix.recipe import Crop, Flip, Recipe, Sgd
+from kdbench.run.build import ready
+from kdbench.run.options import Options
 from kdbench.training import loop
+from kdbench.training.capture import recorder
+from kdbench.training.held import CapturedTeacher, Held
 from kdbench.training.member import Member
 from kdbench.training.method import Batch
-from kdbench.training.network import Frozen, placed
+from kdbench.training.network import Frozen
 
 CLASSES, SHAPE, BATCH, RATE = 100, (3, 32, 32), 64, 0.05
 MEAN, STD = (0.5071, 0.4865, 0.4409), (0.2673, 0.2564, 0.2762)
 WARM_UP = {"cpu": 1, "cuda": 10}  # steps before those that are timed
+
+PLAIN = Options()
 
 Settings = Sequence[tuple[float, float]]  # alpha, temperature
 
@@ -55,29 +61,38 @@ def network(name: str) -> nn.Module:
 
 
 def cohort(
-    pair: str, precision: Literal["bf16", "fp32"], steps: int, settings: Settings, device: torch.device
+    pair: str,
+    precision: Literal["bf16", "fp32"],
+    steps: int,
+    settings: Settings,
+    device: torch.device,
+    options: Options = PLAIN,
 ) -> Callable[[], None]:
     """A cohort with a member for each setting, set up as in a worker and warmed up; gives what trains `steps` steps."""
     as_a_worker(device)
     warm_up = WARM_UP[device.type]
     recipe = Recipe(epochs=2, batch_size=BATCH, precision=precision, optimizer=Sgd(lr=RATE), augment=(Crop(), Flip()))
     teacher_name, student_name = pair.split(":")
-    teacher = Frozen(placed(network(teacher_name), device))
+    teacher = Frozen(ready(network(teacher_name), device, options.compile))
+    queue = recorder(device) if options.cuda_graphs else None
 
     def member(alpha: float, temperature: float) -> Member:
         given = {"vanilla": {"alpha": alpha, "temperature": temperature}}
-        student = placed(network(student_name), device)
-        return Member("", methods.create(["vanilla"], student=student, teacher=teacher, parameters=given), recipe, 0)
+        student = ready(network(student_name), device, options.compile)
+        method = methods.create(["vanilla"], student=student, teacher=teacher, parameters=given)
+        return Member("", method, recipe, 0, recorder(device) if options.cuda_graphs else None)
 
     images, labels = photographs(max(warm_up, steps) * BATCH, device)
     drawn = Batches(images, labels, torch.arange(len(labels)), mean=MEAN, std=STD, recipe=recipe, seed=0)
     members = [member(*setting) for setting in settings]
-    short = Short(drawn, (warm_up, steps))
-    ready = loop.Cohort(members, short, [teacher], lambda one: {}, lambda epoch, active: None)
-    ready.train(1)
+    short: loop.Batches = Short(drawn, (warm_up, steps))
+    asked = {teacher: CapturedTeacher(teacher, queue)} if queue else None
+    held = Held(short) if queue else short
+    together = loop.Cohort(members, held, [teacher], lambda one: {}, lambda epoch, active: None, asked)
+    together.train(1)
 
     def train() -> None:
-        ready.train(2, 1)
+        together.train(2, 1)
         for one in members:
             if one.error is not None:
                 raise one.error

@@ -35,14 +35,14 @@ def method(
     peers = []
     for place, peer in enumerate(spec.peers):
         with seeded(spec.seed, "peer", place):
-            peers.append(_ready(models.start_spec(peer, task), device, compiled))
+            peers.append(ready(models.start_spec(peer, task), device, compiled))
     needs = dict(spec.needs)
     teacher = teacher_of(needs["teacher"]) if "teacher" in needs else None
     older = [teacher_of(needs[role]) for role in sorted(needs, key=_place) if role.startswith("teachers.")]
     with seeded(spec.seed, "method"):
         built = methods.create(
             [part.name for part in spec.parts],
-            student=_ready(student, device, compiled),
+            student=ready(student, device, compiled),
             teacher=teacher,
             teachers=older,
             peers=peers,
@@ -52,7 +52,8 @@ def method(
     return placed(built, device)
 
 
-def _ready(network: nn.Module, device: torch.device, compiled: bool) -> nn.Module:
+def ready(network: nn.Module, device: torch.device, compiled: bool) -> nn.Module:
+    """A network on its device, in the layout in which it is fastest; `compiled`: it trains through torch.compile."""
     if compiled:
         network.compile(dynamic=False, recompile_limit=VARIANTS)
     return placed(network, device)
@@ -87,7 +88,7 @@ class Teachers:
         if spec.id not in self._loaded:
             built = models.build_spec(spec.student, self._task)
             built.load_state_dict(self._weights(spec.id))
-            self._loaded[spec.id] = Frozen(_ready(built, self._device, self._compiled))
+            self._loaded[spec.id] = Frozen(ready(built, self._device, self._compiled))
         return self._loaded[spec.id]
 
     def _weights(self, run_id: str) -> Mapping[str, torch.Tensor]:

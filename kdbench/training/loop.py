@@ -22,7 +22,7 @@ class Batches(Protocol):
 
 
 class Replay(Protocol):
-    """Has a frozen teacher remember its logits of a batch, which it need not compute if it has done so before."""
+    """Has a frozen teacher remember what it says of a batch, which it need not compute as it would by itself."""
 
     @property
     def spared_seconds(self) -> float:

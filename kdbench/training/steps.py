@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Generator, Iterator, Mapping
 from typing import final
 
+import torch
 from torch import Tensor
 
 from kdbench.errors import TrainingError
@@ -46,7 +47,9 @@ class Steps:
 
     def means(self) -> dict[str, float]:
         """The mean size of every loss term since the last start; waits for the device."""
-        return {key: float(total) / self.counts[key] for key, total in self._sums.items() if self.counts[key]}
+        counted = {key: total for key, total in self._sums.items() if self.counts[key]}
+        totals = torch.stack(list(counted.values())).tolist() if counted else []
+        return {key: total / self.counts[key] for key, total in zip(counted, totals, strict=True)}
 
     def _next(self, steps: Iterator[Step]) -> Step | None:
         """The next step, with autocast entered anew: a cast cache must not outlive the weights it was made from."""
