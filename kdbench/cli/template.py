@@ -70,6 +70,7 @@ vanilla.temperature = 4.0
 devices = "auto"                            # auto, cpu, cuda
 # workers = 2
 # threads = 1                               # per worker; chosen once per results folder
+# cuda_graphs = true                        # on a GPU: record the steps of small networks, and repeat them
 """
 
 
