@@ -141,6 +141,8 @@ class Member:
                 raise
             traceback.clear_frames(error.__traceback__)  # they hold the batch's graphs, and the others need the memory
             self.error = error
+        if not self.is_captured:  # what it asked of a frozen network is there for the others, so they come after it
+            self.join()
 
     def join(self) -> None:
         """Have what is asked of the device from now on wait for this member's steps."""

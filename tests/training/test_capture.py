@@ -79,7 +79,7 @@ def test_it_is_recorded_once_after_some_batches(member, batch, recorder, teacher
     assert not run.is_captured
     for _ in range(3):
         run.take(batch)
-    assert one.events == ["apart"] * (WARM_UP + 1) + ["recorded"] + ["apart"] * 2
+    assert one.events == ["apart", "joined"] * WARM_UP + ["apart", "recorded"] + ["apart"] * 2
     assert len(run.method.modes) == WARM_UP + 1  # from then on no Python of the method runs
 
 
@@ -137,7 +137,17 @@ def test_each_batch_ends_when_all_queues_have_been_joined(train, member, teacher
     queues = [recorder(), recorder()]
     train([member(teacher=teacher, recorder=one) for one in queues], teacher, epochs=1)
     for one in queues:
-        assert [event for event in one.events if event != "recorded"] == ["apart", "joined"] * 4
+        assert one.events == ["apart", "joined", "joined"] * WARM_UP + ["apart", "recorded", "joined"]
+
+
+def test_until_it_is_recorded_the_others_come_after_it(train, member, teacher, recorder):
+    """They may find what it asked a network that they share: in a queue of its own it would be read too early."""
+    first, order = recorder(), []
+    ahead, behind = member(teacher=teacher, recorder=first), member(teacher=teacher, recorder=recorder())
+    steps = behind.method.steps
+    behind.method.steps = lambda batch: (order.append(first.events[-1]), steps(batch))[1]
+    train([ahead, behind], teacher, epochs=1)
+    assert order == ["joined"] * WARM_UP + ["recorded"]
 
 
 def test_a_rate_is_written_into_the_tensor_that_was_recorded(train, member, teacher, recorder):
