@@ -1,16 +1,10 @@
 """A plan to its results: what `run` and `tune` have in common."""
 
-import os
-import shutil
-import sys
-import sysconfig
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, fields
 from typing import Any, final
 
 from kdbench.errors import KdbenchError
-from kdbench.matrix.schema import RunOptions
 from kdbench.plan import Plan, batches_key
 from kdbench.queue.cohorts import Item
 from kdbench.queue.devices import slots
@@ -22,9 +16,10 @@ from kdbench.queue.signals import Interrupts
 from kdbench.results import Store
 from kdbench.results.derived import damaged_files
 from kdbench.results.table import export
+from kdbench.run.options import Options
 from kdbench.run.remote import work
 
-FOR_WORKERS = {"checkpoint_minutes", "replay_gigabytes", "compile", "cuda_graphs"}
+FOR_WORKERS = {field.name for field in fields(Options)}
 
 
 @final
@@ -60,7 +55,6 @@ def run_plan(
             "and the numbers depend on it; keep that, or choose another results folder with --results"
         )
     if executor is None:
-        _refuse_to_compile_without_compiler(options)
         executor = Local(slots(options.devices, options.workers, threads, options.runs_per_device), store)
     elif isinstance(executor, Ray):
         executor = OnRay(store, executor.address, options.devices, threads, work)
@@ -74,17 +68,6 @@ def run_plan(
             if not interrupts.again:
                 for text in export(store):
                     listener({"event": "warning", "run": None, "text": text})
-
-
-def _refuse_to_compile_without_compiler(options: RunOptions) -> None:
-    compiler = os.environ.get("CXX", "clang++" if sys.platform == "darwin" else "g++")
-    headers = Path(sysconfig.get_path("include"), "Python.h")
-    lacking = compiler if shutil.which(compiler) is None else str(headers) if not headers.is_file() else None
-    if options.compile and lacking:
-        raise KdbenchError(
-            f"run.compile needs a C++ compiler and Python's headers, but there is no {lacking}; install it (or name "
-            "another compiler by CXX), or set run.compile = false"
-        )
 
 
 def _damage(plan: Plan, store: Store) -> Iterator[Mapping[str, Any]]:

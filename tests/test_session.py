@@ -221,20 +221,3 @@ def test_the_listener_hears_the_queue(queue: Queue, store: Store, plan_with: Cal
     heard: list[Mapping[str, Any]] = []
     run_plan(plan_with(), store, heard.append)
     assert heard == [{"event": "asked"}]
-
-
-@pytest.mark.parametrize("lacking", ["compiler", "headers"])
-def test_nothing_is_compiled_without_a_compiler(
-    queue: Queue, store: Store, plan_with: Callable[..., Plan], monkeypatch: pytest.MonkeyPatch, lacking: str
-) -> None:
-    plan = plan_with(compile=True)
-    run_plan(plan, store, ignore)
-    if lacking == "compiler":
-        monkeypatch.setenv("CXX", "no-such-compiler")
-        found = "no-such-compiler"
-    else:
-        monkeypatch.setattr("sysconfig.get_path", lambda name: "nowhere")
-        found = "nowhere/Python.h"
-    with pytest.raises(KdbenchError, match=rf"^run.compile needs a C\+\+ compiler .* there is no {found}; install it"):
-        run_plan(plan, store, ignore)
-    run_plan(plan_with(), store, ignore)

@@ -19,7 +19,7 @@ Check = tuple[bool, str, str]  # whether it is well, what was looked at, what wa
 
 def print_checks(results: Path, console: Console) -> bool:
     """Print every check, and say whether all went well."""
-    checks = [check for look in (_versions, _devices, _precision, _data) for check in look()]
+    checks = [check for look in (_versions, _devices, _precision, _compiler, _data) for check in look()]
     checks += [_folder(results), *_content(results)]
     grid = Table.grid(padding=(0, 2))
     for well, what, found in checks:
@@ -51,6 +51,13 @@ def _precision() -> Iterator[Check]:
     from kdbench.training.precision import resolve_precision
 
     yield True, 'precision "auto"', resolve_precision("auto")
+
+
+def _compiler() -> Iterator[Check]:
+    from kdbench.run.compiler import lacking
+
+    lack = lacking()
+    yield True, "run.compile", "can be used" if lack is None else f"cannot be used: there is no {lack}"
 
 
 def _data() -> Iterator[Check]:

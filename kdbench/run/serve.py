@@ -1,5 +1,6 @@
 """The jobs of a worker: a cohort to train, a network to time."""
 
+import platform
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -11,6 +12,7 @@ from kdbench.errors import KdbenchError, TrainingError
 from kdbench.matrix import RunSpec
 from kdbench.results import Store, worker_logs
 from kdbench.run.cohort import CohortRun, Report
+from kdbench.run.compiler import lacking
 from kdbench.run.memory import train_within_memory
 from kdbench.run.options import Options
 from kdbench.run.timing import time_run
@@ -38,6 +40,8 @@ class Server:
                 time_run(RunSpec.from_json(job["time"]), self._store, self._device)
             else:
                 self._options = Options(**job.get("options", {}))
+                if self._options.compile:
+                    _check_compiler()
                 self._train([RunSpec.from_json(spec) for spec in job["train"]])
         except KdbenchError as error:
             self._report({"event": "error", "error": str(error)})
@@ -93,3 +97,13 @@ class Server:
     def _tell_halved(self, specs: Sequence[RunSpec]) -> None:
         runs = [spec.id for spec in specs]
         self._report({"event": "memory", "runs": runs, "text": "out of memory: trained in halves"})
+
+
+def _check_compiler() -> None:
+    """Else every run would fail, and for good."""
+    lack = lacking()
+    if lack is not None:
+        raise KdbenchError(
+            f"run.compile needs a C++ compiler and Python's headers, but {platform.node()} has no {lack}; install it, "
+            "name another compiler by CXX, or set run.compile = false"
+        )

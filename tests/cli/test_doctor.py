@@ -67,3 +67,10 @@ def test_a_package_that_is_not_there_is_not_well(say: Callable[..., Any], monkey
     said = say("doctor")
     assert said.status == 1
     assert checks(said.out)["no-such-package"] == ("!!", "not installed; install kdbench again")
+
+
+def test_what_compiling_would_miss_is_told(say: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CXX", "no-such-compiler")
+    said = say("doctor")
+    assert said.status == 0, "nobody must compile"
+    assert checks(said.out)["run.compile"] == ("ok", "cannot be used: there is no compiler 'no-such-compiler'")

@@ -24,6 +24,19 @@ def made(monkeypatch):
     return found
 
 
+@pytest.fixture
+def serve_job(tmp_path, plan_of):
+    """`serve_job(options)`: what a worker tells of a job with one run."""
+
+    def run(options):
+        events = []
+        server = Server(str(tmp_path), "cpu", torch.get_num_threads(), None, events.append)
+        server.serve({"id": 1, "train": [plan_of({"vanilla": {}}).runs[0].to_json()], "options": options})
+        return events
+
+    return run
+
+
 @pytest.mark.parametrize(
     ("options", "expected"),
     [
@@ -32,8 +45,18 @@ def made(monkeypatch):
         ({}, Options()),
     ],
 )
-def test_the_options_of_a_job_reach_the_cohort(made, tmp_path, plan_of, options, expected):
-    spec = plan_of({"vanilla": {}}).runs[0]
-    server = Server(str(tmp_path), "cpu", torch.get_num_threads(), None, lambda event: None)
-    server.serve({"id": 1, "train": [spec.to_json()], "options": options})
+def test_the_options_of_a_job_reach_the_cohort(made, serve_job, options, expected):
+    serve_job(options)
     assert made == [(1, torch.device("cpu"), expected)]
+
+
+def test_without_a_compiler_no_run_is_begun(made, serve_job, tmp_path, monkeypatch):
+    monkeypatch.setenv("CXX", "no-such-compiler")
+    begun, error = serve_job({"compile": True})
+    assert (begun["event"], error["event"]) == ("begun", "error")
+    assert error["error"].startswith("run.compile needs a C++ compiler and Python's headers, but ")
+    assert "has no compiler 'no-such-compiler'; install it" in error["error"]
+    assert made == []
+    assert not list(tmp_path.glob("runs/*"))
+    serve_job({"compile": False})
+    assert len(made) == 1
