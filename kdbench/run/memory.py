@@ -59,12 +59,10 @@ def train_within_memory(
 
     `train` passes over runs that have ended. `fail` gets a run that does not fit alone, `halved` a cohort that is cut.
     """
+    _free_earlier_cohorts()
     reason = _lack_of_memory(specs, train)
     if reason is None:
         return
-    gc.collect()
-    if torch.cuda.is_available():
-        torch.cuda.empty_cache()
     if len(specs) == 1:
         fail(specs[0], TrainingError(f"out of memory, alone on its device ({reason}); {REMEDY}"))
         return
@@ -72,6 +70,13 @@ def train_within_memory(
     half = (len(specs) + 1) // 2
     for part in (specs[:half], specs[half:]):
         train_within_memory(part, train, fail, halved)
+
+
+def _free_earlier_cohorts() -> None:
+    """They lie in cycles; CUDA graphs among them, freed later, would take along the workspaces of their streams."""
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
 
 
 def _lack_of_memory(specs: Sequence[RunSpec], train: Callable[[Sequence[RunSpec]], None]) -> str | None:

@@ -1,5 +1,7 @@
 """Memory that runs out: halves, and the one that does not fit alone."""
 
+import gc
+import weakref
 from dataclasses import replace
 
 import pytest
@@ -55,6 +57,30 @@ def test_a_run_that_does_not_fit_alone_fails_alone_and_says_what_to_change():
 )
 def test_torchs_ways_to_say_it(error):
     assert outcome([2, 2], 3, error)[0] == [[2], [2]]
+
+
+def test_each_cohort_begins_when_those_before_it_are_freed():
+    """Also those that went well, and whose objects refer to one another."""
+
+    class Cohort:
+        def __init__(self):
+            self.itself = self
+
+    left, freed = [], []
+
+    def train(specs):
+        freed.append([cohort() is None for cohort in left])
+        left.append(weakref.ref(Cohort()))
+        if len(specs) > 1:
+            raise MemoryError
+
+    gc.disable()
+    try:
+        for job in ([1, 2], [3]):
+            train_within_memory(job, train, lambda spec, error: None, lambda specs: None)
+    finally:
+        gc.enable()
+    assert freed == [[True] * before for before in range(4)]
 
 
 def test_any_other_error_is_not_about_memory():

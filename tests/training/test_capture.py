@@ -1,5 +1,8 @@
 """Recorded steps: the same as others, apart from one another, and nobody's failure but their own."""
 
+import gc
+from contextlib import nullcontext
+
 import pytest
 import torch
 
@@ -159,6 +162,22 @@ def test_a_rate_is_written_into_the_tensor_that_was_recorded(train, member, teac
     train([falling], teacher)
     train([constant], teacher)
     assert not same(falling, constant)
+
+
+def test_nothing_is_collected_while_a_gpu_records(monkeypatch):
+    """Torch's part is left out, so that it is seen without a GPU."""
+
+    class Graph:
+        def replay(self):
+            played.append(gc.isenabled())
+
+    recorded, played = [], []
+    monkeypatch.setattr(torch.cuda, "Stream", lambda device: None)
+    monkeypatch.setattr(torch.cuda, "CUDAGraph", Graph)
+    monkeypatch.setattr(torch.cuda, "graph", lambda graph, stream: nullcontext())
+    again = CudaGraphs(torch.device("cuda")).record(lambda: recorded.append(gc.isenabled()))
+    again()
+    assert (recorded, played) == ([False], [True, True])
 
 
 def test_only_a_gpu_records():
