@@ -19,7 +19,6 @@ import argparse
 import gc
 import os
 import sys
-import traceback
 from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -45,7 +44,7 @@ from kdbench.training.capture import recorder
 from kdbench.training.evaluation import logits_of
 from kdbench.training.held import CapturedTeacher, Held
 from kdbench.training.member import Member
-from kdbench.training.memory import is_out_of_memory
+from kdbench.training.memory import clear_frames, is_out_of_memory
 from kdbench.training.method import Task
 from kdbench.training.network import Frozen
 from kdbench.training.stopwatch import Stopwatch
@@ -201,7 +200,7 @@ def _epochs(kind: Kind, steps: int, device: torch.device, options: Options) -> l
     except Exception as error:
         if not is_out_of_memory(error):
             raise
-        traceback.clear_frames(error.__traceback__)  # they hold the networks
+        clear_frames(error)  # they hold the networks
         return None
     finally:
         gc.collect()

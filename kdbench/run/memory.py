@@ -2,7 +2,6 @@
 
 import gc
 import os
-import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -11,7 +10,7 @@ import torch
 from kdbench.errors import TrainingError
 from kdbench.matrix import RunSpec
 from kdbench.training.member import Member
-from kdbench.training.memory import is_out_of_memory
+from kdbench.training.memory import clear_frames, is_out_of_memory
 
 REMEDY = "lower recipe.batch_size, choose a smaller network, or set run.workers or run.runs_per_device lower"
 
@@ -85,6 +84,6 @@ def _lack_of_memory(specs: Sequence[RunSpec], train: Callable[[Sequence[RunSpec]
     except Exception as error:
         if not is_out_of_memory(error):
             raise
-        traceback.clear_frames(error.__traceback__)  # they hold the cohort that did not fit
+        clear_frames(error)  # they hold the cohort that did not fit
         return " ".join(str(error).split())[:200] or type(error).__name__
     return None

@@ -1,7 +1,6 @@
 """One run while it trains beside others: its method, optimisers, random stream, history and failure."""
 
 import math
-import traceback
 from collections import Counter
 from collections.abc import Collection, Mapping
 from contextlib import AbstractContextManager, nullcontext
@@ -14,7 +13,7 @@ from torch import Tensor, nn
 from kdbench.errors import MethodError, NotFiniteError, TrainingError, nearest
 from kdbench.matrix.recipe import Recipe
 from kdbench.training.capture import CapturedSteps, Recorder
-from kdbench.training.memory import is_out_of_memory
+from kdbench.training.memory import clear_frames, is_out_of_memory
 from kdbench.training.method import Batch, Method, OptimiserSpec
 from kdbench.training.optimiser import PlayerOptimiser
 from kdbench.training.randomness import OwnRandom, derive
@@ -139,7 +138,7 @@ class Member:
         except Exception as error:  # whatever a method raises is this run's failure, not its cohort's
             if is_out_of_memory(error):  # which may be the others' doing
                 raise
-            traceback.clear_frames(error.__traceback__)  # they hold the batch's graphs, and the others need the memory
+            clear_frames(error)  # they hold the batch's graphs, and the others need the memory
             self.error = error
         if not self.is_captured:  # what it asked of a frozen network is there for the others, so they come after it
             self.join()

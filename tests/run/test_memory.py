@@ -53,6 +53,8 @@ def test_a_run_that_does_not_fit_alone_fails_alone_and_says_what_to_change():
         lambda: torch.OutOfMemoryError("CUDA out of memory"),
         lambda: RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 8 bytes"),
         lambda: RuntimeError("std::bad_alloc"),
+        lambda: RuntimeError("CUDA error: out of memory\nSearch for `cudaErrorMemoryAllocation' in the manual"),
+        lambda: RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
     ],
 )
 def test_torchs_ways_to_say_it(error):
