@@ -14,6 +14,8 @@ from kdbench.run.options import Options
 from kdbench.training.checkpoint import from_bytes, to_bytes
 from kdbench.training.member import Member
 
+UNTOLD = {"compile": False, "cuda_graphs": False}  # by checkpoints of before there were these options
+
 
 @final
 class Checkpoints:
@@ -71,18 +73,20 @@ class Checkpoints:
 
     def _check_maker(self, member: Member, head: checkpoints.Header) -> None:
         now = self._made_with(member)
-        changed = [
-            f"{key} {head.made_with.get(key)} is now {now[key]}"
-            for key in head.made_with
-            if head.made_with[key] != now[key]
-        ]
+        then = {**UNTOLD, **head.made_with}
+        changed = [f"{key} {then.get(key)} is now {now[key]}" for key in now if then.get(key) != now[key]]
         if changed:
-            self._warn(member, f"goes on from a checkpoint made elsewhere ({', '.join(changed)}): numbers may differ")
+            self._warn(member, f"goes on from a checkpoint made otherwise ({', '.join(changed)}): numbers may differ")
 
     def _warn(self, member: Member, text: str) -> None:
         self._store.log(member.name, f"warning: {text}")
         self._report({"event": "warning", "run": member.name, "text": text})
 
     def _made_with(self, member: Member) -> dict[str, str | int]:
-        ways = {"compile": self._options.compile, "cuda_graphs": self._options.cuda_graphs}
-        return {"torch": torch.__version__, "device": member.device.type, "threads": torch.get_num_threads(), **ways}
+        return {
+            "torch": torch.__version__,
+            "device": member.device.type,
+            "threads": torch.get_num_threads(),
+            "compile": self._options.compile,
+            "cuda_graphs": member.records,
+        }

@@ -30,7 +30,7 @@ def undisturbed(tmp_path_factory, plan_of):
     return specs, store
 
 
-def train(store, specs, minutes=0.0, until=None):
+def train(store, specs, minutes=0.0, until=None, **options):
     """Train a cohort; when epoch `until` ends, but before it is saved, the plug is pulled."""
     events = []
 
@@ -39,7 +39,7 @@ def train(store, specs, minutes=0.0, until=None):
         if event["event"] == "epoch" and event["epoch"] == until:
             raise CutError
 
-    run = CohortRun(specs, store, CPU, report, Options(minutes))
+    run = CohortRun(specs, store, CPU, report, Options(minutes, **options))
     if until is None:
         run.train()
     else:
@@ -134,5 +134,29 @@ def test_another_machines_checkpoint_is_gone_on_from_with_a_warning(undisturbed,
         train(store, specs[:1], until=3)
     (warning,) = [event["text"] for event in train(store, specs[:1]) if event["event"] == "warning"]
     assert warning == (
-        f"goes on from a checkpoint made elsewhere (torch 1.0 is now {torch.__version__}): numbers may differ"
+        f"goes on from a checkpoint made otherwise (torch 1.0 is now {torch.__version__}): numbers may differ"
     )
+
+
+@pytest.mark.parametrize("told", [True, False])
+def test_a_checkpoint_of_a_run_that_was_not_compiled_is_gone_on_from_with_a_warning(undisturbed, tmp_path, told):
+    """Checkpoints of before there was the option do not tell of it."""
+    specs, _ = undisturbed
+    store = Store(tmp_path)
+    train(store, specs[:1], until=3)
+    folder = store.folder(specs[0].id)
+    _, head, content = next(checkpoints.read(folder))
+    if not told:
+        old = {key: value for key, value in head.made_with.items() if key not in ("compile", "cuda_graphs")}
+        checkpoints.write(folder, head.epoch, content, old)
+    (warning,) = [event["text"] for event in train(store, specs[:1], compile=True) if event["event"] == "warning"]
+    assert warning == "goes on from a checkpoint made otherwise (compile False is now True): numbers may differ"
+
+
+def test_what_a_processor_does_not_record_goes_on_without_a_warning(undisturbed, tmp_path):
+    specs, whole = undisturbed
+    store = Store(tmp_path)
+    train(store, specs[:1], until=3)
+    events = train(store, specs[:1], cuda_graphs=True)
+    assert [event for event in events if event["event"] == "warning"] == []
+    assert_same(specs[:1], whole, store)
