@@ -139,7 +139,7 @@ class CohortRun:
     def _replays(self, asked: Mapping[Frozen, RunSpec], members: Sequence[Member], steps: int) -> dict[Frozen, Replay]:
         """The replays of those teachers of whom the members read nothing but logits and embeddings."""
         options = self._options
-        if not options.replay_gigabytes or options.compile or options.cuda_graphs:
+        if not options.replay_gigabytes or options.compile:
             return {}
         kept, found = shelf(options.replay_gigabytes), {}
         for network, teacher in asked.items():

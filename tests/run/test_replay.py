@@ -73,16 +73,16 @@ def asked(monkeypatch):
 
 @pytest.fixture
 def students(computed, tmp_path, place, asked):
-    """`students(*labels, gigabytes, until)`: train a cohort with replay; gives how many batches the teacher computed.
+    """`students(*labels, gigabytes, until, **options)`: train a cohort with replay.
 
-    When epoch `until` has ended, but before it is saved, the plug is pulled.
+    It gives how many batches the teacher computed. When epoch `until` has ended, but before it is saved, the plug is pulled.
     """
     specs, whole = computed
     store = Store(tmp_path / "results")
     teacher = specs["teacher"].id
     shutil.copytree(whole.folder(teacher), store.folder(teacher))
 
-    def run(*labels, gigabytes=0.1, until=None):
+    def run(*labels, gigabytes=0.1, until=None, **options):
         asked.clear()
 
         def report(event):
@@ -90,7 +90,7 @@ def students(computed, tmp_path, place, asked):
             if event["event"] == "epoch" and event["epoch"] == until:
                 raise CutError
 
-        cohort = CohortRun([specs[label] for label in labels], store, CPU, report, Options(0.0, gigabytes))
+        cohort = CohortRun([specs[label] for label in labels], store, CPU, report, Options(0.0, gigabytes, **options))
         if until:
             with pytest.raises(CutError):
                 cohort.train()
@@ -195,6 +195,17 @@ def test_a_damaged_file_is_computed_and_written_again(students, assert_same, pla
     assert students("triplet") == STEPS
     assert torch.equal(*(load(content[32:])["logits"] for content in (whole, path.read_bytes())))
     assert_same("vanilla", "triplet")
+
+
+def test_where_nothing_is_recorded_it_is_repeated_as_usual(students, assert_same):
+    assert students("vanilla", cuda_graphs=True) == WHOLE
+    assert students("rkd_v2", cuda_graphs=True) == 0
+    assert_same("vanilla", "rkd_v2")
+
+
+def test_what_a_compiled_teacher_says_is_not_kept(students, place):
+    students("vanilla", compile=True)
+    assert files(place) == []
 
 
 def test_repeated_embeddings_give_the_same_numbers(students, assert_same):
