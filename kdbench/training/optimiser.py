@@ -67,7 +67,7 @@ class PlayerOptimiser:
             TrainingError: no loss depends on the player.
         """
         for parameter, gradient in zip(self.parameters, self._gradients(losses), strict=True):
-            parameter.grad = gradient
+            parameter.grad = None if gradient is None else _laid_out_as(gradient, parameter)
         if self._clip is not None:
             nn.utils.clip_grad_norm_(self.parameters, self._clip)
         self._torch.step()
@@ -86,8 +86,11 @@ class PlayerOptimiser:
 
     def resume(self, state: Mapping[str, Any]) -> None:
         """Go on from what `state` gave."""
-        groups = self._torch.state_dict()["param_groups"]  # ours: those of the state may be made for another device
-        self._torch.load_state_dict({"state": state["torch"]["state"], "param_groups": groups})
+        ours = (
+            self._torch.state_dict()
+        )  # the state may be made on another device, where groups and first moments differ
+        moments = {**ours["state"], **state["torch"]["state"]}
+        self._torch.load_state_dict({"state": moments, "param_groups": ours["param_groups"]})
         if self._watch is not None:
             self._watch.resume(state["watch"])
 
@@ -95,3 +98,11 @@ class PlayerOptimiser:
         """Tell the plateau schedule how an epoch went."""
         if self._watch is not None:
             self._watch.see(validation_loss)
+
+
+def _laid_out_as(gradient: Tensor, parameter: Tensor) -> Tensor:
+    """A gradient in the memory layout of its parameter, as fused optimisers need it and `backward` would give it."""
+    strides = zip(parameter.shape, gradient.stride(), parameter.stride(), strict=True)
+    if all(size == 1 or ours == theirs for size, ours, theirs in strides):
+        return gradient
+    return torch.empty_like(parameter).copy_(gradient)

@@ -9,6 +9,7 @@ from torch import nn
 
 from kdbench.errors import TrainingError
 from kdbench.matrix.recipe import Adam, AdamW, Constant, Cosine, MultiStep, Plateau, Recipe, Sgd
+from kdbench.training import optimiser
 from kdbench.training.method import OptimiserSpec
 from kdbench.training.optimiser import PlayerOptimiser
 
@@ -70,6 +71,50 @@ def test_steps_are_those_of_torch(player, inputs, ours, plain, clip):
     for ours_now, theirs_now in zip(player.parameters(), twin.parameters(), strict=True):
         torch.testing.assert_close(ours_now, theirs_now)
         assert ours_now.grad is None
+
+
+@pytest.mark.parametrize("clip", [None, 0.05])
+@pytest.mark.parametrize("ours", [Sgd(lr=0.1), Adam(lr=0.1)], ids=["sgd", "adam"])
+def test_fused_steps_follow_gradients_of_any_layout(monkeypatch, ours, clip):
+    """A gradient by way of a transpose or of a broadcast is not laid out as its parameter is."""
+    found = []
+    for recording in (set(), {"cpu"}):
+        monkeypatch.setattr(optimiser, "RECORDING", recording)
+        player = nn.ParameterList([torch.arange(12.0).reshape(3, 4), torch.ones(3, 4)])
+        steps = PlayerOptimiser(player, recipe(optimizer=ours, clip=clip), OptimiserSpec())
+        for _ in range(3):
+            turned, spread = player
+            weights = torch.linspace(-1, 1, 12).reshape(4, 3)
+            steps.pace(0.0)
+            steps.step({"turned": (turned.t() * weights).sum(), "spread": spread.sum()})
+        found.append([parameter.detach().clone() for parameter in player])
+    for plain, fused in zip(*found, strict=True):
+        torch.testing.assert_close(plain, fused)
+
+
+def test_on_a_device_that_records_a_state_of_one_that_does_not_is_gone_on_from(monkeypatch):
+    """There a parameter without a gradient has no momentum yet, here each has one from the beginning."""
+
+    def steps(optimiser, player, names):
+        for _ in range(2):
+            optimiser.pace(0.0)
+            optimiser.step({"loss": sum(player[name].square().sum() for name in names)})
+
+    def made():
+        player = nn.ParameterDict({"early": torch.ones(3), "late": torch.ones(2)})
+        return player, PlayerOptimiser(player, recipe(), OptimiserSpec())
+
+    (player, plain), begun = made(), {}
+    steps(plain, player, ["early"])
+    begun.update(weights=copy.deepcopy(player.state_dict()), moments=copy.deepcopy(plain.state()))
+    steps(plain, player, ["early", "late"])
+    monkeypatch.setattr(optimiser, "RECORDING", {"cpu"})
+    other, resumed = made()
+    other.load_state_dict(begun["weights"])
+    resumed.resume(begun["moments"])
+    steps(resumed, other, ["early", "late"])
+    for name in ("early", "late"):
+        torch.testing.assert_close(other[name], player[name])
 
 
 def test_only_the_player_moves(player, inputs):
