@@ -18,8 +18,10 @@ from time import perf_counter
 
 import torch
 import torch.nn.functional as F
+from children import tell
+from vanilla import BATCH, MEAN, RATE, STD, network, photographs
 
-from kdbench import methods, models
+from kdbench import methods
 from kdbench.data.batches import Batches
 from kdbench.matrix.recipe import Recipe, Sgd
 from kdbench.queue.executor import environment
@@ -27,8 +29,6 @@ from kdbench.training.loop import Cohort
 from kdbench.training.member import Member
 from kdbench.training.network import Frozen, placed
 
-CLASSES, SHAPE, BATCH, RATE = 100, (3, 32, 32), 64, 0.05
-MEAN, STD = (0.5071, 0.4865, 0.4409), (0.2673, 0.2564, 0.2762)
 ALPHA, TEMPERATURE = 0.9, 4.0
 CPU = torch.device("cpu")
 
@@ -49,7 +49,7 @@ def main() -> None:
         epochs=1, batch_size=BATCH, precision=asked.precision, optimizer=Sgd(lr=RATE), augment=("crop", "flip")
     )
     batches = _batches(recipe, asked.steps)
-    teacher = placed(_network(teacher_name), CPU)
+    teacher = placed(network(teacher_name), CPU)
     contenders = {
         "kdbench": _harness(student_name, teacher, recipe, batches),
         "by hand": _by_hand(student_name, teacher, asked.precision == "bf16", batches),
@@ -63,49 +63,44 @@ def main() -> None:
             contenders[name]()
             taken[name].append(perf_counter() - start)
     for name, seconds in taken.items():
-        _tell(f"{name}: {1000 * statistics.median(seconds) / asked.steps:.1f} ms a step (median of {asked.rounds})")
+        tell(f"{name}: {1000 * statistics.median(seconds) / asked.steps:.1f} ms a step (median of {asked.rounds})")
     ratios = [own / other for own, other in zip(taken["kdbench"], taken["by hand"], strict=True)]
     low, high = _interval(ratios)
-    _tell(
+    tell(
         f"{asked.pair}, {asked.precision}: kdbench / by hand {statistics.median(ratios):.3f} ({low:.3f} to {high:.3f})"
     )
 
 
-def _network(name: str) -> torch.nn.Module:
-    return models.build(name, num_classes=CLASSES, image_shape=SHAPE)
-
-
 def _batches(recipe: Recipe, steps: int) -> Batches:
-    images = torch.randint(0, 256, (steps * BATCH, *SHAPE), dtype=torch.uint8)
-    labels = torch.randint(0, CLASSES, (steps * BATCH,))
+    images, labels = photographs(steps * BATCH, CPU)
     return Batches(images, labels, torch.arange(len(labels)), mean=MEAN, std=STD, recipe=recipe, seed=0)
 
 
 def _harness(student: str, teacher: torch.nn.Module, recipe: Recipe, batches: Batches) -> Callable[[], None]:
     frozen = Frozen(teacher)
     given = {"vanilla": {"alpha": ALPHA, "temperature": TEMPERATURE}}
-    network = placed(_network(student), CPU)
-    member = Member("", methods.create(["vanilla"], student=network, teacher=frozen, parameters=given), recipe, 0)
+    own = placed(network(student), CPU)
+    member = Member("", methods.create(["vanilla"], student=own, teacher=frozen, parameters=given), recipe, 0)
     cohort = Cohort([member], batches, [frozen], lambda one: {}, lambda epoch, active: None)
     return lambda: cohort.train(1)
 
 
 def _by_hand(student: str, teacher: torch.nn.Module, bf16: bool, batches: Batches) -> Callable[[], None]:
-    network = placed(_network(student), CPU)
+    own = placed(network(student), CPU)
     teacher.eval()
-    optimizer = torch.optim.SGD(network.parameters(), RATE, momentum=0.9, weight_decay=5e-4, foreach=True)
+    optimizer = torch.optim.SGD(own.parameters(), RATE, momentum=0.9, weight_decay=5e-4, foreach=True)
 
     def train() -> None:
-        network.train()
+        own.train()
         losses = []
         for batch in batches.epoch(0, 1):
             with torch.autocast("cpu", dtype=torch.bfloat16, enabled=bf16):
                 with torch.no_grad():
                     soft = teacher(batch.images).logits
-                logits = network(batch.images).logits
-            own, theirs = logits.float() / TEMPERATURE, soft.float() / TEMPERATURE
+                logits = own(batch.images).logits
+            ours, theirs = logits.float() / TEMPERATURE, soft.float() / TEMPERATURE
             kl = F.kl_div(
-                F.log_softmax(own, dim=1), F.log_softmax(theirs, dim=1), reduction="batchmean", log_target=True
+                F.log_softmax(ours, dim=1), F.log_softmax(theirs, dim=1), reduction="batchmean", log_target=True
             )
             hard = F.cross_entropy(logits.float(), batch.labels)
             loss = (1 - ALPHA) * hard + ALPHA * TEMPERATURE**2 * kl
@@ -123,10 +118,6 @@ def _interval(values: list[float]) -> tuple[float, float]:
     draw = random.Random(0)
     medians = sorted(statistics.median(draw.choices(values, k=len(values))) for _ in range(2000))
     return medians[50], medians[1949]
-
-
-def _tell(text: str) -> None:
-    sys.stdout.write(text + "\n")
 
 
 if __name__ == "__main__":

@@ -26,7 +26,7 @@ from typing import final
 
 import torch
 from children import tell
-from vanilla import WARM_UP, Short, as_a_worker
+from vanilla import WARM_UP, Short
 
 from kdbench import data, methods, models
 from kdbench.data.splits import split
@@ -39,6 +39,7 @@ from kdbench.queue.executor import environment
 from kdbench.run import build
 from kdbench.run.material import Images, Material, batches
 from kdbench.run.options import Options
+from kdbench.run.serve import set_up_torch
 from kdbench.training import loop
 from kdbench.training.capture import recorder
 from kdbench.training.evaluation import logits_of
@@ -56,7 +57,7 @@ WIDTHS = (9, 9, 9, 9, 15, 11)
 LEFT_OUT = """\
 Not counted: the start of processes, reading the data, scores on test images, timing inference, checkpoints; what
 workers lose to one another, slots that wait, cohorts that must be halved for want of memory; what early stopping,
-and teachers repeated from disk save."""
+teachers repeated from disk, and recorded runs that a GPU trains at the same time save."""
 
 
 @final
@@ -128,7 +129,7 @@ def _project(file: Path, only: str, steps: int | None) -> None:
     places = slots(matrix.run.devices, matrix.run.workers, threads, matrix.run.runs_per_device)
     device = torch.device(places[0].device)
     torch.set_num_threads(threads)
-    as_a_worker(device)
+    set_up_torch(device)
     tell(_line(COLUMNS, "kind"))
     hours, missing = 0.0, 0
     options = Options(compile=matrix.run.compile, cuda_graphs=matrix.run.cuda_graphs)

@@ -11,8 +11,6 @@ ways gave the same weights is checked.
 import argparse
 import os
 import shutil
-import statistics
-import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -20,6 +18,7 @@ from time import perf_counter
 
 import numpy as np
 import torch
+from children import spread, tell
 
 from kdbench.matrix import RunSpec, parse
 from kdbench.plan import make_plan
@@ -46,11 +45,11 @@ def main() -> None:
         os.environ["KDBENCH_CACHE"] = f"{folder}/cache"
         runs = _runs(Path(folder), asked.pair, asked.precision, asked.steps, asked.epochs)
         without, repeated = _compare(Path(folder), runs, asked.rounds)
-    _tell(f"{asked.pair} in {asked.precision}, {asked.epochs} epochs of {asked.steps} steps of {BATCH} images, 1 core")
-    _tell(f"  teacher computed: {_spread(without, ' s')}")
-    _tell(f"  teacher repeated: {_spread(repeated, ' s')}")
+    tell(f"{asked.pair} in {asked.precision}, {asked.epochs} epochs of {asked.steps} steps of {BATCH} images, 1 core")
+    tell(f"  teacher computed: {spread(without, ' s')}")
+    tell(f"  teacher repeated: {spread(repeated, ' s')}")
     ratios = [slow / fast for slow, fast in zip(without, repeated, strict=True)]
-    _tell(f"  the new column is faster {_spread(ratios, ' times')}")
+    tell(f"  the new column is faster {spread(ratios, ' times')}")
 
 
 def _runs(folder: Path, pair: str, precision: str, steps: int, epochs: int) -> dict[str, RunSpec]:
@@ -111,14 +110,6 @@ def _train(store: Store, runs: Sequence[RunSpec], gigabytes: float) -> float:
         if store.state(run.id) != "done":
             raise SystemExit(f"{run.method}: {(store.result(run.id) or {}).get('error')}")
     return seconds
-
-
-def _spread(values: Sequence[float], unit: str) -> str:
-    return f"{statistics.median(values):.2f}{unit} ({min(values):.2f} to {max(values):.2f})"
-
-
-def _tell(text: str) -> None:
-    sys.stdout.write(text + "\n")
 
 
 if __name__ == "__main__":

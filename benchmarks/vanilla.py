@@ -6,7 +6,6 @@ from itertools import islice
 from typing import Literal, final
 
 import torch
-import torch.utils.deterministic
 from torch import Tensor, nn
 
 from kdbench import methods, models
@@ -14,6 +13,7 @@ from kdbench.data.batches import Batches
 from kdbench.matrix.recipe import Crop, Flip, Recipe, Sgd
 from kdbench.run.build import ready
 from kdbench.run.options import Options
+from kdbench.run.serve import set_up_torch
 from kdbench.training import loop
 from kdbench.training.capture import recorder
 from kdbench.training.held import CapturedTeacher, Held
@@ -43,12 +43,6 @@ class Short:
         return islice(self.batches.epoch(epoch, epochs), self.steps[epoch])
 
 
-def as_a_worker(device: torch.device) -> None:
-    """Set torch up as a worker of kdbench does."""
-    torch.use_deterministic_algorithms(device.type == "cuda", warn_only=True)
-    torch.utils.deterministic.fill_uninitialized_memory = False
-
-
 def photographs(count: int, device: torch.device) -> tuple[Tensor, Tensor]:
     """Images (N, C, H, W) uint8 and labels (N,)."""
     images = torch.randint(0, 256, (count, *SHAPE), dtype=torch.uint8, device=device)
@@ -69,7 +63,7 @@ def cohort(
     options: Options = PLAIN,
 ) -> Callable[[], None]:
     """A cohort with a member for each setting, set up as in a worker and warmed up; gives what trains `steps` steps."""
-    as_a_worker(device)
+    set_up_torch(device)
     warm_up = WARM_UP[device.type]
     recipe = Recipe(epochs=2, batch_size=BATCH, precision=precision, optimizer=Sgd(lr=RATE), augment=(Crop(), Flip()))
     teacher_name, student_name = pair.split(":")

@@ -18,16 +18,22 @@ from kdbench.run.options import Options
 from kdbench.run.timing import time_run
 
 
+def set_up_torch(device: torch.device) -> None:
+    """Have torch compute on a device as in every worker."""
+    torch.use_deterministic_algorithms(device.type == "cuda", warn_only=True)
+    # nobody reads memory before it is written, and filling it costs a kernel each time
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
+
+
 @final
 class Server:
     """Does one job after the other on one device. `log` is where all that is printed goes."""
 
     def __init__(self, results: str, device: str, threads: int, log: Path | None, report: Report) -> None:
         torch.set_num_threads(threads)
-        torch.use_deterministic_algorithms(device == "cuda", warn_only=True)
-        torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # nobody reads it, and filling costs a kernel each
         self._store = Store(results)
         self._device = torch.device(device)
+        set_up_torch(self._device)
         self._log = log
         self._report = report
         self._options = Options()

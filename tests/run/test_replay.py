@@ -75,7 +75,8 @@ def asked(monkeypatch):
 def students(computed, tmp_path, place, asked):
     """`students(*labels, gigabytes, until, **options)`: train a cohort with replay.
 
-    It gives how many batches the teacher computed. When epoch `until` has ended, but before it is saved, the plug is pulled.
+    It gives how many batches the teacher computed. When epoch `until` has ended, but before it is saved, the plug is
+    pulled.
     """
     specs, whole = computed
     store = Store(tmp_path / "results")
