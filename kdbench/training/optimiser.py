@@ -69,6 +69,8 @@ class PlayerOptimiser:
         for parameter, gradient in zip(self.parameters, self._gradients(losses), strict=True):
             parameter.grad = None if gradient is None else _laid_out_as(gradient, parameter)
         if self._clip is not None:
+            for parameter in self.parameters:  # two that are added up have one gradient, which would be scaled twice
+                parameter.grad = None if parameter.grad is None else parameter.grad.clone()
             nn.utils.clip_grad_norm_(self.parameters, self._clip)
         self._torch.step()
         self._torch.zero_grad(set_to_none=True)

@@ -153,6 +153,13 @@ def test_a_step_is_clipped_to_the_norm(player, inputs):
     assert moved.norm().item() == pytest.approx(0.25, rel=1e-4)
 
 
+def test_a_gradient_that_two_parameters_share_is_clipped_once():
+    player = nn.ParameterList([torch.zeros(1), torch.zeros(1)])
+    plain = recipe(optimizer=Sgd(lr=1.0, momentum=0.0, weight_decay=0.0), clip=2**0.5)
+    PlayerOptimiser(player, plain, OptimiserSpec()).step({"loss": 100 * (player[0] + player[1]).sum()})
+    assert [parameter.item() for parameter in player] == pytest.approx([-1.0, -1.0], rel=1e-4)
+
+
 def test_what_a_player_does_not_say_is_the_recipes(player):
     ours = recipe(optimizer=Sgd(lr=0.4), schedule=MultiStep(milestones=(5,), gamma=0.5))
     assert PlayerOptimiser(player, ours, OptimiserSpec()).rate(0.7) == pytest.approx(0.2)
