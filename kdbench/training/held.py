@@ -1,5 +1,6 @@
 """What a cohort shares, in tensors that stay where they are, so that recorded steps find it there."""
 
+import math
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import final
@@ -21,7 +22,7 @@ class CapturedTeacher:
     def __init__(self, teacher: Frozen, recorder: Recorder) -> None:
         self._teacher = teacher
         self._recorder = recorder
-        self._seen = 0
+        self._waits = float(WARM_UP)  # batches until it is recorded; forever, if it cannot be
         self._output: Output | None = None
         self._again: Work | None = None
 
@@ -30,14 +31,15 @@ class CapturedTeacher:
         with self._recorder.apart():
             if self._again is not None:
                 self._again()
-            elif self._seen < WARM_UP:
+            elif self._waits:
+                self._waits -= 1
                 self._teacher(images)
             else:
+                self._waits = math.inf
                 self._again = self._recorder.record(lambda: self._answer(images))
         self._recorder.join()
         if self._output is not None:
             self._teacher.remember(images, self._output)
-        self._seen += 1
 
     def _answer(self, images: Tensor) -> None:
         self._output = self._teacher(images)

@@ -66,3 +66,24 @@ def test_a_recorded_teacher_answers_in_the_same_tensors(tiny, drawn, recorder):
     assert one.events.count("recorded") == 1
     assert len({id(logits) for logits in answers[WARM_UP:]}) == 1
     assert len({id(logits) for logits in answers[: WARM_UP + 1]}) == WARM_UP + 1
+
+
+def test_a_teacher_that_cannot_be_recorded_is_asked_as_it_is(tiny, drawn, recorder):
+    """It is tried once: what that costs would come with every batch."""
+
+    def waits(module, arguments):
+        assert arguments[0].sum().item() != 0
+
+    teacher, one = Frozen(tiny(1)), recorder()
+    teacher.network.register_forward_pre_hook(waits)
+    asked, held, failed = CapturedTeacher(teacher, one), Held(drawn), []
+    for epoch in range(2):
+        for position, batch in enumerate(held.epoch(epoch, 2)):
+            teacher.forget()
+            try:
+                asked.ask(batch.images, epoch, position)
+            except RuntimeError as error:
+                failed.append((4 * epoch + position, "capturing" in str(error)))
+            assert torch.equal(teacher(batch.images).logits, teacher.network(batch.images).logits)
+    assert failed == [(WARM_UP, True)]
+    assert "recorded" not in one.events
