@@ -81,6 +81,9 @@ def _made_with(runs: Runs) -> Iterator[tuple[str, list[str]]]:
     columns = ("kdbench_version", "git_commit", "torch_version", "device", "precision")
     for column in columns:
         yield column.replace("_version", "").replace("_", " "), runs.different(column)
+    for option in ("compile", "cuda_graphs"):
+        if "True" in (found := runs.different(option)):
+            yield option, found
 
 
 def _head(runs: Runs) -> str:

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import kdbench
 
+UNTOLD = {"compile": False, "cuda_graphs": False}  # by what was written before there were these options
+
 
 def provenance() -> dict[str, str | None]:
     """kdbench's version and commit, torch's version, the host."""

@@ -14,6 +14,7 @@ from kdbench.errors import ResultsError
 from kdbench.matrix.spec import RunSpec
 from kdbench.results.files import writable, write_whole
 from kdbench.results.index import IndexCell
+from kdbench.results.provenance import UNTOLD
 from kdbench.results.store import Store
 
 if TYPE_CHECKING:
@@ -49,7 +50,7 @@ TYPES: Mapping[str, pa.DataType] = {
     **dict.fromkeys((*IDENTITY, *PROVENANCE), pa.string()),
     **dict.fromkeys(NUMBERS, pa.float64()),
     **dict.fromkeys(COUNTS, pa.int64()),
-    **dict.fromkeys(("compile", "cuda_graphs"), pa.bool_()),
+    **dict.fromkeys(UNTOLD, pa.bool_()),
 }
 EPOCH: Mapping[str, pa.DataType] = {"epoch": pa.int64(), "rate": pa.float64(), "seconds": pa.float64()}
 
@@ -179,7 +180,8 @@ def _row(store: Store, timing: Timing, run_id: str, asked: list[tuple[str, Index
         return row | {"error": str(error)}
     if result is None:
         return row
-    row |= {"error": result.get("error")} | result.get("row", {})
+    untold = UNTOLD if row["status"] == "done" else {}
+    row |= {"error": result.get("error"), **untold} | result.get("row", {})
     if "architecture" in result:
         row |= timing(result["architecture"]) or {}
     return row

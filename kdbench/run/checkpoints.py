@@ -10,11 +10,10 @@ from torch import nn
 from kdbench.errors import TrainingError
 from kdbench.results import Store, checkpoints
 from kdbench.results.files import writable
+from kdbench.results.provenance import UNTOLD
 from kdbench.run.options import Options
 from kdbench.training.checkpoint import from_bytes, to_bytes
 from kdbench.training.member import Member
-
-UNTOLD = {"compile": False, "cuda_graphs": False}  # by checkpoints of before there were these options
 
 
 @final

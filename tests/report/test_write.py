@@ -110,5 +110,14 @@ def test_the_head_says_what_the_numbers_were_made_with(world) -> None:
     head = files(world.index, world.frame)["report.md"].partition("##")[0]
     assert "- validation: 0.1 of the training images\n" in head
     assert "- torch: 2.14.0, 2.15.0\n- device: cpu\n- precision: fp32\n" in head
+    assert "compile" not in head
     world.validation = 0.0
     assert "- validation: none\n" in files(world.index, world.frame)["report.md"]
+
+
+def test_the_head_says_whether_numbers_are_of_compiled_networks_or_recorded_steps(world) -> None:
+    for label, compiled in (("plain", False), ("compiled", True)):
+        world.add(label, [0.5], compile=compiled, cuda_graphs=False)
+    head = files(world.index, world.frame)["report.md"].partition("##")[0]
+    assert "- compile: False, True\n" in head
+    assert "cuda_graphs" not in head

@@ -72,6 +72,8 @@ def test_a_row_of_a_finished_run(
         "param.temperature": 4.0,
         "test_accuracy": 0.75,
         "device": "cpu",
+        "compile": False,
+        "cuda_graphs": False,
         "inference_ms": 0.5,
         "throughput": 9.0,
     }
@@ -98,6 +100,19 @@ def test_a_column_has_one_type_whatever_is_in_it(store: Store, teacher: RunSpec,
     assert str(filled.field("test_accuracy").type) == str(filled.field("inference_ms").type) == "double"
     assert str(filled.field("attempts").type) == "int64"
     assert str(filled.field("seed").type) == str(filled.field("parameters").type) == "int64"
+
+
+def test_what_was_done_before_there_was_compiling_was_not_compiled(
+    store: Store, student: Student, finish: Finish
+) -> None:
+    old, new, failed = (student(seed) for seed in range(3))
+    finish(old, {"test_accuracy": 0.5})
+    finish(new, {"compile": True, "cuda_graphs": True})
+    store.write_spec(failed)
+    store.write_result(failed.id, {"status": "failed", "error": "NaN", "row": {}})
+    export(store)
+    told = {row["run_id"]: (row["compile"], row["cuda_graphs"]) for row in parquet(store)}
+    assert told == {old.id: (False, False), new.id: (True, True), failed.id: (None, None)}
 
 
 def test_runs_of_every_state_have_a_row(store: Store, student: Student, index: Index, finish: Finish) -> None:
