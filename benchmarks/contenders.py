@@ -1,4 +1,8 @@
-"""Who trains in `sweep.py`: kdbench, the plain loop of published repositories, and torchdistill. No script."""
+"""Who trains in `sweep.py`: kdbench, the plain loop of published repositories, and torchdistill. No script.
+
+On a GPU the last two have cuDNN look for its fastest algorithms, as such scripts do; kdbench has it take reproducible
+ones.
+"""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -93,6 +97,7 @@ class OnlyLogits(nn.Module):
 
 def plain(work: Work) -> Callable[[], None]:
     """One setting after the other, each step as published repositories write it."""
+    torch.backends.cudnn.benchmark = True
     teacher_name, student_name = work.pair.split(":")
     teacher = OnlyLogits(teacher_name).to(work.place).eval()
     loader = DataLoader(_images(work), shuffle=True, **_loading(work))
@@ -136,6 +141,7 @@ def torchdistill(work: Work) -> Callable[[], None]:
     """One setting after the other, each in a box of torchdistill."""
     from torchdistill.core.distillation import DistillationBox
 
+    torch.backends.cudnn.benchmark = True
     teacher_name, student_name = work.pair.split(":")
     teacher, images = OnlyLogits(teacher_name).to(work.place), _images(work)
 
