@@ -28,7 +28,7 @@ def test_what_is_commented_out_is_valid_too(say: Callable[..., Any], tmp_path: P
     raw = tomllib.loads(every)
     assert set(raw) >= {"dataset", "network", "exclude", "override"}
     assert set(raw["recipe"]) >= {"clip", "early_stopping"}
-    assert raw["run"] == {"devices": "auto", "workers": 2, "threads": 1}
+    assert raw["run"] == {"devices": "auto", "workers": 2, "threads": 1, "cuda_graphs": True}
     assert load("matrix.toml").override[0].set == {"recipe": {"epochs": 40}}
 
 
