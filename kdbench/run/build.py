@@ -55,7 +55,8 @@ def method(
 def ready(network: nn.Module, device: torch.device, compiled: bool) -> nn.Module:
     """A network on its device, in the layout in which it is fastest; `compiled`: it trains through torch.compile."""
     if compiled:
-        network.compile(dynamic=False, recompile_limit=VARIANTS)
+        torch._dynamo.config.recompile_limit = VARIANTS
+        network.compile(dynamic=False)
     return placed(network, device)
 
 
