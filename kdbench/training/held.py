@@ -64,13 +64,14 @@ class Held:
 
 
 def _copy(batch: Batch) -> Batch:
-    images, *others = (view.clone() for view in batch.views)
-    return replace(
-        batch, images=images, labels=batch.labels.clone(), indices=batch.indices.clone(), views=(images, *others)
-    )
+    labels, indices, images, *others = (tensor.clone() for tensor in _tensors(batch))
+    return replace(batch, images=images, labels=labels, indices=indices, views=(images, *others))
 
 
 def _write(batch: Batch, held: Batch) -> None:
-    pairs = zip((batch.labels, batch.indices, *batch.views), (held.labels, held.indices, *held.views), strict=True)
-    for new, place in pairs:
+    for new, place in zip(_tensors(batch), _tensors(held), strict=True):
         place.copy_(new)
+
+
+def _tensors(batch: Batch) -> tuple[Tensor, ...]:
+    return (batch.labels, batch.indices, *(batch.views or (batch.images,)))

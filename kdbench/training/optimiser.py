@@ -88,9 +88,7 @@ class PlayerOptimiser:
 
     def resume(self, state: Mapping[str, Any]) -> None:
         """Go on from what `state` gave."""
-        ours = (
-            self._torch.state_dict()
-        )  # the state may be made on another device, where groups and first moments differ
+        ours = self._torch.state_dict()  # on another device groups and first moments may differ
         moments = {**ours["state"], **state["torch"]["state"]}
         self._torch.load_state_dict({"state": moments, "param_groups": ours["param_groups"]})
         if self._watch is not None:

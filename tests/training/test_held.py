@@ -42,6 +42,17 @@ def test_nobody_elses_tensors_are_written_to():
     assert all(torch.equal(one.images, other.images) for one, other in zip(batches, batches[3:], strict=False))
 
 
+def test_a_batch_without_views_has_its_images_as_the_only_one():
+    images = torch.ones(1, 1, 2, 2)
+    bare = [Batch(images * size, torch.tensor([size]), torch.tensor([0]), 0.0) for size in (1, 2)]
+
+    class Bare:
+        def epoch(self, epoch, epochs):
+            yield from bare
+
+    assert [batch.views[0].max().item() for batch in Held(Bare()).epoch(0, 1)] == [1, 2]
+
+
 def test_batches_without_images_are_held():
     nothing = torch.empty(0, 1, 2, 2)
     empty = Batch(nothing, torch.empty(0, dtype=torch.int64), torch.empty(0, dtype=torch.int64), 0.0, (nothing,))
