@@ -18,6 +18,7 @@ divided by the number of slots.
 import argparse
 import gc
 import os
+import resource
 import sys
 from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -38,6 +39,7 @@ from kdbench.queue.devices import slots
 from kdbench.queue.executor import environment
 from kdbench.run import build
 from kdbench.run.material import Images, Material, batches
+from kdbench.run.memory import free_memory
 from kdbench.run.options import Options
 from kdbench.run.serve import set_up_torch
 from kdbench.training import loop
@@ -129,6 +131,7 @@ def _project(file: Path, only: str, steps: int | None) -> None:
     places = slots(matrix.run.devices, matrix.run.workers, threads, matrix.run.runs_per_device)
     device = torch.device(places[0].device)
     torch.set_num_threads(threads)
+    _bound_memory(device)
     set_up_torch(device)
     tell(_line(COLUMNS, "kind"))
     hours, missing = 0.0, 0
@@ -143,6 +146,13 @@ def _project(file: Path, only: str, steps: int | None) -> None:
     of_one, on_all = _figure(hours), _figure(hours / len(places))
     tell(f"{of_one} hours of one slot, {on_all} hours on {where}; kinds without a time: {missing}")
     tell(LEFT_OUT)
+
+
+def _bound_memory(device: torch.device) -> None:
+    """Have a processor's memory run out for us alone, with an error, and not for the whole machine."""
+    if device.type == "cpu":
+        most = int(0.8 * free_memory(device))
+        resource.setrlimit(resource.RLIMIT_DATA, (most, most))
 
 
 def _tell_row(kind: Kind, epochs: Sequence[float] | None, without: str) -> None:
