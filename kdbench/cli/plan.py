@@ -94,7 +94,7 @@ def _summary(plan: Plan, states: dict[str, Any]) -> str:
     blocked = sum(len(i.cell.runs) for i in plan.impossible)
     others = len(states) - len(teachers) - len(distilled)
     return (
-        f"{len(states)} different runs ({told}); teachers: {len(teachers)}, distilled: {len(distilled)}, "
+        f"{len(states)} different runs{told and f' ({told})'}; teachers: {len(teachers)}, distilled: {len(distilled)}, "
         f"other baselines and runs that others need: {others}, cannot run: {blocked}"
     )
 

@@ -211,6 +211,9 @@ class Store:
             return ids[0]
         if ids:
             raise ResultsError(f"{beginning}: {len(ids)} runs begin so; give more digits")
+        put_away = sorted(path for path in self.root.glob("quarantine/*") if path.name.startswith(beginning))
+        if put_away:
+            raise ResultsError(f"{beginning}: was damaged and lies in {put_away[-1]}; run its matrix to train it again")
         raise ResultsError(f"{beginning}: no such run in {self.root}; {nearest(beginning, self.run_ids()[:20])}")
 
     def run_ids(self) -> list[str]:

@@ -47,6 +47,12 @@ def test_the_summary_counts_runs_once(matrix: Path, say: Callable[..., Any]) -> 
     )
 
 
+def test_a_matrix_of_which_nothing_is_left_has_no_runs(matrix: Path, say: Callable[..., Any]) -> None:
+    with matrix.open("a", encoding="utf-8") as file:
+        file.write('\n[[exclude]]\ndataset = "digits"\n')
+    assert "0 different runs; teachers: 0, distilled: 0" in say("plan", matrix).out
+
+
 def test_the_reason_of_an_impossible_cell_is_told(matrix: Path, say: Callable[..., Any]) -> None:
     assert (
         "cannot run: digits / cnn_8_16 -> mlp_16 / attention: attention needs stages with height and width, but those "

@@ -203,6 +203,15 @@ def test_a_run_is_found_by_the_beginning_of_its_id(store: Store) -> None:
         assert str(caught.value) == says
 
 
+def test_a_run_that_was_put_aside_is_told(store: Store) -> None:
+    store.folder("abc0").mkdir()
+    (store.folder("abc0") / "spec.json").touch()
+    aside = store.quarantine("abc0", "damaged")
+    with pytest.raises(ResultsError) as caught:
+        store.find("abc")
+    assert str(caught.value) == f"abc: was damaged and lies in {aside}; run its matrix to train it again"
+
+
 def test_indexes(store: Store, student: Student, index: Index) -> None:
     made = [index(student(), name=name) for name in ("thesis", "appendix")]
     for one in made:
