@@ -1,6 +1,5 @@
 """A matrix, the methods' signatures and the networks' shapes -> runs, or the reason why a cell cannot run."""
 
-import gc
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -14,6 +13,7 @@ from kdbench.data.dataset import DataSet
 from kdbench.data.outlines import Outline
 from kdbench.data.splits import split
 from kdbench.errors import DataError, KdbenchError, MatrixError
+from kdbench.garbage import uncollected
 from kdbench.matrix import Cell, DataSpec, Excluded, Matrix, NetworkSpec, Part, RunSpec, expand
 from kdbench.matrix.digest import plan_digest
 from kdbench.matrix.order import in_order
@@ -101,24 +101,12 @@ def make_plan(matrix: Matrix, provisional: bool = False) -> Plan:
         DataError: a data set is damaged.
     """
     installed = Installed(provisional)
-    with _no_collection():
+    with uncollected():  # objects by the hundred thousand, and no cycles
         expansion = expand(matrix, installed)
         checked = [(cell, installed.obstacle(cell, matrix.file)) for cell in expansion.cells]
     impossible = tuple(Impossible(cell, reason) for cell, reason in checked if reason)
     possible = tuple(cell for cell, reason in checked if not reason)
     return Plan(matrix, possible, impossible, expansion.excluded, expansion.warnings, installed.absent)
-
-
-@contextmanager
-def _no_collection() -> Iterator[None]:
-    """A plan makes objects by the hundred thousand and no cycles: the garbage collector would look in vain."""
-    was_on = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was_on:
-            gc.enable()
 
 
 def batches_key(spec: RunSpec) -> str:

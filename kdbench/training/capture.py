@@ -5,13 +5,13 @@ are handed over at once, and the members of a cohort run beside one another, eac
 is repeated reads and writes the same tensors again: so batches, teachers' outputs, rates and sums stay where they are.
 """
 
-import gc
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from typing import Protocol, final
 
 import torch
 
+from kdbench.garbage import uncollected
 from kdbench.training.method import Batch
 from kdbench.training.network import Frozen
 from kdbench.training.steps import Steps
@@ -51,7 +51,8 @@ class CudaGraphs:
     def record(self, work: Work) -> Work:
         """Capture `work`, which does nothing yet, and launch it; gives what launches it again."""
         graph = torch.cuda.CUDAGraph()
-        with _no_collection(), torch.cuda.graph(graph, stream=self._stream):
+        # an older graph that is freed while another is captured spoils that
+        with uncollected(), torch.cuda.graph(graph, stream=self._stream):
             work()
         graph.replay()
         return graph.replay
@@ -59,18 +60,6 @@ class CudaGraphs:
     def join(self) -> None:
         """Have the current stream wait for this one."""
         torch.cuda.current_stream(self._stream.device).wait_stream(self._stream)
-
-
-@contextmanager
-def _no_collection() -> Iterator[None]:
-    """Inside, nothing that lies in cycles is freed: an older graph that goes while another is captured spoils that."""
-    collects = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if collects:
-            gc.enable()
 
 
 def recorder(device: torch.device) -> Recorder | None:
