@@ -42,6 +42,12 @@ WAITING = {
 WAITING_TENSOR = {"cpu", "numpy", "tolist", "__array__"}  # unseen by a dispatch mode where all is on the CPU
 
 
+def is_waiting(func: Any) -> bool:
+    """Whether an operation, or this form of it, has the host wait for a GPU."""
+    name = func._overloadpacket.__name__
+    return not WAITING.isdisjoint({name, f"{name}.{func._overloadname}"})
+
+
 @pytest.fixture
 def waits() -> Callable[[], AbstractContextManager[list[str]]]:
     """`with waits() as found`: what is done inside for which a GPU's queue has to be emptied, as names.
@@ -63,8 +69,9 @@ def waits() -> Callable[[], AbstractContextManager[list[str]]]:
     class Operations(TorchDispatchMode):
         def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
             name, result = func._overloadpacket.__name__, func(*args, **(kwargs or {}))
-            known = not WAITING.isdisjoint({name, f"{name}.{func._overloadname}"})
-            found.extend([name] if known or sized(name, args, kwargs) or crossing(name, args, result) else [])
+            found.extend(
+                [name] if is_waiting(func) or sized(name, args, kwargs) or crossing(name, args, result) else []
+            )
             return result
 
     def sized(name: str, args: Any, kwargs: Any) -> bool:
@@ -108,7 +115,7 @@ def recorder() -> Callable[..., Any]:
             self.done: list[tuple[Any, Any, Any, list[Any]]] = []
 
         def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-            if func._overloadpacket.__name__ in WAITING - {"lift_fresh"}:
+            if is_waiting(func):
                 raise RuntimeError(f"operation not permitted when stream is capturing: {func}")
             result = func(*args, **(kwargs or {}))
             self.done.append((func, args, kwargs or {}, tensors(result)))

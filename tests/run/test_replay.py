@@ -278,22 +278,22 @@ def test_a_place_that_cannot_be_written_to_costs_a_warning(students, assert_same
     assert_same("vanilla")
 
 
-def test_a_method_that_reads_more_than_it_says_fails(students, assert_same, monkeypatch, computed):
-    monkeypatch.setattr(RelationalKD, "reads", "logits")
-    students("rkd_da", "vanilla")
-    failed = students.store.result(computed[0]["rkd_da"].id)
+@pytest.mark.parametrize(
+    ("method", "label", "says", "reads", "other"),
+    [
+        (RelationalKD, "rkd_da", "logits", "embedding", "vanilla"),
+        (Attention, "attention", "embedding", "maps", "rkd_d"),
+    ],
+)
+def test_a_method_that_reads_more_than_it_says_fails(
+    students, assert_same, monkeypatch, computed, method, label, says, reads, other
+):
+    monkeypatch.setattr(method, "reads", says)
+    students(label, other)
+    failed = students.store.result(computed[0][label].id)
     assert failed["status"] == "failed"
-    assert 'reads = "embedding"' in failed["error"]
-    assert_same("vanilla")
-
-
-def test_a_method_that_reads_maps_and_says_embeddings_fails(students, assert_same, monkeypatch, computed):
-    monkeypatch.setattr(Attention, "reads", "embedding")
-    students("attention", "rkd_d")
-    failed = students.store.result(computed[0]["attention"].id)
-    assert failed["status"] == "failed"
-    assert 'reads = "maps"' in failed["error"]
-    assert_same("rkd_d")
+    assert f'reads = "{reads}"' in failed["error"]
+    assert_same(other)
 
 
 def test_the_most_that_is_read_of_a_teacher():
