@@ -16,9 +16,9 @@ from PIL import Image
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset, RandomSampler
 from torchvision import transforms
-from vanilla import BATCH, MEAN, RATE, SHAPE, STD, WARM_UP, Settings, cohort, network, photographs
+from vanilla import BATCH, MEAN, RATE, SHAPE, STD, WARM_UP, Configurations, cohort, network, photographs
 
-from kdbench.run.options import Options
+from kdbench.worker.options import Options
 
 
 @final
@@ -29,7 +29,7 @@ class Work:
     pair: str
     precision: Literal["bf16", "fp32"]
     steps: int
-    settings: Settings
+    configurations: Configurations
     device: Literal["cpu", "cuda"]
     loaders: int
     compile: bool = False
@@ -42,9 +42,9 @@ class Work:
 
 
 def kdbench(work: Work) -> Callable[[], None]:
-    """All settings as one cohort."""
+    """All configurations as one cohort."""
     options = Options(compile=work.compile, cuda_graphs=work.cuda_graphs)
-    return cohort(work.pair, work.precision, work.steps, work.settings, work.place, options)
+    return cohort(work.pair, work.precision, work.steps, work.configurations, work.place, options)
 
 
 @final
@@ -90,13 +90,13 @@ class OnlyLogits(nn.Module):
         self.network = network(name)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Images (B, C, H, W) to logits (B, K)."""
+        """ImageSplit (B, C, H, W) to logits (B, K)."""
         logits: Tensor = self.network(images).logits
         return logits
 
 
 def plain(work: Work) -> Callable[[], None]:
-    """One setting after the other, each step as published repositories write it."""
+    """One configuration after the other, each step as published repositories write it."""
     torch.backends.cudnn.benchmark = True
     teacher_name, student_name = work.pair.split(":")
     teacher = OnlyLogits(teacher_name).to(work.place).eval()
@@ -124,7 +124,7 @@ def plain(work: Work) -> Callable[[], None]:
         return OnlyLogits(student_name).to(work.place)
 
     train(made(), WARM_UP[work.device], 0.5, 4.0)
-    ready = [(made(), *setting) for setting in work.settings]
+    ready = [(made(), *configuration) for configuration in work.configurations]
 
     def train_all() -> None:
         for student, alpha, temperature in ready:
@@ -138,7 +138,7 @@ def _sent(value: Tensor, work: Work) -> Tensor:
 
 
 def torchdistill(work: Work) -> Callable[[], None]:
-    """One setting after the other, each in a box of torchdistill."""
+    """One configuration after the other, each in a box of torchdistill."""
     from torchdistill.core.distillation import DistillationBox
 
     torch.backends.cudnn.benchmark = True
@@ -157,9 +157,9 @@ def torchdistill(work: Work) -> Callable[[], None]:
             loss.item()  # as its examples do, for the mean that they log
 
     first = box(0.5, 4.0)
-    loader = first.train_data_loader  # one for all settings, so that its workers start once
+    loader = first.train_data_loader  # one for all configurations, so that its workers start once
     train(first, loader, WARM_UP[work.device])
-    ready = [box(*setting) for setting in work.settings]
+    ready = [box(*configuration) for configuration in work.configurations]
 
     def train_all() -> None:
         for one in ready:

@@ -15,7 +15,7 @@ import torch
 
 from kdbench import models
 from kdbench.training.evaluation import parameter_count, time_inference
-from kdbench.training.network import placed
+from kdbench.training.network import to_device
 
 PAIRS = ("wrn_40_2:wrn_16_2", "resnet32x4:resnet8x4")
 CLASSES, SHAPE = 100, (3, 32, 32)
@@ -44,7 +44,7 @@ def main() -> None:
 
 
 def _network(name: str) -> torch.nn.Module:
-    return placed(models.build(name, num_classes=CLASSES, image_shape=SHAPE), torch.device("cpu"))
+    return to_device(models.build(name, num_classes=CLASSES, image_shape=SHAPE), torch.device("cpu"))
 
 
 def _tell(names: Sequence[str], batch: int, taken: Sequence[Sequence[float]]) -> None:

@@ -3,7 +3,7 @@
     python benchmarks/overhead.py [--pair TEACHER:STUDENT] [--precision bf16] [--steps 4] [--rounds 20]
 
 Both train vanilla distillation on the same batches in one process on one core, in turn and in changing order, with the
-same layout, precision and optimiser, and in the environment that kdbench gives its workers. Printed is the median of
+same layout, precision and optimizer, and in the environment that kdbench gives its workers. Printed is the median of
 the paired ratios with its 95 % interval (bootstrap).
 The demand: at most 1.03.
 """
@@ -24,10 +24,10 @@ from vanilla import BATCH, MEAN, RATE, STD, network, photographs
 from kdbench import methods
 from kdbench.data.batches import Batches
 from kdbench.matrix.recipe import Recipe, Sgd
-from kdbench.queue.executor import environment
-from kdbench.training.loop import Cohort
+from kdbench.queue.executors.base import environment
+from kdbench.training.loop import CohortLoop
 from kdbench.training.member import Member
-from kdbench.training.network import Frozen, placed
+from kdbench.training.network import Frozen, to_device
 
 ALPHA, TEMPERATURE = 0.9, 4.0
 CPU = torch.device("cpu")
@@ -49,7 +49,7 @@ def main() -> None:
         epochs=1, batch_size=BATCH, precision=asked.precision, optimizer=Sgd(lr=RATE), augment=("crop", "flip")
     )
     batches = _batches(recipe, asked.steps)
-    teacher = placed(network(teacher_name), CPU)
+    teacher = to_device(network(teacher_name), CPU)
     contenders = {
         "kdbench": _harness(student_name, teacher, recipe, batches),
         "by hand": _by_hand(student_name, teacher, asked.precision == "bf16", batches),
@@ -79,14 +79,14 @@ def _batches(recipe: Recipe, steps: int) -> Batches:
 def _harness(student: str, teacher: torch.nn.Module, recipe: Recipe, batches: Batches) -> Callable[[], None]:
     frozen = Frozen(teacher)
     given = {"vanilla": {"alpha": ALPHA, "temperature": TEMPERATURE}}
-    own = placed(network(student), CPU)
+    own = to_device(network(student), CPU)
     member = Member("", methods.create(["vanilla"], student=own, teacher=frozen, parameters=given), recipe, 0)
-    cohort = Cohort([member], batches, [frozen], lambda one: {}, lambda epoch, active: None)
+    cohort = CohortLoop([member], batches, [frozen], lambda one: {}, lambda epoch, active: None)
     return lambda: cohort.train(1)
 
 
 def _by_hand(student: str, teacher: torch.nn.Module, bf16: bool, batches: Batches) -> Callable[[], None]:
-    own = placed(network(student), CPU)
+    own = to_device(network(student), CPU)
     teacher.eval()
     optimizer = torch.optim.SGD(own.parameters(), RATE, momentum=0.9, weight_decay=5e-4, foreach=True)
 

@@ -5,7 +5,7 @@
 The matrix is planned as `kdbench plan` does, so no data are needed, and its runs are grouped into cohorts as the queue
 groups them: those that can begin at once, then those that need their runs, and so on. Cohorts that see equally large
 batches and have the same network for a teacher are of one kind. In each kind every member that differs in its network,
-methods, teachers, peers or optimiser trains for a few steps, alone in a `Cohort` of its own, on random images and with
+methods, teachers, peers or optimizer trains for a few steps, alone in a `CohortLoop` of its own, on random images and with
 random weights: on the first GPU, or on the processor with the threads of one worker. The loop's own clocks give what
 all members share (the batch, the teacher) and what is the member's own, so that a cohort takes, a step, the shared
 seconds once and the sum of its members' own. Hyperparameters are those of the first member that is found.
@@ -34,23 +34,23 @@ from kdbench.data.splits import split
 from kdbench.errors import KdbenchError
 from kdbench.matrix import RunSpec, load
 from kdbench.plan import batches_key, make_plan
-from kdbench.queue.cohorts import Item, cohorts
 from kdbench.queue.devices import slots
-from kdbench.queue.executor import environment
-from kdbench.run import build
-from kdbench.run.material import Images, Material, batches
-from kdbench.run.memory import free_memory
-from kdbench.run.options import Options
-from kdbench.run.serve import set_up_torch
+from kdbench.queue.executors.base import environment
+from kdbench.queue.grouping import QueuedRun, group_runs
 from kdbench.training import loop
-from kdbench.training.capture import recorder
+from kdbench.training.cuda_graphs import recorder
 from kdbench.training.evaluation import logits_of
-from kdbench.training.held import CapturedTeacher, Held
 from kdbench.training.member import Member
 from kdbench.training.memory import clear_frames, is_out_of_memory
 from kdbench.training.method import Task
 from kdbench.training.network import Frozen
+from kdbench.training.static_batches import GraphedTeacher, StaticBatches
 from kdbench.training.stopwatch import Stopwatch
+from kdbench.worker.build import build_method, prepare
+from kdbench.worker.cohort_data import CohortData, ImageSplit, batches
+from kdbench.worker.job_runner import set_up_torch
+from kdbench.worker.memory import free_memory
+from kdbench.worker.options import Options
 
 STEPS = {"cpu": 2, "cuda": 20}
 SCORED = {"cpu": 128, "cuda": 1024}  # validation images at most, from whose time that of all follows
@@ -184,10 +184,10 @@ def _kinds(runs: Sequence[RunSpec], places: int) -> list[Kind]:
 
 def _cohorts(runs: Sequence[RunSpec], places: int) -> Iterator[list[RunSpec]]:
     """Those whose runs need no other, then those that need these, and so on."""
-    waiting, done = [Item(run, batches_key(run)) for run in runs], set[str]()
+    waiting, done = [QueuedRun(run, batches_key(run)) for run in runs], set[str]()
     while waiting:
         ready = [item for item in waiting if all(need.id in done for _, need in item.spec.needs)]
-        for cohort in cohorts(ready, places):
+        for cohort in group_runs(ready, places):
             yield [item.spec for item in cohort]
         done |= {item.spec.id for item in ready}
         waiting = [item for item in waiting if item.spec.id not in done]
@@ -246,15 +246,15 @@ def _cost(run: RunSpec, kind: Kind, steps: int, device: torch.device, options: O
     def score(one: Member) -> dict[str, float]:
         if scored:
             with watch.running():
-                network = next(iter(one.method.graduates().values()))
+                network = next(iter(one.method.deployed().values()))
                 logits_of(network, material.validation.batches(), run.recipe.precision)
         return {}
 
     if member.records:
-        short = Held(short)
-    asked = {one: CapturedTeacher(one, queue) for one in frozen if member.records and (queue := recorder(device))}
+        short = StaticBatches(short)
+    asked = {one: GraphedTeacher(one, queue) for one in frozen if member.records and (queue := recorder(device))}
     teachers = frozen if opens_images else []
-    cohort = loop.Cohort([member], short, teachers, score, lambda epoch, active: None, asked)
+    cohort = loop.CohortLoop([member], short, teachers, score, lambda epoch, active: None, asked)
     cohort.train(1)
     before = cohort.shared_seconds, member.seconds, watch.seconds
     cohort.train(2, 1)
@@ -272,25 +272,25 @@ def _member(run: RunSpec, task: Task, device: torch.device, options: Options) ->
 
     def untrained(need: RunSpec) -> Frozen:
         if need.id not in known:
-            known[need.id] = Frozen(build.ready(models.build_spec(need.student, task), device, options.compile))
+            known[need.id] = Frozen(prepare(models.build_spec(need.student, task), device, options.compile))
         return known[need.id]
 
     bare = replace(run, student=run.student.untrained(), peers=tuple(peer.untrained() for peer in run.peers))
-    method = build.method(bare, task, device, untrained, options.compile)
+    method = build_method(bare, task, device, untrained, options.compile)
     queue = recorder(device) if options.cuda_graphs else None
     return Member(run.id, method, run.recipe, run.seed, queue), [known[run.teacher.id]] if run.teacher else []
 
 
-def _random(task: Task, train: int, validation: int, device: torch.device) -> Material:
+def _random(task: Task, train: int, validation: int, device: torch.device) -> CohortData:
     """As many random images as are looked at."""
 
-    def images(count: int) -> Images:
+    def images(count: int) -> ImageSplit:
         pixels = torch.randint(0, 256, (count, *task.image_shape), dtype=torch.uint8, device=device)
         channels = task.image_shape[0]
         labels = torch.arange(count, device=device) % task.num_classes
-        return Images(pixels, labels, (0.5,) * channels, (0.25,) * channels)
+        return ImageSplit(pixels, labels, (0.5,) * channels, (0.25,) * channels)
 
-    return Material(task, images(train), images(validation), images(0))
+    return CohortData(task, images(train), images(validation), images(0))
 
 
 if __name__ == "__main__":

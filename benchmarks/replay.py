@@ -3,7 +3,7 @@
     python benchmarks/replay.py [--pair TEACHER:STUDENT] [--precision bf16] [--steps 4] [--epochs 2] [--rounds 5]
 
 One process on one core trains a teacher and a first column, which leaves the logits on disk; then the second column, in
-turn without and with replay, whole runs each time: reading the data, training, scores, files. Images are random, of
+turn without and with replay, whole runs each time: reading the data, training, scores, files. ImageSplit are random, of
 CIFAR-100's shape: their content does not matter here. Printed are the seconds and the ratio of each round; that both
 ways gave the same weights is checked.
 """
@@ -23,8 +23,8 @@ from children import spread, tell
 from kdbench.matrix import RunSpec, parse
 from kdbench.plan import make_plan
 from kdbench.results import Store
-from kdbench.run.cohort import CohortRun
-from kdbench.run.options import Options
+from kdbench.worker.cohort import CohortWorker
+from kdbench.worker.options import Options
 
 CLASSES, SHAPE, BATCH, TEST = 100, (32, 32, 3), 64, 64
 FIRST, SECOND = "vanilla", "rkd_v2"
@@ -104,7 +104,7 @@ def _compare(folder: Path, runs: dict[str, RunSpec], rounds: int) -> tuple[list[
 def _train(store: Store, runs: Sequence[RunSpec], gigabytes: float) -> float:
     start = perf_counter()
     device = torch.device("cpu")
-    CohortRun(runs, store, device, lambda event: None, Options(replay_gigabytes=gigabytes)).train()
+    CohortWorker(runs, store, device, lambda event: None, Options(teacher_cache_gb=gigabytes)).train()
     seconds = perf_counter() - start
     for run in runs:
         if store.state(run.id) != "done":

@@ -101,9 +101,9 @@ def _fabricate(folder: Path, size: int) -> int:
 
 
 def _matrix(size: int) -> str:
-    settings = max(1, size // SEEDS)
-    alphas = math.isqrt(settings)
-    temperatures = settings // alphas
+    configurations = max(1, size // SEEDS)
+    alphas = math.isqrt(configurations)
+    temperatures = configurations // alphas
     return "\n".join(
         [
             f'name = "scale"\nseeds = {list(range(SEEDS))}\ndatasets = ["digits"]',
@@ -121,7 +121,7 @@ def _finish(store: Any, run: Any, number: int) -> None:
     import pyarrow.parquet as pq
     from safetensors.numpy import save_file
 
-    from kdbench.results.integrity import HISTORY, WEIGHTS, evidence
+    from kdbench.results.integrity import HISTORY, WEIGHTS, checksums
     from kdbench.results.table import NUMBERS
 
     store.write_spec(run)
@@ -130,7 +130,7 @@ def _finish(store: Any, run: Any, number: int) -> None:
     pq.write_table(pa.table({"epoch": [0, 1], "val_nll": [0.5, 0.4]}), folder / HISTORY)
     row: dict[str, float | str] = {name: ((37 * number + 11 * place) % 101) / 101 for place, name in enumerate(NUMBERS)}
     row |= {"device": "cpu", "precision": run.recipe.precision, "kdbench_version": "0"}
-    result = {"status": "done", "row": row, "architecture": "small", "graduates": {}, "files": evidence(folder)}
+    result = {"status": "done", "row": row, "architecture": "small", "deployed": {}, "files": checksums(folder)}
     store.write_result(run.id, result)
 
 
@@ -182,13 +182,13 @@ def _cohort(size: int, pair: str, precision: str, steps: int) -> tuple[Any, list
     from kdbench import methods, models
     from kdbench.data.batches import Batches
     from kdbench.matrix.recipe import Recipe
-    from kdbench.training.loop import Cohort
+    from kdbench.training.loop import CohortLoop
     from kdbench.training.member import Member
-    from kdbench.training.network import Frozen, placed
+    from kdbench.training.network import Frozen, to_device
 
     recipe = Recipe(epochs=2, batch_size=BATCH, precision=precision, augment=("crop", "flip"))
     teacher, *students = [
-        placed(models.build(name, num_classes=CLASSES, image_shape=SHAPE), torch.device("cpu"))
+        to_device(models.build(name, num_classes=CLASSES, image_shape=SHAPE), torch.device("cpu"))
         for name in [pair.split(":")[0], *[pair.split(":")[1]] * size]
     ]
     frozen = Frozen(teacher)
@@ -199,7 +199,7 @@ def _cohort(size: int, pair: str, precision: str, steps: int) -> tuple[Any, list
     images, labels = torch.randint(0, 256, (steps * BATCH, *SHAPE), dtype=torch.uint8), torch.arange(steps * BATCH)
     moments = {"mean": (0.5,) * SHAPE[0], "std": (0.25,) * SHAPE[0]}
     batches = Batches(images, labels % CLASSES, labels, **moments, recipe=recipe, seed=0)
-    return Cohort(members, batches, [frozen], lambda one: {}, lambda epoch, active: None), members
+    return CohortLoop(members, batches, [frozen], lambda one: {}, lambda epoch, active: None), members
 
 
 def _bytes(member: Any) -> int:
@@ -208,8 +208,8 @@ def _bytes(member: Any) -> int:
 
     moments = [
         value
-        for optimiser in member.optimisers.values()
-        for state in optimiser.state()["torch"]["state"].values()
+        for optimizer in member.optimizers.values()
+        for state in optimizer.state()["torch"]["state"].values()
         for value in state.values()
         if isinstance(value, torch.Tensor)
     ]

@@ -1,17 +1,17 @@
-"""Nine settings of vanilla distillation (alpha x T): kdbench, a plain PyTorch loop, and torchdistill.
+"""Nine configurations of vanilla distillation (alpha x T): kdbench, a plain PyTorch loop, and torchdistill.
 
     python benchmarks/sweep.py [--pair TEACHER:STUDENT ...] [--precision bf16] [--steps 4] [--rounds 3]
     python benchmarks/sweep.py --device cuda --cuda-graphs [--compile] [--steps 200] [--loaders 8]
 
-The plain loop is that of published repositories: one setting at a time, torchvision's transforms in a DataLoader,
+The plain loop is that of published repositories: one configuration at a time, torchvision's transforms in a DataLoader,
 float32, contiguous. It is given the machine in both ways, one process on all cores and one process a core, and the
 faster counts; so is torchdistill (from the package index, extra `bench`; left out where it is not installed). kdbench
-trains its cohort on one process a core. Images are random, of CIFAR-100's shape: their content does not matter here.
+trains its cohort on one process a core. ImageSplit are random, of CIFAR-100's shape: their content does not matter here.
 
-On a GPU each contender is one process. kdbench trains all settings as one cohort; the others one setting at a time,
+On a GPU each contender is one process. kdbench trains all configurations as one cohort; the others one configuration at a time,
 with torch's own defaults for TF32 (cuDNN's convolutions may use it, matrix products not), and with `--loaders` worker
-processes that stay from one setting to the next and hand over pinned memory. There the seconds of an epoch of 50,000
-images are told too, worked out from the steps that were timed: of the whole cohort, and of each setting of the others.
+processes that stay from one configuration to the next and hand over pinned memory. There the seconds of an epoch of 50,000
+images are told too, worked out from the steps that were timed: of the whole cohort, and of each configuration of the others.
 
 All contenders run in every round, one after the other; printed are the medians and the ratios of each round. The first
 steps of every process are not timed.
@@ -30,7 +30,7 @@ from children import CORES, seconds, serve, spread, start, tell
 from contenders import Work, kdbench, plain, torchdistill
 from vanilla import BATCH
 
-from kdbench.queue.executor import environment
+from kdbench.queue.executors.base import environment
 
 PAIRS = ("wrn_40_2:wrn_16_2", "resnet32x4:resnet8x4")
 ALPHAS, TEMPERATURES = (0.1, 0.5, 0.9), (2.0, 4.0, 8.0)
@@ -58,7 +58,7 @@ def main() -> None:
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
     parser.add_argument("--steps", type=int, help="default: 4 on the processor, 200 on a GPU")
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--settings", type=int, default=len(SETTINGS))
+    parser.add_argument("--configurations", type=int, default=len(SETTINGS))
     parser.add_argument("--loaders", type=int, help="default: none on the processor, 8 or one a core on a GPU")
     parser.add_argument("--compile", action="store_true", help="kdbench trains through torch.compile")
     parser.add_argument("--cuda-graphs", action="store_true", help="kdbench records its steps, on a GPU")
@@ -72,8 +72,8 @@ def main() -> None:
     steps = asked.steps or STEPS[asked.device]
     loaders = LOADERS[asked.device] if asked.loaders is None else asked.loaders
     for pair in asked.pair:
-        settings, ways = SETTINGS[: asked.settings], (asked.compile, asked.cuda_graphs)
-        work = Work(pair, asked.precision, steps, settings, asked.device, loaders, *ways)
+        configurations, ways = SETTINGS[: asked.configurations], (asked.compile, asked.cuda_graphs)
+        work = Work(pair, asked.precision, steps, configurations, asked.device, loaders, *ways)
         _compare(work, asked.rounds)
 
 
@@ -83,7 +83,7 @@ def _compare(work: Work, rounds: int) -> None:
     for _ in range(rounds):
         for way, each in taken.items():
             each.append(_run(way, work))
-    size = f"{len(work.settings)} settings x {work.steps} steps of {BATCH} images"
+    size = f"{len(work.configurations)} configurations x {work.steps} steps of {BATCH} images"
     ways = [name for name, asked in (("compiled", work.compile), ("recorded", work.cuda_graphs)) if asked]
     tell(f"{work.pair}, kdbench in {', '.join([work.precision, *ways])}, {size}, {_machine(work)}")
     for way, each in taken.items():
@@ -115,18 +115,22 @@ def _machine(work: Work) -> str:
 
 
 def _an_epoch(way: Way, taken: Sequence[float], work: Work) -> str:
-    """Seconds of an epoch: of the whole cohort, or of one setting after the other."""
-    parts, what = (1, f"all {len(work.settings)} settings") if way.name == "kdbench" else (len(work.settings), "each")
+    """Seconds of an epoch: of the whole cohort, or of one configuration after the other."""
+    parts, what = (
+        (1, f"all {len(work.configurations)} configurations")
+        if way.name == "kdbench"
+        else (len(work.configurations), "each")
+    )
     return f"; an epoch {spread([one * EPOCH / work.steps / parts for one in taken], ' s')} for {what}"
 
 
 def _run(way: Way, work: Work) -> float:
     """Seconds from the moment when all processes are ready until the last is done."""
-    shares = [list(work.settings[first :: way.processes]) for first in range(way.processes)]
+    shares = [list(work.configurations[first :: way.processes]) for first in range(way.processes)]
     usual = {"OMP_NUM_THREADS": str(way.threads), "MKL_NUM_THREADS": str(way.threads)}
     around = environment(way.threads) if way.name == "kdbench" else usual
     told = {"name": way.name, "threads": way.threads, **asdict(work)}
-    return seconds(way.name, [start({**told, "settings": share}, around) for share in shares if share])
+    return seconds(way.name, [start({**told, "configurations": share}, around) for share in shares if share])
 
 
 def _child(name: str, threads: int, **told: Any) -> None:

@@ -1,7 +1,7 @@
 """kdbench: one TOML file in, one honest table out.
 
 From Python: `models.build`, `methods.create`, `load_matrix(path).runs()`, `load_results(folder)`, and the contract
-`Batch`, `Method`, `Network`, `Offline`, `OptimiserSpec`, `Output`, `Step`, `Task`, `Tune`. All of it loads when it is
+`Batch`, `Method`, `Network`, `Offline`, `OptimizerSpec`, `Output`, `Step`, `Task`, `Tune`. All of it loads when it is
 named: `import kdbench` imports neither torch nor pandas.
 """
 
@@ -16,7 +16,7 @@ __all__ = [
     "Method",
     "Network",
     "Offline",
-    "OptimiserSpec",
+    "OptimizerSpec",
     "Output",
     "Step",
     "Task",
@@ -34,11 +34,11 @@ _PLACES = {
     "Method": "kdbench.training.method",
     "Network": "kdbench.training.network",
     "Offline": "kdbench.methods.offline",
-    "OptimiserSpec": "kdbench.training.method",
+    "OptimizerSpec": "kdbench.training.method",
     "Output": "kdbench.training.network",
     "Step": "kdbench.training.method",
     "Task": "kdbench.training.method",
-    "Tune": "kdbench.training.hyperparameters",
+    "Tune": "kdbench.hyperparameters",
     "load_matrix": "kdbench.api",
     "load_results": "kdbench.results.table",
 }
@@ -48,10 +48,10 @@ if TYPE_CHECKING:
     from kdbench import methods, models
     from kdbench.api import load_matrix
     from kdbench.errors import KdbenchError
+    from kdbench.hyperparameters import Tune
     from kdbench.methods.offline import Offline
     from kdbench.results.table import load_results
-    from kdbench.training.hyperparameters import Tune
-    from kdbench.training.method import Batch, Method, OptimiserSpec, Step, Task
+    from kdbench.training.method import Batch, Method, OptimizerSpec, Step, Task
     from kdbench.training.network import Network, Output
 
 

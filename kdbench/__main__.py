@@ -1,5 +1,5 @@
 """`python -m kdbench`."""
 
-from kdbench.cli import app
+from kdbench.cli.app import app
 
 app()

@@ -4,20 +4,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import final
 
-from kdbench.matrix import Matrix, RunSpec, load
+from kdbench.matrix import MatrixSpec, RunSpec, load
 
 
 @final
 @dataclass(frozen=True)
-class Study:
-    """A matrix that has been read; its runs are planned when they are asked for."""
+class Matrix:
+    """A matrix that has been read and checked; `runs` plans its runs."""
 
-    matrix: Matrix
+    spec: MatrixSpec
 
     @property
     def name(self) -> str:
         """The matrix's name."""
-        return self.matrix.name
+        return self.spec.name
 
     def runs(self) -> tuple[RunSpec, ...]:
         """Every run that can be trained, once, teachers first and then seed by seed.
@@ -27,17 +27,17 @@ class Study:
 
         Raises:
             MatrixError: a name is unknown, a value breaks its rule, or a data set of one's own is not there.
-            DataError: a data set is damaged.
+            DataError: a data set is corrupted.
         """
         from kdbench.plan import make_plan
 
-        return make_plan(self.matrix, provisional=True).runs
+        return make_plan(self.spec, provisional=True).runs
 
 
-def load_matrix(path: str | Path) -> Study:
+def load_matrix(path: str | Path) -> Matrix:
     """Read and check the TOML of a matrix; imports no torch.
 
     Raises:
         MatrixError: the file cannot be read, is no TOML, or breaks a rule of the schema.
     """
-    return Study(load(path))
+    return Matrix(load(path))

@@ -2,11 +2,11 @@
 
 KdbenchError
 ├── MatrixError        a matrix that cannot be run as written: file, key, rule, value, remedy
-├── DataError          a data set that is absent, incomplete or damaged
+├── DataError          a data set that is absent, incomplete or corrupted
 ├── MethodError        a method that cannot be built from the roles and hyperparameters given
 ├── NetworkError       a network that cannot be built
 ├── ResultsError       a results folder that cannot be read or written
-│   └── DamagedError   a finished run that is not what it was any more, and is trained again
+│   └── CorruptedError   a finished run that is not what it was any more, and is trained again
 ├── ReportError        a report that cannot be made from the results there are
 └── TrainingError      a run that cannot go on (its cohort goes on without it)
     └── NotFiniteError a loss that became NaN or infinite
@@ -21,14 +21,14 @@ class KdbenchError(Exception):
 
 
 class MatrixError(KdbenchError):
-    """A matrix breaks a rule; nothing was trained. Its text is one legible line, whatever the matrix holds."""
+    """A matrix breaks a rule; nothing was trained. Its text is one printable line, whatever the matrix holds."""
 
     def __init__(self, text: str) -> None:
-        super().__init__(legible(text))
+        super().__init__(printable(text))
 
 
 class DataError(KdbenchError):
-    """A data set is absent, incomplete or damaged."""
+    """A data set is absent, incomplete or corrupted."""
 
 
 class MethodError(KdbenchError):
@@ -43,7 +43,7 @@ class ResultsError(KdbenchError):
     """A results folder cannot be read or written."""
 
 
-class DamagedError(ResultsError):
+class CorruptedError(ResultsError):
     """A finished run is not what it was any more; it is trained again, and what needs it waits."""
 
 
@@ -59,10 +59,10 @@ class NotFiniteError(TrainingError):
     """A loss became NaN or infinite."""
 
 
-def legible(text: str, longest: int = 800) -> str:
+def printable(text: str, longest: int = 800) -> str:
     r"""One line: what a terminal would obey is shown by its code, and the middle of a long text is left out.
 
-    >>> legible("a\x1b[31m\nb")
+    >>> printable("a\x1b[31m\nb")
     'a\\x1b[31m\\nb'
     """
     shown = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
@@ -72,15 +72,15 @@ def legible(text: str, longest: int = 800) -> str:
     return f"{shown[:half]} ... {shown[-half:]}"
 
 
-def legible_lines(text: str) -> str:
+def printable_lines(text: str) -> str:
     """The same for a text of several lines, which stay so."""
-    return "\n".join(map(legible, text.splitlines()))
+    return "\n".join(map(printable, text.splitlines()))
 
 
-def nearest(name: str, valid: Iterable[str]) -> str:
+def did_you_mean(name: str, valid: Iterable[str]) -> str:
     """A remedy for a name that is not known: the nearest valid one, or the list of all.
 
-    >>> nearest("vanila", ["vanilla", "scratch"])
+    >>> did_you_mean("vanila", ["vanilla", "scratch"])
     "did you mean 'vanilla'?"
     """
     names = sorted(valid)

@@ -10,16 +10,17 @@ import torch
 
 from kdbench import data, methods, models
 from kdbench.data.dataset import DataSet
-from kdbench.data.outlines import Outline
+from kdbench.data.dataset_info import DatasetInfo
 from kdbench.data.splits import split
 from kdbench.errors import DataError, KdbenchError, MatrixError
-from kdbench.garbage import uncollected
-from kdbench.matrix import Cell, DataSpec, Excluded, Matrix, NetworkSpec, Part, RunSpec, expand
-from kdbench.matrix.digest import plan_digest
+from kdbench.garbage_collection import gc_paused
+from kdbench.hyperparameters import declared, identity_fields, resolve, roles
+from kdbench.matrix import Cell, DataSpec, Excluded, MatrixSpec, NetworkSpec, Part, RunSpec, expand
+from kdbench.matrix.identity import canonical, digest
 from kdbench.matrix.order import in_order
-from kdbench.matrix.recipe import Recipe, canonical, digest
-from kdbench.results import ExcludedCell, ImpossibleCell, IndexCell, MatrixIndex
-from kdbench.training.hyperparameters import declared, identifying, resolve, roles
+from kdbench.matrix.plan_digest import plan_digest
+from kdbench.matrix.recipe import Recipe
+from kdbench.results import ExcludedCell, IncompatibleCell, IndexCell, MatrixIndex
 from kdbench.training.method import Method, Task
 from kdbench.training.network import Shapes, shapes
 from kdbench.training.precision import resolve_precision
@@ -27,7 +28,7 @@ from kdbench.training.precision import resolve_precision
 
 @final
 @dataclass(frozen=True)
-class Impossible:
+class Incompatible:
     """A cell that cannot run, with the reason."""
 
     cell: Cell
@@ -39,9 +40,9 @@ class Impossible:
 class Plan:
     """What a matrix comes to on this machine: every cell has been checked, nothing has been trained."""
 
-    matrix: Matrix
+    matrix: MatrixSpec
     cells: tuple[Cell, ...]
-    impossible: tuple[Impossible, ...]
+    incompatible: tuple[Incompatible, ...]
     excluded: tuple[Excluded, ...]
     warnings: tuple[str, ...]
     provisional: Mapping[str, str] = field(default_factory=dict)  # data sets planned without their files, and why
@@ -59,7 +60,7 @@ class Plan:
     @property
     def _contents(self) -> dict[str, str | None]:
         """The data sets' fingerprints."""
-        cells = [*self.cells, *(i.cell for i in self.impossible)]
+        cells = [*self.cells, *(i.cell for i in self.incompatible)]
         return {cell.dataset.name: cell.dataset.fingerprint for cell in cells}
 
     def index(self) -> MatrixIndex:
@@ -79,9 +80,9 @@ class Plan:
             validation=protocol.validation,
             track_test=protocol.track_test,
             cells=tuple(map(_index_cell, self.cells)),
-            impossible=tuple(
-                ImpossibleCell(i.cell.label, i.cell.dataset.name, *_pair(i.cell), i.reason, len(i.cell.runs))
-                for i in self.impossible
+            incompatible=tuple(
+                IncompatibleCell(i.cell.label, i.cell.dataset.name, *_pair(i.cell), i.reason, len(i.cell.runs))
+                for i in self.incompatible
             ),
             excluded=tuple(
                 ExcludedCell(e.label, e.dataset, e.pair.teacher, e.pair.student, e.seeds, e.why) for e in self.excluded
@@ -90,7 +91,7 @@ class Plan:
         )
 
 
-def make_plan(matrix: Matrix, provisional: bool = False) -> Plan:
+def make_plan(matrix: MatrixSpec, provisional: bool = False) -> Plan:
     """Expand a matrix and check every cell.
 
     With `provisional` nothing is downloaded: a known data set whose files are absent is planned from what is known of
@@ -98,15 +99,15 @@ def make_plan(matrix: Matrix, provisional: bool = False) -> Plan:
 
     Raises:
         MatrixError: a name is unknown or a value breaks its rule, or a data set is not there.
-        DataError: a data set is damaged.
+        DataError: a data set is corrupted.
     """
-    installed = Installed(provisional)
-    with uncollected():  # objects by the hundred thousand, and no cycles
+    installed = Registry(provisional)
+    with gc_paused():  # objects by the hundred thousand, and no cycles
         expansion = expand(matrix, installed)
-        checked = [(cell, installed.obstacle(cell, matrix.file)) for cell in expansion.cells]
-    impossible = tuple(Impossible(cell, reason) for cell, reason in checked if reason)
+        checked = [(cell, installed.incompatibility(cell, matrix.file)) for cell in expansion.cells]
+    incompatible = tuple(Incompatible(cell, reason) for cell, reason in checked if reason)
     possible = tuple(cell for cell, reason in checked if not reason)
-    return Plan(matrix, possible, impossible, expansion.excluded, expansion.warnings, installed.absent)
+    return Plan(matrix, possible, incompatible, expansion.excluded, expansion.warnings, installed.absent)
 
 
 def batches_key(spec: RunSpec) -> str:
@@ -123,7 +124,7 @@ def batches_key(spec: RunSpec) -> str:
 
 
 @final
-class Installed:
+class Registry:
     """What the names of a matrix stand for on this machine; `absent` has what was planned without files, and why."""
 
     def __init__(self, provisional: bool = False) -> None:
@@ -167,10 +168,10 @@ class Installed:
     def part(self, method: str, given: Mapping[str, Any]) -> Part:
         """The method with all its hyperparameters, typed."""
         found = _method(method)
-        complete = identifying(found, resolve(found, given, method))
+        complete = identity_fields(found, resolve(found, given, method))
         return Part(method, complete, found.version, methods.source_hash(method))
 
-    def attach(self, spec: RunSpec, teacher: RunSpec, peers: tuple[NetworkSpec, ...]) -> RunSpec:
+    def with_dependencies(self, spec: RunSpec, teacher: RunSpec, peers: tuple[NetworkSpec, ...]) -> RunSpec:
         """The run with the runs that it needs, and its peers."""
         wanted = self.part_of(tuple(part.name for part in spec.parts))
         needs = {role: self._complete(need, teacher) for role, need in _needs(spec).items()}
@@ -181,17 +182,17 @@ class Installed:
 
     def _complete(self, need: RunSpec, teacher: RunSpec) -> RunSpec:
         parts = tuple(self.part(part.name, part.hyperparameters) for part in need.parts)
-        return self.attach(replace(need, parts=parts), teacher, ())
+        return self.with_dependencies(replace(need, parts=parts), teacher, ())
 
     def _roles(self, names: tuple[str, ...]) -> frozenset[str]:
         return frozenset(role for name in names for role in roles(methods.find(name)))
 
-    def obstacle(self, cell: Cell, file: str) -> str | None:
+    def incompatibility(self, cell: Cell, file: str) -> str | None:
         """Why a cell cannot run, or None.
 
         Raises:
             MatrixError: a network cannot be built for the data set's images, or there are too few training images.
-            DataError: the data set is damaged.
+            DataError: the data set is corrupted.
         """
         spec = next(iter(cell.runs.values()))
         loaded = self.dataset(cell.dataset)
@@ -200,7 +201,7 @@ class Installed:
         except KdbenchError as error:
             raise MatrixError(f"{file}: {cell.label} on {cell.dataset.name}: {error}") from error
 
-    def _reason(self, spec: RunSpec, loaded: DataSet | Outline) -> str | None:
+    def _reason(self, spec: RunSpec, loaded: DataSet | DatasetInfo) -> str | None:
         task = self._task(spec, loaded)
         student, *_ = [self.shapes(network, task, spec.recipe.epochs > 0) for network in (spec.student, *spec.peers)]
         teacher = self.shapes(spec.teacher.student, task, spec.teacher.recipe.epochs > 0) if spec.teacher else student
@@ -212,12 +213,12 @@ class Installed:
                 self._checked[key] = methods.check(names, parameters, student, teacher, task)
         return self._checked[key]
 
-    def _task(self, spec: RunSpec, loaded: DataSet | Outline) -> Task:
+    def _task(self, spec: RunSpec, loaded: DataSet | DatasetInfo) -> Task:
         size = self.train_size(spec.dataset, spec.split.validation, spec.split.split_seed, spec.recipe)
         return Task(loaded.num_classes, size, loaded.image_shape, spec.recipe.batch_size)
 
-    def _dataset(self, spec: DataSpec) -> DataSet | Outline:
-        return data.load(spec) if spec.fingerprint else data.outline(spec)
+    def _dataset(self, spec: DataSpec) -> DataSet | DatasetInfo:
+        return data.load(spec) if spec.fingerprint else data.info(spec)
 
     def _train_size(self, dataset: DataSpec, validation: float, split_seed: int, recipe: Recipe) -> int:
         labels = self.dataset(dataset).train_labels

@@ -100,7 +100,7 @@ def waits() -> Callable[[], AbstractContextManager[list[str]]]:
 
 @pytest.fixture
 def recorder() -> Callable[..., Any]:
-    """`recorder(device=None)`: a `Recorder` for the CPU that keeps what CUDA graphs keep: operations, and addresses.
+    """`recorder(device=None)`: a `GraphRecorder` for the CPU that keeps what CUDA graphs keep: operations, and addresses.
 
     Its recordings repeat the operations on the very tensors that they saw, and know nothing of Python. What a stream
     that is being captured refuses, it refuses: to wait for a value.
@@ -136,8 +136,8 @@ def recorder() -> Callable[..., Any]:
             self.events: list[str] = []
 
         @contextmanager
-        def apart(self) -> Iterator[None]:
-            self.events.append("apart")
+        def on_own_stream(self) -> Iterator[None]:
+            self.events.append("on_own_stream")
             yield
 
         def record(self, work: Callable[[], None]) -> Callable[[], None]:
@@ -147,7 +147,7 @@ def recorder() -> Callable[..., Any]:
             self.events.append("recorded")
             return tape.play
 
-        def join(self) -> None:
-            self.events.append("joined")
+        def synchronize(self) -> None:
+            self.events.append("synchronized")
 
     return lambda device=None: OnTheCpu()

@@ -12,7 +12,7 @@ from kdbench import errors
     ],
 )
 def test_nearest_names_the_closest_or_all(name: str, valid: list[str], remedy: str) -> None:
-    assert errors.nearest(name, valid) == remedy
+    assert errors.did_you_mean(name, valid) == remedy
 
 
 def test_the_tree_in_the_docstring_is_the_tree() -> None:

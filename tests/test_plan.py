@@ -71,7 +71,7 @@ SAME = {
 
 
 @pytest.mark.parametrize(("one", "other"), SAME.values(), ids=SAME)
-def test_the_same_setting_is_the_same_run(one: dict[str, Any], other: dict[str, Any]) -> None:
+def test_the_same_configuration_is_the_same_run(one: dict[str, Any], other: dict[str, Any]) -> None:
     assert ids(with_method("vanilla", **one), "vanilla") == ids(with_method("vanilla", **other), "vanilla")
 
 
@@ -84,7 +84,7 @@ INDIFFERENT: dict[str, dict[str, Any]] = {
     "the matrix's name": {"name": "other"},
     "another seed beside": {"seeds": [0, 1, 2]},
     "another method beside": {"methods": {"vanilla": {}, "dml": {}}},
-    "a default of the recipe": {"recipe": {**RECIPE, "optimizer": "sgd", "clip": None}},
+    "a default of the recipe": {"recipe": {**RECIPE, "optimizer": "sgd", "grad_clip_norm": None}},
     "an override that holds nowhere": {"override": [{"when": {"student": "x"}, "set": {"recipe": {"epochs": 9}}}]},
 }
 
@@ -205,7 +205,7 @@ def test_pairs_with_one_student_share_its_scratch_runs() -> None:
 
 def test_a_method_that_cannot_run_says_why_and_leaves_the_others() -> None:
     plan = plan_of(methods={"attention": {}, "vanilla": {}, "dml + vanilla": {}})
-    reasons = {i.cell.label: i.reason for i in plan.impossible}
+    reasons = {i.cell.label: i.reason for i in plan.incompatible}
     assert set(reasons) == {"attention", "dml + vanilla"}
     assert "needs stages with height and width, but those of the student have none" in reasons["attention"]
     assert reasons["dml + vanilla"].startswith("dml cannot be a part of a sum")
@@ -215,7 +215,7 @@ def test_a_method_that_cannot_run_says_why_and_leaves_the_others() -> None:
 def test_every_method_comes_after_what_it_needs() -> None:
     pairs = [{"teacher": "cnn_8_16", "student": "cnn_4_8"}]
     plan = plan_of(pairs=pairs, methods={name: {} for name in methods.METHODS if name != "scratch"})
-    assert not plan.impossible
+    assert not plan.incompatible
     seen: set[str] = set()
     for run in plan.runs:
         assert {need.id for _, need in run.needs} <= seen
@@ -265,7 +265,7 @@ def test_the_index_tells_the_plan() -> None:
     ]
     assert [cell.hyperparameters["alpha"] for cell in index.cells[2:]] == [0.1, 0.9]
     assert set(index.run_ids) == {run.id for run in plan.runs}
-    assert [(i.label, i.runs) for i in index.impossible] == [("attention", 2)]
+    assert [(i.label, i.runs) for i in index.incompatible] == [("attention", 2)]
     assert MatrixIndex.from_json(index.to_json()) == index
 
 

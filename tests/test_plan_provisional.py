@@ -55,7 +55,7 @@ def planned(provisional: bool = True, **changes: Any) -> Plan:
 def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Files of Fashion-MNIST's layout and size, black, their labels in no order."""
     root = tmp_path_factory.mktemp("whole")
-    train = np.random.default_rng(0).permutation(FASHION_MNIST.outline.train_labels)
+    train = np.random.default_rng(0).permutation(FASHION_MNIST.info.train_labels)
     train_images, train_labels, test_images, test_labels = FASHION_MNIST.places
     for images, labels, count in ((train_images, train_labels, 60_000), (test_images, test_labels, 10_000)):
         (root / images).parent.mkdir(parents=True, exist_ok=True)
@@ -68,8 +68,8 @@ def told(plan: Plan) -> list[Any]:
     """All of a plan but its ids."""
     cells = [(c.kind, c.label, c.dataset.name, c.pair, [*c.runs]) for c in plan.cells]
     runs = [(run.student.name, run.method, run.hyperparameters, run.recipe, run.seed) for run in plan.runs]
-    impossible = [(i.cell.label, i.cell.pair, i.reason, len(i.cell.runs)) for i in plan.impossible]
-    return [cells, runs, impossible, plan.excluded, plan.warnings]
+    incompatible = [(i.cell.label, i.cell.pair, i.reason, len(i.cell.runs)) for i in plan.incompatible]
+    return [cells, runs, incompatible, plan.excluded, plan.warnings]
 
 
 @pytest.mark.parametrize(
@@ -89,7 +89,7 @@ def test_the_plan_is_that_with_the_data_but_for_its_ids(
 
     there, absent = of(whole), of(Path("data").absolute())
     assert told(there) == told(absent)
-    assert {i.cell.label for i in there.impossible} == {"attention", "fitnets", "dml + vanilla"}
+    assert {i.cell.label for i in there.incompatible} == {"attention", "fitnets", "dml + vanilla"}
     assert (list(there.provisional), list(absent.provisional)) == ([], ["mine"])
     assert not {run.id for run in there.runs} & {run.id for run in absent.runs}
     assert all(run.dataset.fingerprint for run in there.runs)
@@ -108,7 +108,7 @@ def test_a_size_that_cannot_be_is_refused_as_with_the_data(whole: Path, short: d
 
 
 def test_all_known_sets_are_planned_and_nothing_is_downloaded(empty: Path, asked: list[Any]) -> None:
-    names = [name for name, kind in DATASETS.items() if kind.outline]
+    names = [name for name, kind in DATASETS.items() if kind.info]
     plan = planned(datasets=["digits", *names], dataset={name: {"resize": 32} for name in names})
     assert list(plan.provisional) == names
     assert {cell.dataset.name for cell in plan.cells} == {"digits", *names}

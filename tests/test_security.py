@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from typer.testing import CliRunner
 
 import kdbench
-from kdbench.cli import app
+from kdbench.cli.app import app
 from kdbench.errors import MatrixError
 from kdbench.matrix.reader import parse
 from kdbench.plan import make_plan
@@ -103,7 +103,7 @@ def test_no_source_of_kdbench_runs_the_code_of_a_file(file: Path) -> None:
         "tarfile.open(f).extractall(p)",
     ],
 )
-def test_what_is_unsafe_is_recognised(code: str) -> None:
+def test_what_is_unsafe_is_recognized(code: str) -> None:
     assert len(list(unsafe(ast.parse(code)))) == 1
 
 

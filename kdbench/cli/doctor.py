@@ -54,9 +54,9 @@ def _precision() -> Iterator[Check]:
 
 
 def _compiler() -> Iterator[Check]:
-    from kdbench.run.compiler import lacking
+    from kdbench.worker.compiler import missing_compiler
 
-    lack = lacking()
+    lack = missing_compiler()
     yield True, "run.compile", "can be used" if lack is None else f"cannot be used: there is no {lack}"
 
 
@@ -92,21 +92,21 @@ def _folder(results: Path) -> Check:
 
 def _content(results: Path) -> Iterator[Check]:
     """Whether what was computed is whole, and what is left over."""
-    from kdbench.cli.maintenance import humane
+    from kdbench.cli.maintenance import format_bytes
     from kdbench.results import Store, leftovers
-    from kdbench.results.derived import damaged_files
+    from kdbench.results.corrupt_files import corrupt_files
 
     try:
         store = Store(results, create=False)
     except KdbenchError:
         return  # told as the check of the folder
     for run in store.run_ids():
-        why = store.damage(run)
+        why = store.corruption(run)
         if why is not None:
-            yield False, "damaged run", f"{run}: {why}; `kdbench run` trains it again"
-    for text in damaged_files(store):
-        yield False, "damaged file", text
+            yield False, "corrupted run", f"{run}: {why}; `kdbench run` trains it again"
+    for text in corrupt_files(store):
+        yield False, "corrupted file", text
     found = list(leftovers.find(store))
     if found:
-        size = humane(sum(leftover.bytes for leftover in found))
+        size = format_bytes(sum(leftover.bytes for leftover in found))
         yield True, "leftovers", f"{len(found)} files, {size}; `kdbench clean` removes them"

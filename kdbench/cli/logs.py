@@ -7,7 +7,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from kdbench.errors import legible
+from kdbench.errors import printable
 from kdbench.results import Store
 
 SECONDS = 0.5
@@ -53,7 +53,7 @@ def _worker_log(store: Store, name: str) -> Path:
 
 def _shown(text: str) -> str:
     """What a terminal would obey is shown by its code; the ends of lines stay."""
-    return "\n".join(legible(line.rstrip("\r").expandtabs(), LONGEST) for line in text.split("\n"))
+    return "\n".join(printable(line.rstrip("\r").expandtabs(), LONGEST) for line in text.split("\n"))
 
 
 def _read(path: Path, byte: int) -> tuple[str, int]:

@@ -6,9 +6,9 @@ from pathlib import Path
 from rich.console import Console
 from rich.text import Text
 
-from kdbench.errors import ResultsError, nearest
+from kdbench.errors import ResultsError, did_you_mean
 from kdbench.results import Store, leftovers
-from kdbench.results.derived import damaged_files, damaged_indexes
+from kdbench.results.corrupt_files import corrupt_files, corrupted_indexes
 from kdbench.results.merge import merge
 
 
@@ -42,7 +42,7 @@ def clean(dry: bool, results: Path, console: Console) -> None:
             size[leftover.what] += leftover.bytes
     verb = "would remove" if dry else "removed"
     for what in count:
-        console.print(Text(f"{verb}: {what}: {count[what]}, {humane(size[what])}"), soft_wrap=True)
+        console.print(Text(f"{verb}: {what}: {count[what]}, {format_bytes(size[what])}"), soft_wrap=True)
     if not count:
         console.print("nothing to clean")
 
@@ -65,7 +65,7 @@ def merge_folders(into: Path, source: Path, console: Console) -> None:
 
 
 def reindex(deep: bool, results: Path, console: Console) -> None:
-    """Put damaged runs aside and derive the tables anew; `deep`: read every file of every run.
+    """Put corrupted runs aside and derive the tables anew; `deep`: read every file of every run.
 
     Raises:
         ResultsError: there is no such results folder, or it cannot be written to.
@@ -73,18 +73,18 @@ def reindex(deep: bool, results: Path, console: Console) -> None:
     from kdbench.results.table import export
 
     store = Store(results, create=False)
-    aside = [f"{run}: {why}" for run, why in store.quarantine_damaged(_runs(store, None), deep)]
-    for text in (*aside, *damaged_files(store), *export(store)):
+    aside = [f"{run}: {why}" for run, why in store.quarantine_corrupted(_runs(store, None), deep)]
+    for text in (*aside, *corrupt_files(store), *export(store)):
         console.print(Text(text, style="yellow"), soft_wrap=True)
     looked = "all files" if deep else "the sizes of files"
-    console.print(Text(f"looked at {looked} of {len(_runs(store, None))} runs; {len(aside)} damaged"), soft_wrap=True)
+    console.print(Text(f"looked at {looked} of {len(_runs(store, None))} runs; {len(aside)} corrupted"), soft_wrap=True)
     console.print(Text(f"wrote {results / 'results.parquet'}, {results / 'history.parquet'}"), soft_wrap=True)
 
 
-def humane(size: int) -> str:
+def format_bytes(size: int) -> str:
     """A number of bytes for people.
 
-    >>> humane(3_500_000)
+    >>> format_bytes(3_500_000)
     '3.5 MB'
     """
     for unit, factor in (("GB", 10**9), ("MB", 10**6), ("kB", 10**3)):
@@ -101,7 +101,9 @@ def _runs(store: Store, matrix: str | None) -> list[str]:
     if index is not None:
         return list(index.run_ids)
     known = [found.name for found in store.indexes()]
-    why = damaged_indexes(store).get(matrix) or f"no matrix '{matrix}' in '{store.root}'; {nearest(matrix, known)}"
+    why = (
+        corrupted_indexes(store).get(matrix) or f"no matrix '{matrix}' in '{store.root}'; {did_you_mean(matrix, known)}"
+    )
     raise ResultsError(why)
 
 

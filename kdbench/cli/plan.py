@@ -10,12 +10,12 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from kdbench.matrix import Cell, Matrix, load
+from kdbench.matrix import Cell, MatrixSpec, load
 from kdbench.plan import Plan, make_plan
 from kdbench.results import Store
 
 Key = tuple[str, str, str]  # data set, pair, label
-STATES = ("done", "failed", "running", "waiting", "impossible")
+STATES = ("done", "failed", "running", "pending", "incompatible")
 
 
 def print_plan(matrix: Path, results: Path, as_json: bool, console: Console) -> None:
@@ -26,7 +26,7 @@ def print_plan(matrix: Path, results: Path, as_json: bool, console: Console) -> 
     """
     plan = make_plan(load(matrix), provisional=True)
     store = Store(results) if (results / "kdbench.json").exists() else None
-    states = {run.id: store.state(run.id) if store else "waiting" for run in plan.runs}
+    states = {run.id: store.state(run.id) if store else "pending" for run in plan.runs}
     if as_json:
         console.print_json(data=_json(plan, states))
         return
@@ -35,9 +35,9 @@ def print_plan(matrix: Path, results: Path, as_json: bool, console: Console) -> 
     for reason in plan.provisional.values():
         told = f"provisional: {reason}; the ids of its runs will change"
         console.print(Text(told, style="yellow"), soft_wrap=True)
-    for impossible in plan.impossible:
-        where = " / ".join(_key(impossible.cell))
-        console.print(Text(f"cannot run: {where}: {impossible.reason}", style="yellow"), soft_wrap=True)
+    for incompatible in plan.incompatible:
+        where = " / ".join(_key(incompatible.cell))
+        console.print(Text(f"cannot run: {where}: {incompatible.reason}", style="yellow"), soft_wrap=True)
     for left_out in _left_out(plan):
         console.print(Text(f"left out: {left_out}", style="dim"), soft_wrap=True)
     for source in _sources(plan):
@@ -55,33 +55,33 @@ def _table(plan: Plan, states: dict[str, Any]) -> Table:
     shown = [state for state in STATES if any(row[state] for row in counts.values())]
     grid = Table(box=SIMPLE_HEAD, title=Text(f"matrix {plan.matrix.name}"), title_justify="left")
     grid.add_column("data set: pair / method", overflow="fold")
-    for title in ("settings", "runs", *shown):
+    for title in ("configurations", "runs", *shown):
         grid.add_column(title, justify="right")
     group = None
     for (dataset, pair, label), row in counts.items():
         if group != (group := (dataset, pair)):
             grid.add_section()
             grid.add_row(Text(f"{dataset}: {pair}", style="bold"))
-        grid.add_row(Text(f"  {label}"), *(str(row[c] or "·") for c in ("settings", "runs", *shown)))
+        grid.add_row(Text(f"  {label}"), *(str(row[c] or "·") for c in ("configurations", "runs", *shown)))
     return grid
 
 
 def _counts(plan: Plan, states: dict[str, Any]) -> dict[Key, Counter[str]]:
     """What each label comes to on each pair, pair by pair in the matrix's order."""
     rows: dict[Key, Counter[str]] = {}
-    impossible = {id(i.cell) for i in plan.impossible}
-    for cell in sorted([*plan.cells, *(i.cell for i in plan.impossible)], key=partial(_place, plan.matrix)):
+    incompatible = {id(i.cell) for i in plan.incompatible}
+    for cell in sorted([*plan.cells, *(i.cell for i in plan.incompatible)], key=partial(_place, plan.matrix)):
         counts = rows.setdefault(_key(cell), Counter())
-        counts["settings"] += 1
-        if id(cell) in impossible:
-            counts["impossible"] += len(cell.runs)
+        counts["configurations"] += 1
+        if id(cell) in incompatible:
+            counts["incompatible"] += len(cell.runs)
             continue
         counts["runs"] += len(cell.runs)
         counts.update(states[run.id] for run in cell.runs.values())
     return rows
 
 
-def _place(matrix: Matrix, cell: Cell) -> tuple[int, int, int]:
+def _place(matrix: MatrixSpec, cell: Cell) -> tuple[int, int, int]:
     labels = ["teacher", "scratch", *matrix.methods]
     return matrix.datasets.index(cell.dataset.name), matrix.pairs.index(cell.pair), labels.index(cell.label)
 
@@ -90,8 +90,8 @@ def _summary(plan: Plan, states: dict[str, Any]) -> str:
     count = Counter(states.values())
     distilled = {run.id for cell in plan.cells if cell.kind == "method" for run in cell.runs.values()}
     teachers = {run.id for cell in plan.cells if cell.kind == "teacher" for run in cell.runs.values()}
-    told = ", ".join(f"{count[state]} {state}" for state in ("done", "failed", "running", "waiting") if count[state])
-    blocked = sum(len(i.cell.runs) for i in plan.impossible)
+    told = ", ".join(f"{count[state]} {state}" for state in ("done", "failed", "running", "pending") if count[state])
+    blocked = sum(len(i.cell.runs) for i in plan.incompatible)
     others = len(states) - len(teachers) - len(distilled)
     return (
         f"{len(states)} different runs{told and f' ({told})'}; teachers: {len(teachers)}, distilled: {len(distilled)}, "
@@ -125,8 +125,8 @@ def _json(plan: Plan, states: dict[str, Any]) -> dict[str, Any]:
         "matrix": plan.matrix.name,
         "runs": [{"id": run.id, "state": states[run.id], **_run(run.to_json())} for run in plan.runs],
         "cells": cells,
-        "impossible": [
-            {"cell": list(_key(i.cell)), "runs": len(i.cell.runs), "reason": i.reason} for i in plan.impossible
+        "incompatible": [
+            {"cell": list(_key(i.cell)), "runs": len(i.cell.runs), "reason": i.reason} for i in plan.incompatible
         ],
         "excluded": _left_out(plan),
         "provisional": list(plan.provisional),

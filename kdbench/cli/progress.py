@@ -12,7 +12,7 @@ from rich.progress import Progress as Bars
 from rich.table import Table
 from rich.text import Text
 
-from kdbench.errors import legible_lines
+from kdbench.errors import printable_lines
 from kdbench.results import Store
 
 if TYPE_CHECKING:
@@ -102,7 +102,7 @@ class Progress:
         if event["event"] == "failed":
             self._failed.add(event["run"])
             failure = f"failed: {event['run']}: {event['error']}"
-            self._console.print(Text(legible_lines(failure), style="red"), soft_wrap=True)
+            self._console.print(Text(printable_lines(failure), style="red"), soft_wrap=True)
         elif cohort not in self._members.values():
             self._say(f"{len(self._ended)} of {len(self._specs)} runs have ended")
 
@@ -126,7 +126,7 @@ class Progress:
         self._alert(f"{again}{event['reason']}")
 
     def _alert(self, text: str) -> None:
-        self._console.print(Text(legible_lines(text), style="yellow"), soft_wrap=True)
+        self._console.print(Text(printable_lines(text), style="yellow"), soft_wrap=True)
 
     def _say(self, text: str) -> None:
         if self._live is None:

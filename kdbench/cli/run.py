@@ -8,12 +8,12 @@ from rich.console import Console
 from rich.text import Text
 
 from kdbench.cli.progress import Progress
-from kdbench.errors import DataError, MatrixError, ReportError, ResultsError, legible
-from kdbench.matrix import Matrix, load
-from kdbench.matrix.digest import plan_digest
+from kdbench.errors import DataError, MatrixError, ReportError, ResultsError, printable
+from kdbench.matrix import MatrixSpec, load
+from kdbench.matrix.plan_digest import plan_digest
 from kdbench.matrix.resolve import data_spec
 from kdbench.results import MatrixIndex, Store
-from kdbench.results.derived import damaged_indexes
+from kdbench.results.corrupt_files import corrupted_indexes
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -37,13 +37,13 @@ def run_matrix(
     if index is not None:
         return _nothing_to_do(index, store, console)
     from kdbench.plan import make_plan
-    from kdbench.session import Ray, run_plan
+    from kdbench.runner import Ray, run_plan
 
     console.print(Text(f"planning {file}"))
     plan = make_plan(matrix)
     if not plan.runs:
         raise MatrixError(f"{file}: no cell can run; `kdbench plan {file}` says why")
-    _tell_what_is_left_out(len(plan.impossible), plan.warnings, file, console)
+    _tell_what_is_left_out(len(plan.incompatible), plan.warnings, file, console)
     with Progress(plan, store, console) as progress:
         run_plan(plan, store, progress.hear, Ray(address) if on_ray else None)
     return _conclude(plan.index(), store, reports, console)
@@ -65,17 +65,17 @@ def write_report(
 
 
 def _derive(store: Store) -> tuple["pd.DataFrame", list[str]]:
-    """Derive the tables, if the folder can be written to; gives the runs, and what is damaged."""
-    from kdbench.results.table import derive, rows, to_frame
+    """Derive the tables, if the folder can be written to; gives the runs, and what is corrupted."""
+    from kdbench.results.table import derive_seed, rows, to_frame
 
     try:
-        found, notes = derive(store)
+        found, notes = derive_seed(store)
     except ResultsError as error:
         found, notes = rows(store), [f"results.parquet and history.parquet stay as they are: {error}"]
-    return to_frame(found), [*notes, *damaged_indexes(store).values()]
+    return to_frame(found), [*notes, *corrupted_indexes(store).values()]
 
 
-def _finished(matrix: Matrix, store: Store) -> MatrixIndex | None:
+def _finished(matrix: MatrixSpec, store: Store) -> MatrixIndex | None:
     """What the matrix asked for when it was planned last, if nothing has changed since and all of it has ended."""
     index = store.index(matrix.name)
     if index is None or not index.digest or index.digest != plan_digest(matrix, _contents(matrix)):
@@ -83,7 +83,7 @@ def _finished(matrix: Matrix, store: Store) -> MatrixIndex | None:
     return index if store.is_complete(index) else None
 
 
-def _contents(matrix: Matrix) -> dict[str, str | None]:
+def _contents(matrix: MatrixSpec) -> dict[str, str | None]:
     """The data sets' fingerprints as they are now; none for one that cannot be read, of which the plan will tell."""
     from kdbench import data
 
@@ -106,9 +106,9 @@ def _nothing_to_do(index: MatrixIndex, store: Store, console: Console) -> int:
     return len(failed)
 
 
-def _tell_what_is_left_out(impossible: int, warnings: tuple[str, ...], file: Path, console: Console) -> None:
-    if impossible:
-        console.print(Text(f"cells that cannot run: {impossible}; `kdbench plan {file}` says why", style="yellow"))
+def _tell_what_is_left_out(incompatible: int, warnings: tuple[str, ...], file: Path, console: Console) -> None:
+    if incompatible:
+        console.print(Text(f"cells that cannot run: {incompatible}; `kdbench plan {file}` says why", style="yellow"))
     for warning in warnings:
         console.print(Text(f"warning: {warning}", style="yellow"), soft_wrap=True)
 
@@ -125,10 +125,10 @@ def _conclude(index: MatrixIndex, store: Store, reports: Path, console: Console)
     written = _written((index.name,), store.root, reports, "last", frame)
     console.print(Text(f"wrote {written[0]}"), soft_wrap=True)
     failed = [run for run in index.run_ids if store.state(run) == "failed"]
-    waiting = [run for run in index.run_ids if store.state(run) == "waiting"]
+    waiting = [run for run in index.run_ids if store.state(run) == "pending"]
     for run in failed:
         reason = str((store.result(run) or {}).get("error") or "no message").splitlines()[0]
-        console.print(Text(f"failed: {run}: {legible(reason)}", style="red"), soft_wrap=True)
+        console.print(Text(f"failed: {run}: {printable(reason)}", style="red"), soft_wrap=True)
     if waiting:
         console.print(Text(f"{len(waiting)} runs wait for a run that failed", style="red"), soft_wrap=True)
     if failed:

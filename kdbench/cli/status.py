@@ -14,17 +14,17 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from kdbench.errors import legible_lines
+from kdbench.errors import printable_lines
 from kdbench.results import MatrixIndex, State, Store
-from kdbench.results.derived import damaged_indexes, damaged_timings
+from kdbench.results.corrupt_files import corrupted_indexes, corrupted_timings
 
-STATES: tuple[State, ...] = ("done", "failed", "running", "waiting")
+STATES: tuple[State, ...] = ("done", "failed", "running", "pending")
 REFRESH = 2.0  # seconds
 SHOWN = 10  # runs that are named
 
 
 def print_status(results: Path, as_json: bool, console: Console) -> None:
-    """Print, for every matrix, how many of its runs are in which state, and what is damaged.
+    """Print, for every matrix, how many of its runs are in which state, and what is corrupted.
 
     Raises:
         ResultsError: there is no such results folder.
@@ -50,21 +50,21 @@ def watch_status(results: Path, console: Console) -> None:
 
 
 def _facts(store: Store) -> dict[str, dict[str, Any]]:
-    """Every matrix; one whose file is damaged has nothing but the error."""
-    broken = {name: {"error": why} for name, why in damaged_indexes(store).items()}
+    """Every matrix; one whose file is corrupted has nothing but the error."""
+    broken = {name: {"error": why} for name, why in corrupted_indexes(store).items()}
     return {index.name: _of_matrix(store, index) for index in store.indexes()} | broken
 
 
 def _of_matrix(store: Store, index: MatrixIndex) -> dict[str, Any]:
     states = {run: store.state(run) for run in index.run_ids}
     count = Counter(states.values())
-    begun = {run: n for run, state in states.items() if state == "waiting" and (n := store.attempts(run))}
+    begun = {run: n for run, state in states.items() if state == "pending" and (n := store.attempts(run))}
     return {
         "runs": len(states),
         **{state: count[state] for state in STATES},
-        "impossible": sum(cell.runs for cell in index.impossible),
+        "incompatible": sum(cell.runs for cell in index.incompatible),
         "attempts": begun,
-        "damaged": {run: why for run in states if (why := store.damage(run)) is not None},
+        "corrupted": {run: why for run in states if (why := store.corruption(run)) is not None},
     }
 
 
@@ -74,7 +74,7 @@ def _view(store: Store) -> RenderableType:
         return Text(f"{store.root}: no matrix was run here yet")
     grid = Table(box=SIMPLE_HEAD)
     grid.add_column("matrix")
-    columns = ("runs", *STATES, "impossible")
+    columns = ("runs", *STATES, "incompatible")
     for column in columns:
         grid.add_column(column, justify="right")
     for name, found in facts.items():
@@ -89,10 +89,10 @@ def _notes(store: Store, facts: dict[str, dict[str, Any]]) -> Iterator[Text]:
         yield Text(f"waiting: {run}, begun {times}, goes on at epoch {store.next_epoch(run) + 1}")
     if len(attempts) > SHOWN:
         yield Text(f"waiting: {len(attempts) - SHOWN} more that were begun before")
-    damaged = {run: why for found in facts.values() for run, why in found.get("damaged", {}).items()}
-    for run, why in damaged.items():
-        yield Text(f"damaged: {run}: {why}; `kdbench run` trains it again", style="red")
-    for text in [*(found["error"] for found in facts.values() if "error" in found), *damaged_timings(store)]:
+    corrupted = {run: why for found in facts.values() for run, why in found.get("corrupted", {}).items()}
+    for run, why in corrupted.items():
+        yield Text(f"corrupted: {run}: {why}; `kdbench run` trains it again", style="red")
+    for text in [*(found["error"] for found in facts.values() if "error" in found), *corrupted_timings(store)]:
         yield Text(text, style="red")
 
 
@@ -119,16 +119,16 @@ def print_run(beginning: str, results: Path, console: Console) -> None:
         ("folder", store.folder(run)),
         *_recipe(spec.to_json()["recipe"]),
         *_outcome(result),
-        *_graduates(result),
+        *_deployed(result),
     ]:
         grid.add_row(Text(str(key), style="dim"), Text(_shown(value), overflow="fold"))
     console.print(grid)
 
 
 def _trouble(store: Store, run: str) -> Iterator[tuple[str, object]]:
-    why, attempts = store.damage(run), store.attempts(run)
+    why, attempts = store.corruption(run), store.attempts(run)
     if why is not None:
-        yield "damaged", f"{why}; `kdbench run` trains it again"
+        yield "corrupted", f"{why}; `kdbench run` trains it again"
     if attempts and not store.is_finished(run):
         yield "attempts", attempts
         yield "next_epoch", store.next_epoch(run) + 1
@@ -146,11 +146,11 @@ def _outcome(result: dict[str, Any]) -> Iterator[tuple[str, object]]:
             yield key, value
 
 
-def _graduates(result: dict[str, Any]) -> Iterator[tuple[str, object]]:
-    for name, scores in result.get("graduates", {}).items():
+def _deployed(result: dict[str, Any]) -> Iterator[tuple[str, object]]:
+    for name, scores in result.get("deployed", {}).items():
         for key, value in scores.items():
             yield f"{name}: {key}", value
 
 
 def _shown(value: object) -> str:
-    return f"{value:.5g}" if isinstance(value, float) else legible_lines(str(value))
+    return f"{value:.5g}" if isinstance(value, float) else printable_lines(str(value))

@@ -6,7 +6,7 @@ from pathlib import Path
 from kdbench.errors import MatrixError
 
 TEMPLATE = """\
-# A matrix: every data set x pair x method x setting x seed is one run.
+# A matrix: every data set x pair x method x configuration x seed is one run.
 #   kdbench plan {file}     what would run, and what cannot
 #   kdbench run {file}      train what is missing, print the table; run it again to resume
 # The two baselines, the teacher and the student from scratch, are always included.
@@ -23,9 +23,9 @@ epochs = 30
 batch_size = 64
 optimizer = {{ name = "adamw", lr = 3e-3, weight_decay = 0.01 }}    # sgd, adam, adamw
 schedule = {{ name = "one_cycle" }}           # constant, multistep, cosine, one_cycle, plateau; warmup in epochs
-augment = [{{ name = "shift", pixels = 1 }}]  # crop, flip, shift, rotate90, erase
+augment = [{{ name = "translate", pixels = 1 }}]  # crop, flip, shift, rotate90, erase
 precision = "auto"                          # bf16 where the processor or GPU has it; bf16, fp32
-# clip = 5.0                                # bounds the gradient's norm
+# grad_clip_norm = 5.0                      # bounds the gradient's norm
 # early_stopping = {{ patience = 10 }}        # on the validation loss; the best epoch's weights are kept
 
 [recipe.student]                            # refines [recipe] for students; [recipe.teacher] for teachers

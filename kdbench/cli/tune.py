@@ -19,7 +19,7 @@ from kdbench.tuning import Tuned, tune
 
 
 def tune_method(method: str, matrix: Path | None, trials: int, results: Path, console: Console) -> None:
-    """Search a method's hyperparameters and print the best setting as a piece of a matrix.
+    """Search a method's hyperparameters and print the best configuration as a piece of a matrix.
 
     Raises:
         KdbenchError: whatever keeps the search from being made.
@@ -68,5 +68,5 @@ def _quoted(name: str) -> str:
     return name if re.fullmatch("[A-Za-z0-9_-]+", name) else json.dumps(name)
 
 
-def _words(setting: Mapping[str, Any]) -> str:
-    return ", ".join(f"{key} {value:g}" for key, value in setting.items())
+def _words(configuration: Mapping[str, Any]) -> str:
+    return ", ".join(f"{key} {value:g}" for key, value in configuration.items())

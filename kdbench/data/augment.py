@@ -6,8 +6,8 @@ import torch
 from torch import Generator, Tensor
 from torch.nn.functional import pad
 
-from kdbench.data.transfer import sent
-from kdbench.matrix.recipe import Augmentations, Crop, Erase, Flip, Rotate90, Shift
+from kdbench.data.transfer import to_device_async
+from kdbench.matrix.recipe import Augmentations, Crop, Flip, RandomErasing, Rotate90, Translate
 
 SMALLEST, FLATTEST = 0.02, 0.3  # of an erased rectangle: share of the image, height to width relative to the image's
 
@@ -23,11 +23,11 @@ def augment(images: Tensor, augmentations: Augmentations, generator: Generator) 
                 images = _crop(images, padding, generator)
             case Flip(probability=probability):
                 images = _flip(images, probability, generator)
-            case Shift(pixels=pixels):
+            case Translate(pixels=pixels):
                 images = _shift(images, pixels, generator)
             case Rotate90():
                 images = _rotate90(images, generator)
-            case Erase(probability=probability, area=area):
+            case RandomErasing(probability=probability, area=area):
                 images = _erase(images, probability, area, generator)
     return images
 
@@ -43,12 +43,12 @@ def _shift(images: Tensor, pixels: int, generator: Generator) -> Tensor:
 
 
 def _flip(images: Tensor, probability: float, generator: Generator) -> Tensor:
-    flipped = sent(torch.rand(len(images), generator=generator) < probability, images.device)
+    flipped = to_device_async(torch.rand(len(images), generator=generator) < probability, images.device)
     return torch.where(flipped[:, None, None, None], images.flip(3), images)
 
 
 def _rotate90(images: Tensor, generator: Generator) -> Tensor:
-    turns = sent(torch.randint(4, (len(images),), generator=generator), images.device)[:, None, None, None]
+    turns = to_device_async(torch.randint(4, (len(images),), generator=generator), images.device)[:, None, None, None]
     half = torch.where(turns >= 2, images.flip((2, 3)), images)
     if images.shape[2] != images.shape[3]:
         return half
@@ -61,14 +61,14 @@ def _erase(images: Tensor, probability: float, largest: float, generator: Genera
     The paper draws rectangles until one fits; here only those are drawn that do.
     """
     chosen, share, ratio, top, left = torch.rand(5, len(images), generator=generator)
-    noise = sent(torch.rand(images.shape, generator=generator), images.device)
+    noise = to_device_async(torch.rand(images.shape, generator=generator), images.device)
     area = SMALLEST + share * (largest - SMALLEST)
     bound = -area.log().clamp(min=math.log(FLATTEST))
     aspect = ((2 * ratio - 1) * bound).exp()
     rows = _inside(top, (area * aspect).sqrt(), images.shape[2])
     columns = _inside(left, (area / aspect).sqrt(), images.shape[3])
     erased = (chosen < probability)[:, None, None] & rows[:, :, None] & columns[:, None, :]
-    return torch.where(sent(erased, images.device)[:, None], noise, images)
+    return torch.where(to_device_async(erased, images.device)[:, None], noise, images)
 
 
 def _inside(place: Tensor, share: Tensor, length: int) -> Tensor:
@@ -81,7 +81,7 @@ def _inside(place: Tensor, share: Tensor, length: int) -> Tensor:
 
 def _offsets(images: Tensor, count: int, generator: Generator) -> Tensor:
     """A row and a column (B, 2) from 0 to count - 1 for each image."""
-    return sent(torch.randint(count, (len(images), 2), generator=generator), images.device)
+    return to_device_async(torch.randint(count, (len(images), 2), generator=generator), images.device)
 
 
 def _taken(images: Tensor, offsets: Tensor, size: torch.Size) -> Tensor:

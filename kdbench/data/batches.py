@@ -9,11 +9,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from kdbench.data.augment import augment
-from kdbench.data.transfer import sent
+from kdbench.data.transfer import to_device_async
 from kdbench.errors import DataError
 from kdbench.matrix.recipe import Recipe
 from kdbench.training.method import Batch
-from kdbench.training.randomness import stream
+from kdbench.training.randomness import make_generator
 
 
 @final
@@ -63,8 +63,8 @@ class Batches:
         A batch's `indices` count the training images: from 0 to M - 1.
         """
         steps = self.steps_per_epoch
-        order = torch.randperm(len(self._indices), generator=stream("order", self._seed, epoch))
-        full = sent(order[: steps * self._size], self._images.device).reshape(steps, self._size)
+        order = torch.randperm(len(self._indices), generator=make_generator("order", self._seed, epoch))
+        full = to_device_async(order[: steps * self._size], self._images.device).reshape(steps, self._size)
         for position, places in enumerate(full):
             chosen = self._indices[places]
             views = tuple(self._views(chosen, epoch, position))
@@ -73,20 +73,20 @@ class Batches:
     def _views(self, chosen: Tensor, epoch: int, position: int) -> Iterator[Tensor]:
         images = self._images[chosen].float() / 255
         for view, augmentations in enumerate(self._augmentations):
-            generator = stream("augment", self._seed, epoch, position, view)
-            normalised = (augment(images, augmentations, generator) - self._mean) / self._std
-            yield normalised.contiguous(memory_format=torch.channels_last)  # as convolutions want them
+            generator = make_generator("augment", self._seed, epoch, position, view)
+            normalized = (augment(images, augmentations, generator) - self._mean) / self._std
+            yield normalized.contiguous(memory_format=torch.channels_last)  # as convolutions want them
 
 
 def evaluation_batches(
     images: Tensor, labels: Tensor, mean: Sequence[float], std: Sequence[float], size: int = 1024
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    """All images (N, C, H, W) uint8, normalised, with their labels (N,), in order, `size` at a time."""
-    centre, scale = _channels(mean, images), _channels(std, images)
+    """All images (N, C, H, W) uint8, normalized, with their labels (N,), in order, `size` at a time."""
+    center, scale = _channels(mean, images), _channels(std, images)
     for start in range(0, len(images), size):
         part = slice(start, start + size)
-        normalised = (images[part].float() / 255 - centre) / scale
-        yield normalised.contiguous(memory_format=torch.channels_last), labels[part]
+        normalized = (images[part].float() / 255 - center) / scale
+        yield normalized.contiguous(memory_format=torch.channels_last), labels[part]
 
 
 def _channels(values: Sequence[float], images: Tensor) -> Tensor:

@@ -25,7 +25,7 @@ def location() -> Path:
     if chosen:
         return Path(chosen).expanduser()
     if sys.platform == "win32":
-        base = os.environ.get("LOCALAPPDATA", "~/AppData/Local")
+        base = os.environ.get("LOCALAPPDATA", "~/AppData/LocalExecutor")
     elif sys.platform == "darwin":
         base = "~/Library/Caches"
     else:
@@ -33,8 +33,8 @@ def location() -> Path:
     return Path(base).expanduser() / "kdbench"
 
 
-def remembered(key: str, build: Callable[[], DataSet]) -> DataSet:
-    """The data set kept under `key`, built and kept first where it is not there or damaged.
+def cached(key: str, build: Callable[[], DataSet]) -> DataSet:
+    """The data set kept under `key`, built and kept first where it is not there or corrupted.
 
     Every value is checked against the fingerprint. Of several processes one builds and the others wait.
 
@@ -52,7 +52,7 @@ def remembered(key: str, build: Callable[[], DataSet]) -> DataSet:
         return _read(folder) or _keep(folder, build())
 
 
-def remembered_fingerprint(key: str) -> str | None:
+def cached_fingerprint(key: str) -> str | None:
     """The fingerprint kept under `key`, or None; opens no image."""
     folder = location() / key
     found = _open(folder)
@@ -75,7 +75,7 @@ def _keep(folder: Path, data: DataSet) -> DataSet:
 
 
 def _read(folder: Path) -> DataSet | None:
-    """The data set in a folder, every value checked; None where there is none or it is damaged."""
+    """The data set in a folder, every value checked; None where there is none or it is corrupted."""
     data = _open(folder)
     if data is None or fingerprint_of(*(getattr(data, name) for name in ARRAYS)) != data.fingerprint:
         return None

@@ -1,11 +1,11 @@
-"""Handwritten digits, 1797 grey images of 8x8 pixels; they come with scikit-learn, so nothing is downloaded."""
+"""Handwritten digits, 1797 gray images of 8x8 pixels; they come with scikit-learn, so nothing is downloaded."""
 
 import numpy as np
 
 from kdbench.data.dataset import DataSet, assemble
 from kdbench.data.splits import hold_out_test
 
-DESCRIPTION = "1797 handwritten digits, 8x8 grey, 10 classes; comes with scikit-learn"
+DESCRIPTION = "1797 handwritten digits, 8x8 gray, 10 classes; comes with scikit-learn"
 SOURCE = "Alpaydin, Kaynak, UCI Machine Learning Repository, 1998, doi:10.24432/C50P49"
 
 

@@ -7,7 +7,7 @@ from typing import Any, final
 import numpy as np
 
 from kdbench.data.dataset import DataSet, Images, Labels, assemble
-from kdbench.data.outlines import Outline
+from kdbench.data.dataset_info import DatasetInfo
 from kdbench.errors import DataError
 
 IDX = tuple(f"{part}-{what}-ubyte" for part in ("train", "t10k") for what in ("images-idx3", "labels-idx1"))
@@ -27,14 +27,14 @@ class Download:
     layout: str
     description: str
     source: str
-    outline: Outline
+    info: DatasetInfo
 
     @property
     def load(self) -> Callable[..., DataSet]:
         """Reads it."""
 
         def load(*, root: str = "data") -> DataSet:
-            found = [obtained(self.original, root, self.layout, download=False, train=part) for part in (True, False)]
+            found = [downloaded(self.original, root, self.layout, download=False, train=part) for part in (True, False)]
             train, test = map(_arrays, found)
             return assemble(*train, *test, num_classes=len(found[0].classes))
 
@@ -42,16 +42,16 @@ class Download:
 
     def fetch(self, root: str) -> None:
         """Download it into the folder `root`, or unpack there what was downloaded before."""
-        obtained(self.original, root, self.layout, download=True)
+        downloaded(self.original, root, self.layout, download=True)
 
 
-def obtained(original: str, root: str, layout: str, *, download: bool, **options: Any) -> Any:
+def downloaded(original: str, root: str, layout: str, *, download: bool, **options: Any) -> Any:
     """The data set in the folder `root` as an object of torchvision's class `original`.
 
     With `download` it is unpacked, and downloaded, if need be.
 
     Raises:
-        DataError: it is not there and cannot be downloaded, or a file is damaged.
+        DataError: it is not there and cannot be downloaded, or a file is corrupted.
     """
     import torchvision.datasets
 
@@ -59,11 +59,11 @@ def obtained(original: str, root: str, layout: str, *, download: bool, **options
         return getattr(torchvision.datasets, original)(root, download=download, **options)
     except MemoryError:
         raise
-    except Exception as error:  # torchvision raises nearly anything at damaged files
+    except Exception as error:  # torchvision raises nearly anything at corrupted files
         reason = " ".join((str(error) or type(error).__name__).split())
         failed = "cannot be read there, nor downloaded" if download else "cannot be read there"
         raise DataError(
-            f"{root}: {original} {failed} ({reason}); delete what is damaged, and connect to the internet or make it "
+            f"{root}: {original} {failed} ({reason}); delete what is corrupted, and connect to the internet or make it "
             f"{layout}"
         ) from error
 
@@ -100,9 +100,9 @@ MNIST = Download(
         "9fb629c4189551a2d022fa330f9573f3",
         "ec29112dd5afa0611ce80d1b7f02629c",
     ),
-    description="70,000 handwritten digits, 28x28 grey, 10 classes; downloaded",
+    description="70,000 handwritten digits, 28x28 gray, 10 classes; downloaded",
     source="LeCun, Bottou, Bengio, Haffner, Proceedings of the IEEE 86(11), 1998",
-    outline=Outline((5923, 6742, 5958, 6131, 5842, 5421, 5918, 6265, 5851, 5949), channels=1, side=28),
+    info=DatasetInfo((5923, 6742, 5958, 6131, 5842, 5421, 5918, 6265, 5851, 5949), channels=1, side=28),
 )
 FASHION_MNIST = Download(
     "fashion_mnist",
@@ -114,9 +114,9 @@ FASHION_MNIST = Download(
         "bef4ecab320f06d8554ea6380940ec79",
         "bb300cfdad3c16e7a12a480ee83cd310",
     ),
-    description="70,000 pieces of clothing, 28x28 grey, 10 classes; downloaded",
+    description="70,000 pieces of clothing, 28x28 gray, 10 classes; downloaded",
     source="Xiao, Rasul, Vollgraf, 2017, arXiv:1708.07747",
-    outline=Outline((6000,) * 10, channels=1, side=28),
+    info=DatasetInfo((6000,) * 10, channels=1, side=28),
 )
 CIFAR10 = Download(
     "cifar10",
@@ -129,7 +129,7 @@ CIFAR10 = Download(
     ),
     description="60,000 photographs, 32x32 RGB, 10 classes; downloaded",
     source="Krizhevsky, Learning Multiple Layers of Features from Tiny Images, technical report, 2009",
-    outline=Outline((5000,) * 10, channels=3, side=32),
+    info=DatasetInfo((5000,) * 10, channels=3, side=32),
 )
 CIFAR100 = Download(
     "cifar100",
@@ -142,5 +142,5 @@ CIFAR100 = Download(
     ),
     description="60,000 photographs, 32x32 RGB, 100 classes (the fine labels); downloaded",
     source="Krizhevsky, Learning Multiple Layers of Features from Tiny Images, technical report, 2009",
-    outline=Outline((500,) * 100, channels=3, side=32),
+    info=DatasetInfo((500,) * 100, channels=3, side=32),
 )

@@ -40,15 +40,15 @@ class Part(Sized, Iterable[Encoded], Protocol):
 class Form:
     """What every image of a data set becomes."""
 
-    grey: bool
+    gray: bool
     height: int
     width: int
 
 
 def decoded(parts: Sequence[Part], *, resize: Side = None, grayscale: bool = False) -> list[Images]:
-    """For each part its images (N, C, H, W): C is 1 if all images of all parts are grey, or with `grayscale`; else 3.
+    """For each part its images (N, C, H, W): C is 1 if all images of all parts are gray, or with `grayscale`; else 3.
 
-    Large images never lie in memory together: each is made grey and resized (bilinear, antialiased) as soon as it is
+    Large images never lie in memory together: each is made gray and resized (bilinear, antialiased) as soon as it is
     decoded.
 
     Raises:
@@ -60,12 +60,12 @@ def decoded(parts: Sequence[Part], *, resize: Side = None, grayscale: bool = Fal
 
 def _form(images: Iterable[Encoded], resize: Side, grayscale: bool) -> Form:
     """From the images' heads alone."""
-    first, grey = None, True
+    first, gray = None, True
     for one in images:
         with _reading(one), _opened(one) as image:
             mode, size = image.mode, image.size
         first = first or (one.name, size)
-        grey = grey and mode in GREY
+        gray = gray and mode in GREY
         if mode.startswith(DEEP):
             raise DataError(f"{one.name}: it has more than 8 bits a channel (mode {mode}); convert it to 8 bits")
         if resize is None and size != first[1]:
@@ -76,14 +76,14 @@ def _form(images: Iterable[Encoded], resize: Side, grayscale: bool) -> Form:
     if first is None:
         raise DataError("a data set needs images, but there is none")
     width, height = first[1] if resize is None else (resize, resize)
-    return Form(grey or grayscale, height, width)
+    return Form(gray or grayscale, height, width)
 
 
 def _array(part: Part, form: Form) -> Images:
-    images = room(len(part), 1 if form.grey else 3, form.height, form.width)
+    images = room(len(part), 1 if form.gray else 3, form.height, form.width)
     for place, one in enumerate(part):
         with _reading(one), _opened(one) as image:
-            plain = image.convert("L" if form.grey else "RGB")
+            plain = image.convert("L" if form.gray else "RGB")
             small = plain.resize((form.width, form.height), Image.Resampling.BILINEAR)
         images[place] = np.atleast_3d(np.asarray(small)).transpose(2, 0, 1)
     return images
@@ -110,7 +110,7 @@ def _opened(one: Encoded) -> Image.Image:
 
 @contextmanager
 def _reading(one: Encoded) -> Iterator[None]:
-    """Names the image in an error. Decoders raise nearly anything at damaged content, hence all exceptions."""
+    """Names the image in an error. Decoders raise nearly anything at corrupted content, hence all exceptions."""
     try:
         yield
     except MemoryError:

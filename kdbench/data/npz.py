@@ -62,12 +62,12 @@ def _part(path: Path, arrays: dict[str, NDArray[Any]], part: str) -> Part:
 
 
 def _images(path: Path, name: str, images: NDArray[Any]) -> Images:
-    grey = images.ndim == 3
-    if not (grey or (images.ndim == 4 and images.shape[3] == 3)) or images.size == 0:
+    gray = images.ndim == 3
+    if not (gray or (images.ndim == 4 and images.shape[3] == 3)) or images.size == 0:
         raise _bad(path, f"'{name}' has the shape {images.shape}")
     if images.dtype != np.uint8:
         raise _bad(path, f"'{name}' has the type {images.dtype}")
-    return images[:, None] if grey else images.transpose(0, 3, 1, 2)
+    return images[:, None] if gray else images.transpose(0, 3, 1, 2)
 
 
 def _labels(path: Path, name: str, labels: NDArray[Any]) -> Labels:

@@ -1,4 +1,4 @@
-"""What may be asked of every kind of data set: fewer training images, another size, no colours."""
+"""What may be asked of every kind of data set: fewer training images, another size, no colors."""
 
 from typing import Annotated
 
@@ -21,7 +21,7 @@ def prepare(
     resize: Side = None,
     grayscale: bool = False,
 ) -> DataSet:
-    """A data set of `samples` stratified training images, of `resize` x `resize` pixels, in grey.
+    """A data set of `samples` stratified training images, of `resize` x `resize` pixels, in gray.
 
     Raises:
         DataError: there are fewer training images than `samples`.
@@ -30,7 +30,7 @@ def prepare(
     places = slice(None) if samples is None else sampled(labels, samples)
     train, test = data.train_images[places], data.test_images
     if grayscale:
-        train, test = grey(train), grey(test)
+        train, test = gray(train), gray(test)
     if resize is not None:
         train, test = resized(train, resize), resized(test, resize)
     return assemble(train, labels[places], test, data.test_labels, data.num_classes)
@@ -50,8 +50,8 @@ def sampled(labels: Labels, samples: int) -> Places:
     return np.sort(split(labels, 0, 0, samples).train)
 
 
-def grey(images: Images) -> Images:
-    """The luma (N, 1, H, W) of images (N, 3, H, W); grey images stay what they are."""
+def gray(images: Images) -> Images:
+    """The luma (N, 1, H, W) of images (N, 3, H, W); gray images stay what they are."""
     if images.shape[1] == 1:
         return images
     red, green, blue = (images[:, channel].astype(np.uint32) * weight for channel, weight in enumerate(LUMA))

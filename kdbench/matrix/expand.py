@@ -1,4 +1,4 @@
-"""A matrix to its cells: every data set x pair x setting, each with one run per seed."""
+"""A matrix to its cells: every data set x pair x configuration, each with one run per seed."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -6,8 +6,8 @@ from typing import Literal, final
 
 from kdbench.errors import MatrixError
 from kdbench.matrix.recipe import Recipe
-from kdbench.matrix.resolve import Catalogue, Resolver
-from kdbench.matrix.schema import Matrix, Pair, Place
+from kdbench.matrix.resolve import Catalog, Resolver
+from kdbench.matrix.schema import MatrixSpec, Pair, Place
 from kdbench.matrix.spec import DataSpec, Part, RunSpec, Split
 
 EVERYTHING = "everything"  # the label of what is left out where a pair is, baselines included
@@ -16,7 +16,7 @@ EVERYTHING = "everything"  # the label of what is left out where a pair is, base
 @final
 @dataclass(frozen=True, eq=False)
 class Cell:
-    """One setting of a method, or a baseline, on a data set and a pair: a run per seed."""
+    """One configuration of a method, or a baseline, on a data set and a pair: a run per seed."""
 
     kind: Literal["teacher", "scratch", "method"]
     label: str
@@ -47,20 +47,20 @@ class Expansion:
     warnings: tuple[str, ...]
 
 
-def expand(matrix: Matrix, catalogue: Catalogue) -> Expansion:
+def expand(matrix: MatrixSpec, catalog: Catalog) -> Expansion:
     """Every cell of a matrix; the two baselines come first in each pair.
 
     Raises:
         MatrixError: a name is unknown, or a value breaks its rule; the key is named.
     """
-    expander = _Expander(matrix, Resolver(matrix, catalogue))
+    expander = _Expander(matrix, Resolver(matrix, catalog))
     cells = tuple(expander.cells())
     return Expansion(cells, tuple(expander.excluded), tuple(expander.warnings()))
 
 
 @final
 class _Expander:
-    def __init__(self, matrix: Matrix, resolver: Resolver) -> None:
+    def __init__(self, matrix: MatrixSpec, resolver: Resolver) -> None:
         self.matrix = matrix
         self.resolver = resolver
         protocol = matrix.protocol
@@ -145,13 +145,13 @@ class _Expander:
         at_teacher = place if own else Place(data.name, pair.teacher, pair.student, ())
         teachers = self._teachers(data, pair, at_teacher)
         recipe = self.resolver.recipe("student", place)
-        settings = [
+        configurations = [
             parts
-            for parts in self.resolver.settings(label, place)
+            for parts in self.resolver.configurations(label, place)
             if not (label == "scratch" and _is_plain(parts, self.resolver.scratch))
         ]
-        seeds = self._seeds(label, pair, place) if settings else []
-        for parts in settings if seeds else []:
+        seeds = self._seeds(label, pair, place) if configurations else []
+        for parts in configurations if seeds else []:
             runs = self._runs(data, pair, seeds, recipe, parts, teachers)
             yield Cell("scratch" if label == "scratch" else "method", label, data, pair, runs)
 
@@ -167,7 +167,7 @@ class _Expander:
         student, peers = self.resolver.network(pair.student), tuple(map(self.resolver.network, pair.peers))
         shared = next(iter(teachers.values()))
         return {
-            seed: self.resolver.attach(
+            seed: self.resolver.with_dependencies(
                 self._trainable(RunSpec(data, student, parts, recipe, self.split, seed)),
                 teachers.get(seed, shared),
                 peers,
@@ -188,5 +188,5 @@ class _Expander:
 
 
 def _is_plain(parts: tuple[Part, ...], scratch: Part) -> bool:
-    """Whether a setting of the label "scratch" is the baseline itself."""
+    """Whether a configuration of the label "scratch" is the baseline itself."""
     return [part.canonical for part in parts] == [scratch.canonical]

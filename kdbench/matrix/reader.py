@@ -1,17 +1,17 @@
-"""A TOML file to a `Matrix`, with one clear error for whatever is wrong with it."""
+"""A TOML file to a `MatrixSpec`, with one clear error for whatever is wrong with it."""
 
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from kdbench.errors import MatrixError, nearest
+from kdbench.errors import MatrixError, did_you_mean
 from kdbench.matrix.merge import merge
-from kdbench.matrix.schema import Matrix
+from kdbench.matrix.schema import MatrixSpec
 from kdbench.matrix.validation import DEEPEST, check_plain, validated
 
 
-def load(path: str | Path) -> Matrix:
+def load(path: str | Path) -> MatrixSpec:
     """The matrix of a file, with the one that it extends merged in.
 
     Raises:
@@ -26,7 +26,7 @@ def load(path: str | Path) -> Matrix:
     return parse(raw, str(file))
 
 
-def parse(raw: Mapping[str, Any], file: str) -> Matrix:
+def parse(raw: Mapping[str, Any], file: str) -> MatrixSpec:
     """The matrix of plain data; `file` is named in errors.
 
     Raises:
@@ -34,8 +34,8 @@ def parse(raw: Mapping[str, Any], file: str) -> Matrix:
     """
     check_plain(raw, file)
     if "file" in raw:
-        raise MatrixError(f"{file}: file: unknown key; {nearest('file', set(Matrix.model_fields) - {'file'})}")
-    return validated(Matrix, {**raw, "file": file}, file, ())
+        raise MatrixError(f"{file}: file: unknown key; {did_you_mean('file', set(MatrixSpec.model_fields) - {'file'})}")
+    return validated(MatrixSpec, {**raw, "file": file}, file, ())
 
 
 def _read(file: Path) -> dict[str, Any]:

@@ -1,12 +1,12 @@
 """How a network is trained: the recipe of a matrix, typed and resolved."""
 
-import hashlib
-import json
 from functools import cached_property
 from typing import Annotated, Literal
 
 from annotated_types import Ge, Gt, Le, Lt
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+
+from kdbench.matrix.identity import Since, canonical
 
 
 class Table(BaseModel):
@@ -23,26 +23,9 @@ class Table(BaseModel):
         return hash(self.canonical)  # computed once: plans look a recipe up a hundred thousand times
 
 
-class Since:
-    """Marks a field added in a later version: `Annotated[int, Since("0.2")]`; old identities stay what they were."""
-
-    def __init__(self, version: str) -> None:
-        self.version = version
-
-
 def by_name(value: object) -> object:
     """`"sgd"` is short for `{ name = "sgd" }`."""
     return {"name": value} if isinstance(value, str) else value
-
-
-def canonical(value: object) -> str:
-    """JSON with sorted keys and no spaces."""
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
-
-
-def digest(text: str) -> str:
-    """Sixteen hexadecimal digits of the SHA-256 of a text."""
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def _identity(value: object) -> object:
@@ -113,20 +96,24 @@ class MultiStep(Table):
 
 
 class Cosine(Table):
-    """Half a cosine from the full rate down to the share `floor` of it (arXiv:1608.03983)."""
+    """Half a cosine from the full rate down to the share `min_lr_ratio` of it (arXiv:1608.03983)."""
 
     name: Literal["cosine"] = "cosine"
-    floor: Share = 0.0
+    min_lr_ratio: Share = 0.0
     warmup: NonNegative = 0.0
 
 
 class OneCycle(Table):
-    """Cosine up from lr / `start` over the share `rise` of the run, then down to lr / `end` (arXiv:1708.07120)."""
+    """As `torch.optim.lr_scheduler.OneCycleLR` with cosine annealing (arXiv:1708.07120).
+
+    The rate rises from lr / `div_factor` over the fraction `pct_start` of the run, then falls to
+    lr / (`div_factor` `final_div_factor`).
+    """
 
     name: Literal["one_cycle"] = "one_cycle"
-    rise: Annotated[float, Gt(0), Lt(1)] = 0.3
-    start: Annotated[float, Ge(1)] = 25.0
-    end: Annotated[float, Ge(1)] = 250_000.0
+    pct_start: Annotated[float, Gt(0), Lt(1)] = 0.3
+    div_factor: Annotated[float, Ge(1)] = 25.0
+    final_div_factor: Annotated[float, Ge(1)] = 1e4
     warmup: NonNegative = 0.0
 
 
@@ -164,10 +151,10 @@ class Flip(Table):
     probability: Annotated[float, Gt(0), Le(1)] = 0.5
 
 
-class Shift(Table):
+class Translate(Table):
     """Move by up to `pixels` pixels in each direction; what comes in repeats the border."""
 
-    name: Literal["shift"] = "shift"
+    name: Literal["translate"] = "translate"
     pixels: Count = 1
 
 
@@ -177,15 +164,17 @@ class Rotate90(Table):
     name: Literal["rotate90"] = "rotate90"
 
 
-class Erase(Table):
+class RandomErasing(Table):
     """With probability `probability` fill a rectangle, 0.02 to `area` of the image, with noise (arXiv:1708.04896)."""
 
-    name: Literal["erase"] = "erase"
+    name: Literal["random_erasing"] = "random_erasing"
     probability: Annotated[float, Gt(0), Le(1)] = 0.5
     area: Annotated[float, Ge(0.02), Lt(1)] = 0.4
 
 
-Augmentation = Annotated[Crop | Flip | Shift | Rotate90 | Erase, Field(discriminator="name"), BeforeValidator(by_name)]
+Augmentation = Annotated[
+    Crop | Flip | Translate | Rotate90 | RandomErasing, Field(discriminator="name"), BeforeValidator(by_name)
+]
 Augmentations = Annotated[tuple[Augmentation, ...], Field(strict=False)]
 
 
@@ -199,7 +188,7 @@ class Recipe(Table):
     augment: Augmentations = ()
     strong_augment: Augmentations = ()
     precision: Literal["auto", "bf16", "fp32"] = "auto"
-    clip: Positive | None = None
+    grad_clip_norm: Positive | None = None
     train_samples: Count | None = None
     early_stopping: EarlyStopping | None = None
     steps_per_epoch: Count | None = None

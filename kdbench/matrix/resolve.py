@@ -1,21 +1,21 @@
-"""What the names of a matrix stand for at one place of it: recipes, settings, networks, data sets."""
+"""What the names of a matrix stand for at one place of it: recipes, configurations, networks, data sets."""
 
 from collections.abc import Callable, Mapping
 from functools import cache, partial
 from typing import Any, Literal, Protocol, TypeVar, final
 
-from kdbench.errors import KdbenchError, MatrixError, nearest
+from kdbench.errors import KdbenchError, MatrixError, did_you_mean
 from kdbench.matrix.merge import merge
 from kdbench.matrix.recipe import Plateau, Recipe
-from kdbench.matrix.schema import Matrix, Place
+from kdbench.matrix.schema import MatrixSpec, Place
 from kdbench.matrix.spec import DataSpec, NetworkSpec, Part, RunSpec
-from kdbench.matrix.sweep import Setting, part_names, settings
+from kdbench.matrix.sweep import Configuration, configurations, part_names
 from kdbench.matrix.validation import validated
 
 T = TypeVar("T")
 
 
-class Catalogue(Protocol):
+class Catalog(Protocol):
     """What the names in a matrix stand for; each method raises a KdbenchError for a name or value it refuses."""
 
     def data(self, spec: DataSpec) -> DataSpec:
@@ -33,11 +33,11 @@ class Catalogue(Protocol):
     def part(self, method: str, given: Mapping[str, Any]) -> Part:
         """The method with all its hyperparameters, typed."""
 
-    def attach(self, spec: RunSpec, teacher: RunSpec, peers: tuple[NetworkSpec, ...]) -> RunSpec:
+    def with_dependencies(self, spec: RunSpec, teacher: RunSpec, peers: tuple[NetworkSpec, ...]) -> RunSpec:
         """The run with the runs that it needs, and its peers."""
 
 
-def data_spec(matrix: Matrix, name: str) -> DataSpec:
+def data_spec(matrix: MatrixSpec, name: str) -> DataSpec:
     """How to read the data set of a name, before anybody has looked for it."""
     table = matrix.dataset.get(name)
     return DataSpec(name, (table.kind if table else None) or name, table.options if table else {})
@@ -47,15 +47,15 @@ def data_spec(matrix: Matrix, name: str) -> DataSpec:
 class Resolver:
     """Answers what holds at a place of the matrix, each question once."""
 
-    def __init__(self, matrix: Matrix, catalogue: Catalogue) -> None:
+    def __init__(self, matrix: MatrixSpec, catalog: Catalog) -> None:
         self._matrix = matrix
-        self._catalogue = catalogue
+        self._catalog = catalog
         self._used: set[int] = set()
         self._recipe_of = cache(self._recipe)
-        self._settings_of = cache(self._settings)
+        self._configurations_of = cache(self._configurations)
         self._check_overrides()
         self.network = cache(self._network)
-        self.scratch = catalogue.part("scratch", {})
+        self.scratch = catalog.part("scratch", {})
 
     def methods(self, label: str) -> tuple[str, ...]:
         """A label and the methods that it names."""
@@ -65,9 +65,9 @@ class Resolver:
         """How a network of that role is trained there."""
         return self._recipe_of(role, self._overrides(place))
 
-    def settings(self, label: str, place: Place) -> list[tuple[Part, ...]]:
-        """The settings of a label there."""
-        return self._settings_of(label, self._overrides(place))
+    def configurations(self, label: str, place: Place) -> list[tuple[Part, ...]]:
+        """The configurations of a label there."""
+        return self._configurations_of(label, self._overrides(place))
 
     def overrides_teacher(self, place: Place) -> bool:
         """Whether the method at that place asks for a teacher with a recipe of its own."""
@@ -77,11 +77,11 @@ class Resolver:
     def data(self, name: str) -> DataSpec:
         """The data set of a name."""
         where = f"dataset.{name}" if name in self._matrix.dataset else "datasets"
-        return self._at(where, lambda: self._catalogue.data(data_spec(self._matrix, name)))
+        return self._at(where, lambda: self._catalog.data(data_spec(self._matrix, name)))
 
-    def attach(self, spec: RunSpec, teacher: RunSpec, peers: tuple[NetworkSpec, ...]) -> RunSpec:
+    def with_dependencies(self, spec: RunSpec, teacher: RunSpec, peers: tuple[NetworkSpec, ...]) -> RunSpec:
         """The run with the runs that it needs, and its peers."""
-        return self._catalogue.attach(spec, teacher, peers)
+        return self._catalog.with_dependencies(spec, teacher, peers)
 
     def unused(self) -> list[str]:
         """The overrides that held nowhere."""
@@ -99,7 +99,7 @@ class Resolver:
             raw = merge(raw, self._change(place, role))
             recipe = self._refined(raw, role, (f"override[{place}]", "set", "recipe"))
         self._needs_validation(recipe, role)
-        return self._at(f"recipe.{role}", lambda: self._catalogue.recipe(recipe))
+        return self._at(f"recipe.{role}", lambda: self._catalog.recipe(recipe))
 
     def _refined(self, raw: Mapping[str, Any], role: str, where: tuple[str, ...]) -> Recipe:
         """The recipe of a role; what is wrong is named at `where`, the table that brought it in."""
@@ -134,18 +134,18 @@ class Resolver:
                     "and protocol.validation is 0; give it a share of the training images, such as 0.1"
                 )
 
-    def _settings(self, label: str, overrides: tuple[int, ...]) -> list[tuple[Part, ...]]:
+    def _configurations(self, label: str, overrides: tuple[int, ...]) -> list[tuple[Part, ...]]:
         table: Mapping[str, Any] = self._matrix.methods[label]
         for place in overrides:
             table = merge(table, self._matrix.override[place].set.get("methods", {}).get(label, {}))
         at_label = partial(self._at, f"methods.{label}")
         found = self._at(
-            "", lambda: settings(label, table, lambda *key: at_label(partial(self._catalogue.is_list, *key)))
+            "", lambda: configurations(label, table, lambda *key: at_label(partial(self._catalog.is_list, *key)))
         )
-        return [at_label(partial(self._parts, setting)) for setting in found]
+        return [at_label(partial(self._parts, configuration)) for configuration in found]
 
-    def _parts(self, setting: Setting) -> tuple[Part, ...]:
-        return tuple(self._catalogue.part(name, given) for name, given in setting.items())
+    def _parts(self, configuration: Configuration) -> tuple[Part, ...]:
+        return tuple(self._catalog.part(name, given) for name, given in configuration.items())
 
     def _network(self, name: str) -> NetworkSpec:
         table = self._matrix.network.get(name)
@@ -159,7 +159,7 @@ class Resolver:
                 weights=table.weights,
                 pretrained=table.pretrained,
             )
-        return self._at(f"network.{name}" if table else "pairs", lambda: self._catalogue.network(spec))
+        return self._at(f"network.{name}" if table else "pairs", lambda: self._catalog.network(spec))
 
     def _at(self, where: str, action: Callable[[], T]) -> T:
         """What an action gives; its error gets the file and the key in front."""
@@ -175,6 +175,6 @@ class Resolver:
             for label, change in override.set.get("methods", {}).items():
                 where = f"{self._matrix.file}: override[{place}].set.methods.{label}"
                 if label not in self._matrix.methods:
-                    raise MatrixError(f"{where}: no such label; {nearest(label, self._matrix.methods)}")
+                    raise MatrixError(f"{where}: no such label; {did_you_mean(label, self._matrix.methods)}")
                 if not isinstance(change, Mapping):
                     raise MatrixError(f"{where}: must be a table, got {change!r}")

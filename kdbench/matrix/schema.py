@@ -170,12 +170,12 @@ class RunOptions(Table):
     runs_per_device: Count = 1
     checkpoint_minutes: Annotated[float, Ge(0)] = 5.0
     time_limit: Annotated[float, Gt(0)] | None = None  # minutes a run
-    replay_gigabytes: Annotated[float, Ge(0), Le(1e6)] = 2.0  # of what teachers said; 0: none is kept or repeated
+    teacher_cache_gb: Annotated[float, Ge(0), Le(1e6)] = 2.0  # of what teachers said; 0: none is kept or repeated
     compile: bool = False  # networks train through torch.compile
     cuda_graphs: bool = False  # steps on a GPU are captured and repeated
 
 
-class Matrix(Table):
+class MatrixSpec(Table):
     """One matrix, validated but not yet expanded."""
 
     name: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=80)]

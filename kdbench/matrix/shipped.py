@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import kdbench
-from kdbench.errors import MatrixError, nearest
+from kdbench.errors import MatrixError, did_you_mean
 
 
 def shipped(name: str) -> Path:
@@ -16,5 +16,5 @@ def shipped(name: str) -> Path:
     folders = [folder for folder in (package / "matrices", package.parent / "matrices") if folder.is_dir()]
     found = {file.stem: file for folder in reversed(folders) for file in folder.glob("*.toml")}
     if name not in found:
-        raise MatrixError(f"no matrix '{name}' comes with kdbench; {nearest(name, found)}")
+        raise MatrixError(f"no matrix '{name}' comes with kdbench; {did_you_mean(name, found)}")
     return found[name]

@@ -6,7 +6,8 @@ from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property, lru_cache
 from typing import Any, Literal, final
 
-from kdbench.matrix.recipe import Recipe, canonical, digest
+from kdbench.matrix.identity import canonical, digest
+from kdbench.matrix.recipe import Recipe
 
 Option = str | int | float | bool | None
 

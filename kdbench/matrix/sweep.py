@@ -1,4 +1,4 @@
-"""The settings of one `[methods.LABEL]` table: lists are swept, scalars are fixed, `zip` moves keys together."""
+"""The configurations of one `[methods.LABEL]` table: lists are swept, scalars are fixed, `zip` moves keys together."""
 
 import itertools
 from collections.abc import Callable, Mapping, Sequence
@@ -6,7 +6,7 @@ from typing import Any
 
 from kdbench.errors import MatrixError
 
-Setting = dict[str, dict[str, Any]]  # part -> hyperparameter -> value
+Configuration = dict[str, dict[str, Any]]  # part -> hyperparameter -> value
 
 
 def part_names(label: str, table: Mapping[str, Any]) -> tuple[str, ...]:
@@ -24,8 +24,8 @@ def part_names(label: str, table: Mapping[str, Any]) -> tuple[str, ...]:
     return tuple(names)
 
 
-def settings(label: str, table: Mapping[str, Any], is_list: Callable[[str, str], bool]) -> list[Setting]:
-    """Every setting of a label, in the order of its keys; the last key varies fastest.
+def configurations(label: str, table: Mapping[str, Any], is_list: Callable[[str, str], bool]) -> list[Configuration]:
+    """Every configuration of a label, in the order of its keys; the last key varies fastest.
 
     `is_list(part, key)` says whether a hyperparameter is a list by type, so that a list of lists sweeps it.
 
@@ -51,12 +51,12 @@ def _no_repetition(where: str, group: Sequence[tuple[str, str]], rows: Sequence[
             raise MatrixError(f"{where}.{keys}: {values} is in the sweep twice")
 
 
-def _assemble(parts: Sequence[str], combination: Sequence[Mapping[tuple[str, str], Any]]) -> Setting:
-    setting: Setting = {part: {} for part in parts}
+def _assemble(parts: Sequence[str], combination: Sequence[Mapping[tuple[str, str], Any]]) -> Configuration:
+    configuration: Configuration = {part: {} for part in parts}
     for chosen in combination:
         for (part, key), value in chosen.items():
-            setting[part][key] = value
-    return setting
+            configuration[part][key] = value
+    return configuration
 
 
 def _by_part(where: str, parts: Sequence[str], table: Mapping[str, Any]) -> dict[tuple[str, str], Any]:

@@ -9,7 +9,7 @@ from typing import Annotated, Any, TypeVar, Union, final, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 
-from kdbench.errors import MatrixError, nearest
+from kdbench.errors import MatrixError, did_you_mean
 
 M = TypeVar("M", bound=BaseModel)
 Location = Sequence[str | int]
@@ -78,12 +78,12 @@ def _fault(model: type[BaseModel], error: Mapping[str, Any], where: tuple[str, .
     got = f", got {_shown(error['input'])}"
     if kind == "extra_forbidden":
         parent = _walk(model, location[:-1])[1]
-        return _Fault(path, f"unknown key; {nearest(str(location[-1]), set(parent.model_fields) - {'file'})}")
+        return _Fault(path, f"unknown key; {did_you_mean(str(location[-1]), set(parent.model_fields) - {'file'})}")
     if kind == "missing":
         return _Fault(path, "this key must be given")
     if kind == "union_tag_invalid":
         names = [name.strip("' ") for name in context["expected_tags"].split(",")]
-        return _Fault(path, f"unknown name {context['tag']!r}; {nearest(context['tag'], names)}")
+        return _Fault(path, f"unknown name {context['tag']!r}; {did_you_mean(context['tag'], names)}")
     if kind == "union_tag_not_found":
         return _Fault(path, "must have a key 'name'", got)
     if kind == "too_short":

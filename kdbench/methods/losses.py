@@ -35,16 +35,16 @@ def cross_entropy(logits: Tensor, labels: Tensor, label_smoothing: float = 0.0) 
 
 
 @in_float32
-def soft_targets(student_logits: Tensor, teacher_logits: Tensor, temperature: float) -> Tensor:
+def kd_loss(student_logits: Tensor, teacher_logits: Tensor, temperature: float) -> Tensor:
     """T^2 KL(softmax(z_t / T) || softmax(z_s / T)), summed over classes, mean over the batch (arXiv:1503.02531).
 
     T^2 restores the size of the gradient, which shrinks like 1 / T^2.
     """
-    return temperature**2 * divergence(student_logits / temperature, teacher_logits / temperature)
+    return temperature**2 * kl_divergence(student_logits / temperature, teacher_logits / temperature)
 
 
 @in_float32
-def divergence(student_logits: Tensor, teacher_logits: Tensor) -> Tensor:
+def kl_divergence(student_logits: Tensor, teacher_logits: Tensor) -> Tensor:
     """KL(softmax(z_t) || softmax(z_s)) of logits (B, K): summed over classes, mean over the batch."""
     return F.kl_div(
         F.log_softmax(student_logits, dim=1),

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from kdbench.methods.losses import in_float32
 
-Pair = tuple[Tensor, Tensor]
+StagePair = tuple[Tensor, Tensor]
 
 
 @in_float32
@@ -21,7 +21,7 @@ def attention_map(stage: Tensor) -> Tensor:
     return F.normalize(stage.square().mean(dim=1).flatten(1), dim=1)
 
 
-def aligned(student_stages: Sequence[Tensor], teacher_stages: Sequence[Tensor]) -> list[Pair]:
+def aligned(student_stages: Sequence[Tensor], teacher_stages: Sequence[Tensor]) -> list[StagePair]:
     """Pairs (student, teacher) of stages (B, C, H, W) with one H and W, shallow to deep.
 
     Of k and n stages the last min(k, n) of each are paired; the larger map is average-pooled to the smaller. A pair
@@ -33,7 +33,7 @@ def aligned(student_stages: Sequence[Tensor], teacher_stages: Sequence[Tensor]) 
     return [pair for pair in pooled if pair[0].shape[2:].numel() > 1]
 
 
-def _pooled(student: Tensor, teacher: Tensor) -> Pair:
+def _pooled(student: Tensor, teacher: Tensor) -> StagePair:
     size = (min(student.shape[2], teacher.shape[2]), min(student.shape[3], teacher.shape[3]))
     return average_pool(student, size), average_pool(teacher, size)
 

@@ -29,7 +29,7 @@ class Offline(Method, ABC):
 
     @abstractmethod
     def losses(self, student: Output, teacher: Output, batch: Batch) -> dict[str, Tensor]:
-        """The named terms, whose sum is minimised. Both outputs are float32; autocast is off."""
+        """The named terms, whose sum is minimized. Both outputs are float32; autocast is off."""
 
     @classmethod
     def not_summable(cls, **hyperparameters: Any) -> str | None:
@@ -54,6 +54,6 @@ class Offline(Method, ABC):
         """The student with all modules that the method adds."""
         return {"student": nn.ModuleList(m for m in self.children() if not isinstance(m, Frozen))}
 
-    def graduates(self) -> dict[str, nn.Module]:
+    def deployed(self) -> dict[str, nn.Module]:
         """The bare student."""
         return {"student": self.student}

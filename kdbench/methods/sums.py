@@ -48,7 +48,7 @@ class Sum(Method):
         self.keys, self.parts = tuple(parts), nn.ModuleList(parts.values())
         self.student, self.teacher = first.student, first.teacher
         self.reads = max((part.reads for part in parts.values()), key=get_args(Reads).index)
-        self.capturable = all(part.capturable for part in parts.values())
+        self.cuda_graph_safe = all(part.cuda_graph_safe for part in parts.values())
 
     def steps(self, batch: Batch) -> Iterator[Step]:
         """One step a batch."""
@@ -76,6 +76,6 @@ class Sum(Method):
         added = [m for part in self.parts for m in part.children() if m is not self.student]
         return {"student": nn.ModuleList([self.student, *(m for m in added if not isinstance(m, Frozen))])}
 
-    def graduates(self) -> dict[str, nn.Module]:
+    def deployed(self) -> dict[str, nn.Module]:
         """The bare student."""
         return {"student": self.student}

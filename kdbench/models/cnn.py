@@ -36,7 +36,7 @@ class Convolution(Stage):
         return preact.relu(), preact
 
 
-def nearest(name: str) -> str | None:
+def nearest_name(name: str) -> str | None:
     """The valid name nearest to `name`; None where `name` is no `cnn_...`."""
     if not name.startswith("cnn_"):
         return None

@@ -45,7 +45,7 @@ class Convolutions(Stage):
         return preact.relu(), preact
 
 
-def nearest(name: str) -> str | None:
+def nearest_name(name: str) -> str | None:
     """The one of the two that `name` is close to, if any."""
     close = get_close_matches(name, EXAMPLES, n=1, cutoff=0.8)
     return close[0] if close else None

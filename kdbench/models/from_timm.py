@@ -6,7 +6,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from kdbench.errors import NetworkError
-from kdbench.models.tapped import Tapped, dry_run, fitted
+from kdbench.models.hooked import HookedNetwork, build_or_raise, dry_run
 
 PREFIX = "timm:"
 PATTERN = "timm:NAME"
@@ -19,7 +19,7 @@ DESCRIPTION = (
 PAPER = "Wightman, PyTorch Image Models, 2019, doi:10.5281/zenodo.4414861"
 
 
-def nearest(name: str) -> str | None:
+def nearest_name(name: str) -> str | None:
     """The valid name nearest to `name`; None where `name` is no `timm:...`."""
     if not name.startswith(PREFIX):
         return None
@@ -31,13 +31,15 @@ def nearest(name: str) -> str | None:
     return PREFIX + get_close_matches(bare.split(".")[0], timm.list_models(), n=1, cutoff=0)[0]
 
 
-def build(name: str, num_classes: int, image_shape: tuple[int, int, int]) -> Tapped:
-    """The network of a valid name, initialised by timm.
+def build(name: str, num_classes: int, image_shape: tuple[int, int, int]) -> HookedNetwork:
+    """The network of a valid name, initialized by timm.
 
     Raises:
         NetworkError: timm cannot make it for images of this shape.
     """
-    return fitted(name, image_shape, lambda: _tapped(_body(name, num_classes, image_shape), num_classes, image_shape))
+    return build_or_raise(
+        name, image_shape, lambda: _hooked(_body(name, num_classes, image_shape), num_classes, image_shape)
+    )
 
 
 def pretrained(name: str) -> tuple[str, int]:
@@ -55,7 +57,7 @@ def pretrained(name: str) -> tuple[str, int]:
     return "/".join(str(place) for place in places if place), usual.num_classes
 
 
-def build_pretrained(name: str, num_classes: int, image_shape: tuple[int, int, int]) -> Tapped:
+def build_pretrained(name: str, num_classes: int, image_shape: tuple[int, int, int]) -> HookedNetwork:
     """The network of a valid name with timm's default weights, which timm adapts to the images.
 
     A classifier for another number of classes starts afresh.
@@ -73,7 +75,7 @@ def build_pretrained(name: str, num_classes: int, image_shape: tuple[int, int, i
             f"from the cache of a machine with internet into {constants.HF_HUB_CACHE}, say `kdbench retry --failed`, "
             "and run the matrix again"
         ) from error
-    return fitted(name, image_shape, lambda: _tapped(body, num_classes, image_shape))
+    return build_or_raise(name, image_shape, lambda: _hooked(body, num_classes, image_shape))
 
 
 def _body(name: str, num_classes: int, image_shape: tuple[int, int, int], pretrained: bool = False) -> nn.Module:
@@ -90,13 +92,13 @@ def _body(name: str, num_classes: int, image_shape: tuple[int, int, int], pretra
     return body
 
 
-def _tapped(body: nn.Module, num_classes: int, image_shape: tuple[int, int, int]) -> Tapped:
+def _hooked(body: nn.Module, num_classes: int, image_shape: tuple[int, int, int]) -> HookedNetwork:
     known = {path for path, _ in body.named_modules()}
     widths = {stage["module"]: stage["num_chs"] for stage in _features(body) if stage["module"] in known}
     heard = dry_run(body, widths, image_shape)
     maps = [path for path, width in widths.items() if path in heard and _is_map(heard[path][1], width)]
-    taps = maps if len(maps) == len(widths) else []
-    return Tapped(body, num_classes, image_shape, taps=taps, classifiers=_classifiers(body))
+    layers = maps if len(maps) == len(widths) else []
+    return HookedNetwork(body, num_classes, image_shape, layers=layers, classifiers=_classifiers(body))
 
 
 def _features(body: nn.Module) -> list[dict[str, Any]]:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from kdbench.errors import NetworkError
-from kdbench.models.tapped import Heard, Tapped, dry_run, fitted
+from kdbench.models.hooked import Activations, HookedNetwork, build_or_raise, dry_run
 
 PREFIX = "torchvision:"
 PATTERN = "torchvision:NAME"
@@ -28,7 +28,7 @@ SIZED = ("vit_", "maxvit")  # their weights are for images of one size
 AUXILIARY = ("googlenet", "inception_v3")  # they have further classifiers, which kdbench does not train
 
 
-def nearest(name: str) -> str | None:
+def nearest_name(name: str) -> str | None:
     """The valid name nearest to `name`; None where `name` is no `torchvision:...`."""
     if not name.startswith(PREFIX):
         return None
@@ -38,15 +38,15 @@ def nearest(name: str) -> str | None:
     return name if bare in valid else PREFIX + get_close_matches(bare, valid, n=1, cutoff=0)[0]
 
 
-def build(name: str, num_classes: int, image_shape: tuple[int, int, int]) -> Tapped:
-    """The network of a valid name, initialised by torchvision.
+def build(name: str, num_classes: int, image_shape: tuple[int, int, int]) -> HookedNetwork:
+    """The network of a valid name, initialized by torchvision.
 
-    Where images have not three channels the first convolution is a new one, with torch's own initialisation.
+    Where images have not three channels the first convolution is a new one, with torch's own initialization.
 
     Raises:
         NetworkError: torchvision cannot make it for images of this shape.
     """
-    return fitted(name, image_shape, lambda: _build(name.removeprefix(PREFIX), num_classes, image_shape))
+    return build_or_raise(name, image_shape, lambda: _build(name.removeprefix(PREFIX), num_classes, image_shape))
 
 
 def pretrained(name: str) -> tuple[str, int]:
@@ -78,7 +78,7 @@ def check_pretrained(name: str, image_shape: tuple[int, int, int]) -> None:
     if image_shape[0] != 3:
         raise NetworkError(
             f"network '{name}': torchvision's pretrained weights take images of 3 channels, got {image_shape[0]}; "
-            "take 'timm:' (it adapts its weights), or images in colour"
+            "take 'timm:' (it adapts its weights), or images in color"
         )
     size = tuple(models.get_model_weights(architecture).DEFAULT.meta["min_size"])
     if architecture.startswith(SIZED) and image_shape[1:] != size:
@@ -88,7 +88,7 @@ def check_pretrained(name: str, image_shape: tuple[int, int, int]) -> None:
         )
 
 
-def build_pretrained(name: str, num_classes: int, image_shape: tuple[int, int, int]) -> Tapped:
+def build_pretrained(name: str, num_classes: int, image_shape: tuple[int, int, int]) -> HookedNetwork:
     """The network of a valid name with torchvision's default weights.
 
     A classifier for another number of classes starts afresh.
@@ -125,7 +125,7 @@ def _weights(name: str) -> dict[str, Tensor]:
     return trained.state_dict()
 
 
-def _build(architecture: str, num_classes: int, image_shape: tuple[int, int, int]) -> Tapped:
+def _build(architecture: str, num_classes: int, image_shape: tuple[int, int, int]) -> HookedNetwork:
     from torchvision import models
 
     options = _options(architecture, image_shape)
@@ -139,8 +139,8 @@ def _build(architecture: str, num_classes: int, image_shape: tuple[int, int, int
     end = classifier.split(".")[0]
     chain = [path for path, module in _chain(body) if path.split(".")[0] != end and not _is_passed_over(module)]
     heard = dry_run(body, chain, image_shape)
-    taps = [] if architecture.startswith(TRANSFORMERS) else _last_before_reductions(heard)
-    return Tapped(body, num_classes, image_shape, taps=taps, classifiers=[classifier])
+    layers = [] if architecture.startswith(TRANSFORMERS) else _last_before_reductions(heard)
+    return HookedNetwork(body, num_classes, image_shape, layers=layers, classifiers=[classifier])
 
 
 def _options(architecture: str, image_shape: tuple[int, int, int]) -> dict[str, Any]:
@@ -182,13 +182,13 @@ def _is_passed_over(module: nn.Module) -> bool:
     return isinstance(module, (nn.MaxPool2d, nn.AvgPool2d, nn.AdaptiveAvgPool2d, nn.Dropout))
 
 
-def _last_before_reductions(heard: Heard) -> list[str]:
+def _last_before_reductions(heard: Activations) -> list[str]:
     """The paths of the last maps (B, C, H, W) before each reduction; a border lost to a convolution is none."""
-    taps: list[str] = []
+    layers: list[str] = []
     pixels = 0
     for path, (_, made) in heard.items():
         if isinstance(made, Tensor) and made.dim() == 4:
             before, pixels = pixels, math.prod(made.shape[2:])
-            kept = taps[:-1] if pixels > KEPT * before else taps
-            taps = [*kept, path]
-    return taps
+            kept = layers[:-1] if pixels > KEPT * before else layers
+            layers = [*kept, path]
+    return layers

@@ -30,7 +30,7 @@ class Layer(Stage):
         return preact.relu(), preact
 
 
-def nearest(name: str) -> str | None:
+def nearest_name(name: str) -> str | None:
     """The valid name nearest to `name`; None where `name` is no `mlp_...`."""
     if not name.startswith("mlp_"):
         return None

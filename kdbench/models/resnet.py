@@ -57,7 +57,7 @@ class Bottleneck(nn.Module):
         return total
 
 
-def nearest(name: str) -> str | None:
+def nearest_name(name: str) -> str | None:
     """The valid name nearest to `name` in depth; None for another form, and for a depth of the CIFAR family's range."""
     match = re.fullmatch(r"resnet(\d+)(_cifar)?", name)
     if match is None:
@@ -69,7 +69,7 @@ def nearest(name: str) -> str | None:
 
 
 def build(name: str, num_classes: int, image_shape: tuple[int, int, int]) -> StagedNetwork:
-    """The network of a valid name, initialised as published: Kaiming normal by fan-out."""
+    """The network of a valid name, initialized as published: Kaiming normal by fan-out."""
     depth = int(name.removeprefix("resnet").removesuffix("_cifar"))
     small = max(image_shape[1:]) <= SMALL or name.endswith("_cifar")
     stages = list(_stages(depth))

@@ -1,4 +1,4 @@
-"""Residual networks for small images, `resnet20` and its kin; `x4` are four times as wide."""
+"""Residual networks for small images, `resnet20` and its siblings; `x4` are four times as wide."""
 
 import re
 from collections.abc import Iterable, Iterator
@@ -68,17 +68,17 @@ def shortcut(inputs: int, outputs: int, stride: int) -> nn.Module:
     return nn.Sequential(projection, nn.BatchNorm2d(outputs))
 
 
-def nearest(name: str) -> str | None:
+def nearest_name(name: str) -> str | None:
     """The valid name nearest to `name`: of the same width, nearest in depth. None for another form of name."""
     match = re.fullmatch(r"resnet(\d+)(x4)?", name)
     if match is None:
         return None
-    kin = [example for example in EXAMPLES if example.endswith("x4") == (match[2] is not None)]
-    return min(kin, key=lambda example: abs(_depth(example) - _depth(name)))
+    siblings = [example for example in EXAMPLES if example.endswith("x4") == (match[2] is not None)]
+    return min(siblings, key=lambda example: abs(_depth(example) - _depth(name)))
 
 
 def build(name: str, num_classes: int, image_shape: tuple[int, int, int]) -> StagedNetwork:
-    """The network of a valid name, initialised as published: Kaiming normal by fan-out."""
+    """The network of a valid name, initialized as published: Kaiming normal by fan-out."""
     widths = WIDTHS_X4 if name.endswith("x4") else WIDTHS
     stem = nn.Sequential(conv3x3(image_shape[0], widths[0]), nn.BatchNorm2d(widths[0]), nn.ReLU())
     stages = _stages(widths, count=(_depth(name) - 2) // 6)

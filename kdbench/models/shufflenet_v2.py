@@ -77,7 +77,7 @@ class Units(Stage):
         return maps, preact
 
 
-def nearest(name: str) -> str | None:
+def nearest_name(name: str) -> str | None:
     """The name itself, if it is the one of this family."""
     return name if name in EXAMPLES else None
 

@@ -64,7 +64,7 @@ def conv3x3(inputs: int, outputs: int, stride: int = 1) -> nn.Conv2d:
 
 @torch.no_grad()
 def kaiming(network: StagedNetwork) -> StagedNetwork:
-    """Kaiming initialisation (arXiv:1502.01852) of all but the head, which keeps torch's own.
+    """Kaiming initialization (arXiv:1502.01852) of all but the head, which keeps torch's own.
 
     Convolutions are normal by their fan-out, hidden linear layers by their fan-in with a bias of zero.
     """

@@ -40,7 +40,7 @@ class Convolutions(Stage):
         return preact.relu(), preact
 
 
-def nearest(name: str) -> str | None:
+def nearest_name(name: str) -> str | None:
     """The valid name nearest to `name` in depth; None for another form of name."""
     match = re.fullmatch(r"vgg(\d+)", name)
     return f"vgg{min(COUNTS, key=lambda known: abs(known - int(match[1])))}" if match else None

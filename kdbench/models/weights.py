@@ -23,7 +23,7 @@ def content(path: str) -> str:
     `path` is a safetensors file, or the folder of a finished run.
 
     Raises:
-        NetworkError: it is not there, unfinished or damaged.
+        NetworkError: it is not there, unfinished or corrupted.
     """
     with _opened(path) as stored:
         return _digest((name, stored.get_tensor(key)) for name, key in _names(stored).items())

@@ -57,7 +57,7 @@ class Blocks(Stage):
         return preact.relu(), preact
 
 
-def nearest(name: str) -> str | None:
+def nearest_name(name: str) -> str | None:
     """The valid name nearest to `name`; None where `name` is no `wrn_D_W`."""
     match = re.fullmatch(r"wrn_(\d+)_(\d+)", name)
     if match is None:
@@ -67,7 +67,7 @@ def nearest(name: str) -> str | None:
 
 
 def build(name: str, num_classes: int, image_shape: tuple[int, int, int]) -> StagedNetwork:
-    """The network of a valid name, initialised as published: Kaiming normal by fan-out, the head's bias zero."""
+    """The network of a valid name, initialized as published: Kaiming normal by fan-out, the head's bias zero."""
     depth, factor = (int(number) for number in name.split("_")[1:])
     widths = (16, 16 * factor, 32 * factor, 64 * factor)
     stages = (

@@ -8,8 +8,8 @@ from typing import Any, Literal, final
 
 from kdbench.errors import KdbenchError
 from kdbench.matrix import RunSpec
-from kdbench.queue.cohorts import Item, cohorts
-from kdbench.queue.executor import Event, Executor, Job
+from kdbench.queue.executors.base import Event, Executor, Job
+from kdbench.queue.grouping import QueuedRun, group_runs
 from kdbench.queue.signals import Interrupts
 from kdbench.results import Store
 from kdbench.results.provenance import now, provenance
@@ -50,7 +50,7 @@ class Scheduler:
 
     def __init__(
         self,
-        items: Sequence[Item],
+        items: Sequence[QueuedRun],
         store: Store,
         executor: Executor,
         listener: Listener,
@@ -83,7 +83,7 @@ class Scheduler:
         try:
             while self._waiting:
                 self._look_for_finished()
-                self._hand_out()
+                self._dispatch()
                 if not self._jobs and not self._elsewhere:
                     break
                 self._listen()
@@ -98,7 +98,7 @@ class Scheduler:
             self._executor.close(now=True)
             raise
 
-    def _begun(self, run: str) -> Item:
+    def _begun(self, run: str) -> QueuedRun:
         return replace(self._items[run], epoch=self._store.next_epoch(run))
 
     def _look_for_finished(self) -> None:
@@ -106,7 +106,7 @@ class Scheduler:
         for run in list(self._elsewhere):
             if self._store.is_finished(run):
                 self._ended(run)
-            elif self._store.state(run) == "waiting":
+            elif self._store.state(run) == "pending":
                 self._elsewhere.discard(run)
                 self._waiting[run] = self._begun(run)
 
@@ -120,7 +120,7 @@ class Scheduler:
             if run in running.runs:
                 running.runs.remove(run)
 
-    def _hand_out(self) -> None:
+    def _dispatch(self) -> None:
         places = self._executor.capacity()
         if not places:
             return
@@ -134,10 +134,10 @@ class Scheduler:
             self._listener({"event": "cohort", "runs": [item.spec.id for item in cohort]})
             self._submit([item.spec for item in cohort], "train")
 
-    def _cohorts(self, ready: Sequence[Item], places: int) -> list[list[Item]]:
+    def _cohorts(self, ready: Sequence[QueuedRun], places: int) -> list[list[QueuedRun]]:
         alone = [[item] for item in ready if item.spec.id in self._alone]
         others = [item for item in ready if item.spec.id not in self._alone]
-        return [*alone, *cohorts(others, places - len(alone))][:places]
+        return [*alone, *group_runs(others, places - len(alone))][:places]
 
     def _is_ready(self, spec: RunSpec) -> bool:
         return all(self._is_done(need.id) for _, need in spec.needs)
@@ -189,7 +189,7 @@ class Scheduler:
             case "idle":
                 self._look_for_untold(self._jobs.pop(event["job"]))
             case "died":
-                event = self._bury(event)
+                event = self._reap(event)
             case "error":
                 raise KdbenchError(event["error"])
         self._listener(event)
@@ -203,7 +203,7 @@ class Scheduler:
                 self._count_deaths([spec.id], "its worker gave it up without a word; see its log.txt")
 
     def _repeat_needs(self, spec: RunSpec) -> bool:
-        """Let what a run needs wait again if it was done and is so no more (found damaged, and put aside)."""
+        """Let what a run needs wait again if it was done and is so no more (found corrupted, and put aside)."""
         gone = [need.id for _, need in spec.needs if self._store.state(need.id) != "done"]
         for run in gone:
             self._done.discard(run)
@@ -211,7 +211,7 @@ class Scheduler:
                 self._waiting[run] = self._begun(run)
         return bool(gone)
 
-    def _bury(self, event: Event) -> Event:
+    def _reap(self, event: Event) -> Event:
         """A worker died: the runs that it had not finished have used up one attempt; gives the whole reason."""
         running = self._jobs.pop(event["job"])
         self._died.add(running.job.id)

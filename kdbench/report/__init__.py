@@ -2,7 +2,7 @@
 
 from kdbench.report.contents import tables
 from kdbench.report.selection import Selection
-from kdbench.report.table import Cell, Column, Table, Unit
+from kdbench.report.table import Column, Table, TableCell, Unit
 from kdbench.report.write import report
 
-__all__ = ["Cell", "Column", "Selection", "Table", "Unit", "report", "tables"]
+__all__ = ["Column", "Selection", "Table", "TableCell", "Unit", "report", "tables"]

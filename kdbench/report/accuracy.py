@@ -6,7 +6,7 @@ from kdbench.report import captions
 from kdbench.report.cells import column, gain, number
 from kdbench.report.rows import Row
 from kdbench.report.runs import Pair, Runs
-from kdbench.report.table import PERCENT, POINTS, Cell, Column, Table
+from kdbench.report.table import PERCENT, POINTS, Column, Table, TableCell
 
 
 def accuracy(runs: Runs, rows: Sequence[Row]) -> Table:
@@ -17,7 +17,7 @@ def accuracy(runs: Runs, rows: Sequence[Row]) -> Table:
     if len(pairs) == 1:
         columns += [Column("gain over\nscratch"), Column("agreement with\nteacher (%)")]
         numbers += [_gains(runs, rows, pairs[0]), _agreement(runs, rows, pairs[0])]
-    shown = tuple(zip([Cell(row.name) for row in rows], *numbers, strict=True))
+    shown = tuple(zip([TableCell(row.name) for row in rows], *numbers, strict=True))
     return Table(
         name="accuracy",
         title="Accuracy",
@@ -28,7 +28,7 @@ def accuracy(runs: Runs, rows: Sequence[Row]) -> Table:
             *captions.notes(runs, rows, (cell for row in shown for cell in row)),
             *(captions.agreement(runs) if len(pairs) == 1 else ()),
         ),
-        settings=captions.settings(rows, pairs),
+        configurations=captions.configurations(rows, pairs),
         baselines=sum(row.kind != "method" for row in rows),
     )
 
@@ -48,14 +48,14 @@ def _caption(runs: Runs, rows: Sequence[Row]) -> str:
     return " ".join(sentence for sentence in sentences if sentence)
 
 
-def _gains(runs: Runs, rows: Sequence[Row], pair: Pair) -> list[Cell]:
+def _gains(runs: Runs, rows: Sequence[Row], pair: Pair) -> list[TableCell]:
     scratch = next((row.at(pair) for row in rows if row.kind == "scratch"), None)
     accuracy = runs.column("test", "accuracy")
     if scratch is None:
-        return [Cell() for _ in rows]
-    return [gain(runs, r.at(pair), scratch, accuracy, POINTS) if r.kind == "method" else Cell() for r in rows]
+        return [TableCell() for _ in rows]
+    return [gain(runs, r.at(pair), scratch, accuracy, POINTS) if r.kind == "method" else TableCell() for r in rows]
 
 
-def _agreement(runs: Runs, rows: Sequence[Row], pair: Pair) -> list[Cell]:
+def _agreement(runs: Runs, rows: Sequence[Row], pair: Pair) -> list[TableCell]:
     """The share of test images on which student and teacher say the same class."""
-    return [number(runs, r.at(pair), runs.agreement, PERCENT) if r.kind == "method" else Cell() for r in rows]
+    return [number(runs, r.at(pair), runs.agreement, PERCENT) if r.kind == "method" else TableCell() for r in rows]

@@ -6,13 +6,13 @@ from dataclasses import replace
 from kdbench.report import captions
 from kdbench.report.cells import gain, number
 from kdbench.report.metrics import SCORES
-from kdbench.report.rows import Choice, Row, words
+from kdbench.report.rows import Choice, Row, format_value
 from kdbench.report.runs import Pair, Runs
 from kdbench.report.sweeps import Sweep
-from kdbench.report.table import NOTHING, PERCENT, POINTS, Cell, Column, Table
+from kdbench.report.table import NOTHING, PERCENT, POINTS, Column, Table, TableCell
 from kdbench.results.index import IndexCell
 
-CHOSEN = "Bold: the chosen setting, which the other tables show."
+CHOSEN = "Bold: the chosen configuration, which the other tables show."
 
 
 def alphas(runs: Runs, rows: Sequence[Row], sweeps: Sequence[Sweep]) -> Iterator[Table]:
@@ -31,11 +31,11 @@ def alphas(runs: Runs, rows: Sequence[Row], sweeps: Sequence[Sweep]) -> Iterator
 def _beside(runs: Runs, pair: Pair, sweeps: Sequence[Sweep]) -> Table:
     curves = [(name, sweep, cells) for sweep in sweeps for name, cells in sweep.curves.items()]
     shown = tuple(
-        (Cell(words(alpha)), *(_accuracy(runs, sweep, cells, alpha) for _, sweep, cells in curves))
+        (TableCell(format_value(alpha)), *(_accuracy(runs, sweep, cells, alpha) for _, sweep, cells in curves))
         for alpha in sweeps[0].alphas
     )
     columns = [Column(name.replace(" + ", " +\n"), group="test accuracy (%)") for name, _, _ in curves]
-    held = "What else varies is held at the chosen setting." if any(sweep.held for sweep in sweeps) else ""
+    held = "What else varies is held at the chosen configuration." if any(sweep.held for sweep in sweeps) else ""
     return Table(
         name=f"alpha-{pair.stem}",
         title=f"Accuracy by alpha, {pair}",
@@ -45,24 +45,24 @@ def _beside(runs: Runs, pair: Pair, sweeps: Sequence[Sweep]) -> Table:
         columns=(Column("alpha", numeric=False, key=True), *columns),
         rows=shown,
         notes=_notes(runs, sweeps, shown),
-        settings=_settings(sweeps),
+        configurations=_configurations(sweeps),
     )
 
 
-def _accuracy(runs: Runs, sweep: Sweep, cells: Sequence[IndexCell], alpha: float) -> Cell:
+def _accuracy(runs: Runs, sweep: Sweep, cells: Sequence[IndexCell], alpha: float) -> TableCell:
     found = next((cell for cell in cells if sweep.value(cell) == alpha), None)
     if found is None:
-        return Cell(NOTHING, missing=True)
+        return TableCell(NOTHING, missing=True)
     shown = number(runs, Choice((found,), found), runs.column("test", "accuracy"), PERCENT)
     return replace(shown, chosen=found is sweep.choice.chosen)
 
 
 def _alone(runs: Runs, sweep: Sweep, scratch: Choice) -> Table:
     shown = tuple(
-        (*map(Cell, values), *(replace(entry, chosen=cell is sweep.choice.chosen) for entry in line))
+        (*map(TableCell, values), *(replace(entry, chosen=cell is sweep.choice.chosen) for entry in line))
         for values, cells in sweep.groups.items()
         for cell in cells
-        for line in [(Cell(words(sweep.value(cell))), *_numbers(runs, cell, scratch))]
+        for line in [(TableCell(format_value(sweep.value(cell))), *_numbers(runs, cell, scratch))]
     )
     what = f"{sweep.label} by {sweep.alpha}, {sweep.pair}. Metrics in % (F1, precision and recall are macro averages)"
     gains = "Gain: the mean of the paired differences to the student from scratch, in points." if scratch.chosen else ""
@@ -74,7 +74,7 @@ def _alone(runs: Runs, sweep: Sweep, scratch: Choice) -> Table:
         columns=(*keys, Column(sweep.alpha, numeric=False, key=True), *_columns(runs, scratch)),
         rows=shown,
         notes=(*_notes(runs, [sweep], shown), *captions.agreement(runs)),
-        settings=_settings([sweep]),
+        configurations=_configurations([sweep]),
     )
 
 
@@ -88,7 +88,7 @@ def _columns(runs: Runs, scratch: Choice) -> Iterator[Column]:
         yield Column("agreement\n(%)")
 
 
-def _numbers(runs: Runs, cell: IndexCell, scratch: Choice) -> Iterator[Cell]:
+def _numbers(runs: Runs, cell: IndexCell, scratch: Choice) -> Iterator[TableCell]:
     one, accuracy = Choice((cell,), cell), runs.column("test", "accuracy")
     yield from (number(runs, one, runs.column("test", metric), PERCENT) for metric in SCORES.values())
     if runs.index.validation > 0:
@@ -105,15 +105,15 @@ def _caption(runs: Runs, what: str, sweeps: Sequence[Sweep], more: str) -> str:
     return " ".join(sentence for sentence in sentences if sentence)
 
 
-def _notes(runs: Runs, sweeps: Sequence[Sweep], shown: Sequence[Sequence[Cell]]) -> tuple[str, ...]:
+def _notes(runs: Runs, sweeps: Sequence[Sweep], shown: Sequence[Sequence[TableCell]]) -> tuple[str, ...]:
     rows = [sweep.row for sweep in sweeps]
     return captions.notes(runs, rows, (cell for line in shown for cell in line))
 
 
-def _settings(sweeps: Sequence[Sweep]) -> tuple[str, ...]:
-    """The chosen setting of each label; where nothing was chosen, what all its rows have in common."""
+def _configurations(sweeps: Sequence[Sweep]) -> tuple[str, ...]:
+    """The chosen configuration of each label; where nothing was chosen, what all its rows have in common."""
     lines = (
-        captions.settings([sweep.row], [sweep.pair])
+        captions.configurations([sweep.row], [sweep.pair])
         if sweep.choice.chosen
         else (f"{sweep.label}: {sweep.fixed} in all rows",)
         for sweep in sweeps

@@ -2,10 +2,10 @@
 
 from collections.abc import Iterable, Sequence
 
-from kdbench.report.rows import Row, setting
+from kdbench.report.rows import Row, configuration
 from kdbench.report.runs import Pair, Runs
 from kdbench.report.selection import SUFFIX, WORDS, criterion
-from kdbench.report.table import INCOMPLETE, NOTHING, Cell
+from kdbench.report.table import INCOMPLETE, NOTHING, TableCell
 
 
 def caption(runs: Runs, what: str) -> str:
@@ -25,24 +25,24 @@ def bold(runs: Runs) -> str:
 
 
 def chosen_by(runs: Runs, rows: Sequence[Row]) -> str:
-    """How a label with several settings came to one number; empty where no label has several."""
+    """How a label with several configurations came to one number; empty where no label has several."""
     if not any(len(choice.tried) > 1 for row in rows for choice in row.choices.values()):
         return ""
     if runs.selection == "best_test":
-        return "Hyperparameters: the setting with the best mean test accuracy (optimistic)."
-    return "Hyperparameters: the setting with the best mean validation accuracy, whatever its test score."
+        return "Hyperparameters: the configuration with the best mean test accuracy (optimistic)."
+    return "Hyperparameters: the configuration with the best mean validation accuracy, whatever its test score."
 
 
-def settings(rows: Sequence[Row], pairs: Sequence[Pair]) -> tuple[str, ...]:
+def configurations(rows: Sequence[Row], pairs: Sequence[Pair]) -> tuple[str, ...]:
     """A line a method: the hyperparameters of what is shown, and on which pairs where these differ."""
-    return tuple(f"{row.name}: {text}" for row in rows if row.kind == "method" and (text := _setting(row, pairs)))
+    return tuple(f"{row.name}: {text}" for row in rows if row.kind == "method" and (text := _configuration(row, pairs)))
 
 
-def _setting(row: Row, pairs: Sequence[Pair]) -> str:
+def _configuration(row: Row, pairs: Sequence[Pair]) -> str:
     found: dict[str, list[str]] = {}
     for pair in pairs:
         if (cell := row.at(pair).chosen) is not None:
-            where = found.setdefault(setting(cell.hyperparameters) or "no hyperparameters", [])
+            where = found.setdefault(configuration(cell.hyperparameters) or "no hyperparameters", [])
             where.append(f"{pair.networks} on {pair.dataset}")
     if len(found) == 1:
         return next(iter(found))
@@ -56,15 +56,15 @@ def agreement(runs: Runs) -> tuple[str, ...]:
     return ("Agreement with the teacher is that of the last epoch.",) if last else ()
 
 
-def notes(runs: Runs, rows: Sequence[Row], cells: Iterable[Cell]) -> tuple[str, ...]:
+def notes(runs: Runs, rows: Sequence[Row], cells: Iterable[TableCell]) -> tuple[str, ...]:
     """What a reader must know of these rows and cells before trusting a number."""
     shown = list(cells)
     every = {
-        "Validation is 0, so nothing can be chosen: each setting of a label is a row of its own.": _split(runs),
+        "Validation is 0, so nothing can be chosen: each configuration of a label is a row of its own.": _split(runs),
         f"{INCOMPLETE} incomplete: the mean of the n runs that are done, fewer than planned.": any(
             cell.incomplete for cell in shown
         ),
-        "The choice among settings is provisional: some of them are not complete.": _provisional(runs, rows),
+        "The choice among configurations is provisional: some of them are not complete.": _provisional(runs, rows),
         "n/a: the method cannot run on this pair; the report says why.": any(cell.text == "n/a" for cell in shown),
         f"{NOTHING} the matrix leaves this cell out; the report says why.": bool(runs.index.excluded)
         and any(cell.text == NOTHING and cell.missing for cell in shown),

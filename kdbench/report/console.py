@@ -10,7 +10,7 @@ from rich.padding import Padding
 from rich.table import Table as Grid
 from rich.text import Text
 
-from kdbench.report.table import Cell, Column, Table, one_line
+from kdbench.report.table import Column, Table, TableCell, one_line
 
 GAP = 3  # between columns
 
@@ -24,9 +24,9 @@ def print_table(table: Table, console: Console) -> None:
         console.print(_grid(table, block, table.title if place == 0 else None))
     for sentence in (table.caption, *table.notes):
         console.print(Text(sentence, style="dim"))
-    if table.settings:
+    if table.configurations:
         console.print(Text("Hyperparameters:", style="dim"))
-        for line in table.settings:
+        for line in table.configurations:
             console.print(Padding(Text(line, style="dim"), (0, 0, 0, 2), expand=False))
 
 
@@ -64,5 +64,5 @@ def _title(column: Column) -> str:
     return f"{column.group}\n{column.title}" if column.group else column.title
 
 
-def _cell(cell: Cell) -> Text:
+def _cell(cell: TableCell) -> Text:
     return Text(one_line(cell.shown), style="bold" if cell.bold else "dim" if cell.missing else "")

@@ -30,5 +30,5 @@ def tables(index: MatrixIndex, frame: "pd.DataFrame", selection: Selection = "la
     lines = rows(runs)
     swept = tuple(sweeps(runs))
     measured = [measure(runs, lines, pair) for pair in runs.pairs for measure in (metrics, costs)]
-    settings = [table for table in (chosen(runs, lines), *tried(runs, lines, swept)) if table.rows]
-    return (accuracy(runs, lines), *measured, *alphas(runs, lines, swept), *settings, *gaps(runs))
+    configurations = [table for table in (chosen(runs, lines), *tried(runs, lines, swept)) if table.rows]
+    return (accuracy(runs, lines), *measured, *alphas(runs, lines, swept), *configurations, *gaps(runs))

@@ -4,7 +4,7 @@ import csv
 import io
 from collections.abc import Iterator
 
-from kdbench.report.table import Cell, Column, Table
+from kdbench.report.table import Column, Table, TableCell
 
 FLAGS = ("best", "tied", "chosen", "missing", "incomplete")
 
@@ -25,7 +25,7 @@ def _titles(column: Column) -> Iterator[str]:
         yield from (f"{column.full_title}, {what}" for what in ("std", "n", "flags"))
 
 
-def _values(cell: Cell, column: Column) -> Iterator[str]:
+def _values(cell: TableCell, column: Column) -> Iterator[str]:
     if not column.numeric:
         yield cell.text.replace("\r", " ")  # the writer would leave a lone one unquoted
         return

@@ -2,9 +2,9 @@
 
 from collections.abc import Iterator, Sequence
 
-from kdbench.report.rows import NAMES, setting
+from kdbench.report.rows import NAMES, configuration
 from kdbench.report.runs import Runs, pair_of
-from kdbench.report.table import NOTHING, Cell, Column, Table
+from kdbench.report.table import NOTHING, Column, Table, TableCell
 from kdbench.results.index import IndexCell
 
 WHERE = (Column("method", numeric=False), Column("pair", numeric=False, width=0.24))
@@ -18,13 +18,13 @@ def gaps(runs: Runs) -> Iterator[Table]:
 
 
 def _impossible(runs: Runs) -> Table:
-    lines = dict.fromkeys((cell.label, str(pair_of(cell)), cell.reason) for cell in runs.index.impossible)
+    lines = dict.fromkeys((cell.label, str(pair_of(cell)), cell.reason) for cell in runs.index.incompatible)
     return Table(
-        name="impossible",
+        name="incompatible",
         title="Cells that cannot run",
         caption="Cells that were asked for and cannot run, with the reason.",
         columns=(*WHERE, Column("reason", numeric=False, width=0.45)),
-        rows=tuple(tuple(map(Cell, line)) for line in lines),
+        rows=tuple(tuple(map(TableCell, line)) for line in lines),
     )
 
 
@@ -35,7 +35,7 @@ def _excluded(runs: Runs) -> Table:
         title="Cells that are left out",
         caption="Cells that the matrix excludes, with the reason that it gives.",
         columns=(*WHERE, Column("seeds", numeric=False), Column("reason", numeric=False, width=0.4)),
-        rows=tuple(tuple(map(Cell, line)) for line in lines),
+        rows=tuple(tuple(map(TableCell, line)) for line in lines),
     )
 
 
@@ -53,7 +53,7 @@ def _failed(runs: Runs) -> Table:
         caption="Runs that failed, with the first line of their error; they are in no mean.",
         columns=(
             *WHERE,
-            Column("setting", numeric=False, width=0.16),
+            Column("configuration", numeric=False, width=0.16),
             Column("seed"),
             Column("error", numeric=False, width=0.3),
         ),
@@ -63,13 +63,13 @@ def _failed(runs: Runs) -> Table:
 
 def _waiting(runs: Runs) -> Table:
     cells = {tuple(cell.runs.values()): cell for cell in reversed(runs.index.cells)}
-    waiting = {ids: runs.count(ids)["waiting"] for ids in cells}
+    waiting = {ids: runs.count(ids)["pending"] for ids in cells}
     order = dict.fromkeys(tuple(cell.runs.values()) for cell in runs.index.cells)
     return Table(
-        name="waiting",
+        name="pending",
         title="Runs still waiting",
         caption=f"Cells with runs that are not done yet. Run the same command again to go on.{_blocked(runs)}",
-        columns=(*WHERE, Column("setting", numeric=False, width=0.3), Column("waiting")),
+        columns=(*WHERE, Column("configuration", numeric=False, width=0.3), Column("pending")),
         rows=tuple(_line(cells[ids], _of(waiting[ids], ids)) for ids in order if waiting[ids]),
     )
 
@@ -80,9 +80,9 @@ def _blocked(runs: Runs) -> str:
     return " What waits for a failed run goes on once the folder of that run has been removed."
 
 
-def _line(cell: IndexCell, *more: str) -> tuple[Cell, ...]:
+def _line(cell: IndexCell, *more: str) -> tuple[TableCell, ...]:
     name = NAMES.get(cell.kind, cell.label)
-    return tuple(map(Cell, (name, str(pair_of(cell)), setting(cell.hyperparameters) or NOTHING, *more)))
+    return tuple(map(TableCell, (name, str(pair_of(cell)), configuration(cell.hyperparameters) or NOTHING, *more)))
 
 
 def _of(waiting: int, runs: Sequence[str]) -> str:

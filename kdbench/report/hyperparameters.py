@@ -1,34 +1,34 @@
-"""Table 3: which setting stands for each label, out of how many, and what else was tried."""
+"""Table 3: which configuration stands for each label, out of how many, and what else was tried."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from kdbench.report import captions
 from kdbench.report.cells import absent, number
-from kdbench.report.rows import Choice, Row, differences, setting
+from kdbench.report.rows import Choice, Row, configuration, differences
 from kdbench.report.runs import Pair, Runs
 from kdbench.report.selection import criterion
 from kdbench.report.sweeps import Sweep
-from kdbench.report.table import NOTHING, PERCENT, Cell, Column, Table
+from kdbench.report.table import NOTHING, PERCENT, Column, Table, TableCell
 
 
 def chosen(runs: Runs, rows: Sequence[Row]) -> Table:
-    """The setting shown for every label on every pair, and the score that chose it."""
+    """The configuration shown for every label on every pair, and the score that chose it."""
     score = criterion(runs.index, runs.selection) or runs.column("val", "accuracy")
     split = "test" if score.startswith("test") else "validation"
     methods = [row for row in rows if row.kind == "method"]
     shown = tuple(
         (
-            Cell(row.name),
+            TableCell(row.name),
             *_place(runs, pair),
-            _setting(runs, choice),
-            Cell(str(len(choice.tried))),
+            _configuration(runs, choice),
+            TableCell(str(len(choice.tried))),
             number(runs, choice, score, PERCENT),
         )
         for row, pair, choice in _pairs(runs, methods)
-        if not choice.impossible
+        if not choice.incompatible
     )
-    what = f"The setting that stands for each method, the number of settings tried, and its {split} accuracy in %"
+    what = f"The configuration that stands for each method, the number of configurations tried, and its {split} accuracy in %"
     return Table(
         name="hyperparameters",
         title="Hyperparameters",
@@ -36,8 +36,8 @@ def chosen(runs: Runs, rows: Sequence[Row]) -> Table:
         columns=(
             Column("method", numeric=False, groups=True),
             *_place_columns(runs),
-            Column("setting", numeric=False, width=0.3 if len(runs.pairs) > 1 else 0.45),
-            Column("settings\ntried"),
+            Column("configuration", numeric=False, width=0.3 if len(runs.pairs) > 1 else 0.45),
+            Column("configurations\ntried"),
             Column(f"{split} (%)"),
         ),
         rows=shown,
@@ -46,7 +46,7 @@ def chosen(runs: Runs, rows: Sequence[Row]) -> Table:
 
 
 def tried(runs: Runs, rows: Sequence[Row], sweeps: Sequence[Sweep]) -> Iterator[Table]:
-    """For each label with several settings, all of them with their validation and test accuracy.
+    """For each label with several configurations, all of them with their validation and test accuracy.
 
     What a table of alphas shows already, is left out.
     """
@@ -61,15 +61,15 @@ def _tried(runs: Runs, row: Row) -> Table:
     swept = [(pair, choice) for _, pair, choice in _pairs(runs, [row]) if choice.tried]
     shown = tuple(line for pair, choice in swept for line in _lines(runs, pair, choice))
     return Table(
-        name=f"settings-{row.name}",
-        title=f"Settings of {row.name}",
+        name=f"configurations-{row.name}",
+        title=f"Configurations of {row.name}",
         caption=(
-            f"{captions.caption(runs, f'All settings of {row.name}: accuracy in %')} Bold: the setting that is shown "
+            f"{captions.caption(runs, f'All configurations of {row.name}: accuracy in %')} Bold: the configuration that is shown "
             f"elsewhere. {captions.chosen_by(runs, [row])}"
         ).strip(),
         columns=(
             *(replace(column, width=0.36, groups=True) for column in _place_columns(runs)),
-            Column("setting", numeric=False, width=0.36),
+            Column("configuration", numeric=False, width=0.36),
             Column("validation (%)"),
             Column("test (%)"),
         ),
@@ -78,12 +78,12 @@ def _tried(runs: Runs, row: Row) -> Table:
     )
 
 
-def _lines(runs: Runs, pair: Pair, choice: Choice) -> Iterator[tuple[Cell, ...]]:
+def _lines(runs: Runs, pair: Pair, choice: Choice) -> Iterator[tuple[TableCell, ...]]:
     names = (runs.column("val", "accuracy"), runs.column("test", "accuracy"))
     for cell, part in zip(choice.tried, differences(choice.tried), strict=True):
         one = Choice((cell,), cell)
         numbers = (number(runs, one, name, PERCENT) for name in names)
-        line = (Cell(setting(part or cell.hyperparameters)), *numbers)
+        line = (TableCell(configuration(part or cell.hyperparameters)), *numbers)
         chosen = cell is choice.chosen
         yield (*_place(runs, pair), *(replace(entry, chosen=chosen) for entry in line))
 
@@ -96,14 +96,14 @@ def _pairs(runs: Runs, rows: Sequence[Row]) -> Iterator[tuple[Row, Pair, Choice]
                 yield row, pair, row.at(pair)
 
 
-def _setting(runs: Runs, choice: Choice) -> Cell:
+def _configuration(runs: Runs, choice: Choice) -> TableCell:
     if choice.chosen is None:
         return absent(runs, choice)
-    return Cell(setting(choice.chosen.hyperparameters) or NOTHING)
+    return TableCell(configuration(choice.chosen.hyperparameters) or NOTHING)
 
 
-def _place(runs: Runs, pair: Pair) -> tuple[Cell, ...]:
-    return (Cell(str(pair)),) if len(runs.pairs) > 1 else ()
+def _place(runs: Runs, pair: Pair) -> tuple[TableCell, ...]:
+    return (TableCell(str(pair)),) if len(runs.pairs) > 1 else ()
 
 
 def _place_columns(runs: Runs) -> tuple[Column, ...]:

@@ -8,7 +8,7 @@ from dataclasses import replace
 from itertools import groupby, takewhile
 
 from kdbench.report.layout import Layout, headings, layout, lines
-from kdbench.report.table import Cell, Column, Table, one_line
+from kdbench.report.table import Column, Table, TableCell, one_line
 
 LINES = 40  # of a page; a longer table goes on in the next float
 ROOM = 48  # lines of a page with the hyperparameters; where these need more, they follow the float as a paragraph
@@ -78,14 +78,14 @@ def render(table: Table, label: str) -> str:
     """One float, or several where the table is longer than a page; `label` is the key for \\ref."""
     chosen, blocks = layout(table)
     *pages, last = _pages(table, len(blocks))
-    settings = _settings(table)
-    fits = len(blocks) * len(last) + sum(math.ceil(len(line) / SMALL) for line in settings) <= ROOM
+    configurations = _configurations(table)
+    fits = len(blocks) * len(last) + sum(math.ceil(len(line) / SMALL) for line in configurations) <= ROOM
     parts = [_part(table, block) for block in blocks]
     floats = [
         *(_float(table, label, parts, page, chosen, table.notes) for page in pages),
-        _float(table, label, parts, last, chosen, (*table.notes, *(settings if fits else ()))),
+        _float(table, label, parts, last, chosen, (*table.notes, *(configurations if fits else ()))),
     ]
-    return "\n".join([*floats, *([] if fits else _after(settings))])
+    return "\n".join([*floats, *([] if fits else _after(configurations))])
 
 
 def escape(text: str) -> str:
@@ -139,8 +139,8 @@ def _float(table: Table, label: str, parts: Sequence[Table], page: range, chosen
     return "\n".join(lines) + "\n"
 
 
-def _settings(table: Table) -> list[str]:
-    return ["Hyperparameters:", *table.settings] if table.settings else []
+def _configurations(table: Table) -> list[str]:
+    return ["Hyperparameters:", *table.configurations] if table.configurations else []
 
 
 def _paragraphs(notes: Sequence[str]) -> list[str]:
@@ -168,9 +168,9 @@ def _tabular(table: Table, page: range, chosen: Layout) -> Iterator[str]:
     yield "  \\end{tabular}}"
 
 
-def _after(settings: Sequence[str]) -> list[str]:
+def _after(configurations: Sequence[str]) -> list[str]:
     """The same as a paragraph of the text, which a page may break."""
-    lines = (f"\\noindent\\hangindent=1em {_breaking(escape(line), 40)}\\par" for line in settings)
+    lines = (f"\\noindent\\hangindent=1em {_breaking(escape(line), 40)}\\par" for line in configurations)
     return ["{\\footnotesize\\raggedright\\hyphenpenalty=10000", *lines, "}", ""]
 
 
@@ -223,7 +223,7 @@ def _repeated(table: Table, place: int) -> int:
     return len(list(takewhile(lambda one: one[0].groups and one[1] == one[2], both)))
 
 
-def _cell(cell: Cell, column: Column, compact: bool) -> str:
+def _cell(cell: TableCell, column: Column, compact: bool) -> str:
     text = escape(cell.shown)
     if column.width:
         text = _breaking(text, 20)

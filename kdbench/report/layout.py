@@ -4,7 +4,7 @@ import math
 from dataclasses import dataclass
 from typing import final
 
-from kdbench.report.table import Cell, Column, Table
+from kdbench.report.table import Column, Table, TableCell
 
 LINE = 345.0  # points: a line of article at 10 pt on letter paper, narrower than that of most classes
 LETTERS = 62  # of a printed line in the type of a table, for cells that wrap
@@ -45,7 +45,7 @@ def layout(table: Table) -> tuple[Layout, tuple[tuple[int, ...], ...]]:
     return min(((one, _blocks(table, one)) for one in LAYOUTS[1:]), key=lambda found: len(found[1]))
 
 
-def lines(cell: Cell, column: Column) -> int:
+def lines(cell: TableCell, column: Column) -> int:
     """About how many printed lines a cell takes."""
     return math.ceil(len(cell.shown) / (LETTERS * column.width)) if column.width else 1
 
@@ -92,6 +92,6 @@ def _width(table: Table, place: int, one: Layout) -> float:
     return max(letters) * one.letter + 2 * one.gap
 
 
-def _letters(cell: Cell, one: Layout) -> int:
+def _letters(cell: TableCell, one: Layout) -> int:
     """A spread as a subscript loses two spaces."""
     return len(cell.shown) - (2 if one.compact and cell.mean is not None and cell.spread is not None else 0)

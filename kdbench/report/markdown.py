@@ -1,10 +1,10 @@
-"""A table as Markdown that is also legible as plain text."""
+"""A table as Markdown that is also printable as plain text."""
 
 import re
 
 from rich.cells import cell_len
 
-from kdbench.report.table import Cell, Table, one_line
+from kdbench.report.table import Table, TableCell, one_line
 
 ACTIVE = re.compile(r"[\\`*<&\[\]|~]|(?<![^\W_])_|_(?![^\W_])")  # an underscore inside a word is only an underscore
 
@@ -12,8 +12,8 @@ ACTIVE = re.compile(r"[\\`*<&\[\]|~]|(?<![^\W_])_|_(?![^\W_])")  # an underscore
 def render(table: Table) -> str:
     """Title, caption, table with aligned pipes, notes; ends in a line break."""
     parts = [f"## {escape(table.title)}", escape(table.caption), grid(table), *map(escape, table.notes)]
-    if table.settings:
-        parts += ["Hyperparameters:", "\n".join(f"- {escape(line)}" for line in table.settings)]
+    if table.configurations:
+        parts += ["Hyperparameters:", "\n".join(f"- {escape(line)}" for line in table.configurations)]
     return "\n\n".join(parts) + "\n"
 
 
@@ -34,7 +34,7 @@ def escape(text: str) -> str:
     return ACTIVE.sub(lambda found: f"\\{found[0]}", one_line(text))
 
 
-def _cell(cell: Cell) -> str:
+def _cell(cell: TableCell) -> str:
     text = escape(cell.shown)
     return f"**{text}**" if cell.bold and text else text
 

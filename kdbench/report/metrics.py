@@ -7,7 +7,7 @@ from kdbench.report import captions
 from kdbench.report.cells import column, number
 from kdbench.report.rows import Row
 from kdbench.report.runs import Pair, Runs
-from kdbench.report.table import COUNT, MILLISECONDS, PERCENT, SECONDS, Cell, Column, Table, Unit
+from kdbench.report.table import COUNT, MILLISECONDS, PERCENT, SECONDS, Column, Table, TableCell, Unit
 
 SCORES = {
     "accuracy\n(%)": "accuracy",
@@ -37,8 +37,8 @@ def metrics(runs: Runs, rows: Sequence[Row], pair: Pair) -> Table:
         title=f"Metrics, {pair}",
         caption=" ".join(sentence for sentence in sentences if sentence),
         columns=(Column("method", numeric=False), *(Column(title) for title in (*SCORES, *INFERENCE))),
-        rows=tuple(zip([Cell(row.name) for row in here], *scores, *costs, strict=True)),
-        settings=captions.settings(here, [pair]),
+        rows=tuple(zip([TableCell(row.name) for row in here], *scores, *costs, strict=True)),
+        configurations=captions.configurations(here, [pair]),
     )
     return _with_notes(runs, here, table)
 
@@ -58,8 +58,8 @@ def costs(runs: Runs, rows: Sequence[Row], pair: Pair) -> Table:
             "that it shared with others."
         ),
         columns=(Column("method", numeric=False), *map(Column, NETWORK), Column("training\n(s)")),
-        rows=tuple(zip([Cell(row.name) for row in here], *network, training, strict=True)),
-        settings=captions.settings(here, [pair]),
+        rows=tuple(zip([TableCell(row.name) for row in here], *network, training, strict=True)),
+        configurations=captions.configurations(here, [pair]),
     )
     return _with_notes(runs, here, table)
 
@@ -74,6 +74,6 @@ def _where(runs: Runs) -> str:
     return f", on {', '.join(devices)}" if devices else ""
 
 
-def _cost(runs: Runs, row: Row, pair: Pair, name: str, unit: Unit) -> Cell:
+def _cost(runs: Runs, row: Row, pair: Pair, name: str, unit: Unit) -> TableCell:
     """A property of the network, not of its weights: seeds do not vary it."""
     return replace(number(runs, row.at(pair), name, unit), spread=None, incomplete=False)

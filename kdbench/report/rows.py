@@ -1,4 +1,4 @@
-"""Which rows a table has, and which setting stands for a label on a pair."""
+"""Which rows a table has, and which configuration stands for a label on a pair."""
 
 import json
 from collections.abc import Iterable, Mapping
@@ -16,20 +16,20 @@ NAMES = {"teacher": "teacher", "scratch": "student from scratch"}
 @final
 @dataclass(frozen=True)
 class Choice:
-    """What a row shows on a pair: the settings that were tried and the one that is shown.
+    """What a row shows on a pair: the configurations that were tried and the one that is shown.
 
-    `chosen` is None where no setting has a result to be chosen by, and where nothing was tried.
+    `chosen` is None where no configuration has a result to be chosen by, and where nothing was tried.
     """
 
     tried: tuple[IndexCell, ...] = ()
     chosen: IndexCell | None = None
-    impossible: bool = False
+    incompatible: bool = False
 
 
 @final
 @dataclass(frozen=True)
 class Row:
-    """A baseline, a label of the matrix, or (where nothing may choose) one setting of a label."""
+    """A baseline, a label of the matrix, or (where nothing may choose) one configuration of a label."""
 
     kind: Literal["teacher", "scratch", "method"]
     name: str
@@ -47,27 +47,27 @@ def rows(runs: Runs) -> tuple[Row, ...]:
     return tuple(row for row in (*baselines, *methods) if row.choices)
 
 
-def setting(hyperparameters: Mapping[str, Any]) -> str:
+def configuration(hyperparameters: Mapping[str, Any]) -> str:
     """Hyperparameters in words: "alpha = 0.9, temperature = 4"."""
-    return ", ".join(f"{name} = {words(value)}" for name, value in hyperparameters.items())
+    return ", ".join(f"{name} = {format_value(value)}" for name, value in hyperparameters.items())
 
 
 def differences(tried: Iterable[IndexCell]) -> tuple[dict[str, Any], ...]:
-    """Of each setting, the hyperparameters in which the settings differ."""
-    settings = [cell.hyperparameters for cell in tried]
-    names = dict.fromkeys(name for one in settings for name in one)
-    differing = [name for name in names if len({_canonical(one.get(name)) for one in settings}) > 1]
-    return tuple({name: one[name] for name in differing if name in one} for one in settings)
+    """Of each configuration, the hyperparameters in which the configurations differ."""
+    configurations = [cell.hyperparameters for cell in tried]
+    names = dict.fromkeys(name for one in configurations for name in one)
+    differing = [name for name in names if len({_canonical(one.get(name)) for one in configurations}) > 1]
+    return tuple({name: one[name] for name in differing if name in one} for one in configurations)
 
 
-def words(value: object) -> str:
+def format_value(value: object) -> str:
     """The value of a hyperparameter in words."""
     if isinstance(value, bool) or value is None:
         return {True: "true", False: "false", None: "none"}[value]
     if isinstance(value, float):
         return f"{value:.6g}"
     if isinstance(value, list | tuple):
-        return f"[{', '.join(words(one) for one in value)}]"
+        return f"[{', '.join(format_value(one) for one in value)}]"
     return str(value)
 
 
@@ -86,7 +86,7 @@ def labels(runs: Runs) -> list[str]:
     order: list[str] = []
     for pair in runs.pairs:
         _merge(order, [cell.label for cell in cells if pair_of(cell) == pair])
-    _merge(order, [*order, *(cell.label for cell in runs.index.impossible)])
+    _merge(order, [*order, *(cell.label for cell in runs.index.incompatible)])
     return order
 
 
@@ -100,19 +100,19 @@ def _merge(order: list[str], labels: Iterable[str]) -> None:
 
 def _label_rows(runs: Runs, label: str) -> list[Row]:
     choices = choices_of(runs, label)
-    impossible = {pair_of(cell) for cell in runs.index.impossible if cell.label == label} - choices.keys()
-    blank = {pair: Choice(impossible=True) for pair in impossible}
+    incompatible = {pair_of(cell) for cell in runs.index.incompatible if cell.label == label} - choices.keys()
+    blank = {pair: Choice(incompatible=True) for pair in incompatible}
     if criterion(runs.index, runs.selection) is not None or all(len(one.tried) == 1 for one in choices.values()):
         return [Row("method", label, {**blank, **choices})]
     split: dict[str, dict[Pair, Choice]] = {}
     for pair, choice in choices.items():
         for cell, part in zip(choice.tried, differences(choice.tried), strict=True):
-            split.setdefault(f"{label} ({setting(part)})" if part else label, {})[pair] = Choice((cell,), cell)
+            split.setdefault(f"{label} ({configuration(part)})" if part else label, {})[pair] = Choice((cell,), cell)
     return [Row("method", name, {**blank, **shown}) for name, shown in split.items()]
 
 
 def choices_of(runs: Runs, label: str) -> dict[Pair, Choice]:
-    """The settings of a label on each pair, and which of them the criterion chooses."""
+    """The configurations of a label on each pair, and which of them the criterion chooses."""
     tried: dict[Pair, tuple[IndexCell, ...]] = {}
     for cell in runs.index.cells:
         if cell.kind == "method" and cell.label == label:

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Literal, final
 
 from kdbench.errors import ReportError
 from kdbench.report.selection import SUFFIX, Selection, check
-from kdbench.results.index import ExcludedCell, ImpossibleCell, IndexCell, MatrixIndex
+from kdbench.results.index import ExcludedCell, IncompatibleCell, IndexCell, MatrixIndex
 
 if TYPE_CHECKING:
     import pandas as pd
 
-Status = Literal["done", "failed", "waiting"]
+Status = Literal["done", "failed", "pending"]
 
 
 @final
@@ -39,7 +39,7 @@ class Pair:
         return f"{self.dataset}: {self.networks}"
 
 
-def pair_of(cell: IndexCell | ImpossibleCell | ExcludedCell) -> Pair:
+def pair_of(cell: IndexCell | IncompatibleCell | ExcludedCell) -> Pair:
     """Where a cell belongs."""
     return Pair(cell.dataset, cell.teacher, cell.student)
 
@@ -75,7 +75,7 @@ class Runs:
     @property
     def pairs(self) -> tuple[Pair, ...]:
         """All pairs, data set by data set, in the matrix's order."""
-        found = dict.fromkeys([*map(pair_of, self.index.cells), *map(pair_of, self.index.impossible)])
+        found = dict.fromkeys([*map(pair_of, self.index.cells), *map(pair_of, self.index.incompatible)])
         datasets = list(dict.fromkeys(pair.dataset for pair in found))
         return tuple(sorted(found, key=lambda pair: datasets.index(pair.dataset)))
 
@@ -105,7 +105,7 @@ class Runs:
 
     def status(self, run: str) -> Status:
         """Whether a run is done or failed; what is neither is waiting (or under way)."""
-        return self._status.get(run, "waiting")
+        return self._status.get(run, "pending")
 
     def count(self, runs: Iterable[str]) -> Counter[Status]:
         """How many runs have which status."""

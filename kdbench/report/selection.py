@@ -1,8 +1,8 @@
-"""Which epoch's weights a report shows, and by which score a setting is chosen."""
+"""Which epoch's weights a report shows, and by which score a configuration is chosen."""
 
 from typing import Literal, get_args
 
-from kdbench.errors import ReportError, nearest
+from kdbench.errors import ReportError, did_you_mean
 from kdbench.results.index import MatrixIndex
 
 Selection = Literal["last", "best_validation", "best_test"]
@@ -24,7 +24,7 @@ def check(index: MatrixIndex, selection: Selection) -> None:
     known = get_args(Selection)
     if selection not in known:
         raise ReportError(
-            f"selection must be one of {', '.join(known)}, got '{selection}'; {nearest(selection, known)}"
+            f"selection must be one of {', '.join(known)}, got '{selection}'; {did_you_mean(selection, known)}"
         )
     if selection == "best_validation" and index.validation == 0:
         raise ReportError(
@@ -39,7 +39,7 @@ def check(index: MatrixIndex, selection: Selection) -> None:
 
 
 def criterion(index: MatrixIndex, selection: Selection) -> str | None:
-    """The column whose mean over seeds chooses among settings; None where nothing may choose.
+    """The column whose mean over seeds chooses among configurations; None where nothing may choose.
 
     It is a test column for `best_test` only, which says in every caption that it is optimistic.
     """

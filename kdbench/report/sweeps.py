@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import final
 
-from kdbench.report.rows import Choice, Row, choices_of, differences, labels, setting, words
+from kdbench.report.rows import Choice, Row, choices_of, configuration, differences, format_value, labels
 from kdbench.report.runs import Pair, Runs
 from kdbench.report.table import NOTHING
 from kdbench.results.index import IndexCell
@@ -13,7 +13,7 @@ from kdbench.results.index import IndexCell
 @final
 @dataclass(frozen=True)
 class Sweep:
-    """The settings of a label on a pair; they differ in the hyperparameter `alpha`, and perhaps in `others`."""
+    """The configurations of a label on a pair; they differ in the hyperparameter `alpha`, and perhaps in `others`."""
 
     label: str
     pair: Pair
@@ -28,7 +28,7 @@ class Sweep:
 
     @property
     def groups(self) -> dict[tuple[str, ...], tuple[IndexCell, ...]]:
-        """The settings by the values of the others, in the matrix's order; in each group alpha ascends."""
+        """The configurations by the values of the others, in the matrix's order; in each group alpha ascends."""
         found: dict[tuple[str, ...], tuple[IndexCell, ...]] = {}
         for cell in sorted(self.choice.tried, key=self.value):
             found[self._beside(cell)] = (*found.get(self._beside(cell), ()), cell)
@@ -37,20 +37,20 @@ class Sweep:
 
     @property
     def curves(self) -> dict[str, tuple[IndexCell, ...]]:
-        """One setting an alpha, by a name: those beside the chosen one; every group where nothing was chosen."""
+        """One configuration an alpha, by a name: those beside the chosen one; every group where nothing was chosen."""
         groups = self.groups
         if len(self.alphas) == len(self.choice.tried):  # also where the others move together with alpha
             return {self.label: self.choice.tried}
         if self.choice.chosen is not None:
             return {self.label: groups[self._beside(self.choice.chosen)]}
         return {
-            f"{self.label} ({setting(dict(zip(self.others, values, strict=True)))})": cells
+            f"{self.label} ({configuration(dict(zip(self.others, values, strict=True)))})": cells
             for values, cells in groups.items()
         }
 
     @property
     def held(self) -> bool:
-        """Whether its one curve leaves out settings beside which something else was chosen."""
+        """Whether its one curve leaves out configurations beside which something else was chosen."""
         return self.choice.chosen is not None and len(self.alphas) < len(self.choice.tried)
 
     @property
@@ -60,17 +60,17 @@ class Sweep:
 
     @property
     def fixed(self) -> str:
-        """The hyperparameters that are the same in all settings, in words."""
+        """The hyperparameters that are the same in all configurations, in words."""
         same = self.choice.tried[0].hyperparameters
-        return setting({name: same[name] for name in same if name not in (self.alpha, *self.others)})
+        return configuration({name: same[name] for name in same if name not in (self.alpha, *self.others)})
 
     def value(self, cell: IndexCell) -> float:
-        """A setting's alpha."""
+        """A configuration's alpha."""
         return float(cell.hyperparameters[self.alpha])
 
     def _beside(self, cell: IndexCell) -> tuple[str, ...]:
         given = cell.hyperparameters
-        return tuple(words(given[name]) if name in given else NOTHING for name in self.others)
+        return tuple(format_value(given[name]) if name in given else NOTHING for name in self.others)
 
 
 def sweeps(runs: Runs) -> Iterator[Sweep]:

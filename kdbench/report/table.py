@@ -12,7 +12,7 @@ INCOMPLETE = "†"
 @final
 @dataclass(frozen=True)
 class Unit:
-    """How a number is written: times `scale`, with `digits` decimals; without digits, as a count in a humane form."""
+    """How a number is written: times `scale`, with `digits` decimals; without digits, as a count in a format_count form."""
 
     scale: float = 1.0
     digits: int | None = None
@@ -25,7 +25,7 @@ class Unit:
         ('71.23', '−0.50', '2.26 M')
         """
         if self.digits is None:
-            return humane(value * self.scale)
+            return format_count(value * self.scale)
         sign = "+" if self.signed else ""
         return f"{value * self.scale:{sign}z.{self.digits}f}".replace("-", MINUS)
 
@@ -37,7 +37,7 @@ SECONDS = Unit(digits=1)
 COUNT = Unit()
 
 
-def humane(count: float) -> str:
+def format_count(count: float) -> str:
     """A count with three significant digits: 512, 3.8 k, 2.26 M, 1.5 B."""
     for factor, letter in ((1e9, "B"), (1e6, "M"), (1e3, "k")):
         if count >= 0.9995 * factor:
@@ -52,7 +52,7 @@ def one_line(text: str) -> str:
 
 @final
 @dataclass(frozen=True)
-class Cell:
+class TableCell:
     """Text, or a mean over `n` runs with its spread."""
 
     text: str = ""
@@ -62,13 +62,13 @@ class Cell:
     unit: Unit = COUNT
     best: bool = False
     tied: bool = False  # not distinguishable from the best
-    chosen: bool = False  # of the setting that stands for its label
+    chosen: bool = False  # of the configuration that stands for its label
     missing: bool = False  # there is no result; the text says why
     incomplete: bool = False  # fewer runs than planned
 
     @property
     def bold(self) -> bool:
-        """Whether it stands out: the best and what is not distinguishable from it, or the chosen setting."""
+        """Whether it stands out: the best and what is not distinguishable from it, or the chosen configuration."""
         return self.best or self.tied or self.chosen
 
     @cached_property
@@ -105,16 +105,16 @@ class Column:
 class Table:
     """A table; `name` is the stem of its files, and the first `baselines` rows are set apart.
 
-    `settings` has a line a method: the hyperparameters that its numbers were made with.
+    `configurations` has a line a method: the hyperparameters that its numbers were made with.
     """
 
     name: str
     title: str
     caption: str
     columns: tuple[Column, ...]
-    rows: tuple[tuple[Cell, ...], ...]
+    rows: tuple[tuple[TableCell, ...], ...]
     notes: tuple[str, ...] = ()
-    settings: tuple[str, ...] = ()
+    configurations: tuple[str, ...] = ()
     baselines: int = 0
 
     @property

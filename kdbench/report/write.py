@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from kdbench.errors import ReportError, nearest
+from kdbench.errors import ReportError, did_you_mean
 from kdbench.report import csv_file, latex, markdown
 from kdbench.report.contents import tables
 from kdbench.report.runs import Runs
@@ -63,7 +63,7 @@ def _chosen(indexes: Sequence[MatrixIndex], names: Sequence[str], root: Path | s
         raise ReportError(f"no matrix has been run into '{root}'; run `kdbench run MATRIX.toml` first")
     for name in names:
         if name not in known:
-            raise ReportError(f"no matrix '{name}' in '{root}'; {nearest(name, known)}")
+            raise ReportError(f"no matrix '{name}' in '{root}'; {did_you_mean(name, known)}")
     return [known[name] for name in dict.fromkeys(names or known)]
 
 
@@ -88,7 +88,7 @@ def _made_with(runs: Runs) -> Iterator[tuple[str, list[str]]]:
 
 def _head(runs: Runs) -> str:
     index, count = runs.index, runs.count(runs.index.run_ids)
-    states = ", ".join(f"{count[state]} {state}" for state in ("done", "failed", "waiting"))
+    states = ", ".join(f"{count[state]} {state}" for state in ("done", "failed", "pending"))
     lines = (
         f"# {markdown.escape(index.name)}",
         f"- matrix: {markdown.escape(index.file)}",

@@ -1,11 +1,11 @@
 """The store: run folders, what a matrix asked for, Parquet, provenance. Nothing here imports torch."""
 
-from kdbench.results.index import ExcludedCell, ImpossibleCell, IndexCell, MatrixIndex
+from kdbench.results.index import ExcludedCell, IncompatibleCell, IndexCell, MatrixIndex
 from kdbench.results.store import State, Store
 
 __all__ = [
     "ExcludedCell",
-    "ImpossibleCell",
+    "IncompatibleCell",
     "IndexCell",
     "MatrixIndex",
     "State",

@@ -1,4 +1,4 @@
-"""Checkpoint files: a line of JSON that says what follows, so that a damaged one is known. The one before is kept.
+"""Checkpoint files: a line of JSON that says what follows, so that a corrupted one is known. The one before is kept.
 
 Needs no torch: what a file holds is bytes here.
 """
@@ -57,7 +57,7 @@ def next_epoch(folder: Path) -> int:
 
 
 def read(folder: Path) -> Iterator[tuple[Path, Header | None, bytes]]:
-    """The checkpoints of a folder, the newest first: file, head and content; no head where it is damaged."""
+    """The checkpoints of a folder, the newest first: file, head and content; no head where it is corrupted."""
     for path in _paths(folder):
         head = _head(path)
         try:

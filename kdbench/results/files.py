@@ -49,7 +49,7 @@ def read_json(path: Path) -> dict[str, Any]:
     """Read an object of JSON.
 
     Raises:
-        ResultsError: the file cannot be read, or is damaged.
+        ResultsError: the file cannot be read, or is corrupted.
         FileNotFoundError: there is none.
     """
     try:
@@ -59,19 +59,19 @@ def read_json(path: Path) -> dict[str, Any]:
     except OSError as error:
         raise ResultsError(f"{path}: cannot be read ({error.strerror})") from None
     except ValueError as error:
-        raise damaged(path, error) from None
+        raise corrupted(path, error) from None
     if not isinstance(data, dict):
-        raise damaged(path, f"it must hold a JSON object, got {type(data).__name__}")
+        raise corrupted(path, f"it must hold a JSON object, got {type(data).__name__}")
     return data
 
 
-def damaged(path: Path, why: object) -> ResultsError:
+def corrupted(path: Path, why: object) -> ResultsError:
     """The error of a file that cannot be understood."""
-    return ResultsError(f"{path}: damaged ({why}){REMEDY}")
+    return ResultsError(f"{path}: corrupted ({why}){REMEDY}")
 
 
 def without_remedy(error: ResultsError) -> str:
-    """What is wrong with a damaged file, for those who have a better remedy than to move it away."""
+    """What is wrong with a corrupted file, for those who have a better remedy than to move it away."""
     return str(error).removesuffix(REMEDY)
 
 

@@ -11,10 +11,10 @@ from pydantic import TypeAdapter
 @final
 @dataclass(frozen=True)
 class IndexCell:
-    """One row of a table in the making: a setting of a method on a pair and a data set, over seeds."""
+    """One row of a table in the making: a configuration of a method on a pair and a data set, over seeds."""
 
     kind: Literal["teacher", "scratch", "method"]  # the two baselines, or a distilled student
-    label: str  # as the matrix names it: several settings of a sweep share one label
+    label: str  # as the matrix names it: several configurations of a sweep share one label
     dataset: str
     teacher: str  # of the pair, also for a method that uses none
     student: str
@@ -25,7 +25,7 @@ class IndexCell:
 
 @final
 @dataclass(frozen=True)
-class ImpossibleCell:
+class IncompatibleCell:
     """A cell that was asked for and cannot run, with the reason."""
 
     label: str
@@ -60,7 +60,7 @@ class MatrixIndex:
     validation: float  # the share of the training set that selects; 0: nothing may be selected
     track_test: bool
     cells: tuple[IndexCell, ...]
-    impossible: tuple[ImpossibleCell, ...] = ()
+    incompatible: tuple[IncompatibleCell, ...] = ()
     excluded: tuple[ExcludedCell, ...] = ()
     needed: tuple[str, ...] = ()  # runs of no cell that others need, such as a born-again network's generations
 

@@ -12,7 +12,7 @@ from kdbench.results.files import read_json, without_remedy
 WEIGHTS, HISTORY = "weights.safetensors", "history.parquet"
 
 
-def evidence(folder: Path) -> dict[str, dict[str, int | str]]:
+def checksums(folder: Path) -> dict[str, dict[str, int | str]]:
     """What a run's `result.json` tells of its files: the size of each and its SHA-256.
 
     Raises:
@@ -28,12 +28,12 @@ def malformed(result: Mapping[str, Any], run_id: str) -> str | None:
         return f"result.json is of the run {result.get('run_id')!r}"
     if result.get("status") not in ("done", "failed"):
         return f"result.json has the status {result.get('status')!r}; it must be 'done' or 'failed'"
-    types = {"row": dict, "graduates": dict, "files": dict, "architecture": str}
+    types = {"row": dict, "deployed": dict, "files": dict, "architecture": str}
     wrong = next((key for key, kind in types.items() if key in result and not isinstance(result[key], kind)), None)
     return f"result.json has a {wrong!r} that is no {types[wrong].__name__}" if wrong else None
 
 
-def damage(folder: Path, run_id: str, deep: bool = False) -> str | None:
+def corruption(folder: Path, run_id: str, deep: bool = False) -> str | None:
     """Why the finished run of a folder cannot be trusted, by the sizes of its files; `deep`: also by their content.
 
     None where nothing is wrong, or where the run is not finished. Runs of before there was evidence are believed as
@@ -51,11 +51,11 @@ def damage(folder: Path, run_id: str, deep: bool = False) -> str | None:
     files = result.get("files", {})
     if files and not (folder / "spec.json").exists():
         return "spec.json is missing"
-    found = (file_damage(folder / name, told, deep) for name, told in files.items() if name in (WEIGHTS, HISTORY))
+    found = (file_corruption(folder / name, told, deep) for name, told in files.items() if name in (WEIGHTS, HISTORY))
     return next(filter(None, found), None) or (_unreadable(folder, run_id) if deep else None)
 
 
-def file_damage(path: Path, told: object, deep: bool = False) -> str | None:
+def file_corruption(path: Path, told: object, deep: bool = False) -> str | None:
     """Why a file is not the one that `evidence` told of, or None."""
     if not isinstance(told, dict):
         return f"result.json does not tell the size of {path.name}"

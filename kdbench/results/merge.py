@@ -10,7 +10,7 @@ from typing import Any, final
 from kdbench.errors import ResultsError
 from kdbench.results import checkpoints
 from kdbench.results.files import writable
-from kdbench.results.quarantine import LOCK, put_aside
+from kdbench.results.quarantine import LOCK, quarantine_folder
 from kdbench.results.store import Store
 
 SCORES = ("test_", "val_", "teacher_agreement", "parameters", "epochs_run", "best_epoch")
@@ -30,7 +30,7 @@ class Merged:
 def merge(into: Store, source: Store) -> Merged:
     """Copy what `into` lacks: runs, what matrices asked for, timings.
 
-    A run that is done takes the place of one that has failed, waits or is damaged, whose files go into the quarantine.
+    A run that is done takes the place of one that has failed, waits or is corrupted, whose files go into the quarantine.
     Of two that are done, the one of `into` stays, and so does its index of a matrix.
 
     Raises:
@@ -78,14 +78,14 @@ def _merge_run(into: Store, source: Store, run: str) -> str | None:
         return "left out: another process trains it now"
     if theirs["status"] == "failed" and into.folder(run).exists():
         return ""
-    damage = source.damage(run, deep=True)
+    damage = source.corruption(run, deep=True)
     if damage is not None:
-        return f"left out, it is damaged: {damage}"
+        return f"left out, it is corrupted: {damage}"
     return None if _copy(into, source, run) else "left out: another process has begun it"
 
 
 def _stays(into: Store, run: str) -> bool:
-    return into.state(run) == "done" and into.damage(run) is None
+    return into.state(run) == "done" and into.corruption(run) is None
 
 
 def _different(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> str:
@@ -113,7 +113,7 @@ def _copy(into: Store, source: Store, run: str) -> bool:
 
 def _replace(into: Store, folder: Path, beside: Path, why: str) -> None:
     if any(path.name != LOCK for path in folder.iterdir()):
-        put_aside(folder, into.root / "quarantine", why)
+        quarantine_folder(folder, into.root / "quarantine", why)
     with writable(folder):
         for path in sorted(beside.iterdir(), key=lambda path: path.name == "result.json"):
             path.rename(folder / path.name)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import kdbench
 
-UNTOLD = {"compile": False, "cuda_graphs": False}  # by what was written before there were these options
+LEGACY_DEFAULTS = {"compile": False, "cuda_graphs": False}  # by what was written before there were these options
 
 
 def provenance() -> dict[str, str | None]:

@@ -8,7 +8,7 @@ from kdbench.results.files import writable
 LOCK = "lock"
 
 
-def put_aside(folder: Path, quarantine: Path, why: str) -> Path:
+def quarantine_folder(folder: Path, quarantine: Path, why: str) -> Path:
     """Move all of a run's folder but its lock into a new folder of the quarantine, and say why there.
 
     The result goes first: from then on the run is not finished, whatever happens next. The caller holds the lock.

@@ -9,16 +9,16 @@ from typing import Any, Literal, final
 
 from filelock import FileLock, Timeout
 
-from kdbench.errors import ResultsError, nearest
+from kdbench.errors import ResultsError, did_you_mean
 from kdbench.matrix.spec import RunSpec
-from kdbench.results import about, checkpoints, integrity
-from kdbench.results.files import damaged, read_json, writable, write_json
+from kdbench.results import checkpoints, folder_metadata, integrity
+from kdbench.results.files import corrupted, read_json, writable, write_json
 from kdbench.results.index import MatrixIndex
 from kdbench.results.locks import held
 from kdbench.results.provenance import now
-from kdbench.results.quarantine import put_aside
+from kdbench.results.quarantine import quarantine_folder
 
-State = Literal["done", "failed", "running", "waiting"]
+State = Literal["done", "failed", "running", "pending"]
 
 
 @final
@@ -37,13 +37,13 @@ class Store:
         self._check_format(create)
 
     def _check_format(self, create: bool) -> None:
-        if (self.root / about.NAME).exists():
-            about.check(self.root, self._of_a_run)
+        if (self.root / folder_metadata.NAME).exists():
+            folder_metadata.check(self.root, self._of_a_run)
         elif create:
             with writable(self.root):
                 for folder in (self.runs, self.matrices, self.timings):
                     folder.mkdir(parents=True, exist_ok=True)
-            about.write(self.root)
+            folder_metadata.write(self.root)
         elif not self.root.is_dir():
             raise ResultsError(f"{self.root}: there is no such results folder; `kdbench run MATRIX` makes one")
 
@@ -56,11 +56,11 @@ class Store:
 
     def setting(self, key: str, value: int) -> int:
         """A value chosen once per results folder: what is recorded, else `value`, which is recorded now."""
-        return about.choose(self.root, key, value, self._of_a_run)
+        return folder_metadata.choose(self.root, key, value, self._of_a_run)
 
     def recorded(self, key: str) -> int | None:
         """A value that was chosen for all runs, or None before there is any."""
-        return about.recorded(self.root, key, self._of_a_run)
+        return folder_metadata.recorded(self.root, key, self._of_a_run)
 
     def _of_a_run(self, key: str) -> int | None:
         """What the first run that is done was made with."""
@@ -106,7 +106,7 @@ class Store:
         """The same, where the run's result has been read already."""
         if result is not None:
             return "done" if result["status"] == "done" else "failed"
-        return "running" if held(self.folder(run_id) / "lock") else "waiting"
+        return "running" if held(self.folder(run_id) / "lock") else "pending"
 
     def is_finished(self, run_id: str) -> bool:
         """Whether a run is done or has failed for good."""
@@ -120,9 +120,9 @@ class Store:
             return None
         return None if integrity.malformed(result, run_id) else result
 
-    def damage(self, run_id: str, deep: bool = False) -> str | None:
+    def corruption(self, run_id: str, deep: bool = False) -> str | None:
         """Why a finished run cannot be trusted, by its files' sizes; `deep`: also by their content. None: it can."""
-        return integrity.damage(self.folder(run_id), run_id, deep)
+        return integrity.corruption(self.folder(run_id), run_id, deep)
 
     def quarantine(self, run_id: str, why: str) -> Path:
         """Move everything of a run but its lock to `quarantine/`, so that it waits again; gives the place.
@@ -135,23 +135,25 @@ class Store:
                 raise ResultsError(f"{run_id}: another process holds this run; try again when it has ended")
             return self._put_aside(run_id, why)
 
-    def quarantine_damaged(self, run_ids: Iterable[str], deep: bool = False) -> Iterator[tuple[str, str]]:
-        """Quarantine those runs that are damaged and that nobody holds; gives each with what was wrong, and its place.
+    def quarantine_corrupted(self, run_ids: Iterable[str], deep: bool = False) -> Iterator[tuple[str, str]]:
+        """Quarantine those runs that are corrupted and that nobody holds; gives each with what was wrong, and its place.
 
         Raises:
             ResultsError: the folder cannot be written to.
         """
         for run in run_ids:
-            if self.damage(run, deep) is None:
+            if self.corruption(run, deep) is None:
                 continue
             with self.claimed(run) as mine:
-                why = self.damage(run, deep) if mine else None  # again: somebody else may have repeated it meanwhile
+                why = (
+                    self.corruption(run, deep) if mine else None
+                )  # again: somebody else may have repeated it meanwhile
                 aside = self._put_aside(run, why) if why else None
             if aside is not None:
-                yield run, f"damaged: {why}; moved to {aside}, and the run waits again"
+                yield run, f"corrupted: {why}; moved to {aside}, and the run waits again"
 
     def _put_aside(self, run_id: str, why: str) -> Path:
-        aside = put_aside(self.folder(run_id), self.root / "quarantine", why)
+        aside = quarantine_folder(self.folder(run_id), self.root / "quarantine", why)
         self.log(run_id, f"what was here is in {aside}: {why}")
         return aside
 
@@ -190,7 +192,7 @@ class Store:
         """The run of an id.
 
         Raises:
-            ResultsError: there is no such run, or its file is damaged.
+            ResultsError: there is no such run, or its file is corrupted.
         """
         path = self.folder(run_id) / "spec.json"
         try:
@@ -198,7 +200,7 @@ class Store:
         except FileNotFoundError:
             raise ResultsError(f"{run_id}: no such run in {self.root}") from None
         except (LookupError, TypeError, ValueError) as error:
-            raise damaged(path, f"{type(error).__name__}: {error}") from None
+            raise corrupted(path, f"{type(error).__name__}: {error}") from None
 
     def find(self, beginning: str) -> str:
         """The id of the one run that begins so.
@@ -213,8 +215,10 @@ class Store:
             raise ResultsError(f"{beginning}: {len(ids)} runs begin so; give more digits")
         put_away = sorted(path for path in self.root.glob("quarantine/*") if path.name.startswith(beginning))
         if put_away:
-            raise ResultsError(f"{beginning}: was damaged and lies in {put_away[-1]}; run its matrix to train it again")
-        raise ResultsError(f"{beginning}: no such run in {self.root}; {nearest(beginning, self.run_ids()[:20])}")
+            raise ResultsError(
+                f"{beginning}: was corrupted and lies in {put_away[-1]}; run its matrix to train it again"
+            )
+        raise ResultsError(f"{beginning}: no such run in {self.root}; {did_you_mean(beginning, self.run_ids()[:20])}")
 
     def run_ids(self) -> list[str]:
         """Every run that was ever started here."""
@@ -236,7 +240,7 @@ class Store:
         write_json(self.matrices / f"{index.name}.json", index.to_json())
 
     def index(self, name: str) -> MatrixIndex | None:
-        """What a matrix asked for when it was last run; None also where its file is damaged."""
+        """What a matrix asked for when it was last run; None also where its file is corrupted."""
         try:
             return self.read_index(name)
         except (FileNotFoundError, ResultsError):
@@ -246,23 +250,23 @@ class Store:
         """The same.
 
         Raises:
-            ResultsError: its file is damaged.
+            ResultsError: its file is corrupted.
             FileNotFoundError: there is none.
         """
         path = self.matrices / f"{name}.json"
         try:
             index = MatrixIndex.from_json(read_json(path))
         except (TypeError, LookupError, ValueError) as error:
-            raise damaged(path, f"{type(error).__name__}: {error}") from None
+            raise corrupted(path, f"{type(error).__name__}: {error}") from None
         if index.name != name:
-            raise damaged(path, f"it is of the matrix {index.name!r}")
+            raise corrupted(path, f"it is of the matrix {index.name!r}")
         return index
 
     def is_complete(self, index: MatrixIndex) -> bool:
-        """Whether every run of a matrix has ended, is undamaged, and every network that it deploys has been timed."""
+        """Whether every run of a matrix has ended, is not corrupted, and every network that it deploys has been timed."""
         results = [self.result(run) for run in index.run_ids]
         keys = {result["architecture"] for result in results if result and "architecture" in result}
-        whole = all(results) and not any(map(self.damage, index.run_ids))
+        whole = all(results) and not any(map(self.corruption, index.run_ids))
         return whole and all(self.timing(key) for key in keys)
 
     def indexes(self) -> Iterator[MatrixIndex]:

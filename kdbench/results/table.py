@@ -14,7 +14,7 @@ from kdbench.errors import ResultsError
 from kdbench.matrix.spec import RunSpec
 from kdbench.results.files import writable, write_whole
 from kdbench.results.index import IndexCell
-from kdbench.results.provenance import UNTOLD
+from kdbench.results.provenance import LEGACY_DEFAULTS
 from kdbench.results.store import Store
 
 if TYPE_CHECKING:
@@ -50,9 +50,9 @@ TYPES: Mapping[str, pa.DataType] = {
     **dict.fromkeys((*IDENTITY, *PROVENANCE), pa.string()),
     **dict.fromkeys(NUMBERS, pa.float64()),
     **dict.fromkeys(COUNTS, pa.int64()),
-    **dict.fromkeys(UNTOLD, pa.bool_()),
+    **dict.fromkeys(LEGACY_DEFAULTS, pa.bool_()),
 }
-EPOCH: Mapping[str, pa.DataType] = {"epoch": pa.int64(), "rate": pa.float64(), "seconds": pa.float64()}
+EPOCH: Mapping[str, pa.DataType] = {"epoch": pa.int64(), "lr": pa.float64(), "seconds": pa.float64()}
 
 
 def rows(store: Store) -> list[Row]:
@@ -63,15 +63,15 @@ def rows(store: Store) -> list[Row]:
 
 
 def export(store: Store) -> list[str]:
-    """Write `results.parquet` and `history.parquet` anew, under one lock; gives what was found damaged.
+    """Write `results.parquet` and `history.parquet` anew, under one lock; gives what was found corrupted.
 
     Raises:
         ResultsError: the folder cannot be written to.
     """
-    return derive(store)[1]
+    return derive_seed(store)[1]
 
 
-def derive(store: Store) -> tuple[list[Row], list[str]]:
+def derive_seed(store: Store) -> tuple[list[Row], list[str]]:
     """The same; also gives the rows.
 
     Raises:
@@ -79,7 +79,7 @@ def derive(store: Store) -> tuple[list[Row], list[str]]:
     """
     with writable(store.root), FileLock(store.root / "export.lock", timeout=60):
         paths = [store.root / name for name in ("results.parquet", "history.parquet")]
-        wrong = [f"{path}: damaged; built anew" for path in paths if path.exists() and not _is_parquet(path)]
+        wrong = [f"{path}: corrupted; built anew" for path in paths if path.exists() and not _is_parquet(path)]
         found = rows(store)
         histories, left_out = _histories(store)
         for path, table in zip(paths, (to_arrow(found, TYPES), histories), strict=True):
@@ -120,7 +120,7 @@ def read_history(store: Store, run_id: str) -> pa.Table:
     except FileNotFoundError:
         return pa.table({"epoch": pa.array([], pa.int64())})
     except (pa.ArrowException, OSError) as error:
-        raise ResultsError(f"{path}: damaged ({error}); remove the folder and run the matrix again") from None
+        raise ResultsError(f"{path}: corrupted ({error}); remove the folder and run the matrix again") from None
 
 
 def to_arrow(found: Iterable[Mapping[str, Any]], types: Mapping[str, pa.DataType] | None = None) -> pa.Table:
@@ -143,7 +143,7 @@ def _column(values: list[Any], known: pa.DataType | None) -> pa.Array:
 
 
 def _histories(store: Store) -> tuple[pa.Table, list[str]]:
-    """The epochs of all runs, with the run that each belongs to; and which are damaged, so that they are left out."""
+    """The epochs of all runs, with the run that each belongs to; and which are corrupted, so that they are left out."""
     tables, wrong = [pa.table({"epoch": pa.array([], pa.int64()), "run_id": pa.array([], pa.string())})], []
     for run in store.run_ids():
         try:
@@ -180,7 +180,7 @@ def _row(store: Store, timing: Timing, run_id: str, asked: list[tuple[str, Index
         return row | {"error": str(error)}
     if result is None:
         return row
-    untold = UNTOLD if row["status"] == "done" else {}
+    untold = LEGACY_DEFAULTS if row["status"] == "done" else {}
     row |= {"error": result.get("error"), **untold} | result.get("row", {})
     if "architecture" in result:
         row |= timing(result["architecture"]) or {}

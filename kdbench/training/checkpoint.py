@@ -23,7 +23,7 @@ def from_bytes(content: bytes) -> dict[str, Any]:
     """
     try:
         state = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
-    except Exception as error:  # torch and pickle raise nearly anything at damaged bytes
+    except Exception as error:  # torch and pickle raise nearly anything at corrupted bytes
         raise TrainingError(f"a checkpoint cannot be read ({type(error).__name__}: {error})") from error
     if not isinstance(state, dict):
         raise TrainingError(f"a checkpoint must hold a dictionary, got {type(state).__name__}")

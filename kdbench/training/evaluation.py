@@ -37,7 +37,7 @@ def _evaluating(network: nn.Module) -> Iterator[None]:
         network.train(training)
         for module in network.modules():
             if isinstance(module, Frozen):
-                module.forget()
+                module.clear_cache()
 
 
 def parameter_count(network: nn.Module) -> int:

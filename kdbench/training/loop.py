@@ -21,11 +21,11 @@ class Batches(Protocol):
         """The batches of an epoch, from 0."""
 
 
-class Replay(Protocol):
+class TeacherCache(Protocol):
     """Has a frozen teacher remember what it says of a batch, which it need not compute as it would by itself."""
 
     @property
-    def spared_seconds(self) -> float:
+    def saved_seconds(self) -> float:
         """How long it took to compute what then was only repeated."""
 
     def ask(self, images: Tensor, epoch: int, position: int) -> None:
@@ -33,7 +33,7 @@ class Replay(Protocol):
 
 
 @final
-class Cohort:
+class CohortLoop:
     """Runs that see the same batches and share frozen teachers.
 
     `score` gives a member's scores at the end of an epoch; `report` is told of every epoch's end. A teacher that has a
@@ -47,13 +47,13 @@ class Cohort:
         frozen: Sequence[Frozen],
         score: Callable[[Member], Mapping[str, float]],
         report: Callable[[int, Sequence[Member]], None],
-        replays: Mapping[Frozen, Replay] | None = None,
+        teacher_caches: Mapping[Frozen, TeacherCache] | None = None,
     ) -> None:
         self._members = members
         self._batches = batches
         self._frozen = frozen
-        self._replays = replays or {}
-        self._remembering = {*frozen, *(m for member in members for m in _frozen_of(member))}
+        self._teacher_caches = teacher_caches or {}
+        self._caching = {*frozen, *(m for member in members for m in _frozen_of(member))}
         self._score = score
         self._report = report
         self._watch = Stopwatch(members[0].device)
@@ -64,7 +64,7 @@ class Cohort:
 
         What the teachers only repeated counts as long as it took to compute.
         """
-        return self._watch.seconds + sum(replay.spared_seconds for replay in self._replays.values())
+        return self._watch.seconds + sum(replay.saved_seconds for replay in self._teacher_caches.values())
 
     def train(self, epochs: int, first: int = 0) -> None:
         """Train all members from epoch `first` to their end: the last epoch, an early stop, a failure of their own.
@@ -100,13 +100,13 @@ class Cohort:
                 if member.error is None:
                     member.take(batch)
             for member in active:
-                member.join()
+                member.synchronize()
 
     def _draw(self, batches: Iterator[tuple[int, Batch]], epoch: int) -> Batch | None:
         """The next batch, and what the teachers say of it: the work that all members share."""
         with self._watch.running():
-            for network in self._remembering:
-                network.forget()
+            for network in self._caching:
+                network.clear_cache()
             position, batch = next(batches, (0, None))
             if batch is not None and batch.images.numel():
                 self._ask_teachers(batch.images, epoch, position)
@@ -117,8 +117,8 @@ class Cohort:
         with torch.autocast(images.device.type, dtype=torch.bfloat16, enabled=precision == "bf16"):
             for network in self._frozen:
                 with suppress(Exception):  # the members that ask it will raise the same, each as its own failure
-                    if network in self._replays:
-                        self._replays[network].ask(images, epoch, position)
+                    if network in self._teacher_caches:
+                        self._teacher_caches[network].ask(images, epoch, position)
                     else:
                         network(images)
 

@@ -1,4 +1,4 @@
-"""One run while it trains beside others: its method, optimisers, random stream, history and failure."""
+"""One run while it trains beside others: its method, optimizers, random stream, history and failure."""
 
 import math
 from collections import Counter
@@ -10,14 +10,14 @@ from typing import Any, final
 import torch
 from torch import Tensor, nn
 
-from kdbench.errors import MethodError, NotFiniteError, TrainingError, nearest
+from kdbench.errors import MethodError, NotFiniteError, TrainingError, did_you_mean
 from kdbench.matrix.recipe import Recipe
-from kdbench.training.capture import CapturedSteps, Recorder
+from kdbench.training.cuda_graphs import GraphedSteps, GraphRecorder
 from kdbench.training.memory import clear_frames, is_out_of_memory
-from kdbench.training.method import Batch, Method, OptimiserSpec
-from kdbench.training.optimiser import PlayerOptimiser
-from kdbench.training.randomness import OwnRandom, derive
-from kdbench.training.steps import Steps
+from kdbench.training.method import Batch, Method, OptimizerSpec
+from kdbench.training.optimizer import PlayerOptimizer
+from kdbench.training.randomness import IsolatedRNG, derive_seed
+from kdbench.training.step_runner import StepRunner
 from kdbench.training.stopwatch import Stopwatch
 
 EpochRow = dict[str, float | int | None]
@@ -27,7 +27,7 @@ States = dict[str, dict[str, Tensor]]
 @final
 @dataclass
 class Best:
-    """The best validation epoch so far: highest accuracy, then lowest loss; and the graduates' weights of then."""
+    """The best validation epoch so far: highest accuracy, then lowest loss; and the deployed' weights of then."""
 
     epoch: int = -1
     score: tuple[float, float] = (-1.0, 0.0)
@@ -41,24 +41,26 @@ class Member:
     With a `recorder`, the steps of a method that allows it are recorded and repeated.
 
     Raises:
-        MethodError: the method's players share a parameter, or an optimiser is given for a player that is not there.
+        MethodError: the method's players share a parameter, or an optimizer is given for a player that is not there.
     """
 
-    def __init__(self, name: str, method: Method, recipe: Recipe, seed: int, recorder: Recorder | None = None) -> None:
+    def __init__(
+        self, name: str, method: Method, recipe: Recipe, seed: int, recorder: GraphRecorder | None = None
+    ) -> None:
         self.name = name
         self.method = method
         self.recipe = recipe
-        self.optimisers = _optimisers(method, recipe)
+        self.optimizers = _optimizers(method, recipe)
         self.history: list[EpochRow] = []
         self.best = Best()
         self.error: BaseException | None = None
         self.finished = False
-        self._network = next(iter(method.graduates().values()))
+        self._network = next(iter(method.deployed().values()))
         self._watch = Stopwatch(self.device)
-        self._steps = Steps(method, self.optimisers, recipe.precision)
-        self._recorder = recorder if method.capturable else None
-        self._captured = CapturedSteps(self._steps, self._recorder) if self._recorder else None
-        self._random = OwnRandom(derive(seed, "member"), self.device)
+        self._steps = StepRunner(method, self.optimizers, recipe.precision)
+        self._recorder = recorder if method.cuda_graph_safe else None
+        self._captured = GraphedSteps(self._steps, self._recorder) if self._recorder else None
+        self._random = IsolatedRNG(derive_seed(seed, "member"), self.device)
         self._lowest_loss, self._waited = math.inf, 0
 
     @property
@@ -86,18 +88,18 @@ class Member:
         """Whether it still takes batches."""
         return self.error is None and not self.finished
 
-    def graduates(self) -> States:
-        """A copy of the weights of all graduates."""
+    def deployed(self) -> States:
+        """A copy of the weights of all deployed."""
         return {
             name: {key: value.detach().clone() for key, value in network.state_dict().items()}
-            for name, network in self.method.graduates().items()
+            for name, network in self.method.deployed().items()
         }
 
     def state(self, shared: Collection[nn.Module]) -> dict[str, Any]:
         """Everything that `resume` needs to go on bit for bit; the weights of the modules in `shared` are left out."""
         return {
             "method": _own_state(self.method, shared),
-            "optimisers": {name: optimiser.state() for name, optimiser in self.optimisers.items()},
+            "optimizers": {name: optimizer.state() for name, optimizer in self.optimizers.items()},
             "random": self._random.state(),
             "history": self.history,
             "best": [self.best.epoch, list(self.best.score), self.best.weights],
@@ -114,8 +116,8 @@ class Member:
         if state["method"].keys() != _own_state(self.method, shared).keys():
             raise TrainingError(f"{self.name}: the state to go on from is of another method or network")
         self.method.load_state_dict(state["method"], strict=False)
-        for name, optimiser in self.optimisers.items():
-            optimiser.resume(state["optimisers"][name])
+        for name, optimizer in self.optimizers.items():
+            optimizer.resume(state["optimizers"][name])
         self._random.resume(state["random"])
         self.history = state["history"]
         epoch, score, weights = state["best"]
@@ -129,11 +131,11 @@ class Member:
         self._steps.start_over()
 
     def take(self, batch: Batch) -> None:
-        """Make the optimiser steps of one batch; an exception ends this run and no other."""
+        """Make the optimizer steps of one batch; an exception ends this run and no other."""
         try:
-            with self._apart(), self._watch.running(), self._random.own(), torch.enable_grad():
-                for optimiser in self.optimisers.values():
-                    optimiser.pace(batch.progress)
+            with self._on_own_stream(), self._watch.running(), self._random.own(), torch.enable_grad():
+                for optimizer in self.optimizers.values():
+                    optimizer.set_lr(batch.progress)
                 (self._captured or self._steps)(batch)
         except Exception as error:  # whatever a method raises is this run's failure, not its cohort's
             if is_out_of_memory(error):  # which may be the others' doing
@@ -141,15 +143,15 @@ class Member:
             clear_frames(error)  # they hold the batch's graphs, and the others need the memory
             self.error = error
         if not self.is_captured:  # what it asked of a frozen network is there for the others, so they come after it
-            self.join()
+            self.synchronize()
 
-    def join(self) -> None:
+    def synchronize(self) -> None:
         """Have what is asked of the device from now on wait for this member's steps."""
         if self._recorder:
-            self._recorder.join()
+            self._recorder.synchronize()
 
-    def _apart(self) -> AbstractContextManager[None]:
-        return self._recorder.apart() if self._recorder else nullcontext()
+    def _on_own_stream(self) -> AbstractContextManager[None]:
+        return self._recorder.on_own_stream() if self._recorder else nullcontext()
 
     def end_epoch(self, epoch: int, progress: float, scores: Mapping[str, float]) -> None:
         """Write the epoch's row: the mean size of every loss term, the rate, the scores; decide whether to go on.
@@ -157,37 +159,37 @@ class Member:
         `scores` may hold `val_accuracy` and `val_nll`.
         """
         means = self._steps.means()
-        rate = next(iter(self.optimisers.values())).rate(progress)
-        self.history.append({"epoch": epoch, "rate": rate, "seconds": self.seconds, **means, **scores})
+        lr = next(iter(self.optimizers.values())).lr(progress)
+        self.history.append({"epoch": epoch, "lr": lr, "seconds": self.seconds, **means, **scores})
         broken = _not_finite(means) or _not_finite(scores)
         if broken:
             self.error = NotFiniteError(
                 f"epoch {epoch}: {', '.join(broken)} became NaN or infinite; lower the learning rate or the weight of "
-                "that term, or set recipe.clip"
+                "that term, or set recipe.grad_clip_norm"
             )
             return
         if "val_nll" in scores:
             self._judge(epoch, scores["val_accuracy"], scores["val_nll"])
 
     def _judge(self, epoch: int, accuracy: float, loss: float) -> None:
-        for optimiser in self.optimisers.values():
-            optimiser.see(loss)
+        for optimizer in self.optimizers.values():
+            optimizer.observe(loss)
         if (accuracy, -loss) > self.best.score:
-            self.best = Best(epoch, (accuracy, -loss), self.graduates())
+            self.best = Best(epoch, (accuracy, -loss), self.deployed())
         self._waited = 0 if loss < self._lowest_loss else self._waited + 1
         self._lowest_loss = min(loss, self._lowest_loss)
         stopping = self.recipe.early_stopping
         self.finished = stopping is not None and self._waited >= stopping.patience
 
 
-def _optimisers(method: Method, recipe: Recipe) -> dict[str, PlayerOptimiser]:
-    players, specs = method.players(), method.optimisers()
+def _optimizers(method: Method, recipe: Recipe) -> dict[str, PlayerOptimizer]:
+    players, specs = method.players(), method.optimizers()
     for name in specs:
         if name not in players:
             raise MethodError(
-                f"optimisers() names the player '{name}', whom players() does not; {nearest(name, players)}"
+                f"optimizers() names the player '{name}', whom players() does not; {did_you_mean(name, players)}"
             )
-    made = {name: PlayerOptimiser(one, recipe, specs.get(name, OptimiserSpec())) for name, one in players.items()}
+    made = {name: PlayerOptimizer(one, recipe, specs.get(name, OptimizerSpec())) for name, one in players.items()}
     if any(count > 1 for count in Counter(p for one in made.values() for p in one.parameters).values()):
         raise MethodError(f"the players {sorted(players)} share a parameter; each parameter trains with one player")
     return made

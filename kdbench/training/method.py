@@ -1,7 +1,7 @@
 """The contract between the harness and a distillation method.
 
-The harness owns how to optimise (precision, clipping, schedules, accounting: the same for every method); a method owns
-who trains, on what loss, and when. So a method is a generator of optimiser steps.
+The harness owns how to optimize (precision, clipping, schedules, accounting: the same for every method); a method owns
+who trains, on what loss, and when. So a method is a generator of optimizer steps.
 """
 
 from abc import ABC, abstractmethod
@@ -15,7 +15,7 @@ from kdbench.matrix.recipe import Optimizer, Schedule
 from kdbench.matrix.spec import RunSpec
 from kdbench.training.network import Output, Shapes
 
-__all__ = ["Batch", "Method", "OptimiserSpec", "Output", "Shapes", "Step", "Task"]
+__all__ = ["Batch", "Method", "OptimizerSpec", "Output", "Shapes", "Step", "Task"]
 
 
 @final
@@ -33,7 +33,7 @@ class Batch:
 @final
 @dataclass(frozen=True, eq=False)
 class Step:
-    """One optimiser step: `player` minimises the sum of `losses`, each a scalar tensor."""
+    """One optimizer step: `player` minimizes the sum of `losses`, each a scalar tensor."""
 
     losses: Mapping[str, Tensor]
     player: str = "student"
@@ -52,17 +52,17 @@ class Task:
 
 @final
 @dataclass(frozen=True)
-class OptimiserSpec:
+class OptimizerSpec:
     """Where a player departs from the recipe; what is None is the recipe's.
 
-    `cycles` runs the schedule that many times from start to end over the run (warm restarts). `clip` bounds the
+    `cycles` runs the schedule that many times from start to end over the run (warm restarts). `grad_clip_norm` bounds the
     gradient's Euclidean norm.
     """
 
     optimizer: Optimizer | None = None
     schedule: Schedule | None = None
     cycles: int = 1
-    clip: float | None = None
+    grad_clip_norm: float | None = None
 
 
 class Method(nn.Module, ABC):
@@ -74,13 +74,15 @@ class Method(nn.Module, ABC):
 
     views: ClassVar[int] = 1  # independent augmentations per image
     data: ClassVar[Literal["train", "record", "none"]] = "train"  # the last two open no training image
-    capturable: bool = False  # whether the steps of all batches are the same work on the device, whatever `progress`
+    cuda_graph_safe: bool = (
+        False  # whether the steps of all batches are the same work on the device, whatever `progress`
+    )
     version: ClassVar[int] = 1  # raised when the numbers of a method change; part of a run's identity
     paper: ClassVar[str]  # authors, venue, arXiv id
 
     @abstractmethod
     def steps(self, batch: Batch) -> Iterator[Step]:
-        """Yield the optimiser steps of one batch; code after a yield sees the updated weights.
+        """Yield the optimizer steps of one batch; code after a yield sees the updated weights.
 
         Autocast is entered anew for every step. Nothing that runs through a player that has moved may be reused, and
         no `with` block may be open across a yield.
@@ -91,11 +93,11 @@ class Method(nn.Module, ABC):
         """Who trains. Players share no parameter; one is called "student"."""
 
     @abstractmethod
-    def graduates(self) -> dict[str, nn.Module]:
+    def deployed(self) -> dict[str, nn.Module]:
         """The networks to evaluate, save and report, as deployed; the first is the run's own row."""
 
-    def optimisers(self) -> dict[str, OptimiserSpec]:
-        """The players whose optimiser, schedule or restarts differ from the recipe."""
+    def optimizers(self) -> dict[str, OptimizerSpec]:
+        """The players whose optimizer, schedule or restarts differ from the recipe."""
         return {}
 
     @classmethod

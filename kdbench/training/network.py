@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from kdbench.errors import NetworkError
-from kdbench.training.unkept import UnkeptMaps, UnkeptTensor, unkept_tensor
+from kdbench.training.partial_output import UnkeptMaps, UnkeptTensor, unkept_tensor
 
 
 @final
@@ -54,7 +54,7 @@ class Shapes:
 N = TypeVar("N", bound=nn.Module)
 
 
-def placed(network: N, device: torch.device) -> N:
+def to_device(network: N, device: torch.device) -> N:
     """The network on a device, its convolutions in the layout (channels last) in which they are fastest."""
     return network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
 
@@ -119,7 +119,7 @@ class Frozen(nn.Module):
         self.network = network
         self.requires_grad_(False)
         self._views = views
-        self._memory: list[_Answer] = []
+        self._memory: list[CachedOutput] = []
         self.eval()
 
     @property
@@ -133,7 +133,7 @@ class Frozen(nn.Module):
         super().train(False)
         return self
 
-    def forget(self) -> None:
+    def clear_cache(self) -> None:
         """Drop all remembered outputs; the loop does so before each batch."""
         self._memory.clear()
 
@@ -147,49 +147,49 @@ class Frozen(nn.Module):
             if known.is_for(images, autocast):
                 return known.output
         with torch.no_grad():
-            fresh = _Answer(images, self.network(images), autocast)
+            fresh = CachedOutput(images, self.network(images), autocast)
         self._memory = [*self._memory, fresh][-self._views :]
         return fresh.output
 
-    def repeat(self, images: Tensor, logits: Tensor, embedding: Tensor | None = None) -> None:
+    def cache_partial(self, images: Tensor, logits: Tensor, embedding: Tensor | None = None) -> None:
         """Remember for these images, and the present autocast, nothing but logits (B, K) and perhaps embeddings (B, D).
 
         Whoever reads more of that answer gets a MethodError.
         """
         maps = UnkeptMaps()
         known = unkept_tensor() if embedding is None else embedding
-        self._remember(images, Output(logits, maps, maps, known), lasting=False)
+        self._store(images, Output(logits, maps, maps, known), is_static=False)
 
-    def remember(self, images: Tensor, output: Output) -> None:
+    def cache(self, images: Tensor, output: Output) -> None:
         """Remember an output for these images, and the present autocast, in tensors that last beyond this batch."""
-        self._remember(images, output, lasting=True)
+        self._store(images, output, is_static=True)
 
     @contextmanager
-    def only_lasting(self) -> Iterator[None]:
+    def static_only(self) -> Iterator[None]:
         """Inside, it knows only what `remember` was told; what it says inside is forgotten."""
         before = self._memory
-        self._memory = [known for known in before if known.lasting]
+        self._memory = [known for known in before if known.is_static]
         try:
             yield
         finally:
             self._memory = before
 
-    def _remember(self, images: Tensor, output: Output, lasting: bool) -> None:
+    def _store(self, images: Tensor, output: Output, is_static: bool) -> None:
         autocast = _autocast(images)
         others = [known for known in self._memory if not known.is_for(images, autocast)]
-        self._memory = [*others, _Answer(images, output, autocast, lasting)][-self._views :]
+        self._memory = [*others, CachedOutput(images, output, autocast, is_static)][-self._views :]
 
     def __deepcopy__(self, memo: dict[int, object]) -> "Frozen":
         return Frozen(copy.deepcopy(self.network, memo), self._views)
 
 
 @final
-class _Answer:
+class CachedOutput:
     """What a frozen network said of an input, as long as nobody writes into either."""
 
-    def __init__(self, images: Tensor, output: Output, autocast: bool, lasting: bool = False) -> None:
+    def __init__(self, images: Tensor, output: Output, autocast: bool, is_static: bool = False) -> None:
         self.output = output
-        self.lasting = lasting
+        self.is_static = is_static
         self._images, self._autocast = images, autocast
         self._versions = self._written()
 

@@ -11,27 +11,27 @@ from torch import Tensor
 CPU = torch.device("cpu")
 
 
-def derive(*keys: object) -> int:
+def derive_seed(*keys: object) -> int:
     """A seed of 63 bits for the stream that the keys name."""
     text = "/".join(str(key) for key in keys)
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 1
 
 
-def stream(*keys: object) -> torch.Generator:
+def make_generator(*keys: object) -> torch.Generator:
     """A generator on the CPU for the stream that the keys name."""
-    return torch.Generator().manual_seed(derive(*keys))
+    return torch.Generator().manual_seed(derive_seed(*keys))
 
 
 @contextmanager
 def seeded(*keys: object) -> Iterator[None]:
     """Inside, torch's global generators follow the named stream; outside, they go on as before."""
     with torch.random.fork_rng():
-        torch.manual_seed(derive(*keys))
+        torch.manual_seed(derive_seed(*keys))
         yield
 
 
 @final
-class OwnRandom:
+class IsolatedRNG:
     """A random stream of its own: torch's generators for the CPU and for `device` follow it only inside `own()`.
 
     On a GPU the generator takes on a state of its own, rather than a copy: what has been captured draws from the state

@@ -8,7 +8,7 @@ from typing import Any, final
 from kdbench.matrix.recipe import Constant, Cosine, MultiStep, OneCycle, Plateau, Schedule
 
 
-def rate_factor(schedule: Schedule, progress: float, epochs: float) -> float:
+def lr_factor(schedule: Schedule, progress: float, epochs: float) -> float:
     """What the recipe's learning rate is multiplied by.
 
     Args:
@@ -23,7 +23,7 @@ def rate_factor(schedule: Schedule, progress: float, epochs: float) -> float:
         case MultiStep():
             return warm * schedule.gamma ** bisect_right(sorted(schedule.milestones), done + 1e-9)
         case Cosine():
-            return warm * (schedule.floor + (1 - schedule.floor) * _cosine(progress))
+            return warm * (schedule.min_lr_ratio + (1 - schedule.min_lr_ratio) * _cosine(progress))
         case OneCycle():
             return warm * _one_cycle(schedule, progress)
 
@@ -44,11 +44,11 @@ def _cosine(share: float) -> float:
 
 
 def _one_cycle(schedule: OneCycle, progress: float) -> float:
-    if progress < schedule.rise:
-        low = 1 / schedule.start
-        return 1 - (1 - low) * _cosine(progress / schedule.rise)
-    low = 1 / schedule.end
-    return low + (1 - low) * _cosine((progress - schedule.rise) / (1 - schedule.rise))
+    if progress < schedule.pct_start:
+        low = 1 / schedule.div_factor
+        return 1 - (1 - low) * _cosine(progress / schedule.pct_start)
+    low = 1 / (schedule.div_factor * schedule.final_div_factor)
+    return low + (1 - low) * _cosine((progress - schedule.pct_start) / (1 - schedule.pct_start))
 
 
 @final
@@ -69,7 +69,7 @@ class PlateauWatch:
         """Go on from what `state` gave."""
         self._best, self._waited, self.factor = state["best"], state["waited"], state["factor"]
 
-    def see(self, validation_loss: float) -> None:
+    def observe(self, validation_loss: float) -> None:
         """Take note of an epoch's validation loss."""
         if validation_loss < self._best:
             self._best, self._waited = validation_loss, 0

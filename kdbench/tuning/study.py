@@ -1,4 +1,4 @@
-"""Search a method's hyperparameters: each trial is a setting of an ordinary matrix, trained by the ordinary queue."""
+"""Search a method's hyperparameters: each trial is a configuration of an ordinary matrix, trained by the ordinary queue."""
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -14,36 +14,36 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 
 from kdbench import methods
 from kdbench.errors import MatrixError, MethodError
-from kdbench.matrix import Cell, Matrix, RunSpec
-from kdbench.matrix.recipe import canonical, digest
+from kdbench.hyperparameters import Tune, declared
+from kdbench.matrix import Cell, MatrixSpec, RunSpec
+from kdbench.matrix.identity import canonical, digest
 from kdbench.matrix.schema import Override
 from kdbench.plan import Plan, make_plan
 from kdbench.results import Store
 from kdbench.results.files import writable
-from kdbench.session import run_plan
-from kdbench.training.hyperparameters import Tune, declared
+from kdbench.runner import run_plan
 
 TOGETHER = 4  # trials asked for at once: they train side by side
-Setting = Mapping[str, Any]
+Configuration = Mapping[str, Any]
 Listen = Callable[[Plan], Callable[[Mapping[str, Any]], None]]
 
 
 @final
 @dataclass(frozen=True)
 class Tuned:
-    """What a study found: settings are by hyperparameter, scores are mean validation accuracies over the seeds."""
+    """What a study found: configurations are by hyperparameter, scores are mean validation accuracies over the seeds."""
 
     matrix: str  # under this name the trials stand in the results folder and in reports
-    best: Setting
+    best: Configuration
     score: float
-    default: Setting
-    default_score: float | None  # None: the default setting failed, or a hyperparameter has no default
+    default: Configuration
+    default_score: float | None  # None: the default configuration failed, or a hyperparameter has no default
     trials: int
     failed: int
 
 
-def tune(method: str, base: Matrix, trials: int, store: Store, listen: Listen) -> Tuned:
-    """Search until `trials` settings have been tried, the defaults first; a study that was begun is gone on with.
+def tune(method: str, base: MatrixSpec, trials: int, store: Store, listen: Listen) -> Tuned:
+    """Search until `trials` configurations have been tried, the defaults first; a study that was begun is gone on with.
 
     The first data set and the first pair of `base` are used, with all its seeds. `listen` is given every plan before
     it is trained, and gives what is told of its runs.
@@ -61,17 +61,17 @@ def tune(method: str, base: Matrix, trials: int, store: Store, listen: Listen) -
     if not study.get_trials(deepcopy=False):
         study.enqueue_trial(default)
     while pending := _pending(study, trials, space):
-        settings = [t.params for t in study.get_trials(deepcopy=False) if t.state != TrialState.WAITING]
-        plan = make_plan(_matrix(name, base, names, settings))
-        if plan.impossible:
-            raise MethodError(f"'{method}' cannot run on the pair: {plan.impossible[0].reason}")
+        configurations = [t.params for t in study.get_trials(deepcopy=False) if t.state != TrialState.WAITING]
+        plan = make_plan(_matrix(name, base, names, configurations))
+        if plan.incompatible:
+            raise MethodError(f"'{method}' cannot run on the pair: {plan.incompatible[0].reason}")
         run_plan(plan, store, listen(plan))
         for trial in pending:
             _tell(study, trial, _score(_cell(plan, names, trial.params), store))
     return _found(name, study, default)
 
 
-def _name(names: Sequence[str], base: Matrix) -> str:
+def _name(names: Sequence[str], base: MatrixSpec) -> str:
     """The name of the study and of its matrix: the same for the same methods, data, recipe and seeds."""
     asked = canonical([names, base.model_dump(mode="json", exclude={"run", "methods"})])
     return f"tune-{re.sub('[^A-Za-z0-9._-]', '-', '-'.join(names))[:60]}-{digest(asked)[:6]}"
@@ -133,15 +133,19 @@ def _pending(study: optuna.Study, trials: int, space: dict[str, BaseDistribution
     return [*left, *(study.ask(fixed_distributions=space) for _ in range(wanted))]
 
 
-def _matrix(name: str, base: Matrix, names: Sequence[str], settings: Sequence[Setting]) -> Matrix:
-    """The base matrix with this one method, whose settings are those tried so far; what it sets of methods is left."""
-    different = [setting for place, setting in enumerate(settings) if setting not in settings[:place]]
-    keys = list(settings[0])
+def _matrix(name: str, base: MatrixSpec, names: Sequence[str], configurations: Sequence[Configuration]) -> MatrixSpec:
+    """The base matrix with this one method, whose configurations are those tried so far; what it sets of methods is left."""
+    different = [
+        configuration
+        for place, configuration in enumerate(configurations)
+        if configuration not in configurations[:place]
+    ]
+    keys = list(configurations[0])
     table: dict[str, Any] = {"method": list(names), "zip": [keys]}
     for key in keys:
         part, _, own = key.rpartition(".")
         owner = table.setdefault(part, {}) if part else table
-        owner[own] = [setting[key] for setting in different]
+        owner[own] = [configuration[key] for configuration in different]
     changes = {
         "name": name,
         "datasets": base.datasets[:1],
@@ -159,13 +163,13 @@ def _of_recipe(overrides: Iterable[Override]) -> Iterator[Override]:
             yield override.model_copy(update={"set": {"recipe": override.set["recipe"]}})
 
 
-def _cell(plan: Plan, names: Sequence[str], setting: Setting) -> Cell:
-    """The cell of a setting: the one whose runs hold its values, or leave them out where they are the defaults."""
+def _cell(plan: Plan, names: Sequence[str], configuration: Configuration) -> Cell:
+    """The cell of a configuration: the one whose runs hold its values, or leave them out where they are the defaults."""
     default = _defaults(names)
 
     def holds(spec: RunSpec) -> bool:
         found = default | spec.hyperparameters
-        return spec.method == " + ".join(names) and all(found[key] == value for key, value in setting.items())
+        return spec.method == " + ".join(names) and all(found[key] == value for key, value in configuration.items())
 
     return next(cell for cell in plan.cells if cell.kind != "teacher" and holds(next(iter(cell.runs.values()))))
 
@@ -185,7 +189,7 @@ def _tell(study: optuna.Study, trial: FrozenTrial | Trial, score: float | None) 
         study.tell(trial.number, score)
 
 
-def _found(name: str, study: optuna.Study, default: Setting) -> Tuned:
+def _found(name: str, study: optuna.Study, default: Configuration) -> Tuned:
     complete = study.get_trials(states=[TrialState.COMPLETE])
     failed = len(study.get_trials(states=[TrialState.FAIL]))
     if not complete:

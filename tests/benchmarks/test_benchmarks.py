@@ -23,10 +23,13 @@ RUNS: dict[str, tuple[list[str], str]] = {
     "replay": ([*SMALL, "--epochs", "1", "--rounds", "1"], r"(\d+\.\d+) times"),
     "scale around": (["--runs", "10"], r"\n +16 +.* (\d+\.\d+) s\n$"),
     "scale cohort": ([*SMALL, "--sizes", "1", "2"], r"\n +2 .* (\d+\.\d+)\n$"),
-    "sweep": ([*SMALL, "--rounds", "1", "--settings", "2"], r"kdbench is faster than plain loop .* (\d+\.\d+) times"),
+    "sweep": (
+        [*SMALL, "--rounds", "1", "--configurations", "2"],
+        r"kdbench is faster than plain loop .* (\d+\.\d+) times",
+    ),
     "threads": ([*SMALL, "--rounds", "1"], r"\n +1 workers x .* (\d+\.\d+) times .* as fast as one thread a worker\n$"),
 }
-ON_A_GPU = ["--device", "cuda", "--loaders", "1", *SMALL, "--rounds", "1", "--settings", "2"]
+ON_A_GPU = ["--device", "cuda", "--loaders", "1", *SMALL, "--rounds", "1", "--configurations", "2"]
 
 
 def test_every_script_is_run_here() -> None:
@@ -63,7 +66,7 @@ def test_a_sweep_on_a_gpu_says_that_there_is_none(tmp_path: Path) -> None:
 def test_a_sweep_on_a_gpu_tells_the_seconds_of_an_epoch(tmp_path: Path) -> None:
     done = _run(tmp_path, "sweep", *ON_A_GPU)
     assert done.returncode == 0, done.stderr
-    assert re.search(r"kdbench +1 x 1 threads: .* an epoch \d+\.\d+ s .* for all 2 settings\n", done.stdout), (
+    assert re.search(r"kdbench +1 x 1 threads: .* an epoch \d+\.\d+ s .* for all 2 configurations\n", done.stdout), (
         done.stdout
     )
     assert re.search(r"plain +1 x \d+ threads: .* an epoch \d+\.\d+ s .* for each\n", done.stdout), done.stdout

@@ -13,7 +13,7 @@ import pytest
 from typer.testing import CliRunner
 
 import kdbench
-from kdbench.cli import app
+from kdbench.cli.app import app
 
 ROOT = Path(kdbench.__file__).parent.parent
 
@@ -148,7 +148,7 @@ def modules_after(python: Callable[..., Said]) -> Callable[..., set[str]]:
         called = [str(argument) for argument in arguments]
         code = f"""
 import sys
-from kdbench.cli import app
+from kdbench.cli.app import app
 try:
     app({called!r}, prog_name="kdbench")
 except SystemExit as end:

@@ -256,11 +256,11 @@ def test_a_results_folder_of_a_newer_version(copied: Any, say: Callable[..., Any
     assert {path: path.stat().st_mtime_ns for path in copied.results.rglob("*")} == before
 
 
-def test_a_damaged_results_folder(copied: Any, say: Callable[..., Any]) -> None:
+def test_a_corrupted_results_folder(copied: Any, say: Callable[..., Any]) -> None:
     (copied.results / "kdbench.json").write_text("{")
     said = say("run", "tiny.toml")
     assert said.status == 1
-    assert "results/kdbench.json: damaged" in said.error
+    assert "results/kdbench.json: corrupted" in said.error
 
 
 def test_other_threads_than_the_folders(copied: Any, say: Callable[..., Any]) -> None:
@@ -283,8 +283,8 @@ def test_a_refused_matrix_leaves_what_was_there(copied: Any, say: Callable[..., 
 
 
 @pytest.mark.parametrize("damage", ["{", "[]", "null"])
-def test_a_damaged_result_is_planned_anew(copied: Any, say: Callable[..., Any], damage: str) -> None:
+def test_a_corrupted_result_is_planned_anew(copied: Any, say: Callable[..., Any], damage: str) -> None:
     store = Store(copied.results)
     first, *_ = store.run_ids()
     (store.folder(first) / "result.json").write_text(damage)
-    assert "9 different runs (8 done, 1 waiting)" in say("plan", "tiny.toml").out
+    assert "9 different runs (8 done, 1 pending)" in say("plan", "tiny.toml").out

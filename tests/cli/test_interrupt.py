@@ -54,7 +54,7 @@ def processes_in(folder: Path) -> list[str]:
 def test_a_run_that_is_told_to_stop_leaves_tables_and_nobody_behind(tmp_path: Path) -> None:
     (tmp_path / "endless.toml").write_text(MATRIX)
     text = tmp_path / "said"
-    start = "from kdbench.cli import app; app(prog_name='kdbench')"
+    start = "from kdbench.cli.app import app; app(prog_name='kdbench')"
     command = [sys.executable, "-c", start, "run", "endless.toml", "--results", str(tmp_path / "results")]
     with text.open("wb") as said, subprocess.Popen(command, stdout=said, stderr=said) as process:
         try:
@@ -69,6 +69,6 @@ def test_a_run_that_is_told_to_stop_leaves_tables_and_nobody_behind(tmp_path: Pa
     assert text.read_text().endswith("stopped; run the same command again to go on\n")
     assert processes_in(tmp_path) == []
     store = Store(tmp_path / "results")
-    assert set(pq.read_table(store.root / "results.parquet")["status"].to_pylist()) == {"waiting"}
+    assert set(pq.read_table(store.root / "results.parquet")["status"].to_pylist()) == {"pending"}
     (run, *_) = [run for run in store.run_ids() if store.next_epoch(run)]
     assert re.search(r"attempt 1: .*\.log from byte \d+$", (store.folder(run) / "log.txt").read_text(), re.MULTILINE)

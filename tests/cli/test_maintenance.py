@@ -35,7 +35,7 @@ def flip(path: Path) -> None:
 def test_a_real_run_is_undamaged(tiny: Any) -> None:
     store = Store(tiny.results, create=False)
     assert len(store.run_ids()) == 9
-    assert [store.damage(run, deep=True) for run in store.run_ids()] == [None] * 9
+    assert [store.corruption(run, deep=True) for run in store.run_ids()] == [None] * 9
 
 
 def test_failures_are_forgotten_and_logs_stay(copied: Any, say: Callable[..., Any]) -> None:
@@ -48,7 +48,7 @@ def test_failures_are_forgotten_and_logs_stay(copied: Any, say: Callable[..., An
         f"forgotten: the failure of {run}",
         "1 runs wait again; `kdbench run MATRIX` trains them",
     ]
-    assert (store.state(run), store.state(done)) == ("waiting", "done")
+    assert (store.state(run), store.state(done)) == ("pending", "done")
     after = (store.folder(run) / "log.txt").read_text()
     assert after.startswith(before)
     assert after.endswith("this failure is forgotten, the run waits again: loss is NaN\n")
@@ -60,11 +60,11 @@ def test_failures_of_one_matrix_are_forgotten(copied: Any, say: Callable[..., An
     for failed in (run, other):
         store.write_result(failed, {"status": "failed", "error": "NaN"})
     say("retry", "--failed", "tiny")
-    assert (store.state(run), store.state(other)) == ("waiting", "failed")
+    assert (store.state(run), store.state(other)) == ("pending", "failed")
     said = say("retry", "--failed", "tinny")
     assert (said.status, said.error) == (1, "no matrix 'tinny' in 'results'; did you mean 'tiny'?")
     (copied.results / "matrices" / "tiny.json").write_text("{")
-    assert say("retry", "--failed", "tiny").error.startswith("results/matrices/tiny.json: damaged (")
+    assert say("retry", "--failed", "tiny").error.startswith("results/matrices/tiny.json: corrupted (")
 
 
 def test_retry_wants_to_know_what(copied: Any, say: Callable[..., Any]) -> None:
@@ -94,7 +94,7 @@ def test_clean_says_what_and_how_much(copied: Any, say: Callable[..., Any]) -> N
     said = say("clean").out.splitlines()
     assert said == ["removed: half-written file: 1, 1 bytes", "removed: checkpoint of a finished run: 1, 2.0 MB"]
     assert not half.exists()
-    assert store.damage(run, deep=True) is None
+    assert store.corruption(run, deep=True) is None
 
 
 def test_merging_gives_the_tables_of_both(copied: Any, say: Callable[..., Any], tmp_path: Path) -> None:
@@ -125,8 +125,8 @@ def test_reindex_rebuilds_the_tables(copied: Any, say: Callable[..., Any]) -> No
     (copied.results / "results.parquet").write_bytes(b"PAR1")
     (copied.results / "history.parquet").unlink()
     said = say("reindex").out.splitlines()
-    assert said[0] == "results/results.parquet: damaged; built anew"
-    assert "looked at the sizes of files of 9 runs; 0 damaged" in said
+    assert said[0] == "results/results.parquet: corrupted; built anew"
+    assert "looked at the sizes of files of 9 runs; 0 corrupted" in said
     assert scores(copied.results) == expected
     assert pd.read_parquet(copied.results / "history.parquet")["run_id"].nunique() == 9
 
@@ -134,18 +134,18 @@ def test_reindex_rebuilds_the_tables(copied: Any, say: Callable[..., Any]) -> No
 def test_reindex_finds_what_has_another_content_only_when_deep(copied: Any, say: Callable[..., Any]) -> None:
     run = run_of(copied, "vanilla")
     flip(copied.results / "runs" / run / "weights.safetensors")
-    assert "looked at the sizes of files of 9 runs; 0 damaged" in say("reindex").out
+    assert "looked at the sizes of files of 9 runs; 0 corrupted" in say("reindex").out
     said = say("reindex", "--deep").out
-    assert f"{run}: damaged: weights.safetensors is not what was written" in said
-    assert "looked at all files of 9 runs; 1 damaged" in said
-    assert Store(copied.results).state(run) == "waiting"
+    assert f"{run}: corrupted: weights.safetensors is not what was written" in said
+    assert "looked at all files of 9 runs; 1 corrupted" in said
+    assert Store(copied.results).state(run) == "pending"
 
 
-def test_run_repeats_damaged_runs_with_the_same_numbers(copied: Any, say: Callable[..., Any]) -> None:
+def test_run_repeats_corrupted_runs_with_the_same_numbers(copied: Any, say: Callable[..., Any]) -> None:
     expected, runs = scores(copied.results), Store(copied.results).run_ids()
     names = ("weights.safetensors", "history.parquet", "result.json", "spec.json")
-    damaged = dict(zip(runs, names, strict=False))
-    for run, name in damaged.items():
+    corrupted = dict(zip(runs, names, strict=False))
+    for run, name in corrupted.items():
         path = copied.results / "runs" / run / name
         if name == "spec.json":
             path.unlink()
@@ -153,18 +153,18 @@ def test_run_repeats_damaged_runs_with_the_same_numbers(copied: Any, say: Callab
             path.write_bytes(path.read_bytes()[:-5])
     said = say("run", "tiny.toml")
     assert said.status == 0
-    for run, name in damaged.items():
-        assert f"warning: {run}: damaged: {name} " in said.out
+    for run, name in corrupted.items():
+        assert f"warning: {run}: corrupted: {name} " in said.out
         assert (copied.results / "quarantine" / f"{run}-1" / "why.txt").read_text().startswith(name)
     assert scores(copied.results) == expected
     assert say("run", "tiny.toml").out.startswith("nothing to do: all 9 runs of tiny have ended")
 
 
-def test_a_damaged_matrix_file_is_named_and_written_anew(copied: Any, say: Callable[..., Any]) -> None:
+def test_a_corrupted_matrix_file_is_named_and_written_anew(copied: Any, say: Callable[..., Any]) -> None:
     path = copied.results / "matrices" / "tiny.json"
     path.write_text("{")
     said = say("run", "tiny.toml")
-    assert "warning: results/matrices/tiny.json: damaged (" in said.out
+    assert "warning: results/matrices/tiny.json: corrupted (" in said.out
     assert json.loads(path.read_text())["name"] == "tiny"
 
 
@@ -189,11 +189,11 @@ def test_a_report_of_a_folder_that_cannot_be_written(copied: Any, say: Callable[
     assert (copied.results / "results.parquet").read_bytes() == before
 
 
-def test_a_report_names_a_damaged_matrix_file(copied: Any, say: Callable[..., Any]) -> None:
+def test_a_report_names_a_corrupted_matrix_file(copied: Any, say: Callable[..., Any]) -> None:
     (copied.results / "matrices" / "other.json").write_text("[]")
     said = say("report")
     assert said.status == 0
-    assert "note: results/matrices/other.json: damaged (" in said.out
+    assert "note: results/matrices/other.json: corrupted (" in said.out
     assert "wrote reports/tiny/report.md" in said.out
 
 
@@ -208,12 +208,12 @@ def test_doctor_names_damage_and_leftovers(copied: Any, say: Callable[..., Any])
     assert "history.parquet is missing" in said.out
 
 
-def test_a_damaged_description_is_named_by_every_command(copied: Any, say: Callable[..., Any]) -> None:
+def test_a_corrupted_description_is_named_by_every_command(copied: Any, say: Callable[..., Any]) -> None:
     (copied.results / "kdbench.json").write_text("{")
     for command in (["status"], ["report"], ["reindex"], ["clean"], ["run", "tiny.toml"]):
         said = say(*command)
         assert said.status == 1
-        assert said.error.startswith("results/kdbench.json: damaged (")
+        assert said.error.startswith("results/kdbench.json: corrupted (")
         assert said.error.endswith('; make its whole content {"format": 1, "threads": 1}')
 
 
@@ -223,7 +223,7 @@ def test_a_row_of_the_past_counts_no_attempts(copied: Any) -> None:
     result = {key: value for key, value in (store.result(run) or {}).items() if key not in ("files", "run_id")}
     del result["row"]["attempts"]
     store.write_result(run, result)
-    assert store.damage(run) is None
+    assert store.corruption(run) is None
     (row,) = [row for row in table.rows(store) if row["run_id"] == run]
     assert row["attempts"] is None
 
@@ -238,7 +238,7 @@ def test_a_teacher_of_other_content_is_trained_again_and_what_needs_it_waits(
     store.forget_result(student)
     said = say("run", "tiny.toml")
     assert said.status == 0
-    assert f"the run {teacher} is damaged: weights.safetensors is not what was written" in said.out
+    assert f"the run {teacher} is corrupted: weights.safetensors is not what was written" in said.out
     assert (store.root / "quarantine" / f"{teacher}-1" / "weights.safetensors").exists()
-    assert store.damage(teacher, deep=True) is None
+    assert store.corruption(teacher, deep=True) is None
     assert scores(copied.results) == expected

@@ -28,11 +28,11 @@ def matrix(tiny: Any, tmp_path: Path) -> Path:
     return path
 
 
-def test_the_table_counts_settings_and_runs(matrix: Path, say: Callable[..., Any]) -> None:
+def test_the_table_counts_configurations_and_runs(matrix: Path, say: Callable[..., Any]) -> None:
     said = say("plan", matrix)
     assert said.status == 0
     rows = counts(said.out.partition("different runs")[0])
-    assert rows["data set: pair / method"] == ["settings", "runs", "waiting", "impossible"]
+    assert rows["data set: pair / method"] == ["configurations", "runs", "pending", "incompatible"]
     assert rows["teacher"] == ["1", "1", "1", "·"]
     assert rows["scratch"] == ["1", "2", "2", "·"]
     assert rows["vanilla"] == ["2", "4", "4", "·"]
@@ -42,7 +42,7 @@ def test_the_table_counts_settings_and_runs(matrix: Path, say: Callable[..., Any
 
 def test_the_summary_counts_runs_once(matrix: Path, say: Callable[..., Any]) -> None:
     assert (
-        "9 different runs (9 waiting); teachers: 1, distilled: 6, other baselines and runs that others need: 2, "
+        "9 different runs (9 pending); teachers: 1, distilled: 6, other baselines and runs that others need: 2, "
         in say("plan", matrix).out
     )
 
@@ -74,14 +74,14 @@ def test_json_is_the_plan_whole(matrix: Path, say: Callable[..., Any]) -> None:
     distilled = [run for run in plan["runs"] if run["method"] == "vanilla"]
     assert {run["parameters"]["vanilla"]["alpha"] for run in distilled} == {0.5, 0.9}
     assert {run["needs"]["teacher"] for run in distilled} == {teacher["id"]}
-    (impossible,) = plan["impossible"]
-    assert impossible["cell"] == ["digits", "cnn_8_16 -> mlp_16", "attention"]
-    assert impossible["runs"] == 2
+    (incompatible,) = plan["incompatible"]
+    assert incompatible["cell"] == ["digits", "cnn_8_16 -> mlp_16", "attention"]
+    assert incompatible["runs"] == 2
 
 
 def test_what_is_done_is_counted(tiny: Any, say: Callable[..., Any]) -> None:
     said = say("plan", tiny.matrix, "--results", tiny.results)
-    assert counts(said.out)["data set: pair / method"] == ["settings", "runs", "done", "impossible"]
+    assert counts(said.out)["data set: pair / method"] == ["configurations", "runs", "done", "incompatible"]
     assert "9 different runs (9 done)" in said.out
     states = {
         run["state"] for run in json.loads(say("plan", tiny.matrix, "--results", tiny.results, "--json").out)["runs"]
@@ -94,7 +94,7 @@ def test_a_failed_and_a_waiting_run_are_counted(copied: Any, say: Callable[..., 
     first, second, *_ = store.run_ids()
     store.write_result(first, {"status": "failed", "error": "no"})
     store.forget_result(second)
-    assert "9 different runs (7 done, 1 failed, 1 waiting)" in say("plan", copied.matrix).out
+    assert "9 different runs (7 done, 1 failed, 1 pending)" in say("plan", copied.matrix).out
 
 
 def test_an_exclude_that_matches_nothing_is_a_warning(matrix: Path, say: Callable[..., Any]) -> None:

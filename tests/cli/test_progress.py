@@ -148,18 +148,18 @@ def test_a_run_that_another_process_trained_ends_too(watched: Watched) -> None:
     assert text().endswith("1 of 7 runs have ended\n")
 
 
-def test_a_damaged_run_is_told_and_counts_no_more(watched: Watched) -> None:
+def test_a_corrupted_run_is_told_and_counts_no_more(watched: Watched) -> None:
     run, other = watched.plan.runs[0].id, watched.plan.runs[1].id
     for done in (run, other):
         watched.store.write_result(done, {"status": "done"})
     progress, text = watched.start()
     watched.store.forget_result(run)
-    progress.hear({"event": "warning", "run": run, "text": "damaged: [b]its weights are missing[/b]"})
-    progress.hear({"event": "warning", "run": None, "text": "results.parquet: damaged; built anew"})
+    progress.hear({"event": "warning", "run": run, "text": "corrupted: [b]its weights are missing[/b]"})
+    progress.hear({"event": "warning", "run": None, "text": "results.parquet: corrupted; built anew"})
     progress.hear({"event": "done", "run": run})
     assert text().splitlines()[1:] == [
-        f"warning: {run}: damaged: [b]its weights are missing[/b]",
-        "warning: results.parquet: damaged; built anew",
+        f"warning: {run}: corrupted: [b]its weights are missing[/b]",
+        "warning: results.parquet: corrupted; built anew",
         "[   0.0 s] 2 of 7 runs have ended",
     ]
 

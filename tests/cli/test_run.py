@@ -35,7 +35,7 @@ class NotBuilt(Method):
         yield Step({})
     def players(self):
         return {}
-    def graduates(self):
+    def deployed(self):
         return {}
 
 @final
@@ -51,7 +51,7 @@ class NoSteps(Method):
         yield Step({"loss": loss})
     def players(self):
         return {"student": self.student}
-    def graduates(self):
+    def deployed(self):
         return {"student": self.student}
 """
 
@@ -145,9 +145,9 @@ def test_the_index_names_cells_and_reasons(tiny: Any) -> None:
     index = Store(tiny.results, create=False).index("tiny")
     assert isinstance(index, MatrixIndex)
     assert len(index.run_ids) == RUNS
-    (impossible,) = index.impossible
-    assert (impossible.label, impossible.runs) == ("attention", 2)
-    assert "those of the student have none" in impossible.reason
+    (incompatible,) = index.incompatible
+    assert (incompatible.label, incompatible.runs) == ("attention", 2)
+    assert "those of the student have none" in incompatible.reason
 
 
 def test_every_architecture_was_timed_once(tiny: Any, table: list[dict[str, Any]]) -> None:
@@ -166,14 +166,14 @@ def test_a_run_folder_is_complete(tiny: Any, table: list[dict[str, Any]]) -> Non
 def test_the_report_is_written(tiny: Any) -> None:
     text = (tiny.reports / "tiny" / "report.md").read_text()
     assert text.startswith("# tiny\n")
-    assert f"- runs: {RUNS} done, 0 failed, 0 waiting" in text
+    assert f"- runs: {RUNS} done, 0 failed, 0 pending" in text
     assert "- matrix: tiny.toml" in text
     assert "attention needs stages with height and width" in text
 
 
 def test_the_latex_tables_are_written(tiny: Any) -> None:
     tables = {path.name: path.read_text() for path in (tiny.reports / "tiny" / "tables").glob("*.tex")}
-    assert {"accuracy.tex", "impossible.tex"} <= set(tables)
+    assert {"accuracy.tex", "incompatible.tex"} <= set(tables)
     assert all(r"\begin{tabular" in text and r"\toprule" in text for text in tables.values())
 
 
@@ -255,7 +255,7 @@ def test_a_failure_is_told_and_its_traceback_kept(extended: tuple[Any, Any, Path
     logs = [path.read_text() for path in folder.glob("results/runs/*/log.txt")]
     assert sum("Traceback" in log and "methods_of_my_own.py" in log for log in logs) == 4
     report = (folder / "reports" / "tiny" / "report.md").read_text()
-    assert f"- runs: {RUNS + 2} done, 4 failed, 0 waiting" in report
+    assert f"- runs: {RUNS + 2} done, 4 failed, 0 pending" in report
 
 
 def test_running_again_trains_no_failed_run_anew(

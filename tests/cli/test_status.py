@@ -25,9 +25,9 @@ def run_of(tiny: Any, label: str) -> str:
 
 
 def test_status_counts_the_states(tiny: Any, say: Callable[..., Any]) -> None:
-    counts = {"runs": 9, "done": 9, "failed": 0, "running": 0, "waiting": 0, "impossible": 2}
+    counts = {"runs": 9, "done": 9, "failed": 0, "running": 0, "pending": 0, "incompatible": 2}
     found = json.loads(say("status", "--results", tiny.results, "--json").out)
-    assert found == {"tiny": {**counts, "attempts": {}, "damaged": {}}}
+    assert found == {"tiny": {**counts, "attempts": {}, "corrupted": {}}}
     words = [line.split() for line in say("status", "--results", tiny.results).out.splitlines()]
     assert ["tiny", *map(str, counts.values())] in words
 
@@ -40,8 +40,8 @@ def test_status_tells_what_failed_waits_and_runs(copied: Any, say: Callable[...,
     store.forget_result(first)
     with store.lock(first):
         counts = json.loads(say("status", "--json").out)["tiny"]
-    expected = {"runs": 9, "done": 6, "failed": 1, "running": 1, "waiting": 1, "impossible": 2}
-    assert counts == {**expected, "attempts": {scratch: 1}, "damaged": {}}
+    expected = {"runs": 9, "done": 6, "failed": 1, "running": 1, "pending": 1, "incompatible": 2}
+    assert counts == {**expected, "attempts": {scratch: 1}, "corrupted": {}}
 
 
 def test_status_tells_the_attempts_of_runs_whose_process_died(copied: Any, say: Callable[..., Any]) -> None:
@@ -53,32 +53,32 @@ def test_status_tells_the_attempts_of_runs_whose_process_died(copied: Any, say: 
     assert f"waiting: {run}, begun 2 times, goes on at epoch 8" in say("status").out.splitlines()
     assert json.loads(say("status", "--json").out)["tiny"]["attempts"] == {run: 2}
     shown = lines(say("show", run).out)
-    assert (shown["state"], shown["attempts"], shown["next_epoch"]) == ("waiting", "2", "8")
+    assert (shown["state"], shown["attempts"], shown["next_epoch"]) == ("pending", "2", "8")
     scratch = run_of(copied, "scratch")
     store.forget_result(scratch)
     assert f"waiting: {scratch}, begun once, goes on at epoch 1" in say("status").out.splitlines()
 
 
-def test_status_and_show_name_a_damaged_run(copied: Any, say: Callable[..., Any]) -> None:
+def test_status_and_show_name_a_corrupted_run(copied: Any, say: Callable[..., Any]) -> None:
     run = run_of(copied, "vanilla")
     file = copied.results / "runs" / run / "weights.safetensors"
     whole = file.stat().st_size
     file.write_bytes(b"half")
     why = f"weights.safetensors has 4 bytes and was written with {whole}"
-    assert f"damaged: {run}: {why}; `kdbench run` trains it again" in say("status").out.splitlines()
-    assert json.loads(say("status", "--json").out)["tiny"]["damaged"] == {run: why}
-    assert lines(say("show", run).out)["damaged"] == f"{why}; `kdbench run` trains it again"
+    assert f"corrupted: {run}: {why}; `kdbench run` trains it again" in say("status").out.splitlines()
+    assert json.loads(say("status", "--json").out)["tiny"]["corrupted"] == {run: why}
+    assert lines(say("show", run).out)["corrupted"] == f"{why}; `kdbench run` trains it again"
     assert file.exists(), "status only reads"
 
 
-def test_status_names_a_damaged_matrix_file_and_timing(copied: Any, say: Callable[..., Any]) -> None:
+def test_status_names_a_corrupted_matrix_file_and_timing(copied: Any, say: Callable[..., Any]) -> None:
     path = copied.results / "matrices" / "tiny.json"
     path.write_text('{"name"')
     timing = next((copied.results / "timings").glob("*.json"))
     timing.write_text("")
     said = say("status").out
-    assert "results/matrices/tiny.json: damaged (" in said
-    assert f"results/timings/{timing.name}: damaged; the network is timed again when its matrix is run" in said
+    assert "results/matrices/tiny.json: corrupted (" in said
+    assert f"results/timings/{timing.name}: corrupted; the network is timed again when its matrix is run" in said
     found = json.loads(say("status", "--json").out)
     assert list(found["tiny"]) == ["error"]
     assert found["tiny"]["error"].endswith("; the next run of its matrix writes it anew")
@@ -182,16 +182,16 @@ def test_show_tells_the_error_of_a_failed_run(copied: Any, say: Callable[..., An
     assert (shown["state"], shown["error"]) == ("failed", "[red]loss is NaN[/red]")
 
 
-def test_show_of_a_damaged_run_names_the_file(copied: Any, say: Callable[..., Any]) -> None:
+def test_show_of_a_corrupted_run_names_the_file(copied: Any, say: Callable[..., Any]) -> None:
     run = run_of(copied, "vanilla")
     (copied.results / "runs" / run / "spec.json").write_text('{"dataset": 3}')
     said = say("show", run)
     assert said.status == 1
-    assert f"{run}/spec.json: damaged" in said.error
+    assert f"{run}/spec.json: corrupted" in said.error
 
 
-@pytest.mark.parametrize("graduate", ["ensemble", "peer1"])
-def test_show_tells_of_further_graduates(copied: Any, say: Callable[..., Any], graduate: str) -> None:
+@pytest.mark.parametrize("network", ["ensemble", "peer1"])
+def test_show_tells_of_further_graduates(copied: Any, say: Callable[..., Any], network: str) -> None:
     store, run = Store(copied.results), run_of(copied, "vanilla")
-    store.write_result(run, {**(store.result(run) or {}), "graduates": {graduate: {"test_accuracy": 0.123456789}}})
-    assert re.search(rf"^{graduate}: test_accuracy +0\.12346 *$", say("show", run).out, re.MULTILINE)
+    store.write_result(run, {**(store.result(run) or {}), "deployed": {network: {"test_accuracy": 0.123456789}}})
+    assert re.search(rf"^{network}: test_accuracy +0\.12346 *$", say("show", run).out, re.MULTILINE)

@@ -15,7 +15,7 @@ def test_what_is_written_can_be_planned(say: Callable[..., Any], tmp_path: Path)
     said = say("init")
     assert (said.status, said.out) == (0, "wrote matrix.toml; next: kdbench plan matrix.toml\n")
     plan = json.loads(say("plan", "matrix.toml", "--json").out)
-    assert (plan["matrix"], plan["warnings"], plan["impossible"]) == ("matrix", [], [])
+    assert (plan["matrix"], plan["warnings"], plan["incompatible"]) == ("matrix", [], [])
     assert len(plan["runs"]) == 1 + 3 + 3 * 2 + 3
 
 
@@ -27,7 +27,7 @@ def test_what_is_commented_out_is_valid_too(say: Callable[..., Any], tmp_path: P
     (tmp_path / "matrix.toml").write_text(every.replace("workers = 2", "workers = 2\n"))
     raw = tomllib.loads(every)
     assert set(raw) >= {"dataset", "network", "exclude", "override"}
-    assert set(raw["recipe"]) >= {"clip", "early_stopping"}
+    assert set(raw["recipe"]) >= {"grad_clip_norm", "early_stopping"}
     assert raw["run"] == {"devices": "auto", "workers": 2, "threads": 1, "cuda_graphs": True}
     assert load("matrix.toml").override[0].set == {"recipe": {"epochs": 40}}
 

@@ -1,4 +1,4 @@
-"""`tune`, end to end: on the results of the small matrix, whose one setting is the default of its method."""
+"""`tune`, end to end: on the results of the small matrix, whose one configuration is the default of its method."""
 
 import importlib
 import json
@@ -65,7 +65,7 @@ def test_it_says_what_is_searched(tuning: Tuning) -> None:
 
 
 def test_what_was_trained_before_is_not_trained_again(tuning: Tuning) -> None:
-    """The baselines and the default setting are runs of the small matrix."""
+    """The baselines and the default configuration are runs of the small matrix."""
     trained = set(Store(tuning.results).run_ids()) - tuning.before
     assert len(trained) == 2 * 2
     assert "9 runs, 5 of them done before" in tuning.said.out
@@ -81,7 +81,7 @@ def test_trials_are_ordinary_runs(tuning: Tuning) -> None:
     assert {(row["param.alpha"], row["param.temperature"]) for row in shared} == {(0.9, 4.0)}
 
 
-def test_the_best_setting_is_the_one_with_the_best_mean_validation(tuning: Tuning) -> None:
+def test_the_best_configuration_is_the_one_with_the_best_mean_validation(tuning: Tuning) -> None:
     rows = pq.read_table(tuning.results / "results.parquet").to_pylist()
     scores: dict[tuple[float, float], list[float]] = {}
     for row in rows:
@@ -129,7 +129,9 @@ def test_as_many_trials_as_before_say_the_same(tuning: Tuning, say: Callable[...
     assert said.out.partition("best of")[2] == tuning.said.out.partition("best of")[2]
 
 
-def test_a_setting_of_a_sum_of_ones_own_is_valid_toml(say: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_configuration_of_a_sum_of_ones_own_is_valid_toml(
+    say: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
     best = {"vanilla.alpha": 1e-05, "my.methods:Own.weight": 3}
     found = Tuned("tune-x", best, 0.5, default={"vanilla.alpha": 0.9}, default_score=None, trials=2, failed=1)
     monkeypatch.setattr(TUNE_MODULE, "tune", lambda *arguments: found)
@@ -145,7 +147,7 @@ def test_a_setting_of_a_sum_of_ones_own_is_valid_toml(say: Callable[..., Any], m
 REFUSED = {
     "no ranges": ("dml", "", "'dml' declares no range to search; `kdbench list methods` shows which do"),
     "unknown": ("vanila", "", "there is no method 'vanila'; did you mean 'vanilla'?"),
-    "impossible": ("attention", "", "'attention' cannot run on the pair: attention needs stages"),
+    "incompatible": ("attention", "", "'attention' cannot run on the pair: attention needs stages"),
     "no validation": (
         "vanilla",
         "[protocol]\nvalidation = 0\n",

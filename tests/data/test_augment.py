@@ -6,10 +6,10 @@ from hypothesis import strategies as st
 from PIL import Image, ImageOps
 
 from kdbench.data.augment import augment
-from kdbench.matrix.recipe import Augmentation, Crop, Erase, Flip, Rotate90, Shift
-from kdbench.training.randomness import stream
+from kdbench.matrix.recipe import Augmentation, Crop, Flip, RandomErasing, Rotate90, Translate
+from kdbench.training.randomness import make_generator
 
-AUGMENTATIONS: list[Augmentation] = [Crop(padding=2), Flip(), Shift(pixels=2), Rotate90(), Erase()]
+AUGMENTATIONS: list[Augmentation] = [Crop(padding=2), Flip(), Translate(pixels=2), Rotate90(), RandomErasing()]
 
 
 def pictures(count: int, channels: int = 2, height: int = 5, width: int = 4) -> torch.Tensor:
@@ -32,29 +32,29 @@ def places_of(result: np.ndarray, padded: np.ndarray) -> list[tuple[int, int]]:
 
 def test_no_augmentation_changes_nothing() -> None:
     images = pictures(3)
-    assert augment(images, (), stream(0)) is images
+    assert augment(images, (), make_generator(0)) is images
 
 
 def test_a_certain_flip_mirrors_as_pillow_does() -> None:
     images = pictures(2, channels=1)
-    flipped = augment(images, (Flip(probability=1.0),), stream(0))
+    flipped = augment(images, (Flip(probability=1.0),), make_generator(0))
     expected = [np.asarray(ImageOps.mirror(Image.fromarray(image[0].numpy()))) for image in images]
     assert np.array_equal(flipped[:, 0].numpy(), expected)
 
 
 def test_a_flip_takes_about_its_share_and_leaves_the_others_as_they_are() -> None:
     images = pictures(2000, channels=1, height=1, width=2)
-    result = augment(images, (Flip(probability=0.3),), stream(0))
+    result = augment(images, (Flip(probability=0.3),), make_generator(0))
     mirrored = (result == images.flip(3)).flatten(1).all(1)
     same = (result == images).flatten(1).all(1)
     assert (mirrored ^ same).all()
     assert abs(mirrored.float().mean().item() - 0.3) < 0.04
 
 
-@pytest.mark.parametrize(("augmentation", "mode"), [(Crop(padding=2), "constant"), (Shift(pixels=2), "edge")])
+@pytest.mark.parametrize(("augmentation", "mode"), [(Crop(padding=2), "constant"), (Translate(pixels=2), "edge")])
 def test_crops_and_shifts_are_cuts_from_the_padded_image(augmentation: Augmentation, mode: str) -> None:
     images = pictures(400)
-    results = augment(images, (augmentation,), stream(0)).numpy()
+    results = augment(images, (augmentation,), make_generator(0)).numpy()
     padded = np.pad(images.numpy(), ((0, 0), (0, 0), (2, 2), (2, 2)), mode=mode)  # type: ignore[call-overload]
     found = [places_of(result, whole) for result, whole in zip(results, padded, strict=True)]
     assert all(len(places) == 1 for places in found)
@@ -63,8 +63,8 @@ def test_crops_and_shifts_are_cuts_from_the_padded_image(augmentation: Augmentat
 
 def test_what_a_crop_pads_is_black_and_what_a_shift_brings_in_is_the_border() -> None:
     white = torch.ones(200, 1, 3, 3)
-    assert set(augment(white, (Crop(padding=3),), stream(0)).unique().tolist()) == {0.0, 1.0}
-    assert torch.equal(augment(white, (Shift(pixels=5),), stream(0)), white)
+    assert set(augment(white, (Crop(padding=3),), make_generator(0)).unique().tolist()) == {0.0, 1.0}
+    assert torch.equal(augment(white, (Translate(pixels=5),), make_generator(0)), white)
 
 
 @given(
@@ -79,11 +79,11 @@ def test_shape_and_type_stay_and_the_generator_decides(
 ) -> None:
     images = pictures(count, 3, height, width)
     before = images.clone()
-    result = augment(images, tuple(chosen), stream(seed))
+    result = augment(images, tuple(chosen), make_generator(seed))
     assert result.shape == images.shape
     assert result.dtype == torch.float32
     assert result.is_contiguous()
-    assert torch.equal(result, augment(images, tuple(chosen), stream(seed)))
+    assert torch.equal(result, augment(images, tuple(chosen), make_generator(seed)))
     assert torch.equal(images, before)
 
 
@@ -92,7 +92,7 @@ def test_quarter_turns_are_equally_likely_and_half_turns_where_an_image_is_not_s
     width: int, turns: list[int]
 ) -> None:
     images = pictures(2000, channels=2, height=5, width=width)
-    results = augment(images, (Rotate90(),), stream(0)).numpy()
+    results = augment(images, (Rotate90(),), make_generator(0)).numpy()
     matches = np.array([(np.rot90(images.numpy(), turn, (2, 3)) == results).all(axis=(1, 2, 3)) for turn in turns])
     assert (matches.sum(axis=0) == 1).all()
     assert np.abs(matches.mean(axis=1) - 1 / len(turns)).max() < 0.04
@@ -100,7 +100,7 @@ def test_quarter_turns_are_equally_likely_and_half_turns_where_an_image_is_not_s
 
 def test_an_erased_part_is_a_rectangle_of_noise_within_its_bounds() -> None:
     images = torch.full((2000, 3, 20, 30), 2.0)
-    erased = augment(images, (Erase(probability=0.5, area=0.3),), stream(0))
+    erased = augment(images, (RandomErasing(probability=0.5, area=0.3),), make_generator(0))
     changed = (erased != 2).numpy()
     hit = changed.any(axis=(1, 2, 3))
     assert abs(hit.mean() - 0.5) < 0.04
@@ -121,8 +121,8 @@ def test_an_erased_part_is_a_rectangle_of_noise_within_its_bounds() -> None:
 
 
 def test_augmentations_follow_one_another() -> None:
-    images, generator = pictures(50), stream(0)
-    together = augment(images, (Crop(padding=1), Flip()), stream(0))
+    images, generator = pictures(50), make_generator(0)
+    together = augment(images, (Crop(padding=1), Flip()), make_generator(0))
     one_by_one = augment(augment(images, (Crop(padding=1),), generator), (Flip(),), generator)
     assert torch.equal(together, one_by_one)
     assert not torch.equal(together, images)

@@ -7,7 +7,7 @@ import torch
 
 from kdbench.data.batches import Batches, evaluation_batches
 from kdbench.errors import DataError
-from kdbench.matrix.recipe import Augmentation, Crop, Erase, Flip, Recipe, Rotate90, Shift
+from kdbench.matrix.recipe import Augmentation, Crop, Flip, RandomErasing, Recipe, Rotate90, Translate
 from kdbench.training.method import Batch
 
 Waits = Callable[[], AbstractContextManager[list[str]]]
@@ -24,7 +24,7 @@ def made(recipe: Recipe, seed: int = 0, views: int = 1) -> Batches:
     return Batches(IMAGES, LABELS, INDICES, mean=MEAN, std=STD, recipe=recipe, seed=seed, views=views)
 
 
-def normalised(images: torch.Tensor) -> np.ndarray:
+def normalized(images: torch.Tensor) -> np.ndarray:
     mean, std = (np.array(values).reshape(2, 1, 1) for values in (MEAN, STD))
     return (images.numpy() / 255 - mean) / std
 
@@ -39,7 +39,7 @@ def equal(one: Batch, other: Batch) -> bool:
 def test_a_batch_holds_normalised_images_with_their_labels() -> None:
     for batch in made(PLAIN).epoch(0, 1):
         places = INDICES[batch.indices.numpy()]
-        np.testing.assert_allclose(batch.images, normalised(IMAGES[places]), rtol=1e-5, atol=1e-5)
+        np.testing.assert_allclose(batch.images, normalized(IMAGES[places]), rtol=1e-5, atol=1e-5)
         assert batch.images.dtype == torch.float32
         assert torch.equal(batch.labels, LABELS[places])
         assert batch.views[0] is batch.images
@@ -109,8 +109,8 @@ def test_the_second_view_is_the_strong_one() -> None:
 
 
 def test_without_a_strong_one_views_are_independent_draws_of_the_same() -> None:
-    batch = next(made(Recipe(batch_size=11, augment=(Shift(pixels=1),)), views=2).epoch(0, 1))
-    source = normalised(IMAGES[INDICES[batch.indices.numpy()]])
+    batch = next(made(Recipe(batch_size=11, augment=(Translate(pixels=1),)), views=2).epoch(0, 1))
+    source = normalized(IMAGES[INDICES[batch.indices.numpy()]])
     padded = np.pad(source, ((0, 0), (0, 0), (1, 1), (1, 1)), mode="edge")
     cuts = [padded[:, :, row : row + 6, column : column + 6] for row in range(3) for column in range(3)]
     choices = [
@@ -130,16 +130,16 @@ def test_fewer_images_than_a_batch_are_refused() -> None:
 def test_evaluation_sees_every_image_in_order() -> None:
     found = list(evaluation_batches(IMAGES, LABELS, MEAN, STD, size=8))
     assert [len(images) for images, _ in found] == [8, 8, 4]
-    np.testing.assert_allclose(torch.cat([i for i, _ in found]), normalised(IMAGES), rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(torch.cat([i for i, _ in found]), normalized(IMAGES), rtol=1e-5, atol=1e-5)
     assert torch.equal(torch.cat([labels for _, labels in found]), LABELS)
 
 
-@pytest.mark.parametrize("augmentation", [Crop(padding=2), Flip(), Shift(pixels=2), Rotate90(), Erase()])
+@pytest.mark.parametrize("augmentation", [Crop(padding=2), Flip(), Translate(pixels=2), Rotate90(), RandomErasing()])
 def test_no_batch_waits_for_a_gpu(augmentation: Augmentation, waits: Waits, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of what is drawn on the processor all is sent by `sent`: here to "meta", where nothing can be read."""
+    """Of what is drawn on the processor all is sent by `to_device_async`: here to "meta", where nothing can be read."""
     for module in ("augment", "batches"):
         monkeypatch.setattr(
-            f"kdbench.data.{module}.sent", lambda tensor, device: torch.empty_like(tensor, device=device)
+            f"kdbench.data.{module}.to_device_async", lambda tensor, device: torch.empty_like(tensor, device=device)
         )
     there, recipe = torch.device("meta"), Recipe(batch_size=4, augment=(augmentation,))
     pictures = Batches(IMAGES.to(there), LABELS.to(there), INDICES, mean=MEAN, std=STD, recipe=recipe, seed=0, views=2)

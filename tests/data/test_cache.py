@@ -29,13 +29,13 @@ def same(one: DataSet, other: DataSet) -> bool:
 
 
 def test_what_is_kept_is_what_was_built_and_is_mapped() -> None:
-    assert cache.remembered_fingerprint("set") is None
-    assert same(cache.remembered("set", made), made())
-    again = cache.remembered("set", never)
+    assert cache.cached_fingerprint("set") is None
+    assert same(cache.cached("set", made), made())
+    again = cache.cached("set", never)
     assert same(again, made())
     assert isinstance(again.train_images, np.memmap)
     assert not again.train_images.flags.writeable
-    assert cache.remembered_fingerprint("set") == made().fingerprint
+    assert cache.cached_fingerprint("set") == made().fingerprint
 
 
 def truncate(folder: Path) -> None:
@@ -66,19 +66,19 @@ def no_facts(folder: Path) -> None:
     (folder / cache.FACTS).write_text(json.dumps([1]))
 
 
-@pytest.mark.parametrize("damage", [truncate, flip_a_bit, remove, empty, half_a_json, no_facts])
-def test_a_damaged_cache_is_rebuilt(cache_folder: Path, damage: Callable[[Path], None]) -> None:
-    cache.remembered("set", made)
-    damage(cache_folder / "set")
-    assert same(cache.remembered("set", made), made())
-    assert same(cache.remembered("set", never), made())
+@pytest.mark.parametrize("corrupt", [truncate, flip_a_bit, remove, empty, half_a_json, no_facts])
+def test_a_corrupted_cache_is_rebuilt(cache_folder: Path, corrupt: Callable[[Path], None]) -> None:
+    cache.cached("set", made)
+    corrupt(cache_folder / "set")
+    assert same(cache.cached("set", made), made())
+    assert same(cache.cached("set", never), made())
 
 
 def test_a_build_that_fails_leaves_nothing(cache_folder: Path) -> None:
     with pytest.raises(AssertionError, match="built again"):
-        cache.remembered("set", never)
+        cache.cached("set", never)
     assert not (cache_folder / "set").exists()
-    assert same(cache.remembered("set", made), made())
+    assert same(cache.cached("set", made), made())
 
 
 BUILDER = """
@@ -99,7 +99,7 @@ def build():
 print("ready", flush=True)
 while not start.exists():
     time.sleep(0.005)
-data = cache.remembered("set", build)
+data = cache.cached("set", build)
 print(data.fingerprint, data.train_images.sum())
 """
 
@@ -128,7 +128,7 @@ def test_a_data_set_appears_whole(cache_folder: Path, monkeypatch: pytest.Monkey
         save(file, array)
 
     monkeypatch.setattr(np, "save", watched)
-    cache.remembered("set", made)
+    cache.cached("set", made)
     assert there == [False] * 4
     assert sorted(path.name for path in (cache_folder / "set").iterdir()) == sorted(
         [cache.FACTS, *(f"{name}.npy" for name in cache.ARRAYS)]
@@ -139,7 +139,7 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path, monkeypatch: p
     (tmp_path / "file").touch()
     monkeypatch.setenv("KDBENCH_CACHE", str(tmp_path / "file"))
     with pytest.raises(DataError, match=r"file: the decoded data cannot be kept there .* set KDBENCH_CACHE"):
-        cache.remembered("set", made)
+        cache.cached("set", made)
 
 
 def test_the_folder_is_the_platforms_unless_chosen(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

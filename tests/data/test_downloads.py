@@ -45,7 +45,7 @@ def test_the_original_files_are_unpacked_and_read_once(
     assert found.train_labels[:5].tolist() == first
     assert (found.num_classes, np.bincount(found.test_labels).sum()) == (10, 10_000)
     assert (found.mean[0], found.std[0]) == (pytest.approx(mean, abs=5e-5), pytest.approx(std, abs=5e-5))
-    monkeypatch.setattr(downloads, "obtained", None)
+    monkeypatch.setattr(downloads, "downloaded", None)
     assert data.load(spec).fingerprint == found.fingerprint
 
 
@@ -60,7 +60,7 @@ def test_without_files_and_internet_the_error_says_what_belongs_where(tmp_path: 
     assert "\n" not in str(refused.value)
 
 
-def test_a_damaged_file_is_an_error_that_names_its_folder(tmp_path: Path) -> None:
+def test_a_corrupted_file_is_an_error_that_names_its_folder(tmp_path: Path) -> None:
     raw = tmp_path / "MNIST" / "raw"
     raw.mkdir(parents=True)
     for name in downloads.IDX:
@@ -111,7 +111,7 @@ def test_cifar_is_read_from_its_own_files(tmp_path: Path, batches: Callable[[str
 def test_cifar_with_another_checksum_is_refused(tmp_path: Path, kind: str) -> None:
     original = CIFARS[kind][0]
     (tmp_path / original.base_folder).mkdir()
-    (tmp_path / original.base_folder / original.test_list[0][0]).write_bytes(b"damaged")
+    (tmp_path / original.base_folder / original.test_list[0][0]).write_bytes(b"corrupted")
     with pytest.raises(DataError, match=f"{original.__name__} cannot be read there.*{original.base_folder}/"):
         data.load(DataSpec(kind, kind, {"root": str(tmp_path)}))
 
@@ -123,7 +123,7 @@ def test_other_files_below_the_root_do_not_matter(
     spec = DataSpec("mnist", "mnist", {"root": str(root), "samples": 100})
     expected = data.fingerprint(spec)
     (root / "another.txt").touch()
-    monkeypatch.setattr(downloads, "obtained", None)
+    monkeypatch.setattr(downloads, "downloaded", None)
     assert data.fingerprint(spec) == expected
 
 

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from kdbench.data.images import Encoded, decoded
-from kdbench.data.prepare import grey, resized
+from kdbench.data.prepare import gray, resized
 from kdbench.errors import DataError
 
 Draw = Callable[..., Path]
@@ -38,18 +38,18 @@ def test_pixels_and_order_are_kept_from_files_and_from_bytes(tmp_path: Path) -> 
 def test_shrinking_while_decoding_is_shrinking_afterwards(tmp_path: Path, grayscale: bool) -> None:
     pixels = noise(tmp_path / "large.png", 50, 30)[None]
     (small,) = decoded([encoded(tmp_path / "large.png")], resize=7, grayscale=grayscale)
-    assert np.array_equal(small, resized(grey(pixels) if grayscale else pixels, 7))
+    assert np.array_equal(small, resized(gray(pixels) if grayscale else pixels, 7))
 
 
-def test_grey_stays_grey_unless_any_image_of_any_part_has_colours(draw: Draw) -> None:
-    grey_one, black, colour = draw("g.png", 9, mode="L"), draw("1.png", 1, mode="1"), draw("c.png", (1, 2, 3))
-    (images,) = decoded([encoded(grey_one, black)])
+def test_gray_stays_gray_unless_any_image_of_any_part_has_colors(draw: Draw) -> None:
+    gray_one, black, color = draw("g.png", 9, mode="L"), draw("1.png", 1, mode="1"), draw("c.png", (1, 2, 3))
+    (images,) = decoded([encoded(gray_one, black)])
     assert images[:, :, 0, 0].tolist() == [[9], [255]]
-    train, test = decoded([encoded(grey_one), encoded(colour)])
+    train, test = decoded([encoded(gray_one), encoded(color)])
     assert (train[0, :, 0, 0].tolist(), test[0, :, 0, 0].tolist()) == ([9, 9, 9], [1, 2, 3])
 
 
-def test_palettes_and_transparency_become_plain_colours(draw: Draw) -> None:
+def test_palettes_and_transparency_become_plain_colors(draw: Draw) -> None:
     palette = draw("p.png", (200, 0, 0))
     Image.open(palette).quantize(2).save(palette)
     (images,) = decoded([encoded(palette, draw("a.png", (1, 2, 3, 4), mode="RGBA"))])
@@ -79,13 +79,13 @@ def removed(path: Path) -> None:
     path.unlink()
 
 
-@pytest.mark.parametrize("damage", [truncated, emptied, overwritten, removed])
+@pytest.mark.parametrize("corrupt", [truncated, emptied, overwritten, removed])
 @pytest.mark.parametrize("suffix", ["png", "jpg", "tif"])
-def test_a_damaged_image_is_named(tmp_path: Path, damage: Callable[[Path], None], suffix: str) -> None:
+def test_a_corrupted_image_is_named(tmp_path: Path, corrupt: Callable[[Path], None], suffix: str) -> None:
     good, bad = tmp_path / "good.png", tmp_path / f"bad.{suffix}"
     noise(good, 16, 16)
     noise(bad, 16, 16)
-    damage(bad)
+    corrupt(bad)
     with pytest.raises(DataError, match=re.escape(f"{bad}: the image cannot be read (")):
         decoded([encoded(good, bad)])
 

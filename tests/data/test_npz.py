@@ -12,7 +12,7 @@ from kdbench.errors import DataError
 Write = Callable[[dict[str, Any]], Path]
 
 
-def test_colour_images_have_their_channels_first(arrays: dict[str, Any], write: Write) -> None:
+def test_color_images_have_their_channels_first(arrays: dict[str, Any], write: Write) -> None:
     data = npz(root=str(write(arrays)))
     assert data.train_images.shape == (30, 3, 6, 4)
     assert np.array_equal(data.test_images[2, 1], arrays["test_images"][2, :, :, 1])
@@ -20,10 +20,10 @@ def test_colour_images_have_their_channels_first(arrays: dict[str, Any], write: 
     assert data.num_classes == 3
 
 
-def test_grey_images_get_a_channel(arrays: dict[str, Any], write: Write) -> None:
-    grey = {name: a[..., 0] if name.endswith("images") else a for name, a in arrays.items()}
-    data = npz(root=str(write(grey)))
-    assert np.array_equal(data.train_images[:, 0], grey["train_images"])
+def test_gray_images_get_a_channel(arrays: dict[str, Any], write: Write) -> None:
+    gray = {name: a[..., 0] if name.endswith("images") else a for name, a in arrays.items()}
+    data = npz(root=str(write(gray)))
+    assert np.array_equal(data.train_images[:, 0], gray["train_images"])
 
 
 def test_validation_images_are_appended_to_the_training_images(arrays: dict[str, Any], write: Write) -> None:
@@ -68,15 +68,15 @@ def test_a_file_without_the_layout_is_refused_by_name(
 
 
 @pytest.mark.parametrize("content", [b"", b"no archive", b"PK\x03\x04 cut off"])
-def test_a_damaged_file_is_refused_by_name(tmp_path: Path, content: bytes) -> None:
-    path = tmp_path / "damaged.npz"
+def test_a_corrupted_file_is_refused_by_name(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "corrupted.npz"
     path.write_bytes(content)
     with pytest.raises(DataError, match=re.escape(f"{path}: it cannot be read")):
         npz(root=str(path))
 
 
 def test_a_stream_that_cannot_be_decompressed_is_refused_by_name(tmp_path: Path, arrays: dict[str, Any]) -> None:
-    path = tmp_path / "damaged.npz"
+    path = tmp_path / "corrupted.npz"
     np.savez_compressed(path, train_images=arrays["train_images"] // 64)
     content = bytearray(path.read_bytes())
     start = content.index(b"train_images.npy") + len("train_images.npy") + 20

@@ -96,7 +96,7 @@ def test_both_parts_are_needed(root: Path, part: str) -> None:
 
 
 @pytest.mark.parametrize("keep", [0, 50, -20])
-def test_a_damaged_file_is_named(root: Path, keep: int) -> None:
+def test_a_corrupted_file_is_named(root: Path, keep: int) -> None:
     file = root / "train-00001-of-00002.parquet"
     file.write_bytes(file.read_bytes()[:keep])
     with pytest.raises(DataError, match=re.escape(f"{file}: it cannot be read (")):

@@ -6,7 +6,7 @@ from PIL import Image
 
 from kdbench.data import DataSpec, load
 from kdbench.data.dataset import DataSet, assemble
-from kdbench.data.prepare import grey, prepare, resized
+from kdbench.data.prepare import gray, prepare, resized
 from kdbench.errors import DataError
 
 
@@ -31,22 +31,22 @@ def test_samples_are_stratified_and_keep_their_order() -> None:
     assert len(data.test_images) == 8
 
 
-def test_grey_is_that_of_pillow() -> None:
-    colour = images(50, 3, 5, 7)
-    expected = [np.asarray(Image.fromarray(i).convert("L")) for i in colour.transpose(0, 2, 3, 1)]
-    assert np.array_equal(grey(colour)[:, 0], expected)
-    once = grey(colour)
-    assert grey(once) is once
+def test_gray_is_that_of_pillow() -> None:
+    color = images(50, 3, 5, 7)
+    expected = [np.asarray(Image.fromarray(i).convert("L")) for i in color.transpose(0, 2, 3, 1)]
+    assert np.array_equal(gray(color)[:, 0], expected)
+    once = gray(color)
+    assert gray(once) is once
 
 
 def reference_resize(plane: np.ndarray, size: int) -> np.ndarray:
-    """Triangles as wide as an output pixel (an input pixel, where the image grows), normalised."""
+    """Triangles as wide as an output pixel (an input pixel, where the image grows), normalized."""
 
     def weights(length: int) -> np.ndarray:
         scale = length / size
         support = max(scale, 1.0)
-        centres = (np.arange(size) + 0.5) * scale
-        distance = np.abs(np.arange(length) + 0.5 - centres[:, None]) / support
+        centers = (np.arange(size) + 0.5) * scale
+        distance = np.abs(np.arange(length) + 0.5 - centers[:, None]) / support
         triangle = np.maximum(1 - distance, 0)
         return triangle / triangle.sum(axis=1, keepdims=True)
 

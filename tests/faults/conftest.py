@@ -113,7 +113,7 @@ class Bench:
     def _is_worker(self, entry: Path) -> bool:
         try:
             called = (entry / "cmdline").read_bytes().split(b"\0")
-            return b"kdbench.run" in called and (entry / "cwd").resolve() == self.folder.resolve()
+            return b"kdbench.worker" in called and (entry / "cwd").resolve() == self.folder.resolve()
         except OSError:
             return False
 
@@ -248,7 +248,7 @@ def bench(tmp_path: Path, undisturbed: Undisturbed, environment: dict[str, str])
 
 @pytest.fixture
 def finished(tmp_path: Path, undisturbed: Undisturbed, environment: dict[str, str]) -> Iterator[Bench]:
-    """A copy of the undisturbed runs, to be damaged."""
+    """A copy of the undisturbed runs, to be corrupted."""
     shutil.copytree(undisturbed.folder, tmp_path, dirs_exist_ok=True)
     made = make(tmp_path, environment)
     yield made

@@ -1,4 +1,4 @@
-"""Disks that fill up or become read-only, files that are damaged, clocks that jump."""
+"""Disks that fill up or become read-only, files that are corrupted, clocks that jump."""
 
 import os
 import shutil
@@ -78,7 +78,7 @@ def flip(path: Path) -> None:
     path.write_bytes(content)
 
 
-def test_damaged_files_of_finished_runs_are_named_and_their_runs_repeated(finished: Any, undisturbed: Any) -> None:
+def test_corrupted_files_of_finished_runs_are_named_and_their_runs_repeated(finished: Any, undisturbed: Any) -> None:
     rows = undisturbed.numbers.rows
     students = [str(run) for run in rows.index[rows["method"] == "vanilla"]]
     damages: list[tuple[str, Callable[[Path], None]]] = [
@@ -87,8 +87,8 @@ def test_damaged_files_of_finished_runs_are_named_and_their_runs_repeated(finish
         ("history.parquet", garble),
         ("result.json", garble),
     ]
-    for run, (name, damage) in zip(students, damages, strict=True):
-        damage(finished.results / "runs" / run / name)
+    for run, (name, corrupt) in zip(students, damages, strict=True):
+        corrupt(finished.results / "runs" / run / name)
     derived = ["results.parquet", "history.parquet", "matrices/faults.json"]
     for name in derived:
         garble(finished.results / name)
@@ -133,16 +133,16 @@ def killed_with_two_checkpoints(bench: Any) -> Path:
     raise AssertionError("every run ended before it could be killed")
 
 
-@pytest.mark.parametrize("damage", [cut, flip])
-def test_a_damaged_checkpoint_is_passed_over(bench: Any, undisturbed: Any, damage: Callable[[Path], None]) -> None:
+@pytest.mark.parametrize("corrupt", [cut, flip])
+def test_a_corrupted_checkpoint_is_passed_over(bench: Any, undisturbed: Any, corrupt: Callable[[Path], None]) -> None:
     first = killed_with_two_checkpoints(bench)
     for path in bench.checkpoints():
-        damage(path)
+        corrupt(path)
     garble(first.with_name("checkpoint.previous.pt"))
     ran = bench.run()
     assert ran.status == 0, ran.said
-    assert "checkpoint.pt is damaged" in ran.said
-    assert "checkpoint.pt is damaged" in (first.parent / "log.txt").read_text(encoding="utf-8")
+    assert "checkpoint.pt is corrupted" in ran.said
+    assert "checkpoint.pt is corrupted" in (first.parent / "log.txt").read_text(encoding="utf-8")
     bench.numbers().check_same(undisturbed.numbers)
 
 

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from kdbench.errors import DataError, MethodError, NetworkError, nearest
-from kdbench.matrix import DataSpec, Expansion, Matrix, NetworkSpec, Part, RunSpec, expand, parse
+from kdbench.errors import DataError, MethodError, NetworkError, did_you_mean
+from kdbench.matrix import DataSpec, Expansion, MatrixSpec, NetworkSpec, Part, RunSpec, expand, parse
 from kdbench.matrix.recipe import Recipe
 
 METHODS: dict[str, dict[str, Any]] = {
@@ -22,16 +22,18 @@ PLAIN = {"name": "m", "datasets": ["digits"], "pairs": [{"teacher": "large", "st
 
 
 class Fake:
-    """A catalogue that knows only the names above."""
+    """A catalog that knows only the names above."""
 
     def data(self, spec: DataSpec) -> DataSpec:
         if spec.kind not in ("digits", "letters"):
-            raise DataError(f"data set '{spec.name}' is of no known kind; {nearest(spec.kind, ('digits', 'letters'))}")
+            raise DataError(
+                f"data set '{spec.name}' is of no known kind; {did_you_mean(spec.kind, ('digits', 'letters'))}"
+            )
         return replace(spec, fingerprint=f"{spec.kind} {sorted(spec.options)}")
 
     def network(self, spec: NetworkSpec) -> NetworkSpec:
         if spec.factory is None and spec.known_as not in NETWORKS:
-            raise NetworkError(f"there is no network '{spec.known_as}'; {nearest(spec.known_as, NETWORKS)}")
+            raise NetworkError(f"there is no network '{spec.known_as}'; {did_you_mean(spec.known_as, NETWORKS)}")
         spec = replace(spec, start=f"content of {spec.weights}") if spec.trained_before else spec
         return replace(spec, source="0123") if spec.factory else spec
 
@@ -45,35 +47,35 @@ class Fake:
         known = self._known(method)
         for key, value in given.items():
             if key not in known:
-                raise MethodError(f"'{method}' has no hyperparameter '{key}'; {nearest(key, known)}")
+                raise MethodError(f"'{method}' has no hyperparameter '{key}'; {did_you_mean(key, known)}")
             if isinstance(value, bool) or not isinstance(value, list if isinstance(known[key], list) else int | float):
                 raise MethodError(f"{key} must be like {known[key]}, got {value!r}")
         return Part(method, {**known, **given})
 
-    def attach(self, spec: RunSpec, teacher: RunSpec, peers: tuple[NetworkSpec, ...]) -> RunSpec:
+    def with_dependencies(self, spec: RunSpec, teacher: RunSpec, peers: tuple[NetworkSpec, ...]) -> RunSpec:
         names = {part.name for part in spec.parts}
         needs = () if names <= {"scratch", "mutual"} else (("teacher", teacher),)
         return replace(spec, needs=needs, peers=(peers or (teacher.student,)) if "mutual" in names else ())
 
     def _known(self, method: str) -> dict[str, Any]:
         if method not in METHODS:
-            raise MethodError(f"there is no method '{method}'; {nearest(method, METHODS)}")
+            raise MethodError(f"there is no method '{method}'; {did_you_mean(method, METHODS)}")
         return METHODS[method]
 
 
 @pytest.fixture
-def matrix() -> Callable[..., Matrix]:
+def matrix() -> Callable[..., MatrixSpec]:
     """A small valid matrix, with the tables that are given."""
 
-    def make(**tables: Any) -> Matrix:
+    def make(**tables: Any) -> MatrixSpec:
         return parse({**PLAIN, **tables}, "m.toml")
 
     return make
 
 
 @pytest.fixture
-def expanded(matrix: Callable[..., Matrix]) -> Callable[..., Expansion]:
-    """That matrix, expanded with the fake catalogue."""
+def expanded(matrix: Callable[..., MatrixSpec]) -> Callable[..., Expansion]:
+    """That matrix, expanded with the fake catalog."""
 
     def make(**tables: Any) -> Expansion:
         return expand(matrix(**tables), Fake())

@@ -142,8 +142,10 @@ def test_an_override_of_a_methods_keys(expanded: Expand) -> None:
         methods={"HKD": {"method": "vanilla", "alpha": [0.1, 0.5]}, "vanilla": {}},
         override=[{"when": {"dataset": "letters"}, "set": {"methods": {"HKD": {"alpha": 0.9, "temperature": [2, 3]}}}}],
     )
-    found_settings = [tuple(cell.runs[0].hyperparameters.values()) for cell in found.cells if cell.kind == "method"]
-    assert found_settings == [(0.1, 4.0), (0.5, 4.0), (0.9, 4.0), (0.9, 2), (0.9, 3), (0.9, 4.0)]
+    found_configurations = [
+        tuple(cell.runs[0].hyperparameters.values()) for cell in found.cells if cell.kind == "method"
+    ]
+    assert found_configurations == [(0.1, 4.0), (0.5, 4.0), (0.9, 4.0), (0.9, 2), (0.9, 3), (0.9, 4.0)]
 
 
 @pytest.mark.parametrize(
@@ -245,7 +247,7 @@ def test_tables_of_ones_own(expanded: Expand) -> None:
     assert (mine.name, mine.factory, mine.options, mine.source) == ("mine", "nets:make", {"depth": 3}, "0123")
 
 
-def test_a_sum_is_one_cell_a_setting(expanded: Expand) -> None:
+def test_a_sum_is_one_cell_a_configuration(expanded: Expand) -> None:
     found = expanded(methods={"T + HKD": {"method": ["triplet", "vanilla"], "vanilla": {"alpha": [0.1, 0.9]}}})
     sums = of(found, "T + HKD")
     assert [cell.runs[0].method for cell in sums] == ["triplet + vanilla"] * 2

@@ -15,13 +15,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
-from kdbench.cli import app
+from kdbench.cli.app import app
 from kdbench.errors import MatrixError
+from kdbench.hyperparameters import declared
 from kdbench.matrix import load
 from kdbench.matrix.reader import parse
 from kdbench.methods import METHODS
 from kdbench.plan import make_plan
-from kdbench.training.hyperparameters import declared
 
 EXAMPLES = int(os.environ.get("KDBENCH_FUZZ", "60"))
 LONGEST = 1000  # characters of an error
@@ -39,9 +39,9 @@ batch_size = 32
 train_samples = 100
 optimizer = { name = "sgd", lr = 0.1, momentum = 0.9 }
 schedule = { name = "multistep", milestones = [1, 2], gamma = 0.2 }
-augment = ["flip", { name = "shift", pixels = 1 }]
+augment = ["flip", { name = "translate", pixels = 1 }]
 precision = "fp32"
-clip = 1.0
+grad_clip_norm = 1.0
 early_stopping = { patience = 2 }
 
 [recipe.teacher]
@@ -119,7 +119,7 @@ def deep(draw: st.DrawFn) -> Any:
 
 @st.composite
 def mutated(draw: st.DrawFn) -> dict[str, Any]:
-    """A valid matrix, damaged at one to three places."""
+    """A valid matrix, corrupted at one to three places."""
     raw = tomllib.loads(MATRIX)
     for _ in range(draw(st.integers(1, 3))):
         table, key = draw(st.sampled_from(places(raw)))
@@ -249,7 +249,7 @@ def fuzzed(test: Any) -> Any:
 
 
 def planned_or_told(action: Any) -> None:
-    """Do something that may end in a MatrixError and in nothing else; its text is one legible line."""
+    """Do something that may end in a MatrixError and in nothing else; its text is one printable line."""
     try:
         action()
     except MatrixError as error:
@@ -258,7 +258,7 @@ def planned_or_told(action: Any) -> None:
         assert 10 < len(told) <= LONGEST
 
 
-def test_the_matrix_that_is_damaged_here_is_whole_before() -> None:
+def test_the_matrix_that_is_corrupted_here_is_whole_before() -> None:
     plan = make_plan(parse(tomllib.loads(MATRIX), "whole.toml"), provisional=True)
     assert len(plan.runs) > 20
 
@@ -271,8 +271,8 @@ def test_tables_of_anything(raw: dict[str, Any]) -> None:
 
 @fuzzed
 @given(raw=mutated())
-def test_a_matrix_damaged_as_a_table(raw: dict[str, Any]) -> None:
-    planned_or_told(lambda: make_plan(parse(raw, "damaged.toml"), provisional=True))
+def test_a_matrix_corrupted_as_a_table(raw: dict[str, Any]) -> None:
+    planned_or_told(lambda: make_plan(parse(raw, "corrupted.toml"), provisional=True))
 
 
 @fuzzed
@@ -283,7 +283,7 @@ def test_a_matrix_of_likely_values(raw: dict[str, Any]) -> None:
 
 @fuzzed
 @given(content=garbled() | st.binary(max_size=200))
-def test_a_matrix_damaged_as_text(content: bytes, tmp_path: Path) -> None:
+def test_a_matrix_corrupted_as_text(content: bytes, tmp_path: Path) -> None:
     file = tmp_path / "garbled.toml"
     file.write_bytes(content)
     planned_or_told(lambda: make_plan(load(file), provisional=True))

@@ -106,14 +106,14 @@ def test_extends_merges_tables_and_replaces_arrays(write: Write) -> None:
     write(BASE, "base.toml")
     read = load(
         write(
-            'extends = "base.toml"\nseeds = [7]\n[recipe]\naugment = ["shift"]\noptimizer = { lr = 0.3 }\n'
+            'extends = "base.toml"\nseeds = [7]\n[recipe]\naugment = ["translate"]\noptimizer = { lr = 0.3 }\n'
             "schedule = { warmup = 1.0 }\n[methods.vanilla]\ntemperature = [3]\n[methods.triplet]\n"
         )
     )
     assert (read.name, read.seeds, read.datasets) == ("thesis", (7,), ("digits",))
     assert read.recipe == {
         "epochs": 5,
-        "augment": ["shift"],
+        "augment": ["translate"],
         "optimizer": {"name": "sgd", "lr": 0.3, "momentum": 0.5},
         "schedule": {"name": "cosine", "warmup": 1.0},
     }

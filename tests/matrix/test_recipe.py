@@ -5,6 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from kdbench.matrix.identity import Since, canonical, digest
 from kdbench.matrix.recipe import (
     Adam,
     AdamW,
@@ -17,11 +18,8 @@ from kdbench.matrix.recipe import (
     Plateau,
     Recipe,
     Sgd,
-    Shift,
-    Since,
     Table,
-    canonical,
-    digest,
+    Translate,
 )
 
 
@@ -47,8 +45,8 @@ def test_a_name_is_short_for_a_table(key: str, name: str, value: Table) -> None:
 
 
 def test_a_list_of_names_and_tables() -> None:
-    found = recipe(augment=["crop", {"name": "flip", "probability": 1}, "shift"], strong_augment=["flip"])
-    assert found.augment == (Crop(), Flip(probability=1.0), Shift())
+    found = recipe(augment=["crop", {"name": "flip", "probability": 1}, "translate"], strong_augment=["flip"])
+    assert found.augment == (Crop(), Flip(probability=1.0), Translate())
     assert found.strong_augment == (Flip(),)
 
 
@@ -56,7 +54,7 @@ def test_an_empty_recipe_is_all_defaults() -> None:
     found = recipe()
     assert found == Recipe()
     assert (found.epochs, found.batch_size, found.optimizer, found.schedule) == (100, 128, Sgd(), Cosine())
-    assert (found.augment, found.precision, found.clip, found.early_stopping) == ((), "auto", None, None)
+    assert (found.augment, found.precision, found.grad_clip_norm, found.early_stopping) == ((), "auto", None, None)
 
 
 @pytest.mark.parametrize(
@@ -85,8 +83,8 @@ RECIPES = st.builds(
     epochs=st.integers(1, 500),
     optimizer=st.sampled_from([Sgd(), Sgd(lr=1), Adam(betas=(0, 0.5)), AdamW()]),
     schedule=st.sampled_from([Cosine(), MultiStep(milestones=(1, 2.5)), Plateau()]),
-    augment=st.lists(st.sampled_from([Crop(), Flip(probability=1), Shift()]), max_size=2).map(tuple),
-    clip=st.none() | st.floats(0.1, 10),
+    augment=st.lists(st.sampled_from([Crop(), Flip(probability=1), Translate()]), max_size=2).map(tuple),
+    grad_clip_norm=st.none() | st.floats(0.1, 10),
 )
 
 

@@ -49,7 +49,7 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({"recipe": {"student": [1]}}, "recipe.student: must be a table, got [1]"),
     (
         {"recipe": {"student": {"student": {"epochs": 1}}}},
-        "recipe.student.student: unknown key; valid: augment, batch_size, clip, early_stopping, epochs, optimizer, "
+        "recipe.student.student: unknown key; valid: augment, batch_size, early_stopping, epochs, grad_clip_norm, optimizer, "
         "precision, schedule, steps_per_epoch, strong_augment, train_samples",
     ),
     (

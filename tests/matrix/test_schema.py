@@ -4,7 +4,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from kdbench.matrix import Matrix
+from kdbench.matrix import MatrixSpec
 from kdbench.matrix.schema import Exclude, NetworkTable, Place, Selector
 
 PLACE = Place("digits", "large", "small", ("HKD", "vanilla"))
@@ -40,7 +40,7 @@ def test_further_keys_are_options() -> None:
     assert (table.factory, table.options) == ("a:b", {"depth": 3, "wide": True})
 
 
-def test_a_matrix_cannot_be_changed(matrix: Callable[..., Matrix]) -> None:
+def test_a_matrix_cannot_be_changed(matrix: Callable[..., MatrixSpec]) -> None:
     made = matrix()
     with pytest.raises(ValidationError, match="frozen"):
         made.seeds = (1,)

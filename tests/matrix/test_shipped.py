@@ -7,17 +7,17 @@ import kdbench
 from kdbench.errors import MatrixError
 from kdbench.matrix import expand, load
 from kdbench.matrix.shipped import shipped
-from kdbench.plan import Installed, make_plan
+from kdbench.plan import Registry, make_plan
 
 SHIPPED = sorted(file.stem for file in (Path(kdbench.__file__).parent.parent / "matrices").glob("*.toml"))
 
 
 @pytest.mark.parametrize("name", SHIPPED)
 def test_a_shipped_matrix_is_sound_whatever_its_data(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Installed, "data", lambda self, spec: spec)
+    monkeypatch.setattr(Registry, "data", lambda self, spec: spec)
     matrix = load(shipped(name))
     assert matrix.name == name
-    expansion = expand(matrix, Installed())
+    expansion = expand(matrix, Registry())
     assert expansion.warnings == ()
     assert {cell.kind for cell in expansion.cells} == {"teacher", "scratch", "method"}
 
@@ -40,7 +40,7 @@ def test_a_shipped_matrix_is_sound_whatever_its_data(name: str, monkeypatch: pyt
 def test_what_a_shipped_matrix_comes_to(
     name: str, teachers: int, scratch: int, distilled: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Planned where no data set is; the grid of the thesis has 81 settings on each of 7 pairs."""
+    """Planned where no data set is; the grid of the thesis has 81 configurations on each of 7 pairs."""
     monkeypatch.chdir(tmp_path)
     plan = make_plan(load(shipped(name)), provisional=True)
     kinds = {kind: [cell for cell in plan.cells if cell.kind == kind] for kind in ("teacher", "scratch", "method")}
@@ -50,7 +50,7 @@ def test_what_a_shipped_matrix_comes_to(
         "scratch": scratch,
         "method": distilled,
     }
-    assert plan.impossible == ()
+    assert plan.incompatible == ()
     assert len(plan.runs) == len(set().union(*runs.values()))
 
 
@@ -60,7 +60,7 @@ def test_every_shipped_matrix_is_counted_above() -> None:
 
 
 def test_both_readings_of_the_thesis_share_what_they_can(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Teachers, baselines and the settings with alpha 0.5: three times three of 81, and two of three times three."""
+    """Teachers, baselines and the configurations with alpha 0.5: three times three of 81, and two of three times three."""
     monkeypatch.chdir(tmp_path)
     one, other = (
         {r.id for r in make_plan(load(shipped(n)), provisional=True).runs} for n in ("thesis", "thesis_equation")

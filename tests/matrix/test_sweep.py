@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kdbench.errors import MatrixError
-from kdbench.matrix.sweep import part_names, settings
+from kdbench.matrix.sweep import configurations, part_names
 
 
 def never(part: str, key: str) -> bool:
@@ -14,10 +14,10 @@ def never(part: str, key: str) -> bool:
 
 
 def swept(table: dict[str, Any], label: str = "vanilla") -> list[dict[str, dict[str, Any]]]:
-    return settings(label, table, never)
+    return configurations(label, table, never)
 
 
-def test_no_key_is_one_setting() -> None:
+def test_no_key_is_one_configuration() -> None:
     assert swept({}) == [{"vanilla": {}}]
 
 
@@ -64,7 +64,7 @@ def test_a_list_by_type_is_swept_by_a_list_of_lists() -> None:
         return (part, key) == ("hints", "layers")
 
     def layers(value: object) -> list[object]:
-        return [s["hints"]["layers"] for s in settings("hints", {"layers": value}, is_list)]
+        return [s["hints"]["layers"] for s in configurations("hints", {"layers": value}, is_list)]
 
     assert layers([1, 2]) == [[1, 2]]
     assert layers([[1, 2], [3]]) == [[1, 2], [3]]

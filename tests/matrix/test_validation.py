@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kdbench.errors import MatrixError
-from kdbench.matrix import Matrix, parse
+from kdbench.matrix import MatrixSpec, parse
 from kdbench.matrix.recipe import Recipe
 from kdbench.matrix.validation import DEEPEST, check_plain, validated
 
@@ -22,11 +22,11 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({"run": {"worker": 1}}, "run.worker: unknown key; did you mean 'workers'?"),
     (
         {"run": {"xyz": 1}},
-        "run.xyz: unknown key; valid: checkpoint_minutes, compile, cuda_graphs, devices, replay_gigabytes, "
-        "runs_per_device, threads, time_limit, workers",
+        "run.xyz: unknown key; valid: checkpoint_minutes, compile, cuda_graphs, devices, runs_per_device, "
+        "teacher_cache_gb, threads, time_limit, workers",
     ),
-    ({"run": {"replay_gigabytes": -1}}, "run.replay_gigabytes: must be greater than or equal to 0, got -1"),
-    ({"run": {"replay_gigabytes": 1e300}}, "run.replay_gigabytes: must be less than or equal to 1000000, got 1e+300"),
+    ({"run": {"teacher_cache_gb": -1}}, "run.teacher_cache_gb: must be greater than or equal to 0, got -1"),
+    ({"run": {"teacher_cache_gb": 1e300}}, "run.teacher_cache_gb: must be less than or equal to 1000000, got 1e+300"),
     ({"pairs": [{"teacher": "a", "studnt": "b"}]}, "pairs[0].studnt: unknown key; did you mean 'student'?"),
     ({"exclude": [{"metod": "x"}]}, "exclude[0].metod: unknown key; did you mean 'method'?"),
     ({"override": [OVERRIDE | {"wen": 1}]}, "override[0].wen: unknown key; did you mean 'when'?"),
@@ -125,7 +125,7 @@ def test_one_clear_error(tables: dict[str, Any], says: str) -> None:
 RECIPES: list[tuple[dict[str, Any], str]] = [
     ({"epoch": 3}, "recipe.epoch: unknown key; did you mean 'epochs'?"),
     ({"epochs": -1}, "recipe.epochs: must be greater than or equal to 0, got -1"),
-    ({"clip": 0}, "recipe.clip: must be greater than 0, got 0"),
+    ({"grad_clip_norm": 0}, "recipe.grad_clip_norm: must be greater than 0, got 0"),
     ({"optimizer": "sdg"}, "recipe.optimizer: unknown name 'sdg'; did you mean 'sgd'?"),
     ({"optimizer": {"lr": 0.1}}, "recipe.optimizer: must have a key 'name', got {'lr': 0.1}"),
     ({"optimizer": 3}, "recipe.optimizer: must be a table or a name, got 3"),
@@ -205,7 +205,7 @@ TOP = ["name", "seeds", "datasets", "pairs", "recipe", "protocol", "methods", "d
 @given(st.dictionaries(st.sampled_from([*TOP, "override", "run"]) | st.text(max_size=6), NESTED, max_size=3))
 def test_whatever_is_read_gives_a_matrix_or_a_matrix_error(tables: dict[str, Any]) -> None:
     found = outcome(tables)
-    assert found.startswith("m.toml: ") or set(tables) < set(Matrix.model_fields)
+    assert found.startswith("m.toml: ") or set(tables) < set(MatrixSpec.model_fields)
 
 
 def outcome(tables: dict[str, Any]) -> str:

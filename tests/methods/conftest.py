@@ -18,7 +18,7 @@ SETTINGS = {
     "fitnets, two stages": {"fitnets": {"mode": "two_stage"}},
     "fitnets, final layer": {"fitnets": {"layer": "final"}},
     "attention, paper": {"attention": {"variant": "paper"}},
-    "spherical, standardised": {"spherical": {"normalise": "standardise"}},
+    "spherical, standardized": {"spherical": {"normalize": "standardize"}},
     "earth_mover, moved": {"earth_mover": {"mass": "moved"}},
     "nuclear_norm, beta": {"nuclear_norm": {"beta": 0.05}},
     "triplet, hard": {"triplet": {"negatives": "hard"}},

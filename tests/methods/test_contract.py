@@ -9,13 +9,13 @@ from typing import Annotated, get_args, get_origin
 import pytest
 import torch
 
+from kdbench.hyperparameters import Tune, declared, roles
 from kdbench.matrix.recipe import Recipe, Sgd
 from kdbench.methods import METHODS
 from kdbench.methods.offline import Offline
 from kdbench.methods.sums import Sum
 from kdbench.training.checkpoint import from_bytes, to_bytes
-from kdbench.training.hyperparameters import Tune, declared, roles
-from kdbench.training.loop import Cohort
+from kdbench.training.loop import CohortLoop
 from kdbench.training.member import Member
 from kdbench.training.network import Frozen, Output
 
@@ -31,7 +31,7 @@ def drive(method, batch, progress=PROGRESS, bf16=False) -> Iterator:
     for share in progress:
         for module in method.modules():
             if isinstance(module, Frozen):
-                module.forget()
+                module.clear_cache()
         steps = method.steps(replace(batch, progress=share))
         while (step := advance(steps, bf16)) is not None:
             parameters = list(players[step.player].parameters())
@@ -113,17 +113,17 @@ def test_the_same_seed_gives_the_same_weights(build, tiny, batch, parts):
         torch.manual_seed(6)
         list(drive(method, batch))
     assert same(weights(first.players()), weights(second.players()))
-    assert same(weights(first.graduates()), weights(second.graduates()))
+    assert same(weights(first.deployed()), weights(second.deployed()))
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 def test_beside_others_it_is_as_it_would_be_alone(build, tiny, batch, parts, precision):
     recipe = Recipe(epochs=2, precision=precision, optimizer=Sgd(lr=1e-3))
 
-    def trained(*settings):
+    def trained(*configurations):
         teacher = Frozen(tiny(2, (6, 8, 12)))
-        members = [Member("", build(one, teacher), recipe, seed=1) for one in settings]
-        Cohort(members, Repeated(batch), [teacher], lambda member: {}, lambda epoch, members: None).train(2)
+        members = [Member("", build(one, teacher), recipe, seed=1) for one in configurations]
+        CohortLoop(members, Repeated(batch), [teacher], lambda member: {}, lambda epoch, members: None).train(2)
         return members
 
     (alone,), (_, beside, _) = trained(parts), trained({"vanilla": {}}, parts, {"zskt": {"student_steps": 1}})
@@ -165,7 +165,7 @@ def test_a_resumed_run_is_the_undisturbed_one(build, tiny, batch, parts, precisi
         def stop(epoch, members):
             run.finished = epoch + 1 == last
 
-        Cohort([run], Repeated(batch), list(shared(run)), lambda member: {}, stop).train(4, first)
+        CohortLoop([run], Repeated(batch), list(shared(run)), lambda member: {}, stop).train(4, first)
 
     def shared(run):
         teacher = getattr(run.method, "teacher", None)
@@ -179,7 +179,7 @@ def test_a_resumed_run_is_the_undisturbed_one(build, tiny, batch, parts, precisi
     resumed.resume(from_bytes(to_bytes(begun.state(shared(begun)))), shared(resumed))
     train(resumed, 2, 4)
     assert same(weights(whole.method.players()), weights(resumed.method.players()))
-    assert same(weights(whole.method.graduates()), weights(resumed.method.graduates()))
+    assert same(weights(whole.method.deployed()), weights(resumed.method.deployed()))
 
 
 def test_the_losses_read_what_the_method_says(build, teacher, batch, parts):
@@ -248,9 +248,9 @@ def test_what_is_made_on_the_host_is_found(batch):
 def test_graduates_classify(build, teacher, batch, parts):
     method = build(parts, teacher)
     list(drive(method, batch))
-    graduates = method.graduates()
-    assert next(iter(graduates)) == "student"
-    for network in graduates.values():
+    deployed = method.deployed()
+    assert next(iter(deployed)) == "student"
+    for network in deployed.values():
         with torch.no_grad():
             logits = network.eval()(batch.images).logits
         assert logits.shape == (8, 4)
@@ -275,9 +275,9 @@ def test_players_share_no_parameter(build, teacher, parts):
     assert {id(p) for p in parameters}.isdisjoint(id(p) for p in teacher.parameters())
 
 
-def test_only_named_players_get_optimisers_of_their_own(build, teacher, parts):
+def test_only_named_players_get_optimizers_of_their_own(build, teacher, parts):
     method = build(parts, teacher)
-    assert method.optimisers().keys() <= method.players().keys()
+    assert method.optimizers().keys() <= method.players().keys()
 
 
 @every_method

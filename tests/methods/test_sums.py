@@ -54,7 +54,7 @@ def test_the_player_has_every_parameter_once_and_none_of_the_teacher(student, fr
     (player,) = method.players().values()
     expected = [*student.parameters(), *hint.regressor.parameters()]
     assert [id(p) for _, p in player.named_parameters(remove_duplicate=False)] == [id(p) for p in expected]
-    assert method.graduates() == {"student": student}
+    assert method.deployed() == {"student": student}
 
 
 def test_the_networks_run_once_a_batch(student, frozen, batch):

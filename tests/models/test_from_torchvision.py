@@ -59,7 +59,7 @@ def test_a_classifier_that_is_a_convolution_gives_an_embedding_of_its_channels()
 
 
 @pytest.mark.parametrize("name", ["resnet18", "vgg11_bn", "densenet121", "mnasnet0_5"])
-def test_grey_images_get_a_first_convolution_of_one_channel(name: str) -> None:
+def test_gray_images_get_a_first_convolution_of_one_channel(name: str) -> None:
     with torch.device("meta"):
         network = models.build(f"torchvision:{name}", num_classes=5, image_shape=(1, 32, 32))
         plain = torchvision_models.get_model(name, weights=None, num_classes=5)

@@ -8,20 +8,20 @@ import pytest
 
 from kdbench.matrix import DataSpec, NetworkSpec, Part, RunSpec, Split
 from kdbench.matrix.recipe import Recipe
-from kdbench.queue.cohorts import Item
+from kdbench.queue.grouping import QueuedRun
 from kdbench.results import Store
 
 
 @pytest.fixture(scope="session")
-def item() -> Callable[..., Item]:
+def item() -> Callable[..., QueuedRun]:
     """`item(name, batches, teacher, epoch)`: a run whose hyperparameter is its name, taught by another's."""
 
-    def make(name: str, batches: str = "b", teacher: Item | None = None, epoch: int = 0) -> Item:
+    def make(name: str, batches: str = "b", teacher: QueuedRun | None = None, epoch: int = 0) -> QueuedRun:
         needs = (("teacher", teacher.spec),) if teacher else ()
         parts = (Part("vanilla" if teacher else "scratch", {"name": name}),)
         network = NetworkSpec("mlp_8")
         spec = RunSpec(DataSpec("digits", "digits"), network, parts, Recipe(), Split(), 0, needs)
-        return Item(spec, batches, epoch)
+        return QueuedRun(spec, batches, epoch)
 
     return make
 

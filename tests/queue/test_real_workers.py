@@ -7,9 +7,9 @@ import pytest
 
 from kdbench.matrix import parse
 from kdbench.plan import batches_key, make_plan
-from kdbench.queue.cohorts import Item
 from kdbench.queue.devices import Slot
-from kdbench.queue.local import Local
+from kdbench.queue.executors.local import LocalExecutor
+from kdbench.queue.grouping import QueuedRun
 from kdbench.queue.scheduler import Scheduler
 from kdbench.results import Store
 
@@ -40,7 +40,7 @@ class Own(Method):
     def players(self):
         return {"student": self.student}
 
-    def graduates(self):
+    def deployed(self):
         return {"student": self.student}
 
 
@@ -96,9 +96,9 @@ class Session:
 
     def run(self):
         """What the scheduler tells when it runs everything that waits."""
-        items = [Item(spec, batches_key(spec)) for spec in self.plan.runs]
+        items = [QueuedRun(spec, batches_key(spec)) for spec in self.plan.runs]
         self.told = []
-        Scheduler(items, self.store, Local([Slot("cpu", 1)], self.store), self.hear).run()
+        Scheduler(items, self.store, LocalExecutor([Slot("cpu", 1)], self.store), self.hear).run()
         return self.told
 
     def hear(self, event):

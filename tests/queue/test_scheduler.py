@@ -20,7 +20,7 @@ class Pretender:
 
     def __init__(self, store, behave, measure, places):
         self.store, self.behave, self.measure, self.places = store, behave, measure, places
-        self.jobs, self.cancelled, self.ends, self.ready = [], [], [], True
+        self.jobs, self.canceled, self.ends, self.ready = [], [], [], True
         self._told, self._busy = [], 0
 
     def capacity(self):
@@ -43,7 +43,7 @@ class Pretender:
         return told
 
     def cancel(self, job):
-        self.cancelled.append(job)
+        self.canceled.append(job)
         (job,) = (known for known in self.jobs if known.id == job)
         self._told = [{"event": "died", "job": job.id, "runs": job.runs, "reason": DEATH, "ready": True}]
 
@@ -135,7 +135,7 @@ def test_students_of_a_failed_teacher_are_not_trained(item, schedule, store):
 
     told, _ = schedule([teacher, student], failing)
     assert handed_out(told) == [ids(teacher)]
-    assert store.state(student.spec.id) == "waiting"
+    assert store.state(student.spec.id) == "pending"
 
 
 def test_a_death_costs_one_attempt(item, schedule, store):
@@ -225,7 +225,7 @@ def test_workers_that_cannot_start_stop_everything_and_blame_no_run(item, schedu
 
     with pytest.raises(KdbenchError, match=r"^no worker can start: .*signal 9.*; mend that and run the same command"):
         schedule(runs, lambda store, job: None, ready=False)
-    assert [store.state(run.spec.id) for run in runs] == ["waiting"] * 3
+    assert [store.state(run.spec.id) for run in runs] == ["pending"] * 3
 
 
 def test_runs_that_are_not_equally_far_are_not_one_cohort(item, schedule, store):
@@ -243,7 +243,7 @@ def test_a_job_that_takes_too_long_is_ended_and_costs_an_attempt(item, schedule,
 
     told, executor = schedule(runs, behave, limits=Limits(time_limit=0.05 / 60))
     assert handed_out(told) == [ids(*runs), ids(runs[0]), ids(runs[1])]
-    assert executor.cancelled == [1, 2, 3]
+    assert executor.canceled == [1, 2, 3]
     deaths = [event["reason"] for event in told if event["event"] == "died"]
     assert deaths[0] == "ended after run.time_limit (0.000833333 minutes x 2 runs): the worker died (signal 9)"
     assert deaths[1] == "ended after run.time_limit (0.000833333 minutes): the worker died (signal 9)"
@@ -254,11 +254,11 @@ def test_until_its_job_has_begun_a_worker_may_take_longer(item, schedule, monkey
     monkeypatch.setattr("kdbench.queue.scheduler.START", 0.2)
     began = time.monotonic()
     _, executor = schedule([item("a")], lambda store, job: [{"event": "hang"}], limits=Limits(time_limit=0.01 / 60))
-    assert executor.cancelled == [1, 2]
+    assert executor.canceled == [1, 2]
     assert time.monotonic() - began > 2 * 0.2
 
 
-def test_a_teacher_that_is_found_damaged_is_trained_again(item, schedule, store):
+def test_a_teacher_that_is_found_corrupted_is_trained_again(item, schedule, store):
     teacher = item("t")
     student = item("s", teacher=teacher)
     store.write_result(teacher.spec.id, DONE)
@@ -267,7 +267,7 @@ def test_a_teacher_that_is_found_damaged_is_trained_again(item, schedule, store)
         if job.id > 1:
             return finishing(store, job)
         store.forget_result(teacher.spec.id)
-        return [{"event": "warning", "run": student.spec.id, "text": "its teacher's weights are damaged"}]
+        return [{"event": "warning", "run": student.spec.id, "text": "its teacher's weights are corrupted"}]
 
     told, _ = schedule([teacher, student], behave)
     assert handed_out(told) == [ids(student), ids(teacher), ids(student)]

@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from kdbench.results.index import ExcludedCell, ImpossibleCell, IndexCell, MatrixIndex
+from kdbench.results.index import ExcludedCell, IncompatibleCell, IndexCell, MatrixIndex
 
 PAIR = ("cifar10", "resnet34", "resnet18")
 
@@ -18,7 +18,7 @@ class World:
     """A matrix under construction: cells and the rows of their runs."""
 
     cells: list[IndexCell] = field(default_factory=list)
-    impossible: list[ImpossibleCell] = field(default_factory=list)
+    incompatible: list[IncompatibleCell] = field(default_factory=list)
     excluded: list[ExcludedCell] = field(default_factory=list)
     rows: list[dict[str, Any]] = field(default_factory=list)
     validation: float = 0.1
@@ -35,10 +35,10 @@ class World:
         **more: Any,
     ) -> IndexCell:
         """A cell with one run a score: a number is done, None waits, a text failed with that error."""
-        settings = dict(hyperparameters or {})
+        configurations = dict(hyperparameters or {})
         key = f"{len(self.cells)}/{label}"
         ids = {str(seed): hashlib.sha256(f"{key}/{seed}".encode()).hexdigest()[:16] for seed in range(len(test))}
-        cell = IndexCell(kind, label, *pair, method=label, hyperparameters=settings, runs=ids)
+        cell = IndexCell(kind, label, *pair, method=label, hyperparameters=configurations, runs=ids)
         self.cells.append(cell)
         for seed, (run, score) in enumerate(zip(ids.values(), test, strict=True)):
             if isinstance(score, str):
@@ -49,7 +49,7 @@ class World:
         return cell
 
     def refuse(self, label: str, reason: str, pair: tuple[str, str, str] = PAIR) -> None:
-        self.impossible.append(ImpossibleCell(label, *pair, reason=reason, runs=3))
+        self.incompatible.append(IncompatibleCell(label, *pair, reason=reason, runs=3))
 
     @property
     def index(self) -> MatrixIndex:
@@ -60,7 +60,7 @@ class World:
             validation=self.validation,
             track_test=self.track_test,
             cells=tuple(self.cells),
-            impossible=tuple(self.impossible),
+            incompatible=tuple(self.incompatible),
             excluded=tuple(self.excluded),
         )
 
@@ -102,8 +102,8 @@ def world() -> World:
 def thesis() -> Callable[..., World]:
     """A matrix with one pair, three seeds, a sweep and everything that can go wrong."""
 
-    def make(pairs: tuple[tuple[str, str, str], ...] = (PAIR,), **settings: Any) -> World:
-        made = World(**settings)
+    def make(pairs: tuple[tuple[str, str, str], ...] = (PAIR,), **configurations: Any) -> World:
+        made = World(**configurations)
         for place, pair in enumerate(pairs):
             low = 0.1 * place
             made.add("teacher", [0.95 - low], kind="teacher", pair=pair)

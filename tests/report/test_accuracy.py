@@ -27,7 +27,7 @@ def test_one_pair_with_gain_and_agreement(thesis) -> None:
         "dkd": ["93.23 ± 1.17", "+2.23 ± 0.25", "90.00 ± 0.00"],
         "half": ["89.00 (n=1)†", f"{MINUS}1.00 (n=1)†", "90.00 (n=1)†"],
         "broken": ["failed"] * 3,
-        "later": ["waiting"] * 3,
+        "later": ["pending"] * 3,
         "fsp": ["n/a"] * 3,
     }
     assert table.baselines == 2

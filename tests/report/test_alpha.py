@@ -46,13 +46,13 @@ def test_every_metric_by_alpha_in_groups(swept) -> None:
     scores = ["73.00 ± 1.41", "72.00 ± 1.41", "71.00 ± 1.41", "70.00 ± 1.41"]
     assert _shown(table)[0][2:] == [*scores, "58.00 ± 0.00", f"{MINUS}8.00 ± 0.00", "90.00 ± 0.00"]
     assert [column.groups for column in table.columns[:3]] == [True, False, False]
-    assert table.settings == ("vanilla: alpha = 0, temperature = 2",)
+    assert table.configurations == ("vanilla: alpha = 0, temperature = 2",)
 
 
 def test_bold_is_what_validation_chose_though_test_is_better_elsewhere(swept) -> None:
     table = _tables(swept)[f"alpha-vanilla-{STEM}"]
     assert [[cell.bold for cell in row] for row in table.rows] == [[False, *[True] * 8], *[[False] * 9] * 3]
-    assert "Bold: the chosen setting" in table.caption
+    assert "Bold: the chosen configuration" in table.caption
     assert "best mean validation accuracy, whatever its test score" in table.caption
 
 
@@ -63,8 +63,8 @@ def test_labels_side_by_side_at_the_chosen_temperature(swept) -> None:
     ]
     assert _shown(table) == [["0", "73.00 ± 1.41", "50.00 (n=1)†"], ["0.5", "78.00 ± 1.41", "100.00 (n=1)†"]]
     assert [[cell.chosen for cell in row] for row in table.rows] == [[False, True, False], [False, False, True]]
-    assert table.settings == ("vanilla: alpha = 0, temperature = 2", "nuclear_norm: alpha = 0.5, beta = 1")
-    assert "What else varies is held at the chosen setting." in table.caption
+    assert table.configurations == ("vanilla: alpha = 0, temperature = 2", "nuclear_norm: alpha = 0.5, beta = 1")
+    assert "What else varies is held at the chosen configuration." in table.caption
 
 
 def test_without_validation_nothing_is_bold_and_every_temperature_a_column(swept) -> None:
@@ -77,7 +77,7 @@ def test_without_validation_nothing_is_bold_and_every_temperature_a_column(swept
     assert not any(cell.bold for table in made.values() for row in table.rows for cell in row)
     assert "chosen" not in beside.caption + alone.caption
     assert "validation: accuracy (%)" not in [column.full_title for column in alone.columns]
-    assert beside.settings == ("nuclear_norm: beta = 1 in all rows",)
+    assert beside.configurations == ("nuclear_norm: beta = 1 in all rows",)
 
 
 def test_labels_with_other_alphas_stand_alone(swept) -> None:
@@ -95,7 +95,7 @@ def test_without_scratch_or_agreement_their_columns_are_left_out(world) -> None:
     assert [column.full_title for column in table.columns][-1] == "validation: accuracy (%)"
 
 
-def test_an_alpha_that_is_left_out_beside_the_chosen_setting(world) -> None:
+def test_an_alpha_that_is_left_out_beside_the_chosen_configuration(world) -> None:
     for label in ("a", "b"):
         for alpha, t in ((0.1, 2), (0.2, 2), (0.2, 5)):
             world.add(label, [0.5], [alpha + t / 10], hyperparameters={"alpha": alpha, "t": t})

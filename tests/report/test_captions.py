@@ -5,7 +5,7 @@ import pytest
 from kdbench.report import captions
 from kdbench.report.rows import rows
 from kdbench.report.runs import Runs
-from kdbench.report.table import Cell
+from kdbench.report.table import TableCell
 
 
 @pytest.mark.parametrize(
@@ -32,7 +32,7 @@ def test_one_seed_has_no_spread_and_no_test(world) -> None:
     assert "with one seed nothing can be tested" in captions.bold(runs)
 
 
-def test_settings_are_grouped_where_pairs_chose_differently(world) -> None:
+def test_configurations_are_grouped_where_pairs_chose_differently(world) -> None:
     for student, alpha in (("B", 0.3), ("C", 0.1), ("D", 0.3)):
         pair = ("cifar10", "A", student)
         world.add("scratch", [0.5], kind="scratch", pair=pair)
@@ -40,20 +40,20 @@ def test_settings_are_grouped_where_pairs_chose_differently(world) -> None:
         world.add("plain", [0.5], pair=pair)
     world.refuse("fsp", "no")
     runs = Runs(world.index, world.frame, "last")
-    assert captions.settings(rows(runs), runs.pairs) == (
+    assert captions.configurations(rows(runs), runs.pairs) == (
         "vanilla: alpha = 0.3, temperature = 5 (A → B on cifar10; A → D on cifar10); "
         "alpha = 0.1, temperature = 5 (A → C on cifar10)",
         "plain: no hyperparameters",
     )
-    assert captions.settings(rows(runs), runs.pairs[1:2])[0] == "vanilla: alpha = 0.1, temperature = 5"
+    assert captions.configurations(rows(runs), runs.pairs[1:2])[0] == "vanilla: alpha = 0.1, temperature = 5"
 
 
 def test_notes_appear_where_they_hold(thesis) -> None:
     world = thesis()
     runs = Runs(world.index, world.frame, "last")
-    notes = captions.notes(runs, rows(runs), [Cell("n/a"), Cell(mean=0.5, n=1, incomplete=True)])
+    notes = captions.notes(runs, rows(runs), [TableCell("n/a"), TableCell(mean=0.5, n=1, incomplete=True)])
     assert [note.split()[0] for note in notes] == ["†", "n/a:", "The"]
-    assert captions.notes(runs, [], [Cell("x")]) == ()
+    assert captions.notes(runs, [], [TableCell("x")]) == ()
 
 
 def test_without_validation_the_notes_say_that_nothing_was_chosen(thesis) -> None:
@@ -63,10 +63,10 @@ def test_without_validation_the_notes_say_that_nothing_was_chosen(thesis) -> Non
     assert captions.chosen_by(runs, rows(runs)) == ""
 
 
-def test_a_choice_among_unfinished_settings_is_provisional(world) -> None:
+def test_a_choice_among_unfinished_configurations_is_provisional(world) -> None:
     world.add("a", [0.5, 0.5], hyperparameters={"x": 1})
     world.add("a", [0.6, None], hyperparameters={"x": 2})
     runs = Runs(world.index, world.frame, "last")
     assert captions.notes(runs, rows(runs), []) == (
-        "The choice among settings is provisional: some of them are not complete.",
+        "The choice among configurations is provisional: some of them are not complete.",
     )

@@ -24,10 +24,10 @@ def test_an_incomplete_cell_is_flagged_with_its_runs(world) -> None:
 
 def test_missing_cells_say_why(world) -> None:
     assert _one(world, "boom", "boom").shown == "failed"
-    assert _one(world, "boom", None).shown == "waiting"
+    assert _one(world, "boom", None).shown == "pending"
     assert _one(world, float("nan")).shown == NOTHING
     runs = Runs(world.index, world.frame, "last")
-    assert number(runs, Choice(impossible=True), "test_accuracy", PERCENT).shown == "n/a"
+    assert number(runs, Choice(incompatible=True), "test_accuracy", PERCENT).shown == "n/a"
     assert number(runs, Choice(), "test_accuracy", PERCENT).missing
 
 

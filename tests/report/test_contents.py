@@ -16,7 +16,7 @@ def test_the_order_of_tables(thesis) -> None:
         "metrics-cifar10-resnet34-resnet18",
         "costs-cifar10-resnet34-resnet18",
         "alpha-vanilla-cifar10-resnet34-resnet18",
-        *("hyperparameters", "impossible", "failed", "waiting"),
+        *("hyperparameters", "incompatible", "failed", "pending"),
     ]
 
 
@@ -43,8 +43,8 @@ def test_shuffled_test_scores_leave_every_choice_as_it_was(thesis) -> None:
 def test_a_matrix_that_has_not_started(world) -> None:
     world.add("a", [None, None])
     made = {table.name: table for table in tables(world.index, pd.DataFrame())}
-    assert [cell.shown for cell in made["accuracy"].rows[0]] == ["a", "waiting", "", "waiting"]
-    assert made["waiting"].rows[0][-1].text == "2 of 2 seeds"
+    assert [cell.shown for cell in made["accuracy"].rows[0]] == ["a", "pending", "", "pending"]
+    assert made["pending"].rows[0][-1].text == "2 of 2 seeds"
 
 
 def test_the_frame_is_not_changed(thesis) -> None:

@@ -7,12 +7,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kdbench.report.csv_file import render
-from kdbench.report.table import PERCENT, Cell, Column, Table
+from kdbench.report.table import PERCENT, Column, Table, TableCell
 
 COLUMNS = (Column("method", numeric=False), Column("accuracy\n(%)"))
 
 
-def _read(*rows: tuple[Cell, ...]) -> list[list[str]]:
+def _read(*rows: tuple[TableCell, ...]) -> list[list[str]]:
     return list(csv.reader(io.StringIO(render(Table("t", "", "", COLUMNS, rows)), newline="")))
 
 
@@ -21,9 +21,9 @@ def test_a_table_exactly() -> None:
         Table(
             *("t", "Title", "Caption", COLUMNS),
             (
-                (Cell("a, b"), Cell(mean=0.5, spread=0.25, n=2, unit=PERCENT, tied=True, incomplete=True)),
-                (Cell("c"), Cell("failed", missing=True)),
-                (Cell("d"), Cell(mean=0.75, n=1, unit=PERCENT, best=True)),
+                (TableCell("a, b"), TableCell(mean=0.5, spread=0.25, n=2, unit=PERCENT, tied=True, incomplete=True)),
+                (TableCell("c"), TableCell("failed", missing=True)),
+                (TableCell("d"), TableCell(mean=0.75, n=1, unit=PERCENT, best=True)),
             ),
         )
     ) == (
@@ -36,6 +36,6 @@ def test_a_table_exactly() -> None:
 
 @given(st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=30), st.floats(0, 1))
 def test_text_and_numbers_come_back(text: str, share: float) -> None:
-    found = _read((Cell(text), Cell(mean=share, n=1, unit=PERCENT)))[1]
+    found = _read((TableCell(text), TableCell(mean=share, n=1, unit=PERCENT)))[1]
     assert found[0] == text.replace("\r", " ")
     assert float(found[1]) == share * 100

@@ -18,12 +18,12 @@ WHERE = "cifar10: resnet34 → resnet18"
 
 def test_impossible_failed_and_waiting(thesis) -> None:
     found = _gaps(thesis())
-    assert found["impossible"] == [("fsp", WHERE, "fsp needs stages of equal height | width")]
+    assert found["incompatible"] == [("fsp", WHERE, "fsp needs stages of equal height | width")]
     assert found["failed"] == [
         ("half", WHERE, NOTHING, "2", "CUDA error: x_y"),
         *[("broken", WHERE, NOTHING, seed, "loss is NaN in epoch 3") for seed in "012"],
     ]
-    assert found["waiting"] == [
+    assert found["pending"] == [
         ("half", WHERE, NOTHING, "1 of 3 seeds"),
         ("later", WHERE, NOTHING, "3 of 3 seeds"),
     ]
@@ -42,9 +42,9 @@ def test_what_the_matrix_leaves_out_is_listed_and_noted(thesis) -> None:
 
 def test_what_waits_for_a_failed_run_is_explained(thesis, world) -> None:
     world.add("later", [None])
-    (waiting,) = [table for table in tables(world.index, world.frame) if table.name == "waiting"]
+    (waiting,) = [table for table in tables(world.index, world.frame) if table.name == "pending"]
     assert waiting.caption.endswith("Run the same command again to go on.")
-    (waiting,) = [table for table in tables(thesis().index, thesis().frame) if table.name == "waiting"]
+    (waiting,) = [table for table in tables(thesis().index, thesis().frame) if table.name == "pending"]
     assert waiting.caption.endswith("goes on once the folder of that run has been removed.")
 
 
@@ -58,16 +58,16 @@ def test_a_run_that_two_pairs_share_is_listed_once(world) -> None:
     world.cells.append(IndexCell("scratch", "scratch", "a", "u", "s", "scratch", {}, first.runs))
     assert _gaps(world) == {
         "failed": [("student from scratch", "a: t → s", NOTHING, "0", "boom")],
-        "waiting": [("student from scratch", "a: t → s", NOTHING, "1 of 2 seeds")],
+        "pending": [("student from scratch", "a: t → s", NOTHING, "1 of 2 seeds")],
     }
 
 
 def test_one_run_is_one_seed(world) -> None:
     world.add("teacher", [None], kind="teacher")
-    assert _gaps(world)["waiting"] == [("teacher", WHERE, NOTHING, "1 of 1 seed")]
+    assert _gaps(world)["pending"] == [("teacher", WHERE, NOTHING, "1 of 1 seed")]
 
 
 def test_reasons_are_not_repeated(world) -> None:
     for _ in range(3):
         world.refuse("a", "too small")
-    assert _gaps(world)["impossible"] == [("a", WHERE, "too small")]
+    assert _gaps(world)["incompatible"] == [("a", WHERE, "too small")]

@@ -13,14 +13,14 @@ def _shown(table):
     return [tuple(cell.shown for cell in row) for row in table.rows]
 
 
-def test_the_chosen_setting_and_what_chose_it(thesis) -> None:
+def test_the_chosen_configuration_and_what_chose_it(thesis) -> None:
     table = _table(thesis(), "hyperparameters")
     assert _shown(table) == [
         ("vanilla", "alpha = 0.9, temperature = 4", "2", "85.00 ± 0.00"),
         ("dkd", "beta = 8", "1", "84.00 ± 0.00"),
         ("half", NOTHING, "1", "89.00 (n=1)†"),
         ("broken", NOTHING, "1", "failed"),
-        ("later", NOTHING, "1", "waiting"),
+        ("later", NOTHING, "1", "pending"),
     ]
     assert "best mean validation accuracy, whatever its test score" in table.caption
 
@@ -31,8 +31,8 @@ def _with_betas(world):
     return world
 
 
-def test_all_settings_with_the_chosen_one_in_bold(thesis) -> None:
-    table = _table(_with_betas(thesis()), "settings-beta")
+def test_all_configurations_with_the_chosen_one_in_bold(thesis) -> None:
+    table = _table(_with_betas(thesis()), "configurations-beta")
     assert _shown(table) == [
         ("beta = 1", "70.00 ± 0.00", "80.00 ± 10.00"),
         ("beta = 2", "60.00 ± 0.00", "80.00 ± 10.00"),
@@ -40,10 +40,10 @@ def test_all_settings_with_the_chosen_one_in_bold(thesis) -> None:
     assert [[cell.chosen for cell in row] for row in table.rows] == [[True] * 3, [False] * 3]
 
 
-def test_a_list_only_for_labels_with_several_settings_that_no_table_of_alphas_shows(thesis) -> None:
+def test_a_list_only_for_labels_with_several_configurations_that_no_table_of_alphas_shows(thesis) -> None:
     world = _with_betas(thesis())
     names = [table.name for table in tables(world.index, world.frame)]
-    assert [name for name in names if name.startswith("settings")] == ["settings-beta"]
+    assert [name for name in names if name.startswith("configurations")] == ["configurations-beta"]
 
 
 def test_several_pairs_name_theirs(thesis) -> None:
@@ -65,7 +65,7 @@ def test_best_test_shows_the_test_score_that_chose(thesis) -> None:
     assert "(optimistic)" in table.caption
 
 
-def test_without_validation_every_setting_stands_alone(thesis) -> None:
+def test_without_validation_every_configuration_stands_alone(thesis) -> None:
     world = thesis(validation=0.0)
     world_frame = world.frame.assign(val_accuracy=None)
     table = _table(world, "hyperparameters", frame=world_frame)

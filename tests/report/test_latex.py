@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from kdbench.report import tables
 from kdbench.report.latex import LINES, escape, render, slug
-from kdbench.report.table import MINUS, PERCENT, Cell, Column, Table
+from kdbench.report.table import MINUS, PERCENT, Column, Table, TableCell
 
 NASTY = (
     "50% of $x_1$ & #2 {a} ~^\\ <b> | \"q\" 'r' ``s'' [t] * --flag ± é Å ş ß \N{GREEK SMALL LETTER ALPHA} 你 🎉 ⅔ \x07 "
@@ -19,7 +19,7 @@ NASTY = (
 )
 
 
-def _table(rows: tuple[tuple[Cell, ...], ...], **more: object) -> Table:
+def _table(rows: tuple[tuple[TableCell, ...], ...], **more: object) -> Table:
     columns = (
         Column("method", numeric=False),
         Column("a →\nb", group="digits"),
@@ -29,9 +29,11 @@ def _table(rows: tuple[tuple[Cell, ...], ...], **more: object) -> Table:
 
 
 def test_a_table_exactly() -> None:
-    number = Cell(mean=0.9, spread=0.01, n=3, unit=PERCENT, tied=True)
+    number = TableCell(mean=0.9, spread=0.01, n=3, unit=PERCENT, tied=True)
     table = _table(
-        ((Cell("base"), Cell(f"{MINUS}1"), Cell()), (Cell("x_y"), number, Cell("[a]"))), notes=("50 %",), baselines=1
+        ((TableCell("base"), TableCell(f"{MINUS}1"), TableCell()), (TableCell("x_y"), number, TableCell("[a]"))),
+        notes=("50 %",),
+        baselines=1,
     )
     assert (
         render(table, "thesis-t")
@@ -82,7 +84,7 @@ def test_no_text_leaves_an_unescaped_special(text: str) -> None:
 
 
 def test_a_long_table_goes_on_in_the_next_float() -> None:
-    rows = tuple((Cell(str(n)), Cell(), Cell()) for n in range(LINES + 1))
+    rows = tuple((TableCell(str(n)), TableCell(), TableCell()) for n in range(LINES + 1))
     found = render(_table(rows), "t")
     assert found.count("\\begin{table}") == found.count("\\end{table}") == 2
     assert found.count("(continued)") == found.count("\\addtocounter{table}{-1}") == 1
@@ -90,15 +92,15 @@ def test_a_long_table_goes_on_in_the_next_float() -> None:
 
 
 def test_cells_that_wrap_leave_room_for_fewer_rows() -> None:
-    long = Cell("word " * 20)
-    rows = tuple((Cell(str(n)), Cell(), long) for n in range(LINES // 2))
+    long = TableCell("word " * 20)
+    rows = tuple((TableCell(str(n)), TableCell(), long) for n in range(LINES // 2))
     assert render(_table(rows), "t").count("(continued)") == 3
     assert render(_table((rows[0],)), "t").count("(continued)") == 0
 
 
 def test_a_group_is_named_once_on_each_page() -> None:
-    columns = (Column("pair", numeric=False, groups=True), Column("setting", numeric=False))
-    rows = tuple((Cell("a" if n < 2 else "b"), Cell("same")) for n in range(LINES + 2))
+    columns = (Column("pair", numeric=False, groups=True), Column("configuration", numeric=False))
+    rows = tuple((TableCell("a" if n < 2 else "b"), TableCell("same")) for n in range(LINES + 2))
     first, second = render(Table("t", "T", "C.", columns, rows), "t").split("(continued)")
     body = [line.split(" & ")[0].strip() for line in first.splitlines() if line.endswith("same \\tabularnewline")]
     assert body == ["a", "", "b", *[""] * (LINES - 3)]
@@ -110,7 +112,7 @@ def test_a_group_is_named_once_on_each_page() -> None:
 
 def test_a_group_within_a_group_is_named_again_in_the_next() -> None:
     columns = (Column("a", numeric=False, groups=True), Column("b", numeric=False, groups=True), Column("n"))
-    rows = tuple((Cell(a), Cell("same"), Cell(n)) for a, n in (("x", "1"), ("x", "2"), ("y", "3")))
+    rows = tuple((TableCell(a), TableCell("same"), TableCell(n)) for a, n in (("x", "1"), ("x", "2"), ("y", "3")))
     lines = [line.strip() for line in render(Table("t", "T", "C.", columns, rows), "t").splitlines()]
     start = lines.index("x & same & 1 \\tabularnewline")
     assert lines[start + 1 : start + 4] == [
@@ -119,7 +121,7 @@ def test_a_group_within_a_group_is_named_again_in_the_next() -> None:
 
 
 def test_wide_tables_have_their_spreads_as_subscripts_and_wider_ones_are_stacked() -> None:
-    number = Cell(mean=0.9, spread=0.01, n=3, unit=PERCENT, chosen=True)
+    number = TableCell(mean=0.9, spread=0.01, n=3, unit=PERCENT, chosen=True)
     texts = [
         render(Table("t", "T", "C.", tuple(Column(f"m{n}") for n in range(count)), ((number,) * count,)), "t")
         for count in (7, 20)
@@ -130,11 +132,11 @@ def test_wide_tables_have_their_spreads_as_subscripts_and_wider_ones_are_stacked
 
 
 def test_hyperparameters_are_below_the_last_page_and_many_of_them_follow_it() -> None:
-    rows = tuple((Cell(str(n)), Cell(), Cell()) for n in range(LINES + 1))
-    first, second = render(_table(rows, settings=("vanilla: alpha = 0.9",)), "t").split("(continued)")
+    rows = tuple((TableCell(str(n)), TableCell(), TableCell()) for n in range(LINES + 1))
+    first, second = render(_table(rows, configurations=("vanilla: alpha = 0.9",)), "t").split("(continued)")
     assert "vanilla" not in first
     assert second.index("Hyperparameters:") < second.index("vanilla: alpha~=~0.9\\par") < second.index("\\end{table}")
-    many = render(_table(rows, settings=tuple(f"m{n}: alpha = 0.9" for n in range(LINES + 9))), "t")
+    many = render(_table(rows, configurations=tuple(f"m{n}: alpha = 0.9" for n in range(LINES + 9))), "t")
     assert many.index("\\end{table}") < many.index("Hyperparameters:") < many.index("m0: alpha~=~0.9")
 
 

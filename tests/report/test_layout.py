@@ -4,14 +4,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kdbench.report.layout import headings, layout
-from kdbench.report.table import PERCENT, Cell, Column, Table
+from kdbench.report.table import PERCENT, Column, Table, TableCell
 
-NUMBER = Cell(mean=0.9512, spread=0.0123, n=3, unit=PERCENT)
+NUMBER = TableCell(mean=0.9512, spread=0.0123, n=3, unit=PERCENT)
 
 
 def _table(numbers: int, name: str = "method") -> Table:
     columns = (Column(name, numeric=False), *(Column(f"m{n}") for n in range(numbers)))
-    return Table("t", "T", "C.", columns, ((Cell("vanilla"), *[NUMBER] * numbers),))
+    return Table("t", "T", "C.", columns, ((TableCell("vanilla"), *[NUMBER] * numbers),))
 
 
 def test_type_shrinks_before_spreads_do_and_then_the_table_is_stacked() -> None:
@@ -34,7 +34,7 @@ def test_blocks_have_every_column_once_and_the_first_in_each(numbers: int) -> No
 
 def test_tables_of_text_are_not_taken_apart() -> None:
     columns = (Column("method", numeric=False), Column("why", numeric=False, width=0.9), Column("n"))
-    _, blocks = layout(Table("t", "T", "C.", columns, ((Cell("m" * 60), Cell("why"), Cell("1")),)))
+    _, blocks = layout(Table("t", "T", "C.", columns, ((TableCell("m" * 60), TableCell("why"), TableCell("1")),)))
     assert blocks == ((0, 1, 2),)
 
 

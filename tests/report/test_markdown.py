@@ -1,4 +1,4 @@
-"""Markdown that is also legible as plain text."""
+"""Markdown that is also printable as plain text."""
 
 import re
 
@@ -8,20 +8,20 @@ from rich.cells import cell_len
 
 from kdbench.report import tables
 from kdbench.report.markdown import escape, grid, render
-from kdbench.report.table import NOTHING, PERCENT, Cell, Column, Table
+from kdbench.report.table import NOTHING, PERCENT, Column, Table, TableCell
 
 TEXT = st.text(st.characters(exclude_categories=["C"]), max_size=30) | st.text("\\|`*_<[&\n\r\t ab", max_size=20)
 
 
-def _table(*rows: tuple[Cell, ...]) -> Table:
+def _table(*rows: tuple[TableCell, ...]) -> Table:
     columns = (Column("method", numeric=False), Column("a →\nb", group="digits"))
     return Table("t", "A title", "A caption.", columns, rows, ("A note.",))
 
 
 def test_a_table_exactly() -> None:
     table = _table(
-        (Cell("x|y"), Cell(mean=0.9, spread=0.01, n=3, unit=PERCENT, best=True)),
-        (Cell("rkd_v2"), Cell(NOTHING, missing=True)),
+        (TableCell("x|y"), TableCell(mean=0.9, spread=0.01, n=3, unit=PERCENT, best=True)),
+        (TableCell("rkd_v2"), TableCell(NOTHING, missing=True)),
     )
     assert render(table) == (
         "## A title\n\nA caption.\n\n"
@@ -34,7 +34,7 @@ def test_a_table_exactly() -> None:
 
 
 def test_hyperparameters_are_a_list_below_the_notes() -> None:
-    table = Table("t", "T", "C.", (Column("a"),), ((Cell("1"),),), ("Note.",), ("m_1: x = 1", "*: y = 2"))
+    table = Table("t", "T", "C.", (Column("a"),), ((TableCell("1"),),), ("Note.",), ("m_1: x = 1", "*: y = 2"))
     assert render(table).endswith("\n\nNote.\n\nHyperparameters:\n\n- m_1: x = 1\n- \\*: y = 2\n")
 
 
@@ -53,7 +53,7 @@ def test_escaped_text_is_one_line_without_a_bare_pipe_and_keeps_its_words(text: 
 
 @given(st.lists(st.tuples(TEXT, TEXT), min_size=1, max_size=5))
 def test_pipes_are_aligned_whatever_the_text(texts: list[tuple[str, str]]) -> None:
-    lines = grid(_table(*((Cell(a), Cell(b)) for a, b in texts))).split("\n")
+    lines = grid(_table(*((TableCell(a), TableCell(b)) for a, b in texts))).split("\n")
     assert len(lines) == len(texts) + 2
     assert len({cell_len(line) for line in lines}) == 1
 

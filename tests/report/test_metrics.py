@@ -18,7 +18,7 @@ def test_the_five_metrics_of_a_pair(thesis) -> None:
     scores = ["93.10 ± 1.10", "92.10 ± 1.10", "91.10 ± 1.10", "90.10 ± 1.10"]
     assert shown["vanilla"] == [*scores, "0.500"]
     assert shown["broken"] == ["failed"] * 5
-    assert table.settings[:2] == ("vanilla: alpha = 0.9, temperature = 4", "dkd: beta = 8")
+    assert table.configurations[:2] == ("vanilla: alpha = 0.9, temperature = 4", "dkd: beta = 8")
 
 
 def test_what_the_networks_cost(thesis) -> None:
@@ -32,7 +32,7 @@ def test_what_the_networks_cost(thesis) -> None:
     assert shown["vanilla"] == ["2.26 M", "81 M", "0.500", "0.750", "12.3 ± 0.0"]
     assert shown["broken"] == ["failed"] * 5
     assert "95th percentile of one image's forward pass in float32, on NVIDIA H200;" in table.caption
-    assert any(line.startswith("vanilla: alpha = ") for line in table.settings)
+    assert any(line.startswith("vanilla: alpha = ") for line in table.configurations)
     assert not any(cell.bold for row in table.rows for cell in row)
 
 

@@ -1,11 +1,11 @@
-"""Rows and the choice of a setting."""
+"""Rows and the choice of a configuration."""
 
 import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kdbench.report.rows import rows, setting
+from kdbench.report.rows import configuration, rows
 from kdbench.report.runs import Runs, pair_of
 from kdbench.results.index import IndexCell, MatrixIndex
 
@@ -29,10 +29,10 @@ def test_a_label_keeps_its_place_though_it_cannot_run_on_the_first_pair(world) -
         world.add(label, [None], pair=("mnist", "t", "s"))
     found = rows(Runs(world.index, world.frame, "last"))
     assert [row.name for row in found] == ["a", "b", "c"]
-    assert [choice.impossible for choice in found[1].choices.values()] == [True, False]
+    assert [choice.incompatible for choice in found[1].choices.values()] == [True, False]
 
 
-def test_the_setting_with_the_best_validation_mean_is_chosen(thesis) -> None:
+def test_the_configuration_with_the_best_validation_mean_is_chosen(thesis) -> None:
     chosen = _chosen(thesis())["vanilla"]
     assert chosen.hyperparameters == {"alpha": 0.9, "temperature": 4.0}
 
@@ -66,12 +66,12 @@ def test_nothing_is_chosen_before_there_is_a_result(world) -> None:
     assert _chosen(world) == {"a": None}
 
 
-def test_without_validation_each_setting_is_a_row(thesis) -> None:
+def test_without_validation_each_configuration_is_a_row(thesis) -> None:
     names = list(_chosen(thesis(validation=0.0)))
     assert names[2:5] == ["vanilla (alpha = 0.1)", "vanilla (alpha = 0.9)", "dkd"]
 
 
-def test_settings_of_several_pairs_share_rows_without_validation(thesis) -> None:
+def test_configurations_of_several_pairs_share_rows_without_validation(thesis) -> None:
     world = thesis((("a", "t", "s"), ("b", "t", "s")), validation=0.0)
     found = {row.name: row for row in rows(Runs(world.index, world.frame, "last"))}
     assert len(found["vanilla (alpha = 0.1)"].choices) == 2
@@ -87,5 +87,5 @@ def test_settings_of_several_pairs_share_rows_without_validation(thesis) -> None
         ({"weight": 1e-05}, "weight = 1e-05"),
     ],
 )
-def test_settings_in_words(hyperparameters: dict[str, object], text: str) -> None:
-    assert setting(hyperparameters) == text
+def test_configurations_in_words(hyperparameters: dict[str, object], text: str) -> None:
+    assert configuration(hyperparameters) == text

@@ -11,7 +11,7 @@ def test_values_are_by_seed_and_only_of_runs_that_are_done(world) -> None:
     cell = world.add("a", [0.5, None, "boom", 0.75])
     runs = Runs(world.index, world.frame, "last")
     assert runs.values(cell, "test_accuracy").to_dict() == {"0": 0.5, "3": 0.75}
-    assert [runs.status(run) for run in cell.runs.values()] == ["done", "waiting", "failed", "done"]
+    assert [runs.status(run) for run in cell.runs.values()] == ["done", "pending", "failed", "done"]
     assert runs.values(cell, "no_such_column").empty
 
 
@@ -32,7 +32,7 @@ def test_the_selection_names_the_column(world) -> None:
 def test_an_empty_frame_waits(world) -> None:
     cell = world.add("a", [None])
     runs = Runs(world.index, pd.DataFrame(), "last")
-    assert runs.count(cell.runs.values()) == {"waiting": 1}
+    assert runs.count(cell.runs.values()) == {"pending": 1}
     assert not runs.has("test_accuracy")
 
 
@@ -41,7 +41,7 @@ def test_runs_under_way_and_of_other_matrices(world) -> None:
     frame = pd.concat([world.frame, world.frame, pd.DataFrame([{"run_id": "other", "status": "done"}])])
     frame.loc[frame["seed"] == 1, "status"] = "running"
     runs = Runs(world.index, frame, "last")
-    assert runs.count(cell.runs.values()) == {"done": 1, "waiting": 1}
+    assert runs.count(cell.runs.values()) == {"done": 1, "pending": 1}
     assert runs.values(cell, "test_accuracy").to_dict() == {"0": 0.5}
 
 

@@ -30,7 +30,7 @@ def test_only_several_alphas_make_a_sweep(world) -> None:
     ]
 
 
-def test_a_curve_is_held_at_the_chosen_setting(world) -> None:
+def test_a_curve_is_held_at_the_chosen_configuration(world) -> None:
     for t, scores in ((2, (0.5, 0.6)), (5, (0.9, 0.7))):
         for alpha, score in zip((0.3, 0.1), scores, strict=True):
             world.add("m", [0.5], [score], hyperparameters={"alpha": alpha, "t": t, "same": 1})
@@ -58,12 +58,12 @@ def test_what_moves_together_with_alpha_is_one_curve(world) -> None:
 
 
 @given(st.lists(st.tuples(st.integers(0, 4), st.integers(0, 2)), min_size=1, unique=True))
-def test_groups_hold_every_setting_once_and_alpha_ascends(settings: list[tuple[int, int]]) -> None:
+def test_groups_hold_every_configuration_once_and_alpha_ascends(configurations: list[tuple[int, int]]) -> None:
     cells = tuple(
-        IndexCell("method", "m", "d", "t", "s", "m", {"alpha": alpha / 4, "t": t}, {}) for alpha, t in settings
+        IndexCell("method", "m", "d", "t", "s", "m", {"alpha": alpha / 4, "t": t}, {}) for alpha, t in configurations
     )
     groups = Sweep("m", Pair("d", "t", "s"), "alpha", ("t",), Choice(cells)).groups
-    assert list(groups) == list(dict.fromkeys((str(t),) for _, t in settings))
+    assert list(groups) == list(dict.fromkeys((str(t),) for _, t in configurations))
     assert sorted(map(id, cells)) == sorted(id(cell) for group in groups.values() for cell in group)
     for group in groups.values():
         alphas = [cell.hyperparameters["alpha"] for cell in group]

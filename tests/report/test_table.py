@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kdbench.report.table import COUNT, MILLISECONDS, MINUS, PERCENT, POINTS, Cell, Column, humane, one_line
+from kdbench.report.table import COUNT, MILLISECONDS, MINUS, PERCENT, POINTS, Column, TableCell, format_count, one_line
 
 
 @pytest.mark.parametrize(
@@ -15,12 +15,12 @@ from kdbench.report.table import COUNT, MILLISECONDS, MINUS, PERCENT, POINTS, Ce
     ],
 )
 def test_humane_counts(count: int, text: str) -> None:
-    assert humane(count) == text
+    assert format_count(count) == text
 
 
 @given(st.integers(0, 999_000_000_000))
 def test_a_humane_count_is_within_half_a_percent(count: int) -> None:
-    number, _, letter = humane(count).partition(" ")
+    number, _, letter = format_count(count).partition(" ")
     assert "e" not in number
     assert float(number) * {"": 1, "k": 1e3, "M": 1e6, "B": 1e9}[letter] == pytest.approx(count, rel=0.0051, abs=0.5)
 
@@ -34,17 +34,17 @@ def test_units() -> None:
 
 
 def test_cells() -> None:
-    assert Cell(mean=0.9, spread=0.005, n=3, unit=POINTS).shown == "+90.00 ± 0.50"
-    assert Cell(mean=0.9, n=1, unit=PERCENT).shown == "90.00"
-    assert Cell(mean=0.9, spread=0.01, n=2, unit=PERCENT, incomplete=True).shown == "90.00 ± 1.00 (n=2)†"
-    assert Cell(mean=3_800, unit=COUNT).shown == "3.8 k"
-    assert Cell("failed", missing=True).shown == "failed"
+    assert TableCell(mean=0.9, spread=0.005, n=3, unit=POINTS).shown == "+90.00 ± 0.50"
+    assert TableCell(mean=0.9, n=1, unit=PERCENT).shown == "90.00"
+    assert TableCell(mean=0.9, spread=0.01, n=2, unit=PERCENT, incomplete=True).shown == "90.00 ± 1.00 (n=2)†"
+    assert TableCell(mean=3_800, unit=COUNT).shown == "3.8 k"
+    assert TableCell("failed", missing=True).shown == "failed"
 
 
 def test_the_best_and_what_is_tied_with_it_are_bold() -> None:
-    assert Cell(best=True).bold
-    assert Cell(tied=True).bold
-    assert not Cell(missing=True, incomplete=True).bold
+    assert TableCell(best=True).bold
+    assert TableCell(tied=True).bold
+    assert not TableCell(missing=True, incomplete=True).bold
 
 
 def test_a_full_title_is_one_line() -> None:

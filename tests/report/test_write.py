@@ -30,7 +30,7 @@ def test_every_matrix_is_reported(results: None, tmp_path: Path) -> None:
     assert sorted(path for path in tmp_path.rglob("*") if path.is_file()) == sorted(written)
     text = (tmp_path / "thesis" / "report.md").read_text(encoding="utf-8")
     assert text.startswith("# thesis\n\n- matrix: matrices/thesis.toml\n- selection: last epoch\n")
-    assert "- runs: 14 done, 4 failed, 4 waiting\n" in text
+    assert "- runs: 14 done, 4 failed, 4 pending\n" in text
     assert "| dkd                  |             **93.23 ± 1.17** |      +2.23 ± 0.25 |" in text
 
 
@@ -39,7 +39,7 @@ def test_tables_are_written_as_latex_and_csv(results: None, tmp_path: Path) -> N
     names = sorted(path.name for path in (tmp_path / "thesis" / "tables").iterdir())
     pair = "cifar10-resnet34-resnet18"
     stems = ("accuracy", f"metrics-{pair}", f"costs-{pair}", f"alpha-vanilla-{pair}", "hyperparameters")
-    gaps = ("failed", "impossible", "waiting")
+    gaps = ("failed", "incompatible", "pending")
     assert names == sorted(f"{stem}.{end}" for stem in (*stems, *gaps) for end in ("csv", "tex"))
     assert "\\label{tab:thesis-accuracy}" in (tmp_path / "thesis" / "tables" / "accuracy.tex").read_text("utf-8")
 
@@ -83,8 +83,8 @@ def test_labels_that_look_alike_get_files_of_their_own(world) -> None:
     for label in ("a + b", "a-b"):
         for value in (1, 2):
             world.add(label, [0.5], hyperparameters={"x": value})
-    names = [name for name in files(world.index, world.frame) if name.startswith("tables/settings")]
-    assert names == [f"tables/settings-{stem}.{end}" for stem in ("a-b", "a-b-2") for end in ("tex", "csv")]
+    names = [name for name in files(world.index, world.frame) if name.startswith("tables/configurations")]
+    assert names == [f"tables/configurations-{stem}.{end}" for stem in ("a-b", "a-b-2") for end in ("tex", "csv")]
 
 
 def test_a_results_folder_as_the_store_writes_it(tmp_path: Path) -> None:
@@ -101,7 +101,7 @@ def test_a_results_folder_as_the_store_writes_it(tmp_path: Path) -> None:
     text = (tmp_path / "reports" / "tiny" / "report.md").read_text(encoding="utf-8")
     assert "| student from scratch | **60.00 ± 14.14 (n=2)†** |" in text
     assert "| 1 of 3 seeds |" in text
-    assert "- runs: 2 done, 0 failed, 1 waiting\n" in text
+    assert "- runs: 2 done, 0 failed, 1 pending\n" in text
 
 
 def test_the_head_says_what_the_numbers_were_made_with(world) -> None:

@@ -14,7 +14,7 @@ from safetensors.numpy import save_file
 from kdbench.matrix import DataSpec, NetworkSpec, Part, RunSpec, Split
 from kdbench.matrix.recipe import Recipe
 from kdbench.results import IndexCell, MatrixIndex, Store
-from kdbench.results.integrity import evidence
+from kdbench.results.integrity import checksums
 
 TEACHER = RunSpec(
     DataSpec("digits", "digits", {}, "f00d"), NetworkSpec("large"), (Part("scratch"),), Recipe(), Split(), seed=0
@@ -67,6 +67,6 @@ def finished() -> Callable[..., None]:
         store.write_spec(run)
         save_file({"student.w": np.arange(6, dtype=np.float32)}, folder / "weights.safetensors")
         pq.write_table(pa.table({"epoch": [0], "val_nll": [0.5]}), folder / "history.parquet")
-        store.write_result(run.id, {"status": "done", "row": row, "files": evidence(folder)})
+        store.write_result(run.id, {"status": "done", "row": row, "files": checksums(folder)})
 
     return make

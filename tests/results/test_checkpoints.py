@@ -1,4 +1,4 @@
-"""The container of a checkpoint: whole, or known to be damaged."""
+"""The container of a checkpoint: whole, or known to be corrupted."""
 
 import errno
 from pathlib import Path
@@ -37,7 +37,7 @@ def test_without_any_a_run_starts_from_its_beginning(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "damage",
+    "corrupt",
     [
         lambda whole: whole[:-1],
         lambda whole: whole[:10],
@@ -48,11 +48,11 @@ def test_without_any_a_run_starts_from_its_beginning(tmp_path):
         lambda whole: whole[:-1] + b"X",
     ],
 )
-def test_a_damaged_one_is_known(tmp_path, damage):
+def test_a_corrupted_one_is_known(tmp_path, corrupt):
     for epoch, content in ((1, b"first content"), (2, b"second content")):
         checkpoints.write(tmp_path, epoch, content, MADE_WITH)
     newest = tmp_path / NEWEST
-    newest.write_bytes(damage(newest.read_bytes()))
+    newest.write_bytes(corrupt(newest.read_bytes()))
     assert contents(tmp_path) == [(NEWEST, None, b""), (PREVIOUS, 1, b"first content")]
 
 

@@ -118,12 +118,12 @@ def test_json_is_written_for_people(tmp_path: Path) -> None:
         (b"null", "it must hold a JSON object, got NoneType"),
     ],
 )
-def test_damaged_json(tmp_path: Path, content: bytes, why: str) -> None:
+def test_corrupted_json(tmp_path: Path, content: bytes, why: str) -> None:
     path = tmp_path / "a.json"
     path.write_bytes(content)
     with pytest.raises(ResultsError) as caught:
         read_json(path)
-    assert str(caught.value) == f"{path}: damaged ({why}); move it away and run the matrix again"
+    assert str(caught.value) == f"{path}: corrupted ({why}); move it away and run the matrix again"
 
 
 def test_json_that_is_not_there_or_no_file(tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ from dataclasses import replace
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kdbench.results import ExcludedCell, ImpossibleCell, IndexCell, MatrixIndex
+from kdbench.results import ExcludedCell, IncompatibleCell, IndexCell, MatrixIndex
 
 NAMES = st.text(max_size=5)
 IDS = st.dictionaries(st.integers(0, 9).map(str), st.sampled_from(["a", "b", "c"]), max_size=3)
@@ -16,7 +16,7 @@ CELLS = st.builds(
     st.dictionaries(NAMES, VALUES, max_size=2),
     IDS,
 )
-IMPOSSIBLE = st.builds(ImpossibleCell, *[NAMES] * 5, st.integers(0, 9))
+IMPOSSIBLE = st.builds(IncompatibleCell, *[NAMES] * 5, st.integers(0, 9))
 EXCLUDED = st.builds(ExcludedCell, *[NAMES] * 4, st.lists(st.integers(0, 9)).map(tuple), NAMES)
 INDEXES = st.builds(
     MatrixIndex,

@@ -14,7 +14,7 @@ from safetensors.numpy import save_file
 
 from kdbench.matrix import RunSpec
 from kdbench.results import Store
-from kdbench.results.integrity import damage, evidence, file_damage, malformed
+from kdbench.results.integrity import checksums, corruption, file_corruption, malformed
 
 WEIGHTS, HISTORY = "weights.safetensors", "history.parquet"
 
@@ -27,26 +27,26 @@ def done(store: Store, teacher: RunSpec, finished: Callable[[Store, RunSpec], No
 
 
 def test_the_evidence_has_size_and_checksum(done: Path) -> None:
-    told = evidence(done)
+    told = checksums(done)
     assert set(told) == {WEIGHTS, HISTORY}
     assert {name: entry["bytes"] for name, entry in told.items()} == {n: (done / n).stat().st_size for n in told}
     assert all(len(str(entry["sha256"])) == 64 for entry in told.values())
 
 
 def test_a_whole_run_is_undamaged(done: Path, teacher: RunSpec) -> None:
-    assert damage(done, teacher.id) is None
-    assert damage(done, teacher.id, deep=True) is None
+    assert corruption(done, teacher.id) is None
+    assert corruption(done, teacher.id, deep=True) is None
 
 
 @pytest.mark.parametrize("name", [WEIGHTS, HISTORY])
 def test_a_file_that_is_gone_or_cut_is_seen_by_its_size(done: Path, teacher: RunSpec, name: str) -> None:
     whole = (done / name).read_bytes()
     (done / name).write_bytes(whole[:-1])
-    assert damage(done, teacher.id) == f"{name} has {len(whole) - 1} bytes and was written with {len(whole)}"
+    assert corruption(done, teacher.id) == f"{name} has {len(whole) - 1} bytes and was written with {len(whole)}"
     (done / name).unlink()
-    assert damage(done, teacher.id) == f"{name} is missing"
+    assert corruption(done, teacher.id) == f"{name} is missing"
     (done / name).mkdir()
-    assert damage(done, teacher.id) is not None
+    assert corruption(done, teacher.id) is not None
 
 
 @pytest.mark.parametrize("name", [WEIGHTS, HISTORY])
@@ -54,8 +54,8 @@ def test_a_flipped_bit_is_seen_by_its_checksum(done: Path, teacher: RunSpec, nam
     content = bytearray((done / name).read_bytes())
     content[len(content) // 2] ^= 1
     (done / name).write_bytes(content)
-    assert damage(done, teacher.id) is None
-    assert damage(done, teacher.id, deep=True) == f"{name} is not what was written: its checksum differs"
+    assert corruption(done, teacher.id) is None
+    assert corruption(done, teacher.id, deep=True) == f"{name} is not what was written: its checksum differs"
 
 
 def test_a_spec_that_is_gone_or_another_runs_is_seen(
@@ -63,11 +63,11 @@ def test_a_spec_that_is_gone_or_another_runs_is_seen(
 ) -> None:
     other = student()
     (done / "spec.json").write_text(json.dumps(other.to_json()))
-    assert damage(done, teacher.id, deep=True) == f"spec.json is of the run {other.id}"
+    assert corruption(done, teacher.id, deep=True) == f"spec.json is of the run {other.id}"
     (done / "spec.json").write_text("{}")
-    assert (damage(done, teacher.id, deep=True) or "").startswith("spec.json cannot be read (KeyError: ")
+    assert (corruption(done, teacher.id, deep=True) or "").startswith("spec.json cannot be read (KeyError: ")
     (done / "spec.json").unlink()
-    assert damage(done, teacher.id) == "spec.json is missing"
+    assert corruption(done, teacher.id) == "spec.json is missing"
 
 
 @pytest.mark.parametrize(
@@ -86,28 +86,28 @@ def test_a_spec_that_is_gone_or_another_runs_is_seen(
 )
 def test_a_result_that_cannot_be_understood(done: Path, teacher: RunSpec, content: str, why: str) -> None:
     (done / "result.json").write_text(content.replace("ID", teacher.id))
-    found = damage(done, teacher.id) or ""
+    found = corruption(done, teacher.id) or ""
     assert found.startswith(why)
     assert "move it away" not in found, "kdbench itself puts the run aside"
 
 
-def test_what_is_not_finished_or_failed_is_not_damaged(done: Path, teacher: RunSpec, store: Store) -> None:
+def test_what_is_not_finished_or_failed_is_not_corrupted(done: Path, teacher: RunSpec, store: Store) -> None:
     store.write_result(teacher.id, {"status": "failed", "error": "NaN"})
     (done / WEIGHTS).unlink()
-    assert damage(done, teacher.id, deep=True) is None
+    assert corruption(done, teacher.id, deep=True) is None
     (done / "result.json").unlink()
-    assert damage(done, teacher.id, deep=True) is None
+    assert corruption(done, teacher.id, deep=True) is None
 
 
 def test_a_run_of_before_is_believed_while_its_files_can_be_read(done: Path, teacher: RunSpec, store: Store) -> None:
     store.write_result(teacher.id, {"status": "done", "row": {}})
     pq.write_table(pa.table({"epoch": [7]}), done / HISTORY)
-    assert damage(done, teacher.id, deep=True) is None
+    assert corruption(done, teacher.id, deep=True) is None
     (done / WEIGHTS).write_bytes(b"not weights")
-    assert damage(done, teacher.id) is None
-    assert (damage(done, teacher.id, deep=True) or "").startswith(f"{WEIGHTS} cannot be read (")
+    assert corruption(done, teacher.id) is None
+    assert (corruption(done, teacher.id, deep=True) or "").startswith(f"{WEIGHTS} cannot be read (")
     (done / HISTORY).write_bytes(b"PAR1")
-    assert (damage(done, teacher.id, deep=True) or "").startswith(f"{HISTORY} cannot be read (")
+    assert (corruption(done, teacher.id, deep=True) or "").startswith(f"{HISTORY} cannot be read (")
 
 
 @given(place=st.integers(0, 10_000), flip=st.integers(1, 255))
@@ -115,12 +115,12 @@ def test_no_changed_byte_goes_unseen(tmp_path_factory: pytest.TempPathFactory, p
     folder = tmp_path_factory.mktemp("run")
     save_file({"student.w": np.arange(6, dtype=np.float32)}, folder / WEIGHTS)
     pq.write_table(pa.table({"epoch": [0]}), folder / HISTORY)
-    told = evidence(folder)
+    told = checksums(folder)
     for name in (WEIGHTS, HISTORY):
         content = bytearray((folder / name).read_bytes())
         content[place % len(content)] ^= flip
         (folder / name).write_bytes(content)
-        assert file_damage(folder / name, told[name], deep=True) is not None
+        assert file_corruption(folder / name, told[name], deep=True) is not None
 
 
 @given(st.dictionaries(st.sampled_from(["run_id", "status", "row", "files", "architecture"]), st.none() | st.text()))

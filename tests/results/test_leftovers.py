@@ -65,7 +65,7 @@ def test_what_dead_attempts_leave(store: Store, teacher: RunSpec, dead: int, fin
     assert all(remove(store, leftover) for leftover in leftovers)
     lock = folder / "lock"
     assert {path for path in store.root.rglob("*") if path.is_file()} == (before - expected.keys()) | {lock}
-    assert store.damage(teacher.id, deep=True) is None
+    assert store.corruption(teacher.id, deep=True) is None
 
 
 def test_the_checkpoint_of_a_run_that_waits_is_needed(store: Store, teacher: RunSpec) -> None:

@@ -38,8 +38,8 @@ def test_what_is_lacking_is_copied(
     before = content(other.root)
     merged = merge(store, other)
     assert (merged.runs, merged.matrices, merged.timings, merged.notes) == ([runs[1].id], ["thesis"], ["cnn"], [])
-    assert [store.state(run.id) for run in runs] == ["done", "done", "waiting"]
-    assert store.damage(runs[1].id, deep=True) is None
+    assert [store.state(run.id) for run in runs] == ["done", "done", "pending"]
+    assert store.corruption(runs[1].id, deep=True) is None
     assert (store.folder(runs[1].id) / "log.txt").read_text().endswith(" done\n")
     assert (store.index("thesis"), store.timing("cnn")) == (index(*runs), {"inference_ms": 0.5})
     assert content(other.root) == before, "merge wrote into the folder that it reads"
@@ -48,7 +48,7 @@ def test_what_is_lacking_is_copied(
     assert (again.runs, again.matrices, again.timings, again.notes) == ([], [], [], [])
 
 
-@pytest.mark.parametrize("ours", ["failed", "waiting"])
+@pytest.mark.parametrize("ours", ["failed", "pending"])
 def test_what_is_done_there_wins_over_what_is_not_here(
     store: Store, other: Store, teacher: RunSpec, finished: Finished, ours: str
 ) -> None:
@@ -67,14 +67,14 @@ def test_what_is_done_there_wins_over_what_is_not_here(
     assert not (store.folder(run) / "checkpoint.pt").exists()
 
 
-def test_what_is_whole_there_wins_over_what_is_damaged_here(
+def test_what_is_whole_there_wins_over_what_is_corrupted_here(
     store: Store, other: Store, teacher: RunSpec, finished: Finished
 ) -> None:
     finished(store, teacher)
     finished(other, teacher)
     (store.folder(teacher.id) / "weights.safetensors").write_bytes(b"cut")
     assert merge(store, other).runs == [teacher.id]
-    assert store.damage(teacher.id, deep=True) is None
+    assert store.corruption(teacher.id, deep=True) is None
     aside = store.root / "quarantine" / f"{teacher.id}-1"
     assert (aside / "weights.safetensors").read_bytes() == b"cut"
 
@@ -86,7 +86,7 @@ def test_a_failure_comes_only_where_nothing_was_begun(store: Store, other: Store
         other.write_result(run.id, {"status": "failed", "error": "NaN"})
     store.write_spec(begun)
     assert merge(store, other).runs == [new.id]
-    assert [store.state(run.id) for run in (new, begun)] == ["failed", "waiting"]
+    assert [store.state(run.id) for run in (new, begun)] == ["failed", "pending"]
 
 
 def test_of_two_that_are_done_the_one_here_stays(
@@ -111,7 +111,7 @@ def test_a_run_that_is_trained_here_is_left_alone(
     with store.claimed(teacher.id):
         merged = merge(store, other)
     assert (merged.runs, merged.notes) == ([], [f"{teacher.id}: left out: another process trains it now"])
-    assert store.state(teacher.id) == "waiting"
+    assert store.state(teacher.id) == "pending"
 
 
 def test_damage_is_not_copied(store: Store, other: Store, teacher: RunSpec, finished: Finished) -> None:
@@ -123,8 +123,8 @@ def test_damage_is_not_copied(store: Store, other: Store, teacher: RunSpec, fini
     (other.matrices / "thesis.json").write_text("{")
     merged = merge(store, other)
     assert merged.runs == []
-    assert merged.notes[0].startswith(f"{teacher.id}: left out, it is damaged: weights.safetensors is not what was")
-    assert merged.notes[1].startswith(f"matrix thesis: left out, {other.matrices / 'thesis.json'}: damaged")
+    assert merged.notes[0].startswith(f"{teacher.id}: left out, it is corrupted: weights.safetensors is not what was")
+    assert merged.notes[1].startswith(f"matrix thesis: left out, {other.matrices / 'thesis.json'}: corrupted")
     assert not store.folder(teacher.id).exists()
 
 
@@ -169,6 +169,6 @@ def test_a_copy_that_breaks_off_leaves_the_run_as_it_was(
     monkeypatch.setattr("kdbench.results.merge.shutil.copytree", full)
     with pytest.raises(ResultsError, match="No space left on device"):
         merge(store, other)
-    assert store.state(teacher.id) == "waiting"
+    assert store.state(teacher.id) == "pending"
     monkeypatch.undo()
     assert merge(store, other).runs == [teacher.id]

@@ -11,7 +11,7 @@ import pytest
 from kdbench.errors import ResultsError
 from kdbench.matrix import RunSpec
 from kdbench.results import MatrixIndex, Store, load_indexes
-from kdbench.results.about import FORMAT
+from kdbench.results.folder_metadata import FORMAT
 
 Student = Callable[..., RunSpec]
 Index = Callable[..., MatrixIndex]
@@ -54,7 +54,7 @@ def test_a_folder_that_is_only_read_is_not_made(tmp_path: Path) -> None:
     assert not root.exists()
     root.mkdir()
     empty = Store(root, create=False)
-    assert (empty.run_ids(), list(empty.indexes()), empty.state("0")) == ([], [], "waiting")
+    assert (empty.run_ids(), list(empty.indexes()), empty.state("0")) == ([], [], "pending")
     assert list(root.iterdir()) == []
 
 
@@ -80,7 +80,7 @@ def test_a_run_folder_that_cannot_be_made(store: Store) -> None:
     store.folder("abc").touch()
     with pytest.raises(ResultsError, match="abc: cannot be written"):
         store.claim("abc")
-    assert store.state("abc") == "waiting"
+    assert store.state("abc") == "pending"
 
 
 def test_whether_the_folder_can_be_written_now(store: Store) -> None:
@@ -93,7 +93,7 @@ def test_whether_the_folder_can_be_written_now(store: Store) -> None:
         store.check_writable()
 
 
-def test_a_setting_is_chosen_once(store: Store) -> None:
+def test_a_configuration_is_chosen_once(store: Store) -> None:
     assert store.setting("threads", 2) == 2
     assert Store(store.root).setting("threads", 8) == 2
     assert store.setting("other", 8) == 8
@@ -101,9 +101,9 @@ def test_a_setting_is_chosen_once(store: Store) -> None:
 
 def test_the_states_of_a_run(store: Store, teacher: RunSpec) -> None:
     run = teacher.id
-    assert (store.state(run), store.is_finished(run)) == ("waiting", False)
+    assert (store.state(run), store.is_finished(run)) == ("pending", False)
     store.write_spec(teacher)
-    assert (store.state(run), store.is_finished(run)) == ("waiting", False)
+    assert (store.state(run), store.is_finished(run)) == ("pending", False)
     lock = store.claim(run)
     assert lock is not None
     assert store.state(run) == "running"
@@ -115,7 +115,7 @@ def test_the_states_of_a_run(store: Store, teacher: RunSpec) -> None:
     assert store.result(run) == {"run_id": run, "status": "done"}
     store.forget_result(run)
     store.forget_result(run)
-    assert (store.state(run), store.result(run)) == ("waiting", None)
+    assert (store.state(run), store.result(run)) == ("pending", None)
 
 
 def test_a_run_is_claimed_once(store: Store) -> None:
@@ -134,10 +134,10 @@ def test_a_process_that_dies_lets_its_run_go(store: Store) -> None:
     with claimed_elsewhere(store, "abc") as process:
         assert store.state("abc") == "running"
         assert store.claim("abc") is None
-        assert store.state("other") == "waiting"
+        assert store.state("other") == "pending"
         process.kill()
         process.wait(timeout=30)
-        assert store.state("abc") == "waiting"
+        assert store.state("abc") == "pending"
         lock = store.claim("abc")
         assert lock is not None
         lock.release()
@@ -149,12 +149,12 @@ def test_a_process_that_dies_lets_its_run_go(store: Store) -> None:
 def test_a_result_that_is_not_this_runs_is_none(store: Store, content: str) -> None:
     store.folder("abc").mkdir()
     (store.folder("abc") / "result.json").write_text(content)
-    assert (store.result("abc"), store.state("abc"), store.is_finished("abc")) == (None, "waiting", False)
+    assert (store.result("abc"), store.state("abc"), store.is_finished("abc")) == (None, "pending", False)
 
 
 def test_a_folder_in_the_results_place(store: Store) -> None:
     (store.folder("abc") / "result.json").mkdir(parents=True)
-    assert (store.result("abc"), store.state("abc")) == (None, "waiting")
+    assert (store.result("abc"), store.state("abc")) == (None, "pending")
 
 
 def test_specs_come_back(store: Store, student: Student) -> None:
@@ -166,7 +166,7 @@ def test_specs_come_back(store: Store, student: Student) -> None:
     assert again.teacher.id == run.needs[0][1].id
 
 
-def test_a_spec_that_is_not_there_or_damaged(store: Store, teacher: RunSpec) -> None:
+def test_a_spec_that_is_not_there_or_corrupted(store: Store, teacher: RunSpec) -> None:
     with pytest.raises(ResultsError) as caught:
         store.spec("abc")
     assert str(caught.value) == f"abc: no such run in {store.root}"
@@ -181,7 +181,7 @@ def test_a_spec_that_is_not_there_or_damaged(store: Store, teacher: RunSpec) -> 
         path.write_text(json.dumps({**whole, **damage} if damage else {}))
         with pytest.raises(ResultsError) as caught:
             store.spec(teacher.id)
-        assert str(caught.value).startswith(f"{path}: damaged ({why}")
+        assert str(caught.value).startswith(f"{path}: corrupted ({why}")
         assert str(caught.value).endswith("); move it away and run the matrix again")
 
 
@@ -206,10 +206,10 @@ def test_a_run_is_found_by_the_beginning_of_its_id(store: Store) -> None:
 def test_a_run_that_was_put_aside_is_told(store: Store) -> None:
     store.folder("abc0").mkdir()
     (store.folder("abc0") / "spec.json").touch()
-    aside = store.quarantine("abc0", "damaged")
+    aside = store.quarantine("abc0", "corrupted")
     with pytest.raises(ResultsError) as caught:
         store.find("abc")
-    assert str(caught.value) == f"abc: was damaged and lies in {aside}; run its matrix to train it again"
+    assert str(caught.value) == f"abc: was corrupted and lies in {aside}; run its matrix to train it again"
 
 
 def test_indexes(store: Store, student: Student, index: Index) -> None:
@@ -221,11 +221,11 @@ def test_indexes(store: Store, student: Student, index: Index) -> None:
     assert load_indexes(str(store.root)) == (made[1], made[0])
 
 
-@pytest.mark.parametrize("content", ["", "[]", "{}", '{"cells": 3, "impossible": []}', '{"cells": [{"kind": "x"}]}'])
-def test_a_damaged_index_counts_as_none(store: Store, student: Student, index: Index, content: str) -> None:
+@pytest.mark.parametrize("content", ["", "[]", "{}", '{"cells": 3, "incompatible": []}', '{"cells": [{"kind": "x"}]}'])
+def test_a_corrupted_index_counts_as_none(store: Store, student: Student, index: Index, content: str) -> None:
     store.write_index(index(student()))
-    (store.matrices / "damaged.json").write_text(content)
-    assert store.index("damaged") is None
+    (store.matrices / "corrupted.json").write_text(content)
+    assert store.index("corrupted") is None
     assert [found.name for found in store.indexes()] == ["thesis"]
 
 
@@ -257,18 +257,18 @@ def test_a_matrix_is_complete_when_all_has_ended_and_been_timed(store: Store, st
     assert store.is_complete(asked)
 
 
-def test_a_damaged_description_of_the_folder_is_named_with_its_content(store: Store, teacher: RunSpec) -> None:
+def test_a_corrupted_description_of_the_folder_is_named_with_its_content(store: Store, teacher: RunSpec) -> None:
     store.write_spec(teacher)
     store.write_result(teacher.id, {"status": "done", "row": {"threads": 3}})
     about = store.root / "kdbench.json"
     about.write_text('{"form')
     with pytest.raises(ResultsError) as caught:
         Store(store.root)
-    assert str(caught.value).startswith(f"{about}: damaged (")
+    assert str(caught.value).startswith(f"{about}: corrupted (")
     assert str(caught.value).endswith('; make its whole content {"format": 1, "threads": 3}')
 
 
-def test_a_lost_setting_is_taken_from_the_runs(store: Store, teacher: RunSpec) -> None:
+def test_a_lost_configuration_is_taken_from_the_runs(store: Store, teacher: RunSpec) -> None:
     assert store.recorded("threads") is None
     store.write_spec(teacher)
     store.write_result(teacher.id, {"status": "done", "row": {"threads": 3}})
@@ -278,7 +278,7 @@ def test_a_lost_setting_is_taken_from_the_runs(store: Store, teacher: RunSpec) -
     assert (again.setting("threads", 1), again.recorded("threads")) == (3, 3)
 
 
-def test_a_matrix_with_a_damaged_run_is_not_complete(
+def test_a_matrix_with_a_corrupted_run_is_not_complete(
     store: Store, teacher: RunSpec, index: Index, finished: Callable[..., None]
 ) -> None:
     finished(store, teacher)

@@ -127,7 +127,7 @@ def test_runs_of_every_state_have_a_row(store: Store, student: Student, index: I
     frame = load_results(str(store.root)).set_index("run_id")
     lock.release()
     states = {run.id: state for run, state in ((done, "done"), (failed, "failed"), (running, "running"))}
-    assert frame["status"].to_dict() == {**states, waiting.id: "waiting", asked.id: "waiting"}
+    assert frame["status"].to_dict() == {**states, waiting.id: "pending", asked.id: "pending"}
     assert list(frame.index) == sorted(frame.index)
     assert (frame.loc[failed.id, "error"], frame.loc[failed.id, "host"]) == ("NaN in epoch 3", "here")
     assert frame.loc[waiting.id, "seed"] == 3
@@ -149,15 +149,15 @@ def test_a_run_that_no_matrix_asks_for_any_more(store: Store, teacher: RunSpec) 
     assert (row["matrix"], row["label"], row["teacher"], row["student"]) == ("", "", None, "large")
 
 
-def test_a_damaged_spec_costs_its_own_row_only(store: Store, student: Student, finish: Finish) -> None:
-    whole, damaged = student(0), student(1)
-    for run in (whole, damaged):
+def test_a_corrupted_spec_costs_its_own_row_only(store: Store, student: Student, finish: Finish) -> None:
+    whole, corrupted = student(0), student(1)
+    for run in (whole, corrupted):
         finish(run, {"test_accuracy": 0.5})
-    (store.folder(damaged.id) / "spec.json").write_text("{")
+    (store.folder(corrupted.id) / "spec.json").write_text("{")
     export(store)
     found = {row["run_id"]: row for row in parquet(store)}
     assert found[whole.id]["test_accuracy"] == 0.5
-    assert f"{damaged.id}/spec.json: damaged (" in found[damaged.id]["error"]
+    assert f"{corrupted.id}/spec.json: corrupted (" in found[corrupted.id]["error"]
 
 
 @pytest.mark.parametrize(
@@ -219,12 +219,12 @@ def test_the_tables_can_be_rebuilt(store: Store, student: Student, index: Index,
     export(store)
     before = parquet(store), parquet(store, "history")
     for name in ("results", "history"):
-        (store.root / f"{name}.parquet").write_bytes(b"damaged")
+        (store.root / f"{name}.parquet").write_bytes(b"corrupted")
     export(store)
     assert (parquet(store), parquet(store, "history")) == before
     shutil.rmtree(store.runs)
     export(store)
-    assert [row["status"] for row in parquet(store)] == ["waiting", "waiting"]
+    assert [row["status"] for row in parquet(store)] == ["pending", "pending"]
     assert parquet(store, "history") == []
 
 
@@ -248,14 +248,14 @@ def test_an_export_that_fails_leaves_the_old_tables(
 
 
 @pytest.mark.parametrize("content", [b"", b"PAR1", b"PAR1" + b"\0" * 40 + b"PAR1"])
-def test_a_damaged_history(store: Store, student: Student, finish: Finish, content: bytes) -> None:
+def test_a_corrupted_history(store: Store, student: Student, finish: Finish, content: bytes) -> None:
     run = student(0)
     finish(run, {})
     path = store.folder(run.id) / "history.parquet"
     path.write_bytes(content)
     with pytest.raises(ResultsError) as caught:
         read_history(store, run.id)
-    assert str(caught.value).startswith(f"{path}: damaged (")
+    assert str(caught.value).startswith(f"{path}: corrupted (")
     assert str(caught.value).endswith("); remove the folder and run the matrix again")
 
 
@@ -280,26 +280,26 @@ def test_a_folder_that_is_not_there(tmp_path: Path) -> None:
         load_results(str(tmp_path / "none"))
 
 
-def test_a_damaged_history_costs_its_own_rows_and_is_named(store: Store, student: Student, finish: Finish) -> None:
-    whole, damaged = student(0), student(1)
-    for run in (whole, damaged):
+def test_a_corrupted_history_costs_its_own_rows_and_is_named(store: Store, student: Student, finish: Finish) -> None:
+    whole, corrupted = student(0), student(1)
+    for run in (whole, corrupted):
         finish(run, {}, [{"epoch": 1}])
-    path = store.folder(damaged.id) / "history.parquet"
+    path = store.folder(corrupted.id) / "history.parquet"
     path.write_bytes(b"PAR1")
     (told,) = export(store)
-    assert told.startswith(f"{path}: damaged (")
+    assert told.startswith(f"{path}: corrupted (")
     assert told.endswith("it is left out of history.parquet, `kdbench reindex --deep` puts the run aside")
     assert [row["run_id"] for row in parquet(store, "history")] == [whole.id]
     assert len(parquet(store)) == 2
 
 
 @pytest.mark.parametrize("name", ["results", "history"])
-def test_a_damaged_table_is_named_and_built_anew(store: Store, teacher: RunSpec, finish: Finish, name: str) -> None:
+def test_a_corrupted_table_is_named_and_built_anew(store: Store, teacher: RunSpec, finish: Finish, name: str) -> None:
     finish(teacher, {}, [{"epoch": 1}])
     assert export(store) == []
     path = store.root / f"{name}.parquet"
     path.write_bytes(path.read_bytes()[:-9])
-    assert export(store) == [f"{path}: damaged; built anew"]
+    assert export(store) == [f"{path}: corrupted; built anew"]
     assert export(store) == []
     assert [row["run_id"] for row in parquet(store, name)] == [teacher.id]
 
@@ -341,4 +341,4 @@ def test_a_run_that_ends_while_it_is_read_is_not_done_without_its_numbers(
 
     monkeypatch.setattr(Store, "result", ends_meanwhile)
     states = [(row["status"], row["test_accuracy"]) for _ in range(2) for row in rows(store)]
-    assert states == [("waiting", None), ("done", 0.5)]
+    assert states == [("pending", None), ("done", 0.5)]

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from kdbench.matrix.recipe import Recipe
-from kdbench.training.capture import Recorder
+from kdbench.training.cuda_graphs import GraphRecorder
 from kdbench.training.member import Member
 from kdbench.training.method import Batch, Method, Output, Step
 from kdbench.training.network import Frozen, Network
@@ -55,7 +55,7 @@ class Pupil(Method):
     def players(self) -> dict[str, nn.Module]:
         return {"student": self.student, "scale": self.scale}
 
-    def graduates(self) -> dict[str, nn.Module]:
+    def deployed(self) -> dict[str, nn.Module]:
         return {"student": self.student}
 
 
@@ -101,13 +101,13 @@ def member(tiny: Callable[[int], Network]) -> Callable[..., Member]:
         teacher: Frozen | None = None,
         spoil: Callable[[Batch, Tensor], Tensor] = lambda batch, loss: loss,
         seed: int = 7,
-        recorder: Recorder | None = None,
+        recorder: GraphRecorder | None = None,
         **recipe: Any,
     ) -> Member:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             method = Pupil(tiny(seed), teacher or Frozen(tiny(99)), spoil)
-        method.capturable = recorder is not None
+        method.cuda_graph_safe = recorder is not None
         return Member(name, method, Recipe(**{"epochs": 3, "precision": "fp32", **recipe}), seed, recorder)
 
     return make

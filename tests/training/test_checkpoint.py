@@ -9,7 +9,7 @@ import torch
 from kdbench.errors import TrainingError
 from kdbench.matrix.recipe import Adam, EarlyStopping, Plateau
 from kdbench.training.checkpoint import from_bytes, to_bytes
-from kdbench.training.loop import Cohort
+from kdbench.training.loop import CohortLoop
 from kdbench.training.network import Frozen
 
 EPOCHS = 5
@@ -23,7 +23,7 @@ def train(run, drawn, first, last):
     def stop(epoch, active):
         run.finished = run.finished or epoch + 1 == last
 
-    Cohort([run], drawn, [run.method.teacher], lambda member: next(scores), stop).train(EPOCHS, first)
+    CohortLoop([run], drawn, [run.method.teacher], lambda member: next(scores), stop).train(EPOCHS, first)
 
 
 @pytest.mark.parametrize(

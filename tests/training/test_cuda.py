@@ -9,19 +9,19 @@ import torch
 
 from kdbench import methods
 from kdbench.data.batches import Batches
-from kdbench.matrix.recipe import Adam, Cosine, Crop, Erase, Flip, Recipe, Sgd
-from kdbench.run.memory import train_within_memory
-from kdbench.training.capture import WARM_UP, recorder
+from kdbench.matrix.recipe import Adam, Cosine, Crop, Flip, RandomErasing, Recipe, Sgd
 from kdbench.training.checkpoint import from_bytes, to_bytes
-from kdbench.training.held import CapturedTeacher, Held
-from kdbench.training.loop import Cohort
+from kdbench.training.cuda_graphs import WARM_UP, recorder
+from kdbench.training.loop import CohortLoop
 from kdbench.training.member import Member
-from kdbench.training.network import Frozen, placed
+from kdbench.training.network import Frozen, to_device
+from kdbench.training.static_batches import GraphedTeacher, StaticBatches
+from kdbench.worker.memory import train_within_memory
 
 pytestmark = [
     pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU that torch can use is here"),
     pytest.mark.filterwarnings("ignore:Synchronization debug mode"),
-    pytest.mark.filterwarnings("ignore:This instance was constructed with capturable=True"),
+    pytest.mark.filterwarnings("ignore:This instance was constructed with cuda_graph_safe=True"),
 ]
 os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # as in a worker, before cuBLAS is there
 
@@ -40,7 +40,7 @@ def as_in_a_worker():
 
 @pytest.fixture
 def teacher(tiny):
-    return Frozen(placed(tiny(99), GPU))
+    return Frozen(to_device(tiny(99), GPU))
 
 
 @pytest.fixture
@@ -49,7 +49,7 @@ def run(tiny, teacher):
 
     def make(recorded, seed=1, **recipe):
         method = methods.create(
-            ["vanilla"], student=placed(tiny(1), GPU), teacher=teacher, parameters={"vanilla": {"temperature": 2.0}}
+            ["vanilla"], student=to_device(tiny(1), GPU), teacher=teacher, parameters={"vanilla": {"temperature": 2.0}}
         )
         asked = {"epochs": EPOCHS, "precision": "fp32", "optimizer": Sgd(lr=0.05), "schedule": Cosine(), **recipe}
         return Member(str(seed), method, Recipe(**asked), seed, recorder(GPU) if recorded else None)
@@ -75,15 +75,15 @@ def train(teacher):
     generator = torch.Generator().manual_seed(0)
     images = torch.randint(0, 256, (6 * STEPS, 2, 3, 3), dtype=torch.uint8, generator=generator).to(GPU)
     labels = (torch.arange(6 * STEPS) % 3).to(GPU)
-    recipe = Recipe(batch_size=6, augment=(Crop(padding=1), Flip(), Erase()))
+    recipe = Recipe(batch_size=6, augment=(Crop(padding=1), Flip(), RandomErasing()))
     drawn = Batches(images, labels, torch.arange(6 * STEPS), mean=(0.5, 0.5), std=(0.2, 0.2), recipe=recipe, seed=0)
 
     def together(members, first=0, report=lambda epoch, active: None):
         records = any(member.records for member in members)
         watched = Watched(drawn)
-        held = Held(watched) if records else watched
-        asked = {teacher: CapturedTeacher(teacher, recorder(GPU))} if records else None
-        Cohort(members, held, [teacher], lambda member: {}, report, asked).train(EPOCHS, first)
+        held = StaticBatches(watched) if records else watched
+        asked = {teacher: GraphedTeacher(teacher, recorder(GPU))} if records else None
+        CohortLoop(members, held, [teacher], lambda member: {}, report, asked).train(EPOCHS, first)
         for member in members:
             if member.error is not None:
                 raise member.error
@@ -93,7 +93,7 @@ def train(teacher):
 
 
 def weights(member):
-    return member.method.graduates()["student"].state_dict()
+    return member.method.deployed()["student"].state_dict()
 
 
 def same(first, second):
@@ -101,10 +101,10 @@ def same(first, second):
 
 
 @pytest.mark.parametrize("optimizer", [Sgd(lr=0.05), Adam(lr=0.001)], ids=["sgd", "adam"])
-@pytest.mark.parametrize("clip", [None, 0.1])
-def test_a_recorded_run_is_the_plain_one_but_for_rounding(run, train, optimizer, clip):
+@pytest.mark.parametrize("grad_clip_norm", [None, 0.1])
+def test_a_recorded_run_is_the_plain_one_but_for_rounding(run, train, optimizer, grad_clip_norm):
     """At a rate that falls, with dropout; also, no batch after the first epoch waits for the GPU."""
-    plain, recorded = (run(way, optimizer=optimizer, clip=clip) for way in (False, True))
+    plain, recorded = (run(way, optimizer=optimizer, grad_clip_norm=grad_clip_norm) for way in (False, True))
     train([plain])
     train([recorded])
     for key, value in weights(plain).items():

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from kdbench.matrix.recipe import EarlyStopping
-from kdbench.training.loop import Cohort
+from kdbench.training.loop import CohortLoop
 from kdbench.training.method import Batch
 from kdbench.training.network import Frozen
 
@@ -16,7 +16,7 @@ SCORES = {"val_accuracy": 0.5, "val_nll": 1.0}
 
 
 def train(members, drawn, frozen=(), score=lambda member: SCORES, report=lambda epoch, active: None):
-    cohort = Cohort(members, drawn, frozen, score, report)
+    cohort = CohortLoop(members, drawn, frozen, score, report)
     cohort.train(EPOCHS)
     return cohort
 
@@ -190,7 +190,7 @@ def test_batches_without_images_are_not_shown_to_the_teacher(member, teacher, mo
 class Parrot:
     """Says the teacher's logits in its place, and notes when it is asked."""
 
-    spared_seconds = 100.0
+    saved_seconds = 100.0
 
     def __init__(self, teacher):
         self.teacher, self.asked = teacher, []
@@ -198,7 +198,7 @@ class Parrot:
     def ask(self, images, epoch, position):
         self.asked.append((epoch, position))
         with torch.no_grad():
-            self.teacher.repeat(images, self.teacher.network(images).logits)
+            self.teacher.cache_partial(images, self.teacher.network(images).logits)
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
@@ -206,7 +206,9 @@ def test_a_teacher_is_asked_through_its_replay(member, drawn, teacher, precision
     plain, repeated = member("a", teacher, precision=precision), member("b", teacher, precision=precision)
     train([plain], drawn, [teacher])
     parrot = Parrot(teacher)
-    cohort = Cohort([repeated], drawn, [teacher], lambda member: SCORES, lambda epoch, active: None, {teacher: parrot})
+    cohort = CohortLoop(
+        [repeated], drawn, [teacher], lambda member: SCORES, lambda epoch, active: None, {teacher: parrot}
+    )
     cohort.train(EPOCHS, first=0)
     assert parrot.asked == [(epoch, position) for epoch in range(EPOCHS) for position in range(4)]
     assert same(plain, repeated)
@@ -220,7 +222,9 @@ def test_a_replay_that_fails_costs_nothing(member, drawn, teacher):
 
     plain, alone = member("a", teacher), member("b", teacher)
     train([plain], drawn, [teacher])
-    Cohort([alone], drawn, [teacher], lambda m: SCORES, lambda epoch, active: None, {teacher: Mute(teacher)}).train(3)
+    CohortLoop([alone], drawn, [teacher], lambda m: SCORES, lambda epoch, active: None, {teacher: Mute(teacher)}).train(
+        3
+    )
     assert alone.error is None
     assert same(plain, alone)
 

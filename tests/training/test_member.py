@@ -11,7 +11,7 @@ import torch
 from kdbench.errors import MethodError, NotFiniteError, TrainingError
 from kdbench.matrix.recipe import Constant, EarlyStopping, Plateau, Recipe, Sgd
 from kdbench.training.member import Member
-from kdbench.training.method import OptimiserSpec, Step
+from kdbench.training.method import OptimizerSpec, Step
 
 GOOD = {"val_accuracy": 0.5, "val_nll": 1.0}
 
@@ -31,7 +31,7 @@ def test_an_epochs_row_holds_the_mean_of_every_term(member, drawn):
     run = member(spoil=lambda batch, loss: loss * 0 + next(sizes), optimizer=Sgd(lr=0.1))
     take_epoch(run, drawn, scores={"val_accuracy": 0.25, "val_nll": 2.0})
     (row,) = run.history
-    assert set(row) == {"epoch", "rate", "seconds", "loss.ce", "loss.hint", "loss.scale.size", *GOOD}
+    assert set(row) == {"epoch", "lr", "seconds", "loss.ce", "loss.hint", "loss.scale.size", *GOOD}
     assert row["loss.ce"] == pytest.approx(4.0)
     assert (row["epoch"], row["val_accuracy"], row["val_nll"]) == (0, 0.25, 2.0)
     assert row["seconds"] == run.seconds > 0
@@ -48,7 +48,7 @@ def test_the_means_of_an_epoch_begin_anew(member, drawn):
 def test_a_rows_rate_is_the_schedules_at_the_end_of_the_epoch(member, drawn):
     run = member(optimizer=Sgd(lr=0.1))
     take_epoch(run, drawn)
-    assert run.history[0]["rate"] == pytest.approx(0.1 * (1 + math.cos(math.pi / 3)) / 2)
+    assert run.history[0]["lr"] == pytest.approx(0.1 * (1 + math.cos(math.pi / 3)) / 2)
 
 
 def test_every_player_steps(member, batch):
@@ -133,11 +133,11 @@ def test_a_method_cannot_switch_gradients_off_for_others(member, batch, monkeypa
     assert str(run.error) == "broken"
 
 
-def test_an_optimiser_for_a_player_that_is_not_there_is_refused(member, monkeypatch):
+def test_an_optimizer_for_a_player_that_is_not_there_is_refused(member, monkeypatch):
     method = member().method
-    monkeypatch.setattr(method, "optimisers", lambda: {"scael": OptimiserSpec()})
+    monkeypatch.setattr(method, "optimizers", lambda: {"scael": OptimizerSpec()})
     with pytest.raises(
-        MethodError, match=r"^optimisers\(\) names the player 'scael', whom .*; did you mean 'scale'\?$"
+        MethodError, match=r"^optimizers\(\) names the player 'scael', whom .*; did you mean 'scale'\?$"
     ):
         Member("run", method, Recipe(), seed=0)
 
@@ -215,7 +215,7 @@ def test_a_runs_random_stream_goes_on_from_batch_to_batch(member, batch, monkeyp
 
 def test_graduates_are_copies(member, batch):
     run = member()
-    kept = run.graduates()["student"]["head.weight"]
+    kept = run.deployed()["student"]["head.weight"]
     before = kept.clone()
     run.take(batch)
     assert torch.equal(kept, before)
@@ -226,7 +226,7 @@ def test_the_best_epoch_has_the_highest_accuracy_then_the_lowest_loss(member, dr
     run, weights = member(epochs=5), []
     for epoch, (accuracy, loss) in enumerate([(0.4, 1.0), (0.6, 2.0), (0.6, 1.5), (0.6, 1.5), (0.5, 0.1)]):
         take_epoch(run, drawn, epoch, {"val_accuracy": accuracy, "val_nll": loss})
-        weights.append(run.graduates()["student"]["head.weight"])
+        weights.append(run.deployed()["student"]["head.weight"])
     assert run.best.epoch == 2
     assert run.best.score == (0.6, -1.5)
     assert torch.equal(run.best.weights["student"]["head.weight"], weights[2])
@@ -254,7 +254,7 @@ def test_plateau_reads_the_validation_loss_once_an_epoch_for_all_players(member,
     run = member(schedule=Plateau(factor=0.5, patience=0), optimizer=Sgd(lr=0.1))
     for epoch, loss in enumerate([1.0, 1.0]):
         take_epoch(run, drawn, epoch, {"val_accuracy": 0.5, "val_nll": loss})
-    assert {name: o.rate(0.5) for name, o in run.optimisers.items()} == pytest.approx({"student": 0.05, "scale": 0.05})
+    assert {name: o.lr(0.5) for name, o in run.optimizers.items()} == pytest.approx({"student": 0.05, "scale": 0.05})
 
 
 def test_the_seed_alone_decides(member, drawn):
@@ -262,6 +262,6 @@ def test_the_seed_alone_decides(member, drawn):
     for run in (first, second, other):
         torch.manual_seed(id(run) % 1000)
         take_epoch(run, drawn)
-    weights = [run.graduates()["student"]["conv.weight"] for run in (first, second, other)]
+    weights = [run.deployed()["student"]["conv.weight"] for run in (first, second, other)]
     assert torch.equal(weights[0], weights[1])
     assert not torch.equal(weights[0], weights[2])

@@ -8,7 +8,7 @@ import torch
 from kdbench.training.memory import clear_frames, is_out_of_memory
 
 
-class Held:
+class StaticBatches:
     """What a frame may hold."""
 
 
@@ -16,7 +16,7 @@ def spoilt(first, held):
     """An exception as torch raises it where a recording is left by another."""
     try:
         try:
-            mine = Held()
+            mine = StaticBatches()
             held.append(weakref.ref(mine))
             raise first
         finally:

@@ -164,7 +164,7 @@ def test_what_one_writes_into_an_answer_another_does_not_read(tiny, batch, part)
 
 def test_forgetting_asks_again(frozen, images):
     frozen(images)
-    frozen.forget()
+    frozen.clear_cache()
     frozen(images)
     assert frozen.network.asked == 2
 
@@ -224,18 +224,18 @@ def test_a_deep_copy_begins_with_an_empty_memory(frozen, images):
 
 def test_what_it_repeats_is_said_of_these_images_alone(frozen, images):
     logits = torch.randn(5, 3)
-    frozen.repeat(images, logits)
+    frozen.cache_partial(images, logits)
     assert frozen(images).logits is logits
     assert frozen.network.asked == 0
     assert not torch.equal(frozen(images.clone()).logits, logits)
-    frozen.forget()
+    frozen.clear_cache()
     assert not torch.equal(frozen(images).logits, logits)
     assert frozen.network.asked == 2
 
 
 def test_what_it_repeats_takes_the_place_of_what_it_computed(frozen, images):
     logits = frozen(images).logits
-    frozen.repeat(images, logits)
+    frozen.cache_partial(images, logits)
     assert frozen(images).logits is logits
     with pytest.raises(MethodError, match="nothing else was kept"):
         frozen(images).embedding.sum()
@@ -244,7 +244,7 @@ def test_what_it_repeats_takes_the_place_of_what_it_computed(frozen, images):
 
 def test_what_it_repeats_may_have_embeddings_and_never_maps(frozen, images):
     embedding = torch.randn(5, 4)
-    frozen.repeat(images, torch.randn(5, 3), embedding)
+    frozen.cache_partial(images, torch.randn(5, 3), embedding)
     assert frozen(images).embedding is embedding
     with pytest.raises(MethodError, match="none were kept"):
         frozen(images).stages[0]
@@ -255,7 +255,7 @@ def test_what_it_repeats_may_have_embeddings_and_never_maps(frozen, images):
 
 def test_what_it_repeats_holds_for_one_precision(frozen, images):
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        frozen.repeat(images, torch.zeros(5, 3, dtype=torch.bfloat16))
+        frozen.cache_partial(images, torch.zeros(5, 3, dtype=torch.bfloat16))
         assert not frozen(images).logits.any()
     assert frozen(images).logits.dtype == torch.float32
     assert frozen.network.asked == 1
@@ -264,8 +264,8 @@ def test_what_it_repeats_holds_for_one_precision(frozen, images):
 @pytest.mark.parametrize("part", ["images", "logits"])
 def test_what_is_repeated_is_computed_again_where_somebody_wrote(frozen, images, part):
     logits = frozen(images).logits.clone()
-    frozen.forget()
-    frozen.repeat(images, logits)
+    frozen.clear_cache()
+    frozen.cache_partial(images, logits)
     (images if part == "images" else frozen(images).logits).add_(1)
     assert torch.equal(frozen(images).logits, frozen.network.layer(images.flatten(1)))
     assert frozen.network.asked == 2

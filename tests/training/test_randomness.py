@@ -4,30 +4,30 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kdbench.training.randomness import derive, seeded, stream
+from kdbench.training.randomness import derive_seed, make_generator, seeded
 
 keys = st.lists(st.integers(0, 10) | st.sampled_from(["student", "order", "augment"]), min_size=1, max_size=4)
 
 
 @given(keys)
 def test_a_seed_has_63_bits(names):
-    assert 0 <= derive(*names) < 2**63
+    assert 0 <= derive_seed(*names) < 2**63
 
 
 def test_a_seed_is_the_same_for_ever():
     """If this value changes, so does every result that was ever published."""
-    assert derive(0, "student") == 409236633090529362
+    assert derive_seed(0, "student") == 409236633090529362
 
 
 @given(keys, keys)
 def test_other_names_give_other_streams(one, other):
-    equal = torch.equal(torch.rand(4, generator=stream(*one)), torch.rand(4, generator=stream(*other)))
+    equal = torch.equal(torch.rand(4, generator=make_generator(*one)), torch.rand(4, generator=make_generator(*other)))
     assert equal == ("/".join(map(str, one)) == "/".join(map(str, other)))
 
 
 def test_the_order_in_which_streams_are_made_does_not_matter():
-    first = [torch.rand(3, generator=stream(0, name)) for name in ("a", "b")]
-    second = [torch.rand(3, generator=stream(0, name)) for name in ("b", "a")]
+    first = [torch.rand(3, generator=make_generator(0, name)) for name in ("a", "b")]
+    second = [torch.rand(3, generator=make_generator(0, name)) for name in ("b", "a")]
     assert torch.equal(first[0], second[1])
     assert torch.equal(first[1], second[0])
 
@@ -41,7 +41,7 @@ def test_seeded_follows_the_named_stream_and_restores_the_outer_one():
         inside = torch.rand(4)
     after = torch.rand(2)
     assert torch.equal(torch.cat([before, after]), undisturbed)
-    assert torch.equal(inside, torch.rand(4, generator=stream(0, "student")))
+    assert torch.equal(inside, torch.rand(4, generator=make_generator(0, "student")))
 
 
 def test_seeded_restores_after_an_exception():

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kdbench.matrix.recipe import Constant, Cosine, MultiStep, OneCycle, Plateau
-from kdbench.training.schedule import PlateauWatch, cycle_at, rate_factor
+from kdbench.training.schedule import PlateauWatch, cycle_at, lr_factor
 
 EPOCHS = 100
 
@@ -20,7 +20,7 @@ def half_cosine(share):
 @pytest.mark.parametrize("progress", [0, 0.25, 1])
 @pytest.mark.parametrize("schedule", [Constant(), Plateau()])
 def test_constant_and_plateau_keep_the_rate(schedule, progress):
-    assert rate_factor(schedule, progress, EPOCHS) == 1
+    assert lr_factor(schedule, progress, EPOCHS) == 1
 
 
 @pytest.mark.parametrize(
@@ -28,21 +28,21 @@ def test_constant_and_plateau_keep_the_rate(schedule, progress):
 )
 def test_multistep_falls_at_its_milestones(epoch, expected):
     schedule = MultiStep(milestones=(60, 30, 80), gamma=0.2)
-    assert rate_factor(schedule, epoch / EPOCHS, EPOCHS) == pytest.approx(expected)
+    assert lr_factor(schedule, epoch / EPOCHS, EPOCHS) == pytest.approx(expected)
 
 
 @given(st.integers(1, 400), st.data())
 def test_multistep_falls_at_the_first_batch_of_the_milestone(epochs, data):
     milestone = data.draw(st.integers(1, epochs))
     schedule = MultiStep(milestones=(milestone,), gamma=0.5)
-    assert rate_factor(schedule, milestone / epochs, epochs) == 0.5
-    assert rate_factor(schedule, (milestone - 1e-3) / epochs, epochs) == 1
+    assert lr_factor(schedule, milestone / epochs, epochs) == 0.5
+    assert lr_factor(schedule, (milestone - 1e-3) / epochs, epochs) == 1
 
 
 @pytest.mark.parametrize(("progress", "expected"), [(0, 1), (1 / 3, 0.75), (0.5, 0.5), (2 / 3, 0.25), (1, 0)])
 def test_cosine(progress, expected):
-    assert rate_factor(Cosine(), progress, EPOCHS) == pytest.approx(expected, abs=1e-12)
-    assert rate_factor(Cosine(floor=0.1), progress, EPOCHS) == pytest.approx(0.1 + 0.9 * expected)
+    assert lr_factor(Cosine(), progress, EPOCHS) == pytest.approx(expected, abs=1e-12)
+    assert lr_factor(Cosine(min_lr_ratio=0.1), progress, EPOCHS) == pytest.approx(0.1 + 0.9 * expected)
 
 
 @pytest.mark.parametrize(
@@ -57,22 +57,22 @@ def test_cosine(progress, expected):
     ],
 )
 def test_one_cycle_rises_and_falls(progress, expected):
-    schedule = OneCycle(rise=0.2, start=20, end=100)
-    assert rate_factor(schedule, progress, EPOCHS) == pytest.approx(expected)
+    schedule = OneCycle(pct_start=0.2, div_factor=20, final_div_factor=5)
+    assert lr_factor(schedule, progress, EPOCHS) == pytest.approx(expected)
 
 
 @pytest.mark.parametrize("schedule", [Constant, MultiStep, Cosine, OneCycle, Plateau])
 @given(progress=st.floats(0, 1))
 def test_warm_up_scales_the_schedule_linearly(schedule, progress):
     plain, warmed = schedule(), schedule(warmup=5)
-    expected = min(progress * EPOCHS / 5, 1) * rate_factor(plain, progress, EPOCHS)
-    assert rate_factor(warmed, progress, EPOCHS) == pytest.approx(expected)
+    expected = min(progress * EPOCHS / 5, 1) * lr_factor(plain, progress, EPOCHS)
+    assert lr_factor(warmed, progress, EPOCHS) == pytest.approx(expected)
 
 
 @pytest.mark.parametrize("schedule", [Constant(), MultiStep(milestones=(30,)), Cosine(), OneCycle(), Plateau()])
 @given(progress=st.floats(0, 1), epochs=st.floats(0.5, 500))
 def test_a_factor_is_a_share(schedule, progress, epochs):
-    assert 0 <= rate_factor(schedule, progress, epochs) <= 1 + 1e-12
+    assert 0 <= lr_factor(schedule, progress, epochs) <= 1 + 1e-12
 
 
 @given(st.integers(1, 60), st.integers(1, 40), st.data())
@@ -88,13 +88,13 @@ def test_cycles_divide_the_run(cycles, steps, data):
 def test_plateau_falls_when_the_loss_has_not_improved_for_more_than_patience_epochs():
     watch, factors = PlateauWatch(Plateau(factor=0.5, patience=1)), []
     for loss in (1.0, 0.9, 0.9, 0.95, 0.8, 0.81, 0.82, 0.83, 0.84):
-        watch.see(loss)
+        watch.observe(loss)
         factors.append(watch.factor)
     assert factors == [1, 1, 1, 0.5, 0.5, 0.5, 0.25, 0.25, 0.125]
 
 
 def test_plateau_takes_nan_for_no_improvement():
     watch = PlateauWatch(Plateau(factor=0.1, patience=0))
-    watch.see(1.0)
-    watch.see(math.nan)
+    watch.observe(1.0)
+    watch.observe(math.nan)
     assert watch.factor == 0.1

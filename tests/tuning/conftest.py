@@ -11,13 +11,13 @@ from annotated_types import Ge
 from torch import Tensor, nn
 
 from kdbench import methods
+from kdbench.hyperparameters import Tune
 from kdbench.matrix import RunSpec
-from kdbench.matrix.recipe import Since
+from kdbench.matrix.identity import Since
 from kdbench.methods.losses import cross_entropy
 from kdbench.methods.offline import Offline
 from kdbench.plan import Plan
 from kdbench.results import Store
-from kdbench.training.hyperparameters import Tune
 from kdbench.training.method import Batch, Output
 
 Score = Callable[[RunSpec], float | None]
@@ -34,7 +34,7 @@ class Plain(Offline, ABC):
 
 @final
 class Whole(Plain):
-    """Two settings."""
+    """Two configurations."""
 
     def __init__(self, student: nn.Module, teacher: nn.Module, *, depth: Annotated[int, Ge(1), Tune(1, 2)] = 1) -> None:
         super().__init__(student, teacher)

@@ -8,14 +8,14 @@ import pytest
 
 from kdbench import methods
 from kdbench.errors import KdbenchError, MatrixError, MethodError
-from kdbench.matrix import Matrix, parse
+from kdbench.hyperparameters import declared
+from kdbench.matrix import MatrixSpec, parse
 from kdbench.plan import Plan
 from kdbench.results import Store
-from kdbench.training.hyperparameters import declared
 from kdbench.tuning import tune
 
 
-def matrix(**changes: Any) -> Matrix:
+def matrix(**changes: Any) -> MatrixSpec:
     raw: dict[str, Any] = {
         "name": "base",
         "seeds": [0, 1],
@@ -36,35 +36,35 @@ def listen(plan: Plan) -> Callable[[Mapping[str, Any]], None]:
     return hear
 
 
-def settings(queue: Any, *names: str) -> list[tuple[Any, ...]]:
-    """The settings that were trained, in their order, once a seed."""
+def configurations(queue: Any, *names: str) -> list[tuple[Any, ...]]:
+    """The configurations that were trained, in their order, once a seed."""
     distilled = [run for run in queue.trained if run.method != "scratch" and run.seed == 0]
     return [tuple(run.hyperparameters[name] for name in names) for run in distilled]
 
 
 def test_the_defaults_come_first(queue: Any, store: Store) -> None:
     found = tune("vanilla", matrix(), 3, store, listen)
-    tried = settings(queue, "alpha", "temperature")
+    tried = configurations(queue, "alpha", "temperature")
     assert tried[0] == (0.9, 4.0)
     assert len(set(tried)) == 3
     assert found.default == {"alpha": 0.9, "temperature": 4.0}
     assert found.default_score == pytest.approx(0.6)
 
 
-def test_every_setting_is_in_its_range(queue: Any, store: Store) -> None:
+def test_every_configuration_is_in_its_range(queue: Any, store: Store) -> None:
     tune("vanilla", matrix(), 9, store, listen)
-    assert all(0.05 <= alpha <= 0.95 and 1 <= t <= 20 for alpha, t in settings(queue, "alpha", "temperature"))
+    assert all(0.05 <= alpha <= 0.95 and 1 <= t <= 20 for alpha, t in configurations(queue, "alpha", "temperature"))
 
 
 def test_the_best_has_the_highest_mean_validation_accuracy(queue: Any, store: Store) -> None:
     found = tune("vanilla", matrix(), 6, store, listen)
-    nearest = min(settings(queue, "alpha", "temperature"), key=lambda setting: abs(setting[0] - 0.5))
+    nearest = min(configurations(queue, "alpha", "temperature"), key=lambda configuration: abs(configuration[0] - 0.5))
     assert (found.best["alpha"], found.best["temperature"]) == nearest
     assert found.score == pytest.approx(1 - abs(nearest[0] - 0.5))
     assert (found.trials, found.failed) == (6, 0)
 
 
-def test_every_seed_of_a_setting_is_trained(queue: Any, store: Store) -> None:
+def test_every_seed_of_a_configuration_is_trained(queue: Any, store: Store) -> None:
     tune("vanilla", matrix(seeds=[0, 1, 2]), 2, store, listen)
     distilled = [run for run in queue.trained if run.method == "vanilla"]
     assert sorted(run.seed for run in distilled) == [0, 0, 1, 1, 2, 2]
@@ -76,7 +76,7 @@ def test_test_scores_are_not_read(queue: Any, store: Store, tmp_path: Path) -> N
     assert tune("vanilla", matrix(), 6, Store(tmp_path / "other"), listen) == without
 
 
-def test_four_settings_train_side_by_side(queue: Any, store: Store) -> None:
+def test_four_configurations_train_side_by_side(queue: Any, store: Store) -> None:
     tune("vanilla", matrix(), 6, store, listen)
     cells = [sum(cell.kind == "method" for cell in plan.cells) for plan in queue.plans]
     assert cells == [4, 6]
@@ -161,7 +161,7 @@ def test_a_sum_is_searched_over_all_its_parts(queue: Any, store: Store) -> None:
     found = tune("vanilla + rkd_da", matrix(), 2, store, listen)
     keys = ("vanilla.alpha", "vanilla.temperature", "rkd_da.distance_weight", "rkd_da.angle_weight")
     assert set(found.best) == set(found.default) == set(keys)
-    assert settings(queue, *keys)[0] == tuple(found.default[key] for key in keys)
+    assert configurations(queue, *keys)[0] == tuple(found.default[key] for key in keys)
 
 
 def test_the_baseline_itself_can_be_tuned(queue: Any, store: Store) -> None:
@@ -171,12 +171,12 @@ def test_the_baseline_itself_can_be_tuned(queue: Any, store: Store) -> None:
     assert found.score == pytest.approx(0.5 + found.best["label_smoothing"])
 
 
-def test_a_setting_that_comes_twice_is_trained_once(queue: Any, store: Store, own_methods: None) -> None:
+def test_a_configuration_that_comes_twice_is_trained_once(queue: Any, store: Store, own_methods: None) -> None:
     queue.score = lambda run: 0.1 * run.hyperparameters.get("depth", 0)
     found = tune("whole", matrix(), 6, store, listen)
     assert found.trials == 6
     assert found.best == {"depth": 2}
-    assert sorted(settings(queue, "depth")) == [(1,), (2,)]
+    assert sorted(configurations(queue, "depth")) == [(1,), (2,)]
 
 
 def test_a_hyperparameter_without_default_is_searched_all_the_same(queue: Any, store: Store, own_methods: None) -> None:
@@ -213,9 +213,14 @@ def test_overrides_of_the_recipe_hold_and_those_of_methods_do_not(queue: Any, st
 REFUSED: dict[str, tuple[str, dict[str, Any], type[KdbenchError], str]] = {
     "validation 0": ("vanilla", {"protocol": {"validation": 0}}, MatrixError, r"base\.toml: protocol\.validation is 0"),
     "no ranges": ("dml", {}, MethodError, "'dml' declares no range to search"),
-    "an impossible cell": ("attention", {}, MethodError, "'attention' cannot run on the pair: attention needs stages"),
+    "an incompatible cell": (
+        "attention",
+        {},
+        MethodError,
+        "'attention' cannot run on the pair: attention needs stages",
+    ),
     "an unknown method": ("vanila", {}, MethodError, r"there is no method 'vanila'; did you mean 'vanilla'\?"),
-    "an impossible sum": ("vanilla + fitnets + dml", {}, MethodError, "cannot run on the pair"),
+    "an incompatible sum": ("vanilla + fitnets + dml", {}, MethodError, "cannot run on the pair"),
 }
 
 

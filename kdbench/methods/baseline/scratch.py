@@ -6,8 +6,8 @@ from typing import Annotated, final
 from annotated_types import Ge, Lt
 from torch import nn
 
+from kdbench.hyperparameters import Tune
 from kdbench.methods.losses import cross_entropy
-from kdbench.training.hyperparameters import Tune
 from kdbench.training.method import Batch, Method, Step
 
 
@@ -16,7 +16,7 @@ class Scratch(Method):
     """L = CE(z_s, y), with smoothed labels (1 - e) y + e / K if wanted; logits (B, K)."""
 
     paper = "Cross-entropy on the labels; label smoothing: Szegedy et al., CVPR 2016, arXiv:1512.00567"
-    capturable = True
+    cuda_graph_safe = True
 
     def __init__(
         self,
@@ -37,6 +37,6 @@ class Scratch(Method):
         """The student."""
         return {"student": self.student}
 
-    def graduates(self) -> dict[str, nn.Module]:
+    def deployed(self) -> dict[str, nn.Module]:
         """The student."""
         return {"student": self.student}

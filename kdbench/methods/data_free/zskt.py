@@ -8,12 +8,12 @@ import torch.nn.functional as F
 from annotated_types import Ge
 from torch import Tensor, nn
 
+from kdbench.hyperparameters import Tune
 from kdbench.matrix.recipe import Adam, Cosine
-from kdbench.methods.demands import same_classes
-from kdbench.methods.losses import divergence
+from kdbench.methods.losses import kl_divergence
 from kdbench.methods.maps import aligned, attention_map
-from kdbench.training.hyperparameters import Tune
-from kdbench.training.method import Batch, Method, OptimiserSpec, Output, Shapes, Step, Task
+from kdbench.methods.requirements import same_classes
+from kdbench.training.method import Batch, Method, OptimizerSpec, Output, Shapes, Step, Task
 from kdbench.training.network import Frozen
 
 LATENT = 100
@@ -21,18 +21,18 @@ LATENT = 100
 
 @final
 class ZSKT(Method):
-    """The generator maximises KL(p_t || p_s), the student minimises KL(p_t || p_s) + beta sum_l mean (Q_s - Q_t)^2.
+    """The generator maximizes KL(p_t || p_s), the student minimizes KL(p_t || p_s) + beta sum_l mean (Q_s - Q_t)^2.
 
     p = softmax(z), logits (B, K); Q (B, H * W) are the attention maps of the stages, mean over B and H * W, absent for
     networks without maps. No image and no label of the batch is read; B is the task's batch size. The images made have
-    about zero mean and unit variance per channel, as the harness's normalised images do.
+    about zero mean and unit variance per channel, as the harness's normalized images do.
 
     The authors' KL is a mean over classes too, and the paper's numbers are made with it. Here it is the sum over
     classes, as everywhere: to repeat the authors' balance of the two terms, take beta = 250 K.
     """
 
     paper = "Micaelli, Storkey, NeurIPS 2019, arXiv:1905.09768"
-    capturable = True
+    cuda_graph_safe = True
     data: ClassVar[Literal["train", "record", "none"]] = "none"
 
     def __init__(
@@ -56,14 +56,16 @@ class ZSKT(Method):
         """One step of the generator, term "adversarial"; then `student_steps` of the student, terms "kl" and "at"."""
         noise = torch.randn(self.batch_size, LATENT, device=next(self.generator.parameters()).device)
         images = self.generator(noise)
-        yield Step({"adversarial": -divergence(self.student(images).logits, self.teacher(images).logits)}, "generator")
+        yield Step(
+            {"adversarial": -kl_divergence(self.student(images).logits, self.teacher(images).logits)}, "generator"
+        )
         with torch.no_grad():
             images = self.generator(noise)
         for _ in range(self.student_steps):
             yield Step(self._agreement(self.student(images).float(), self.teacher(images).float()))
 
     def _agreement(self, student: Output, teacher: Output) -> dict[str, Tensor]:
-        terms = {"kl": divergence(student.logits, teacher.logits)}
+        terms = {"kl": kl_divergence(student.logits, teacher.logits)}
         differences = [
             (attention_map(s) - attention_map(t)).square().mean() for s, t in aligned(student.stages, teacher.stages)
         ]
@@ -73,7 +75,7 @@ class ZSKT(Method):
         """The student and the generator."""
         return {"student": self.student, "generator": self.generator}
 
-    def graduates(self) -> dict[str, nn.Module]:
+    def deployed(self) -> dict[str, nn.Module]:
         """The student."""
         return {"student": self.student}
 
@@ -82,11 +84,11 @@ class ZSKT(Method):
         """No teacher, or one with other classes."""
         return "needs a teacher" if teacher is None else same_classes(student, teacher)
 
-    def optimisers(self) -> dict[str, OptimiserSpec]:
+    def optimizers(self) -> dict[str, OptimizerSpec]:
         """The paper's: Adam on a cosine, gradients clipped at 5, for both players."""
         return {
-            "generator": OptimiserSpec(optimizer=Adam(lr=1e-3), schedule=Cosine(), clip=5.0),
-            "student": OptimiserSpec(optimizer=Adam(lr=2e-3), schedule=Cosine(), clip=5.0),
+            "generator": OptimizerSpec(optimizer=Adam(lr=1e-3), schedule=Cosine(), grad_clip_norm=5.0),
+            "student": OptimizerSpec(optimizer=Adam(lr=2e-3), schedule=Cosine(), grad_clip_norm=5.0),
         }
 
 

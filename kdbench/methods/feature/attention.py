@@ -6,11 +6,11 @@ import torch
 from annotated_types import Ge
 from torch import Tensor, nn
 
-from kdbench.methods.demands import shared_space
+from kdbench.hyperparameters import Tune
 from kdbench.methods.losses import cross_entropy
 from kdbench.methods.maps import aligned, attention_map
 from kdbench.methods.offline import Offline
-from kdbench.training.hyperparameters import Tune
+from kdbench.methods.requirements import shared_space
 from kdbench.training.method import Batch, Output, Shapes, Task
 
 
@@ -27,7 +27,7 @@ class Attention(Offline):
     """
 
     paper = "Zagoruyko, Komodakis, ICLR 2017, arXiv:1612.03928"
-    capturable = True
+    cuda_graph_safe = True
 
     def __init__(
         self,

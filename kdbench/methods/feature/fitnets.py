@@ -7,11 +7,11 @@ from annotated_types import Ge, Gt, Lt
 from torch import Tensor, nn
 
 from kdbench.errors import MethodError
-from kdbench.methods.demands import same_classes, spatial
+from kdbench.hyperparameters import Tune
 from kdbench.methods.losses import cross_entropy
 from kdbench.methods.modules import regressor
 from kdbench.methods.offline import Offline
-from kdbench.training.hyperparameters import Tune
+from kdbench.methods.requirements import same_classes, spatial
 from kdbench.training.method import Batch, Output, Shapes, Task
 from kdbench.training.network import shapes
 
@@ -52,7 +52,7 @@ class FitNets(Offline):
         if reason is not None:
             raise MethodError(f"fitnets {reason}")
         self.mode, self.weight, self.hint_weight = mode, weight, hint_weight
-        self.capturable = mode == "joint"  # two stages go by `progress`
+        self.cuda_graph_safe = mode == "joint"  # two stages go by `progress`
         self.share, self.temperature = share, temperature
         self.source, self.target = _place(student_shapes, layer), _place(teacher_shapes, layer)
         self.regressor = regressor(student_shapes.stages[self.source], teacher_shapes.stages[self.target])

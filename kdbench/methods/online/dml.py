@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from kdbench.errors import MethodError
-from kdbench.methods.losses import cross_entropy, divergence
+from kdbench.methods.losses import cross_entropy, kl_divergence
 from kdbench.training.method import Batch, Method, Step
 
 
@@ -24,7 +24,7 @@ class DML(Method):
     """
 
     paper = "Zhang, Xiang, Hospedales, Lu, CVPR 2018, arXiv:1706.00384"
-    capturable = True
+    cuda_graph_safe = True
 
     def __init__(self, student: nn.Module, peers: Iterable[nn.Module]) -> None:
         super().__init__()
@@ -48,11 +48,11 @@ class DML(Method):
         """The student, then "peer1", "peer2", ..."""
         return {"student": self.student, **{f"peer{i}": peer for i, peer in enumerate(self.peers, start=1)}}
 
-    def graduates(self) -> dict[str, nn.Module]:
+    def deployed(self) -> dict[str, nn.Module]:
         """Every network; the student first."""
         return self.players()
 
 
 def _losses(name: str, logits: Mapping[str, Tensor], labels: Tensor) -> dict[str, Tensor]:
-    others = [divergence(logits[name], other.detach()) for peer, other in logits.items() if peer != name]
+    others = [kl_divergence(logits[name], other.detach()) for peer, other in logits.items() if peer != name]
     return {"ce": cross_entropy(logits[name], labels), "kl": torch.stack(others).mean()}

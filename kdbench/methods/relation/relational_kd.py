@@ -12,10 +12,10 @@ from annotated_types import Ge
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from kdbench.methods.demands import enough_images
+from kdbench.hyperparameters import Tune
 from kdbench.methods.losses import cross_entropy, in_float32
 from kdbench.methods.offline import Offline, Reads
-from kdbench.training.hyperparameters import Tune
+from kdbench.methods.requirements import enough_images
 from kdbench.training.method import Batch, Output, Shapes, Task
 
 LARGEST = 256  # images whose B^3 angles are held at once
@@ -58,8 +58,8 @@ def _geometry(embedding: Tensor) -> Geometry:
 
     The inverse is also 0 for two images with one embedding: they have no direction, and 1 / 0 would be their gradient.
     """
-    centred = embedding - embedding.mean(dim=0)  # keeps the differences below from cancelling
-    gram = centred @ centred.T
+    centered = embedding - embedding.mean(dim=0)  # keeps the differences below from cancelling
+    gram = centered @ centered.T
     norms = gram.diagonal()
     lengths = norms[:, None] + norms
     squared = lengths - 2 * gram
@@ -88,7 +88,7 @@ class RelationalKD(Offline, ABC):
 
     paper = "Park, Kim, Lu, Cho, CVPR 2019, arXiv:1904.05068"
     reads: Reads = "embedding"
-    capturable = True
+    cuda_graph_safe = True
 
     @abstractmethod
     def relations(self, student: Tensor, teacher: Tensor) -> dict[str, Tensor]:

@@ -7,10 +7,10 @@ import torch.nn.functional as F
 from annotated_types import Ge
 from torch import Tensor, nn
 
-from kdbench.methods.demands import enough_images, same_classes
+from kdbench.hyperparameters import Tune
 from kdbench.methods.losses import cross_entropy, in_float32
 from kdbench.methods.offline import Offline, Reads
-from kdbench.training.hyperparameters import Tune
+from kdbench.methods.requirements import enough_images, same_classes
 from kdbench.training.method import Batch, Output, Shapes, Task
 
 
@@ -25,7 +25,7 @@ class Triplet(Offline):
 
     paper = "Oki, Abe, Miyao, Kurita, IJCNN 2020, arXiv:2004.08116"
     reads: Reads = "logits"
-    capturable = True
+    cuda_graph_safe = True
 
     def __init__(
         self,
@@ -51,7 +51,7 @@ class Triplet(Offline):
         if self.on == "probabilities":
             ours, theirs = F.softmax(ours, dim=1), F.softmax(theirs, dim=1)
         other = batch.labels[:, None] != batch.labels
-        chosen = nearest_negatives(ours, theirs, other) if self.negatives == "hard" else random_negatives(other)
+        chosen = hardest_negatives(ours, theirs, other) if self.negatives == "hard" else random_negatives(other)
         hinge = triplet_hinge(theirs, ours, ours[chosen], self.margin, self.squared)
         return {
             "ce": cross_entropy(student.logits, batch.labels),
@@ -78,7 +78,7 @@ def random_negatives(other: Tensor) -> Tensor:
 
 
 @in_float32
-def nearest_negatives(student: Tensor, teacher: Tensor, other: Tensor) -> Tensor:
+def hardest_negatives(student: Tensor, teacher: Tensor, other: Tensor) -> Tensor:
     """For each i the j with other[i, j] whose student output is nearest to teacher output i, the first of equals; (B,).
 
     Outputs are (B, K), other is (B, B). The distances are not taken from a matrix product, in which they cancel.

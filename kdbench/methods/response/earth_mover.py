@@ -7,10 +7,10 @@ import torch.nn.functional as F
 from annotated_types import Ge, Gt, Le
 from torch import Tensor, nn
 
-from kdbench.methods.demands import same_classes
+from kdbench.hyperparameters import Tune
 from kdbench.methods.losses import cross_entropy, in_float32
 from kdbench.methods.offline import Offline, Reads
-from kdbench.training.hyperparameters import Tune
+from kdbench.methods.requirements import same_classes
 from kdbench.training.method import Batch, Output, Shapes, Task
 
 Mass = Literal["added", "moved"]
@@ -20,13 +20,13 @@ Mass = Literal["added", "moved"]
 class EarthMover(Offline):
     """L = (1 - alpha) CE(z_s, y) + alpha T^2 sum_k q_k (log q_k - log softmax(z_s / T)_k); logits (B, K).
 
-    q is the softmax of z_t / T, corrected by `corrected`; the sum is averaged over the batch, 0 log 0 is 0. Known to
+    q is the softmax of z_t / T, corrected by `correct_targets`; the sum is averaged over the batch, 0 log 0 is 0. Known to
     collapse sometimes with `mass` "added", the published form, in which q sums to more than one.
     """
 
     paper = "Earth Mover Distillation, the study that kdbench was made for"
     reads: Reads = "logits"
-    capturable = True
+    cuda_graph_safe = True
 
     def __init__(
         self,
@@ -44,7 +44,7 @@ class EarthMover(Offline):
 
     def losses(self, student: Output, teacher: Output, batch: Batch) -> dict[str, Tensor]:
         """Terms "ce" and "emd"."""
-        targets = corrected(F.softmax(teacher.logits / self.temperature, dim=1), batch.labels, self.mass)
+        targets = correct_targets(F.softmax(teacher.logits / self.temperature, dim=1), batch.labels, self.mass)
         ours = F.log_softmax(student.logits / self.temperature, dim=1)
         apart = F.kl_div(ours, targets, reduction="batchmean")
         return {
@@ -59,7 +59,7 @@ class EarthMover(Offline):
 
 
 @in_float32
-def corrected(probabilities: Tensor, labels: Tensor, mass: Mass) -> Tensor:
+def correct_targets(probabilities: Tensor, labels: Tensor, mass: Mass) -> Tensor:
     """Probabilities (B, K) in which the label of labels (B,) is the highest, or equal to it.
 
     The other classes' probabilities are added to the label's in ascending order (of equal ones the lower index first),

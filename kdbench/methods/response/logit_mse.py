@@ -5,10 +5,10 @@ from typing import Annotated, Any, final
 from annotated_types import Ge
 from torch import Tensor, nn
 
-from kdbench.methods.demands import same_classes
+from kdbench.hyperparameters import Tune
 from kdbench.methods.losses import cross_entropy
 from kdbench.methods.offline import Offline, Reads
-from kdbench.training.hyperparameters import Tune
+from kdbench.methods.requirements import same_classes
 from kdbench.training.method import Batch, Output, Shapes, Task
 
 
@@ -21,7 +21,7 @@ class LogitMSE(Offline):
 
     paper = "Ba, Caruana, NeurIPS 2014, arXiv:1312.6184"
     reads: Reads = "logits"
-    capturable = True
+    cuda_graph_safe = True
 
     def __init__(
         self,

@@ -7,10 +7,10 @@ from annotated_types import Ge, Gt, Le
 from torch import Tensor, nn
 
 from kdbench.errors import MethodError
-from kdbench.methods.demands import same_classes
-from kdbench.methods.losses import cross_entropy, in_float32, soft_targets
+from kdbench.hyperparameters import Tune
+from kdbench.methods.losses import cross_entropy, in_float32, kd_loss
 from kdbench.methods.offline import Offline, Reads
-from kdbench.training.hyperparameters import Tune
+from kdbench.methods.requirements import same_classes
 from kdbench.training.method import Batch, Output, Shapes, Task
 
 
@@ -46,7 +46,7 @@ class NuclearNorm(Offline):
         """Terms "ce", "kl" and "nuclear"."""
         return {
             "ce": (1 - self.alpha) * cross_entropy(student.logits, batch.labels),
-            "kl": self.alpha * soft_targets(student.logits, teacher.logits, self.temperature),
+            "kl": self.alpha * kd_loss(student.logits, teacher.logits, self.temperature),
             "nuclear": self.beta * nuclear_norm(first_weights(self.student)),
         }
 

@@ -11,10 +11,10 @@ from annotated_types import Ge, Gt, Le
 from torch import Tensor, nn
 
 from kdbench.errors import MethodError
-from kdbench.methods.demands import same_classes
-from kdbench.methods.losses import cross_entropy, soft_targets
+from kdbench.hyperparameters import Tune
+from kdbench.methods.losses import cross_entropy, kd_loss
 from kdbench.methods.offline import Offline, Reads
-from kdbench.training.hyperparameters import Tune
+from kdbench.methods.requirements import same_classes
 from kdbench.training.method import Batch, Output, Shapes, Task
 
 
@@ -58,7 +58,7 @@ class RelativeKD(Offline, ABC):
 
     paper = "Relative Knowledge Distillation (versions 1 to 4), the study that kdbench was made for"
     reads: Reads = "logits"
-    capturable = True
+    cuda_graph_safe = True
 
     def __init__(
         self,
@@ -81,7 +81,7 @@ class RelativeKD(Offline, ABC):
         targets = self.targets(teacher.logits, batch.labels)
         return {
             "ce": (1 - self.alpha) * cross_entropy(student.logits, batch.labels),
-            "kl": self.alpha * soft_targets(student.logits, targets, self.temperature),
+            "kl": self.alpha * kd_loss(student.logits, targets, self.temperature),
         }
 
     @classmethod

@@ -6,26 +6,26 @@ import torch.nn.functional as F
 from annotated_types import Ge, Gt, Le
 from torch import Tensor, nn
 
-from kdbench.methods.demands import same_classes
-from kdbench.methods.losses import cross_entropy, in_float32, soft_targets
+from kdbench.hyperparameters import Tune
+from kdbench.methods.losses import cross_entropy, in_float32, kd_loss
 from kdbench.methods.offline import Offline, Reads
-from kdbench.training.hyperparameters import Tune
+from kdbench.methods.requirements import same_classes
 from kdbench.training.method import Batch, Output, Shapes, Task
 
 SHORTEST = 1e-6  # logits shorter than this have no direction, and a gradient of 1 / length
-Normalise = Literal["l2", "standardise"]
+Normalize = Literal["l2", "standardize"]
 
 
 @final
 class Spherical(Offline):
     """L = (1 - alpha) CE(n_s, y) + alpha T^2 KL(softmax(n_t / T) || softmax(n_s / T)); logits (B, K).
 
-    n_s and n_t are the normalised logits of `on_sphere`; the cross-entropy too is on n_s.
+    n_s and n_t are the normalized logits of `on_sphere`; the cross-entropy too is on n_s.
     """
 
     paper = "Guo et al., 2020, arXiv:2010.07485"
     reads: Reads = "logits"
-    capturable = True
+    cuda_graph_safe = True
 
     def __init__(
         self,
@@ -34,19 +34,19 @@ class Spherical(Offline):
         *,
         alpha: Annotated[float, Ge(0), Le(1), Tune(0.05, 0.95)] = 0.9,
         temperature: Annotated[float, Gt(0), Tune(1, 20, log=True)] = 4.0,
-        normalise: Normalise = "l2",
+        normalize: Normalize = "l2",
     ) -> None:
         super().__init__(student, teacher)
         self.alpha = alpha
         self.temperature = temperature
-        self.normalise: Normalise = normalise
+        self.normalize: Normalize = normalize
 
     def losses(self, student: Output, teacher: Output, batch: Batch) -> dict[str, Tensor]:
         """Terms "ce" and "kl"."""
-        ours, theirs = on_sphere(student.logits, teacher.logits, self.normalise)
+        ours, theirs = on_sphere(student.logits, teacher.logits, self.normalize)
         return {
             "ce": (1 - self.alpha) * cross_entropy(ours, batch.labels),
-            "kl": self.alpha * soft_targets(ours, theirs, self.temperature),
+            "kl": self.alpha * kd_loss(ours, theirs, self.temperature),
         }
 
     @classmethod
@@ -56,24 +56,24 @@ class Spherical(Offline):
 
     @classmethod
     def not_summable(cls, **hyperparameters: Any) -> str | None:
-        """Its cross-entropy is on the normalised logits."""
-        return "its cross-entropy is on normalised logits, and a sum has the plain one"
+        """Its cross-entropy is on the normalized logits."""
+        return "its cross-entropy is on normalized logits, and a sum has the plain one"
 
 
 @in_float32
-def on_sphere(student_logits: Tensor, teacher_logits: Tensor, normalise: Normalise) -> tuple[Tensor, Tensor]:
+def on_sphere(student_logits: Tensor, teacher_logits: Tensor, normalize: Normalize) -> tuple[Tensor, Tensor]:
     """Both logits (B, K) at unit length, times the mean length of the teacher's, which carries no gradient.
 
-    "standardise" centres each row first. That is (z - mean) / std times the teacher's mean std: with unbiased standard
+    "standardize" centers each row first. That is (z - mean) / std times the teacher's mean std: with unbiased standard
     deviations a length is sqrt(K - 1) std, and the roots cancel.
     """
-    if normalise == "standardise":
-        student_logits, teacher_logits = _centred(student_logits), _centred(teacher_logits)
+    if normalize == "standardize":
+        student_logits, teacher_logits = _centered(student_logits), _centered(teacher_logits)
     length = teacher_logits.detach().norm(dim=1).mean()
     return length * _directions(student_logits), length * _directions(teacher_logits)
 
 
-def _centred(logits: Tensor) -> Tensor:
+def _centered(logits: Tensor) -> Tensor:
     return logits - logits.mean(dim=1, keepdim=True)
 
 

@@ -7,10 +7,10 @@ import torch.nn.functional as F
 from annotated_types import Ge, Gt, Le
 from torch import Tensor, nn
 
-from kdbench.methods.demands import same_classes
+from kdbench.hyperparameters import Tune
 from kdbench.methods.losses import cross_entropy, in_float32
 from kdbench.methods.offline import Offline, Reads
-from kdbench.training.hyperparameters import Tune
+from kdbench.methods.requirements import same_classes
 from kdbench.training.method import Batch, Output, Shapes, Task
 
 
@@ -23,7 +23,7 @@ class TwoTemperature(Offline):
 
     paper = "Two Temperature Distillation, the study that kdbench was made for"
     reads: Reads = "logits"
-    capturable = True
+    cuda_graph_safe = True
 
     def __init__(
         self,
@@ -46,7 +46,7 @@ class TwoTemperature(Offline):
         temperatures = torch.where(right, self.temperature_right, self.temperature_wrong).squeeze(1)
         return {
             "ce": (1 - self.alpha) * cross_entropy(student.logits, batch.labels),
-            "kl": self.alpha * softened_each(student.logits, teacher.logits, temperatures),
+            "kl": self.alpha * per_sample_kd_loss(student.logits, teacher.logits, temperatures),
         }
 
     @classmethod
@@ -56,7 +56,7 @@ class TwoTemperature(Offline):
 
 
 @in_float32
-def softened_each(student_logits: Tensor, teacher_logits: Tensor, temperatures: Tensor) -> Tensor:
+def per_sample_kd_loss(student_logits: Tensor, teacher_logits: Tensor, temperatures: Tensor) -> Tensor:
     """T_i^2 KL(softmax(z_t / T_i) || softmax(z_s / T_i)), mean over the batch; logits (B, K), temperatures (B,)."""
     scale = temperatures[:, None]
     ours, theirs = F.log_softmax(student_logits / scale, dim=1), F.log_softmax(teacher_logits / scale, dim=1)

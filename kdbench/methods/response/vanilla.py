@@ -5,10 +5,10 @@ from typing import Annotated, Any, final
 from annotated_types import Ge, Gt, Le
 from torch import Tensor, nn
 
-from kdbench.methods.demands import same_classes
-from kdbench.methods.losses import cross_entropy, soft_targets
+from kdbench.hyperparameters import Tune
+from kdbench.methods.losses import cross_entropy, kd_loss
 from kdbench.methods.offline import Offline, Reads
-from kdbench.training.hyperparameters import Tune
+from kdbench.methods.requirements import same_classes
 from kdbench.training.method import Batch, Output, Shapes, Task
 
 
@@ -18,7 +18,7 @@ class Vanilla(Offline):
 
     paper = "Hinton, Vinyals, Dean, 2015, arXiv:1503.02531"
     reads: Reads = "logits"
-    capturable = True
+    cuda_graph_safe = True
 
     def __init__(
         self,
@@ -36,7 +36,7 @@ class Vanilla(Offline):
         """Terms "ce" and "kl"."""
         return {
             "ce": (1 - self.alpha) * cross_entropy(student.logits, batch.labels),
-            "kl": self.alpha * soft_targets(student.logits, teacher.logits, self.temperature),
+            "kl": self.alpha * kd_loss(student.logits, teacher.logits, self.temperature),
         }
 
     @classmethod

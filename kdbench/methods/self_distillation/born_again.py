@@ -11,7 +11,7 @@ from annotated_types import Ge
 from torch import Tensor, nn
 
 from kdbench.matrix.spec import RunSpec
-from kdbench.methods.losses import cross_entropy, divergence
+from kdbench.methods.losses import cross_entropy, kl_divergence
 from kdbench.training.method import Batch, Method, Output, Step
 from kdbench.training.network import Frozen
 
@@ -29,7 +29,7 @@ class BornAgain(Method):
     """
 
     paper = "Furlanello, Lipton, Tschannen, Itti, Anandkumar, ICML 2018, arXiv:1805.04770"
-    capturable = True
+    cuda_graph_safe = True
 
     def __init__(
         self,
@@ -48,13 +48,13 @@ class BornAgain(Method):
     def steps(self, batch: Batch) -> Iterator[Step]:
         """One step a batch; terms "ce" and "kl"."""
         logits, targets = self.student(batch.images).logits, self.teacher(batch.images).logits
-        yield Step({"ce": cross_entropy(logits, batch.labels), "kl": divergence(logits, targets)})
+        yield Step({"ce": cross_entropy(logits, batch.labels), "kl": kl_divergence(logits, targets)})
 
     def players(self) -> dict[str, nn.Module]:
         """The student."""
         return {"student": self.student}
 
-    def graduates(self) -> dict[str, nn.Module]:
+    def deployed(self) -> dict[str, nn.Module]:
         """The student, and the ensemble of all generations as an extra score."""
         return {"student": self.student, "ensemble": Ensemble([*self.teachers, self.teacher, self.student])}
 

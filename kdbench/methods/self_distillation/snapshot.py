@@ -9,10 +9,10 @@ import torch.nn.functional as F
 from annotated_types import Ge, Gt
 from torch import Tensor, nn
 
+from kdbench.hyperparameters import Tune
 from kdbench.matrix.recipe import Cosine
 from kdbench.methods.losses import cross_entropy, in_float32
-from kdbench.training.hyperparameters import Tune
-from kdbench.training.method import Batch, Method, OptimiserSpec, Step
+from kdbench.training.method import Batch, Method, OptimizerSpec, Step
 from kdbench.training.network import Frozen
 from kdbench.training.schedule import cycle_at
 
@@ -59,13 +59,13 @@ class Snapshot(Method):
         """The student."""
         return {"student": self.student}
 
-    def graduates(self) -> dict[str, nn.Module]:
+    def deployed(self) -> dict[str, nn.Module]:
         """The student."""
         return {"student": self.student}
 
-    def optimisers(self) -> dict[str, OptimiserSpec]:
-        """The recipe's optimiser on a cosine that restarts with every cycle."""
-        return {"student": OptimiserSpec(schedule=Cosine(), cycles=self.cycles)}
+    def optimizers(self) -> dict[str, OptimizerSpec]:
+        """The recipe's optimizer on a cosine that restarts with every cycle."""
+        return {"student": OptimizerSpec(schedule=Cosine(), cycles=self.cycles)}
 
     def get_extra_state(self) -> Tensor:
         """The cycle as a tensor, for `state_dict`; the past is there by itself."""
@@ -77,7 +77,7 @@ class Snapshot(Method):
 
     def _look_back(self, cycle: int) -> None:
         self.past.network.load_state_dict(self.student.state_dict())
-        self.past.forget()
+        self.past.clear_cache()
         self.cycle = cycle
 
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from kdbench.matrix.recipe import Adam, Cosine
 from kdbench.methods.data_free.zskt import ZSKT, Generator
-from kdbench.training.method import OptimiserSpec
+from kdbench.training.method import OptimizerSpec
 from kdbench.training.network import shapes
 
 RATE = 0.05
@@ -151,17 +151,17 @@ def test_the_generator_makes_normalised_images_of_any_size(channels, height, wid
     torch.testing.assert_close(images.var(dim=(0, 2, 3), unbiased=False), torch.ones(channels), atol=0.02, rtol=0)
 
 
-def test_both_players_have_the_papers_optimisers(method):
-    assert method.optimisers() == {
-        "generator": OptimiserSpec(optimizer=Adam(lr=1e-3), schedule=Cosine(), clip=5.0),
-        "student": OptimiserSpec(optimizer=Adam(lr=2e-3), schedule=Cosine(), clip=5.0),
+def test_both_players_have_the_papers_optimizers(method):
+    assert method.optimizers() == {
+        "generator": OptimizerSpec(optimizer=Adam(lr=1e-3), schedule=Cosine(), grad_clip_norm=5.0),
+        "student": OptimizerSpec(optimizer=Adam(lr=2e-3), schedule=Cosine(), grad_clip_norm=5.0),
     }
 
 
 def test_no_training_data_and_only_the_student_graduates(method):
     assert method.data == "none"
     assert method.players() == {"generator": method.generator, "student": method.student}
-    assert method.graduates() == {"student": method.student}
+    assert method.deployed() == {"student": method.student}
 
 
 def test_a_teacher_with_the_same_classes_is_needed(flat, teacher, task):

@@ -65,8 +65,8 @@ def test_the_second_stage_anneals_the_soft_cross_entropy(student, teacher, batch
     ours, theirs = student(batch.images).logits.tolist(), method.teacher(batch.images).logits.tolist()
     expected = 0.0
     for s, t in zip(ours, theirs, strict=True):
-        soft, normaliser = sum(math.exp(z / 3) for z in s), sum(math.exp(z / 3) for z in t)
-        expected -= sum(math.exp(b / 3) / normaliser * (a / 3 - math.log(soft)) for a, b in zip(s, t, strict=True))
+        soft, normalizer = sum(math.exp(z / 3) for z in s), sum(math.exp(z / 3) for z in t)
+        expected -= sum(math.exp(b / 3) / normalizer * (a / 3 - math.log(soft)) for a, b in zip(s, t, strict=True))
     assert set(step.losses) == {"ce", "kd"}
     assert step.losses["kd"].item() == pytest.approx(factor * expected / len(ours), rel=1e-5)
     torch.testing.assert_close(step.losses["ce"], F.cross_entropy(student(batch.images).logits, batch.labels))

@@ -96,9 +96,9 @@ def test_a_step_reaches_no_other_network(method, batch):
 
 
 def test_every_network_graduates_and_the_student_is_first(method):
-    assert list(method.graduates()) == ["student", "peer1", "peer2"]
-    assert method.graduates()["student"] is method.student
-    assert method.graduates()["peer2"] is method.peers[1]
+    assert list(method.deployed()) == ["student", "peer1", "peer2"]
+    assert method.deployed()["student"] is method.student
+    assert method.deployed()["peer2"] is method.peers[1]
 
 
 def test_a_student_alone_is_refused(student):

@@ -147,7 +147,7 @@ def test_losses_are_computed_in_float32_under_autocast():
 
 
 @pytest.mark.parametrize(
-    ("method", "settings", "weights"),
+    ("method", "configurations", "weights"),
     [
         (RelationalDistance, {}, {"distance": 25}),
         (RelationalAngle, {}, {"angle": 50}),
@@ -155,8 +155,8 @@ def test_losses_are_computed_in_float32_under_autocast():
         (RelationalDistanceAngle, {"distance_weight": 2.0, "angle_weight": 3.0}, {"distance": 2, "angle": 3}),
     ],
 )
-def test_terms_are_weighted_and_on_the_embeddings(student, teacher, batch, method, settings, weights):
-    built = method(student, teacher, **settings)
+def test_terms_are_weighted_and_on_the_embeddings(student, teacher, batch, method, configurations, weights):
+    built = method(student, teacher, **configurations)
     (step,) = built.steps(batch)
     ours, theirs = student(batch.images).embedding, built.teacher(batch.images).embedding
     relations = {"distance": relative_distances, "angle": cosines}

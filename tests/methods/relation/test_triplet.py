@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kdbench.methods import create
-from kdbench.methods.relation.triplet import Triplet, nearest_negatives, random_negatives, triplet_hinge
+from kdbench.methods.relation.triplet import Triplet, hardest_negatives, random_negatives, triplet_hinge
 from kdbench.training.network import shapes
 
 MODES = list(itertools.product([True, False], ["probabilities", "logits"]))
@@ -77,14 +77,14 @@ def test_negatives_are_of_another_class(labels):
     other = classes[:, None] != classes
     student, teacher = torch.randn(2, len(labels), 3, generator=torch.Generator().manual_seed(0))
     assert (classes[random_negatives(other)] != classes).all()
-    found = nearest_negatives(student, teacher, other).tolist()
+    found = hardest_negatives(student, teacher, other).tolist()
     assert found == [nearest(student.tolist(), teacher[i].tolist(), labels[i], labels) for i in range(len(labels))]
 
 
 def test_of_equally_near_negatives_the_first_is_taken():
     student, teacher = torch.tensor([[9.0], [2.0], [0.0], [2.0]]), torch.ones(4, 1)
     classes = torch.tensor([0, 1, 2, 3])
-    assert nearest_negatives(student, teacher, classes[:, None] != classes).tolist() == [1, 2, 1, 1]
+    assert hardest_negatives(student, teacher, classes[:, None] != classes).tolist() == [1, 2, 1, 1]
 
 
 def test_every_other_image_has_the_same_chance():
@@ -118,10 +118,12 @@ def test_a_student_that_repeats_the_teacher_has_a_finite_gradient(squared):
 
 
 def test_in_a_sum_its_term_stays_as_it_is(student, teacher, batch):
-    settings = {"margin": 0.5, "negatives": "hard"}
-    whole = create(["triplet", "vanilla", "rkd_da"], student=student, teacher=teacher, parameters={"triplet": settings})
+    configurations = {"margin": 0.5, "negatives": "hard"}
+    whole = create(
+        ["triplet", "vanilla", "rkd_da"], student=student, teacher=teacher, parameters={"triplet": configurations}
+    )
     (step,) = whole.steps(batch)
-    (alone,) = create("triplet", student=student, teacher=teacher, **settings).steps(batch)
+    (alone,) = create("triplet", student=student, teacher=teacher, **configurations).steps(batch)
     assert step.losses.keys() == {"ce", "triplet", "kl", "distance", "angle"}
     torch.testing.assert_close(step.losses["triplet"], alone.losses["triplet"])
 

@@ -7,7 +7,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kdbench.methods.response.earth_mover import EarthMover, corrected
+from kdbench.methods.response.earth_mover import EarthMover, correct_targets
 
 MASSES = ("added", "moved")
 
@@ -40,7 +40,7 @@ def reference(row, label, mass):
     ],
 )
 def test_worked_examples(row, label, mass, expected):
-    assert corrected(torch.tensor([row]), torch.tensor([label]), mass).tolist() == [list(expected)]
+    assert correct_targets(torch.tensor([row]), torch.tensor([label]), mass).tolist() == [list(expected)]
 
 
 @st.composite
@@ -55,14 +55,14 @@ def rows_and_labels(draw):
 @given(sample=rows_and_labels(), mass=st.sampled_from(MASSES))
 def test_batches_follow_the_plain_loop(sample, mass):
     rows, labels = sample
-    found = corrected(torch.tensor(rows), torch.tensor(labels), mass)
+    found = correct_targets(torch.tensor(rows), torch.tensor(labels), mass)
     assert found.tolist() == [reference(row, label, mass) for row, label in zip(rows, labels, strict=True)]
 
 
 @given(sample=rows_and_labels())
 def test_moving_keeps_the_mass_and_makes_the_label_highest(sample):
     rows, labels = torch.tensor(sample[0]), torch.tensor(sample[1])
-    found = corrected(rows, labels, "moved")
+    found = correct_targets(rows, labels, "moved")
     assert found.sum(dim=1).tolist() == rows.sum(dim=1).tolist()
     assert (found.gather(1, labels[:, None]) == found.max(dim=1, keepdim=True).values).all()
 

@@ -126,10 +126,10 @@ def test_terms_are_vanilla_on_the_adjusted_logits(student, teacher, batch, versi
     ce = kl = 0.0
     for s, t, label in zip(ours, theirs, batch.labels.tolist(), strict=True):
         adjusted = reference(t, label, version)
-        normaliser, soft = sum(math.exp(z / 2) for z in adjusted), sum(math.exp(z / 2) for z in s)
+        normalizer, soft = sum(math.exp(z / 2) for z in adjusted), sum(math.exp(z / 2) for z in s)
         ce -= math.log(math.exp(s[label]) / sum(math.exp(z) for z in s)) / len(ours)
         for target, z in zip(adjusted, s, strict=True):
-            p = math.exp(target / 2) / normaliser
+            p = math.exp(target / 2) / normalizer
             kl += p * math.log(p * soft / math.exp(z / 2)) / len(ours)
     assert step.losses["ce"].item() == pytest.approx(0.6 * ce, rel=1e-5)
     assert step.losses["kl"].item() == pytest.approx(0.4 * 4 * kl, rel=1e-4)

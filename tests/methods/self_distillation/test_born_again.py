@@ -56,7 +56,7 @@ def test_only_the_student_learns(tiny, batch):
 def test_the_ensemble_is_the_logarithm_of_the_mean_probability(tiny, batch):
     networks = [tiny(seed).eval() for seed in (1, 2, 3)]
     method = BornAgain(networks[0], networks[1], [networks[2]]).eval()
-    ensemble = method.graduates()["ensemble"]
+    ensemble = method.deployed()["ensemble"]
     output = ensemble(batch.images)
     mean = sum(network(batch.images).logits.softmax(dim=1) for network in networks) / 3
     assert output.logits.shape == (8, 4)
@@ -70,15 +70,15 @@ def test_the_ensemble_stays_finite_where_a_probability_is_zero(tiny, batch):
     for network in networks:
         network.head.weight.data.zero_()
         network.head.bias.data = torch.tensor([500.0, 0.0, 0.0, 0.0])
-    logits = BornAgain(*networks).graduates()["ensemble"](batch.images).logits
+    logits = BornAgain(*networks).deployed()["ensemble"](batch.images).logits
     torch.testing.assert_close(logits, torch.tensor([[0.0, -500.0, -500.0, -500.0]]).expand(8, 4))
 
 
 def test_the_student_is_the_row_and_the_ensemble_an_extra(student, teacher):
     method = BornAgain(student, teacher)
-    assert list(method.graduates()) == ["student", "ensemble"]
-    assert method.graduates()["student"] is student
-    assert list(method.graduates()["ensemble"].members) == [method.teacher, student]
+    assert list(method.deployed()) == ["student", "ensemble"]
+    assert method.deployed()["student"] is student
+    assert list(method.deployed()["ensemble"].members) == [method.teacher, student]
 
 
 def test_the_first_generation_is_taught_by_the_network_from_scratch(spec):

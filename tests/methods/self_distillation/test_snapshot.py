@@ -8,7 +8,7 @@ import torch
 
 from kdbench.matrix.recipe import Cosine
 from kdbench.methods.self_distillation.snapshot import Snapshot
-from kdbench.training.method import OptimiserSpec
+from kdbench.training.method import OptimizerSpec
 from kdbench.training.network import Frozen
 
 
@@ -110,11 +110,11 @@ def test_a_new_past_does_not_answer_with_the_memory_of_the_old(student, batch):
 
 
 def test_the_rate_restarts_with_every_cycle(student):
-    assert Snapshot(student, cycles=3).optimisers() == {"student": OptimiserSpec(schedule=Cosine(), cycles=3)}
+    assert Snapshot(student, cycles=3).optimizers() == {"student": OptimizerSpec(schedule=Cosine(), cycles=3)}
 
 
 def test_the_network_itself_trains_and_graduates(student):
     method = Snapshot(student)
     assert isinstance(method.past, Frozen)
     assert method.players() == {"student": student}
-    assert method.graduates() == {"student": student}
+    assert method.deployed() == {"student": student}

@@ -1,0 +1,193 @@
+"""What a finished run leaves in its folder: weights, history, result, log."""
+
+import hashlib
+import math
+import resource
+import sys
+from collections.abc import Mapping
+from typing import Any, final
+
+import pyarrow.parquet as pq
+import torch
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from kdbench.analysis.metrics import metrics
+from kdbench.errors import NotFiniteError
+from kdbench.matrix import RunSpec
+from kdbench.results import Store
+from kdbench.results.files import write_whole
+from kdbench.results.integrity import HISTORY, WEIGHTS, checksums
+from kdbench.results.provenance import now, provenance
+from kdbench.results.table import EPOCH, to_arrow
+from kdbench.training.evaluation import flops, logits_of, parameter_count
+from kdbench.training.member import Member, States
+from kdbench.training.network import Frozen
+from kdbench.worker.cohort_data import CohortData, ImageSplit
+from kdbench.worker.options import Options
+
+
+@final
+class RunWriter:
+    """The end of one run that went well."""
+
+    def __init__(
+        self, spec: RunSpec, member: Member, data: CohortData, store: Store, device: torch.device, options: Options
+    ) -> None:
+        self._spec = spec
+        self._member = member
+        self._data = data
+        self._store = store
+        self._device = device
+        self._options = options
+        self._deployed = member.method.deployed()
+
+    def write(self, started: str, shared_seconds: float, cohort_size: int) -> None:
+        """Score the last and the best-validation weights on test, and write everything down; the result last.
+
+        Raises:
+            ResultsError: the folder cannot be written to.
+            NotFiniteError: a deployed network's outputs are NaN or infinite.
+        """
+        last, best = self._member.deployed(), self._member.best.weights
+        row = self._scores("")
+        agreement = self._teacher_agreement()
+        others = {name: self._others(network) for name, network in list(self._deployed.items())[1:]}
+        if best:
+            self._load(best)
+            row |= self._scores("_best")
+        row |= self._best_test() if self._spec.recipe.epochs else self._only_epoch(row)
+        stops_early = self._spec.recipe.early_stopping is not None
+        self._save_weights(best if best and stops_early else last)
+        self._save_history()
+        row |= self._costs() | {
+            "teacher_agreement": agreement,
+            "train_seconds": self._member.seconds + shared_seconds,
+            "epochs_run": len(self._member.history),
+            "best_epoch": self._best_epoch(),
+            "attempts": self._store.attempts(self._spec.id),
+            **_provenance(self._spec, self._device, cohort_size, started),
+            "compile": self._options.compile,
+            "cuda_graphs": self._member.is_captured,
+        }
+        architecture = architecture_key(self._network, self._data.task.image_shape, self._device)
+        result = {"status": "done", "row": row, "architecture": architecture, "deployed": others}
+        files = checksums(self._store.folder(self._spec.id))
+        self._store.log(self._spec.id, f"done after {len(self._member.history)} epochs")
+        self._store.write_result(self._spec.id, {**result, "files": files})
+
+    @property
+    def _network(self) -> nn.Module:
+        return next(iter(self._deployed.values()))
+
+    def _metrics(self, network: nn.Module, images: ImageSplit) -> dict[str, float]:
+        found = metrics(self._logits(network, images), images.labels.cpu())
+        if not all(map(math.isfinite, found.values())):
+            raise NotFiniteError(
+                "the trained network's outputs are NaN or infinite; lower the learning rate or the weights of the "
+                "method's terms, or set recipe.grad_clip_norm"
+            )
+        return found
+
+    def _logits(self, network: nn.Module, images: ImageSplit) -> Tensor:
+        return logits_of(network, images.batches(), self._spec.recipe.precision)
+
+    def _scores(self, suffix: str) -> dict[str, Any]:
+        sets = {"val": self._data.validation, "test": self._data.test}
+        return {
+            f"{name}_{metric}{suffix}": value
+            for name, images in sets.items()
+            if len(images.labels)
+            for metric, value in self._metrics(self._network, images).items()
+        }
+
+    def _best_test(self) -> dict[str, Any]:
+        """The scores of the epoch that was best on test, where the protocol tracks it: an optimistic selection."""
+        tracked = [epoch for epoch in self._member.history if "test_accuracy" in epoch]
+        if not tracked:
+            return {}
+        best = max(tracked, key=lambda epoch: float(epoch["test_accuracy"] or 0))
+        return {f"{key}_best_test": value for key, value in best.items() if key.startswith(("val_", "test_"))}
+
+    def _only_epoch(self, row: Mapping[str, Any]) -> dict[str, Any]:
+        """The scores of a network that is used as it is, which are its best ones too."""
+        suffixes = ["_best"] * self._has_validation + ["_best_test"] * self._spec.split.track_test
+        return {f"{key}{suffix}": value for suffix in suffixes for key, value in row.items()}
+
+    def _best_epoch(self) -> int | None:
+        if not self._spec.recipe.epochs:
+            return 0 if self._has_validation else None
+        return self._member.best.epoch if self._member.best.weights else None
+
+    @property
+    def _has_validation(self) -> bool:
+        return len(self._data.validation.labels) > 0
+
+    def _others(self, network: nn.Module) -> dict[str, Any]:
+        """A deployed network beside the first: a peer, an ensemble."""
+        scores = self._metrics(network, self._data.test)
+        return {**{f"test_{key}": value for key, value in scores.items()}, "parameters": parameter_count(network)}
+
+    def _teacher_agreement(self) -> float | None:
+        """The share of test images on which the student predicts what its teacher predicts."""
+        teacher = getattr(self._member.method, "teacher", None)
+        if not isinstance(teacher, Frozen):
+            return None
+        student, said = (self._logits(n, self._data.test).argmax(dim=1) for n in (self._network, teacher))
+        teacher.clear_cache()
+        return float((student == said).float().mean())
+
+    def _load(self, weights: States) -> None:
+        for name, network in self._deployed.items():
+            network.load_state_dict(weights[name])
+
+    def _costs(self) -> dict[str, Any]:
+        players = self._member.method.players().values()
+        on_gpu = self._device.type == "cuda"
+        return {
+            "parameters": parameter_count(self._network),
+            "parameters_training": sum(parameter_count(player) for player in players),
+            "flops": flops(self._network, self._data.task.image_shape),
+            "peak_memory_mb": torch.cuda.max_memory_allocated() / 2**20 if on_gpu else _resident_mb(),
+        }
+
+    def _save_weights(self, weights: States) -> None:
+        flat = {f"{name}.{key}": value.cpu().contiguous() for name, s in weights.items() for key, value in s.items()}
+        write_whole(self._store.folder(self._spec.id) / WEIGHTS, lambda path: save_file(flat, str(path)))
+
+    def _save_history(self) -> None:
+        table = to_arrow(self._member.history, EPOCH)
+        write_whole(self._store.folder(self._spec.id) / HISTORY, lambda path: pq.write_table(table, path))
+
+
+def write_failure(store: Store, spec: RunSpec, reason: str, trace: str, started: str) -> None:
+    """Record that a run failed in a way that would only repeat."""
+    store.log(spec.id, trace)
+    row = {"attempts": store.attempts(spec.id), "started": started, "finished": now(), **provenance()}
+    store.write_result(spec.id, {"status": "failed", "error": reason, "row": row})
+
+
+def architecture_key(network: nn.Module, image_shape: tuple[int, int, int], device: torch.device) -> str:
+    """A hash that is equal for deployed networks whose inference takes equal time on this device."""
+    tensors = [f"{name}{tuple(value.shape)}" for name, value in network.state_dict().items()]
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else f"cpu x {torch.get_num_threads()}"
+    text = "\n".join([repr(network), *tensors, str(image_shape), name])
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _resident_mb() -> float:
+    """The worker's peak memory; ru_maxrss is in KiB, on macOS in bytes."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / (2**20 if sys.platform == "darwin" else 2**10)
+
+
+def _provenance(spec: RunSpec, device: torch.device, cohort_size: int, started: str) -> Mapping[str, Any]:
+    return {
+        **provenance(),
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
+        "precision": spec.recipe.precision,
+        "threads": torch.get_num_threads(),
+        "cohort_size": cohort_size,
+        "started": started,
+        "finished": now(),
+    }

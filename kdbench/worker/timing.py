@@ -1,0 +1,31 @@
+"""Inference time of a deployed network, alone on the device, once per architecture."""
+
+from dataclasses import replace
+
+import torch
+
+from kdbench import models
+from kdbench.matrix import RunSpec
+from kdbench.results import Store
+from kdbench.training.evaluation import inference_columns
+from kdbench.training.network import Frozen
+from kdbench.worker.build import build_method
+from kdbench.worker.cohort_data import task_of
+from kdbench.worker.run_writer import architecture_key
+
+
+def time_run(spec: RunSpec, store: Store, device: torch.device) -> str:
+    """Measure the network that a run deploys, unless that has been done; weights do not matter, so none are read."""
+    task = task_of(spec)
+
+    def untrained(need: RunSpec) -> Frozen:
+        return Frozen(models.build_spec(need.student, task))
+
+    peers = tuple(peer.untrained() for peer in spec.peers)
+    bare = replace(spec, student=spec.student.untrained(), peers=peers)
+    network = next(iter(build_method(bare, task, device, untrained).deployed().values()))
+    key = architecture_key(network, task.image_shape, device)
+    with store.timing_lock():
+        if store.timing(key) is None:
+            store.write_timing(key, inference_columns(network, task.image_shape))
+    return key

@@ -1,0 +1,157 @@
+import hashlib
+import re
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from kdbench import models
+from kdbench.errors import NetworkError
+from kdbench.matrix import NetworkSpec
+from kdbench.training.network import Output, shapes
+
+NAMES = [name for family in models.FAMILIES for name in family.examples]
+OWN = [name for name in NAMES if ":" not in name]
+SMALL = ["mlp_16_8", "cnn_4_8_fc6", "resnet8", "wrn_10_1"]
+
+
+def test_every_example_builds_on_the_meta_device_and_says_its_shapes() -> None:
+    for name in OWN:
+        with torch.device("meta"):
+            network = models.build(name, num_classes=7, image_shape=(3, 16, 16))
+        assert all(parameter.is_meta for parameter in network.parameters()), name
+        found = shapes(network)
+        assert found.num_classes == 7, name
+        assert found.preacts, name
+        assert found.cuttable, name
+
+
+def test_every_example_of_a_library_builds_on_the_meta_device() -> None:
+    for name in sorted(set(NAMES) - set(OWN)):
+        with torch.device("meta"):
+            network = models.build(name, num_classes=7, image_shape=(1, 32, 32))
+        assert all(parameter.is_meta for parameter in network.parameters()), name
+        assert shapes(network).num_classes == 7, name
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_weights_follow_the_seed(name: str) -> None:
+    def weights(seed: int) -> torch.Tensor:
+        torch.manual_seed(seed)
+        network = models.build(name, num_classes=5, image_shape=(1, 8, 8))
+        return torch.nn.utils.parameters_to_vector(network.parameters())
+
+    assert torch.equal(weights(0), weights(0))
+    assert not torch.equal(weights(0), weights(1))
+
+
+def test_every_family_lists_a_valid_example_and_its_paper() -> None:
+    for family in models.catalog():
+        models.check(family.example, (3, 32, 32))
+        assert family.nearest_name(family.example) == family.example
+        assert re.search(r"(19|20)\d\d", family.paper)
+        assert family.description
+
+
+@pytest.mark.parametrize(
+    ("name", "remedy"),
+    [
+        ("wrn_17_2", "did you mean 'wrn_16_2'?"),
+        ("wrn_4_2", "did you mean 'wrn_10_2'?"),
+        ("wrn_16_02", "did you mean 'wrn_16_2'?"),
+        ("wrn_16_0", "did you mean 'wrn_16_1'?"),
+        ("resnet21", "did you mean 'resnet20'?"),
+        ("resnet26x4", "did you mean 'resnet32x4'?"),
+        ("mlp_", "did you mean 'mlp_32'?"),
+        ("mlp_64_x", "did you mean 'mlp_64'?"),
+        ("cnn_0", "did you mean 'cnn_8_16'?"),
+        ("cnn_8_fc", "did you mean 'cnn_8'?"),
+        ("wrn16_2", "did you mean 'wrn_16_2'?"),
+        ("resnet51", "did you mean 'resnet56'?"),
+        ("resnet160", "did you mean 'resnet152'?"),
+        ("resnet20_cifar", "did you mean 'resnet18_cifar'?"),
+        ("cnn_teachr", "did you mean 'cnn_teacher'?"),
+        ("vgg", "did you mean 'vgg8'?"),
+        ("vgg17", "did you mean 'vgg16'?"),
+        ("mobilenetv2", "did you mean 'mobilenetv2_half'?"),
+        ("shufflenet", "did you mean 'shufflenetv2'?"),
+        ("zzz", "valid: "),
+    ],
+)
+def test_an_unknown_name_is_refused_with_the_nearest_valid_one(name: str, remedy: str) -> None:
+    with pytest.raises(NetworkError, match=re.escape(remedy)):
+        models.check(name, (3, 32, 32))
+    with pytest.raises(NetworkError, match=f"'{name}'"):
+        models.build(name, num_classes=2, image_shape=(3, 32, 32))
+
+
+def test_check_builds_nothing() -> None:
+    start = time.perf_counter()
+    for _ in range(100):
+        models.check("wrn_1000000_1000000", (3, 32, 32))
+    assert time.perf_counter() - start < 1
+
+
+def test_an_impossible_image_shape_is_refused() -> None:
+    with pytest.raises(NetworkError, match=r"each at least 1, got \(3, 0, 8\)"):
+        models.check("resnet8", (3, 0, 8))
+
+
+def test_a_known_network_takes_no_options() -> None:
+    with pytest.raises(NetworkError, match="only a network with a factory takes options, got width"):
+        models.build("resnet8", num_classes=2, image_shape=(3, 8, 8), options={"width": 2})
+
+
+def test_a_network_of_ones_own(own: Path) -> None:
+    network = models.build(
+        "mine", num_classes=3, image_shape=(1, 2, 2), factory="own_networks:Linear", options={"scale": 2.0}
+    )
+    output = network(torch.ones(4, 1, 2, 2))
+    assert isinstance(output, Output)
+    assert output.embedding.tolist() == [[2.0] * 4] * 4
+    assert network.image_shape == (1, 2, 2)
+
+
+@pytest.mark.parametrize(
+    ("factory", "message"),
+    [
+        ("own_networks", "is written 'package.module:callable'"),
+        ("own_networks:absent", "cannot be imported: module 'own_networks' has no attribute 'absent'"),
+        ("no_such_module_here:make", "cannot be imported: No module named 'no_such_module_here'"),
+        ("own_networks:number", "must be callable, got int"),
+        ("own_networks:nothing", "must give a torch.nn.Module, got NoneType"),
+        ("own_networks:one_logit_more", "must give 3 logits, got 4"),
+        ("own_networks:bare", "must return a kdbench.Output, got Tensor"),
+    ],
+)
+def test_a_factory_that_cannot_serve_is_refused(own: Path, factory: str, message: str) -> None:
+    with pytest.raises(NetworkError, match=re.escape(message)):
+        models.build("mine", num_classes=3, image_shape=(1, 2, 2), factory=factory)
+
+
+def test_an_option_that_the_factory_does_not_take_is_named(own: Path) -> None:
+    with pytest.raises(NetworkError, match=r"num_classes, image_shape, depth by name: .*'depth'"):
+        models.build("m", num_classes=3, image_shape=(1, 2, 2), factory="own_networks:nothing", options={"depth": 2})
+
+
+def test_the_source_hash_is_that_of_the_file(own: Path) -> None:
+    expected = hashlib.sha256(own.read_bytes()).hexdigest()[:16]
+    assert models.source_hash("own_networks:Linear") == expected
+    assert models.source_hash("own_networks:nothing") == expected
+
+
+def test_what_has_no_source_file_has_no_hash() -> None:
+    with pytest.raises(NetworkError, match="must be defined in a Python file"):
+        models.source_hash("math:sqrt")
+
+
+@pytest.mark.parametrize(("factory", "architecture"), [("nets:make", None), (None, "mlp_8")])
+def test_only_networks_of_libraries_are_pretrained(factory: str | None, architecture: str | None) -> None:
+    spec = NetworkSpec("mine", factory, architecture=architecture, pretrained=True)
+    with pytest.raises(NetworkError, match=r"network 'mine': only .* got '(nets:make|mlp_8)'; remove 'pretrained'"):
+        models.identified(spec)
+
+
+def test_a_network_that_starts_at_random_is_identified_as_it_is() -> None:
+    assert models.identified(NetworkSpec("mlp_8")) == NetworkSpec("mlp_8")

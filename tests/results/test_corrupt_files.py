@@ -1,0 +1,44 @@
+"""Corrupted files that are made again."""
+
+from collections.abc import Callable
+
+import pytest
+
+from kdbench.matrix import RunSpec
+from kdbench.results import MatrixIndex, Store
+from kdbench.results.corrupt_files import corrupt_files, corrupted_indexes, corrupted_timings
+
+
+def test_a_whole_folder_has_no_damage(store: Store, teacher: RunSpec, index: Callable[..., MatrixIndex]) -> None:
+    store.write_index(index(teacher))
+    store.write_timing("cnn", {"inference_ms": 0.5})
+    assert list(corrupt_files(store)) == []
+
+
+@pytest.mark.parametrize(
+    "corrupt",
+    [
+        *(lambda text: text[: len(text) // 2], lambda _: "", lambda _: "[1]"),
+        *(lambda text: text.replace("thesis", "other"), lambda text: text.replace('"cells"', '"cell"')),
+        lambda text: text.replace('"runs": {', '"runs": 5, "was": {'),
+    ],
+)
+def test_a_corrupted_index_is_named(
+    store: Store, teacher: RunSpec, index: Callable[..., MatrixIndex], corrupt: Callable[[str], str]
+) -> None:
+    store.write_index(index(teacher))
+    path = store.matrices / "thesis.json"
+    path.write_text(corrupt(path.read_text()))
+    ((name, why),) = corrupted_indexes(store).items()
+    assert name == "thesis"
+    assert why.startswith(f"{path}: corrupted (")
+    assert "\n" not in why
+    assert store.index("thesis") is None
+
+
+@pytest.mark.parametrize("content", ["", "{", '{"inference_ms": "fast"}'])
+def test_a_corrupted_timing_is_named(store: Store, content: str) -> None:
+    store.write_timing("mlp", {"inference_ms": 0.5})
+    path = store.timings / "cnn.json"
+    path.write_text(content)
+    assert list(corrupted_timings(store)) == [f"{path}: corrupted; the network is timed again when its matrix is run"]

@@ -1,0 +1,57 @@
+"""Small matrices of digits, and cohorts trained in this process."""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from kdbench.matrix import RunSpec, parse
+from kdbench.plan import Plan, make_plan
+from kdbench.results import Store
+from kdbench.worker.cohort import CohortWorker
+from kdbench.worker.options import Options
+
+CPU = torch.device("cpu")
+RECIPE = {"epochs": 2, "batch_size": 50, "precision": "fp32", "train_samples": 100}
+
+
+@pytest.fixture(scope="session")
+def plan_of() -> Callable[..., Plan]:
+    """`plan_of(methods, recipe, protocol, pair)`: digits, a teacher and a student."""
+
+    def make(
+        methods: Mapping[str, Any],
+        recipe: Mapping[str, Any] | None = None,
+        protocol: Mapping[str, Any] | None = None,
+        pair: tuple[str, str] = ("mlp_12", "mlp_8"),
+    ) -> Plan:
+        raw = {
+            "name": "small",
+            "datasets": ["digits"],
+            "pairs": [dict(zip(("teacher", "student"), pair, strict=True))],
+            "recipe": {**RECIPE, **(recipe or {})},
+            "protocol": protocol or {},
+            "methods": methods,
+        }
+        return make_plan(parse(raw, "small.toml"))
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def train() -> Callable[..., list[Mapping[str, Any]]]:
+    """`train(store, *specs, **options)`: one cohort, and the events that it told."""
+
+    def run(store: Store, *specs: RunSpec, **options: Any) -> list[Mapping[str, Any]]:
+        events: list[Mapping[str, Any]] = []
+        CohortWorker(specs, store, CPU, events.append, Options(**options)).train()
+        return events
+
+    return run
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    return Store(tmp_path / "results")

@@ -1,0 +1,218 @@
+"""A cohort, end to end."""
+
+import math
+import shutil
+from dataclasses import replace
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from kdbench.results import Store
+from kdbench.worker import build, cohort
+from kdbench.worker.build import trained_weights
+
+METHODS = {
+    "vanilla": {},
+    "rkd_da": {},
+    "fitnets": {},
+    "dml": {},
+    "snapshot": {"cycles": 2},
+    "scratch": {},
+}
+
+
+def weights(store, spec):
+    return load_file(store.folder(spec.id) / "weights.safetensors")
+
+
+def same(first, second):
+    return first.keys() == second.keys() and all(torch.equal(first[key], second[key]) for key in first)
+
+
+def by_label(plan):
+    return {"teacher" if cell.kind == "teacher" else cell.label: cell.runs[0] for cell in plan.cells}
+
+
+@pytest.fixture(scope="module")
+def together(tmp_path_factory, plan_of, train):
+    """Six methods in one cohort: the specs by label, the store, the frozen networks that were used, the events."""
+    store, frozen, load = Store(tmp_path_factory.mktemp("together")), [], build.Teachers.__call__
+    specs = by_label(plan_of(METHODS, pair=("cnn_6_6", "cnn_4_4")))
+    train(store, specs.pop("teacher"))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(build.Teachers, "__call__", lambda self, spec: (frozen.append(load(self, spec)), frozen[-1])[1])
+        events = train(store, *specs.values())
+    return specs, store, frozen, events
+
+
+@pytest.mark.parametrize("label", METHODS)
+def test_a_run_alone_has_the_weights_that_it_has_in_a_cohort(together, tmp_path, train, label):
+    specs, store, _, _ = together
+    elsewhere = Store(tmp_path)
+    if specs[label].teacher:
+        shutil.copytree(store.folder(specs[label].teacher.id), elsewhere.folder(specs[label].teacher.id))
+    train(elsewhere, specs[label])
+    assert same(weights(elsewhere, specs[label]), weights(store, specs[label]))
+    alone, beside = (s.result(specs[label].id)["row"] for s in (elsewhere, store))
+    assert (alone["test_nll"], alone["val_nll_best"]) == (beside["test_nll"], beside["val_nll_best"])
+    assert (alone["cohort_size"], beside["cohort_size"]) == (1, len(METHODS))
+
+
+def test_the_methods_of_a_cohort_are_different(together):
+    specs, store, _, _ = together
+    losses = {label: store.result(spec.id)["row"]["test_nll"] for label, spec in specs.items() if label != "snapshot"}
+    assert len(set(losses.values())) == len(losses)
+
+
+def test_a_shared_teacher_is_loaded_once_and_stays_as_it_is(together):
+    specs, store, frozen, _ = together
+    assert len({id(network) for network in frozen}) == 1
+    on_disk = trained_weights(store, specs["vanilla"].teacher.id)
+    assert same(frozen[0].network.state_dict(), on_disk)
+
+
+def test_every_epoch_and_every_end_is_told(together):
+    specs, _, _, events = together
+    epochs = [event for event in events if event["event"] == "epoch"]
+    assert [(event["epoch"], event["epochs"]) for event in epochs] == [(1, 2), (2, 2)]
+    for event in epochs:
+        assert event["runs"] == [spec.id for spec in specs.values()]
+        assert 0 <= event["val_accuracy"] <= 1
+        assert event["loss"] > 0
+        assert event["seconds_left"] >= 0
+    assert {event["run"] for event in events if event["event"] == "done"} == {spec.id for spec in specs.values()}
+
+
+def test_other_seeds_give_other_weights(together, tmp_path, train):
+    specs, store, _, _ = together
+    other = replace(specs["scratch"], seed=1)
+    train(Store(tmp_path), other)
+    assert not same(weights(Store(tmp_path), other), weights(store, specs["scratch"]))
+
+
+@pytest.fixture
+def asked(monkeypatch):
+    """The frozen networks that are asked about every batch."""
+    found, make = [], cohort.CohortLoop
+
+    def noting(members, batches, frozen, *others):
+        found.extend(frozen)
+        return make(members, batches, frozen, *others)
+
+    monkeypatch.setattr(cohort, "CohortLoop", noting)
+    return found
+
+
+def test_born_again_generations_follow_one_another(store, plan_of, train, asked):
+    plan = plan_of({"born_again": {"generations": 2}})
+    last = by_label(plan)["born_again"]
+    chain = [run for run in plan.runs if run.student.name == "mlp_8"]
+    assert [(run.method, run.hyperparameters.get("generations")) for run in chain] == [
+        ("scratch", None),
+        ("born_again", 1),
+        ("born_again", 2),
+    ]
+    for run in chain:
+        asked.clear()
+        train(store, run)
+    assert last.id == chain[-1].id
+    assert dict(last.needs).keys() == {"teacher", "teachers.0"}
+    (teacher,) = asked
+    assert same(teacher.network.state_dict(), trained_weights(store, chain[1].id))
+    result = store.result(last.id)
+    assert 0 <= result["deployed"]["ensemble"]["test_accuracy"] <= 1
+    members = weights(store, last)
+    oldest = trained_weights(store, chain[0].id)
+    assert all(torch.equal(members[f"ensemble.members.0.network.{key}"], value) for key, value in oldest.items())
+
+
+class Untouchable:
+    """Training images that nobody may look at."""
+
+    def __getattr__(self, name):
+        raise AssertionError(f"the training images were opened: {name}")
+
+
+def test_zero_shot_transfer_opens_no_training_image(store, plan_of, train, asked, monkeypatch):
+    recipe = {"batch_size": 10, "steps_per_epoch": 2, "train_samples": 50}
+    specs = by_label(plan_of({"zskt": {"student_steps": 1}}, recipe))
+    train(store, specs["teacher"])
+    load = cohort.load_cohort_data
+    monkeypatch.setattr(cohort, "load_cohort_data", lambda *arguments: replace(load(*arguments), train=Untouchable()))
+    asked.clear()
+    train(store, specs["zskt"])
+    result = store.result(specs["zskt"].id)
+    assert result["status"] == "done", result.get("error")
+    assert result["row"]["epochs_run"] == 2
+    assert asked == []
+
+
+def test_a_run_that_needs_the_training_images_fails_without_them(store, plan_of, train, monkeypatch):
+    """The test above would be empty if nobody ever looked."""
+    load = cohort.load_cohort_data
+    monkeypatch.setattr(cohort, "load_cohort_data", lambda *arguments: replace(load(*arguments), train=Untouchable()))
+    with pytest.raises(AssertionError, match="the training images were opened: images"):
+        train(store, by_label(plan_of({}))["scratch"])
+
+
+def test_a_run_whose_teacher_is_corrupted_waits_alone(store, plan_of, train):
+    specs = by_label(plan_of({"vanilla": {}}))
+    teacher, vanilla, scratch = specs["teacher"].id, specs["vanilla"], specs["scratch"]
+    train(store, specs["teacher"])
+    file = store.folder(teacher) / "weights.safetensors"
+    content = bytearray(file.read_bytes())
+    content[-1] ^= 1
+    file.write_bytes(content)
+    events = train(store, vanilla, scratch)
+    assert [event["event"] for event in events if event["event"] != "epoch"] == ["warning", "done"]
+    assert f"the run {teacher} is corrupted: weights.safetensors is not what was written" in events[0]["text"]
+    assert [store.state(run) for run in (teacher, vanilla.id, scratch.id)] == ["pending", "pending", "done"]
+    assert (store.root / "quarantine" / f"{teacher}-1" / "weights.safetensors").read_bytes() == content
+    assert store.result(scratch.id)["row"]["cohort_size"] == 1
+    train(store, specs["teacher"])
+    train(store, vanilla)
+    assert [store.state(run) for run in (teacher, vanilla.id)] == ["done", "done"]
+
+
+def test_nothing_is_trained_if_the_teacher_is_not_finished(store, plan_of, train):
+    specs = by_label(plan_of({"vanilla": {}}))
+    (event,) = train(store, specs["vanilla"])
+    assert (event["event"], event["run"]) == ("warning", specs["vanilla"].id)
+    assert event["text"] == f"the run {specs['teacher'].id} is not finished any more; what needs it waits too"
+    assert store.state(specs["vanilla"].id) == "pending"
+
+
+def test_nan_fails_its_run_with_epoch_and_term_and_the_others_go_on(store, plan_of, train):
+    sgd = {"name": "sgd", "lr": 1e30, "momentum": 0.0, "weight_decay": 0.0}
+    good = by_label(plan_of({}))["scratch"]
+    bad = by_label(plan_of({}, {"optimizer": sgd}))["scratch"]
+    events = train(store, good, bad)
+    assert store.result(bad.id)["status"] == "failed"
+    assert store.result(bad.id)["error"].startswith("epoch 0: loss.ce became NaN or infinite; lower the learning rate")
+    assert store.result(good.id)["status"] == "done"
+    told = [event["loss"] for event in events if event["event"] == "epoch"]
+    assert len(told) == 2
+    assert all(map(math.isfinite, told))
+    assert "Traceback" not in store.result(bad.id)["error"]
+
+
+def test_weights_that_the_last_step_broke_fail_the_run(store, plan_of, train):
+    """No loss was NaN and there is no validation: only the test images tell."""
+    sgd = {"name": "sgd", "lr": 1e38, "momentum": 0.0, "weight_decay": 0.0}
+    recipe = {"optimizer": sgd, "schedule": "constant", "epochs": 1, "batch_size": 100}
+    bad = by_label(plan_of({}, recipe, {"validation": 0.0}))["scratch"]
+    train(store, bad)
+    assert store.result(bad.id)["error"].startswith("the trained network's outputs are NaN or infinite; lower the lear")
+
+
+def test_a_network_that_fails_in_evaluation_fails_its_run(store, plan_of, train, monkeypatch):
+    def failing(*arguments):
+        raise RuntimeError("only in eval mode")
+
+    spec = by_label(plan_of({}, protocol={"validation": 0.0}))["scratch"]
+    monkeypatch.setattr("kdbench.worker.run_writer.logits_of", failing)
+    events = train(store, spec)
+    assert store.result(spec.id)["error"] == "RuntimeError: only in eval mode"
+    assert events[-1] == {"event": "failed", "run": spec.id, "error": "RuntimeError: only in eval mode"}
+    assert "Traceback" in (store.folder(spec.id) / "log.txt").read_text()

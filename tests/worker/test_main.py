@@ -1,0 +1,115 @@
+"""The worker's process: it must not outlive its coordinator."""
+
+import json
+import re
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+WAIT = 60
+
+
+def test_a_worker_ends_when_its_standard_input_does(store, plan_of):
+    (spec, *_) = plan_of({}, {"epochs": 100_000}).runs
+    command = [sys.executable, "-m", "kdbench.worker", "--results", store.root, "--device", "cpu", "--threads", "1"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as worker:
+        worker.stdin.write(json.dumps({"train": [spec.to_json()]}) + "\n")
+        worker.stdin.flush()
+        assert json.loads(worker.stdout.readline()) == {"event": "ready"}
+        assert json.loads(worker.stdout.readline()) == {"event": "begun", "job": None}
+        event = json.loads(worker.stdout.readline())
+        assert (event["event"], event["epoch"], event["runs"]) == ("epoch", 1, [spec.id])
+        assert store.state(spec.id) == "running"
+        closed = time.monotonic()
+        worker.stdin.close()
+        assert worker.wait(timeout=WAIT) == 0
+        assert time.monotonic() - closed < 5
+    assert store.state(spec.id) == "pending"
+
+
+HANG = """
+import ctypes
+import subprocess
+from typing import final
+from kdbench import Method, Step
+
+@final
+class Hang(Method):
+    paper = "none"
+
+    def __init__(self, student, teacher=None):
+        super().__init__()
+        self.student = student
+
+    def steps(self, batch):
+        child = subprocess.Popen(["sleep", "600"])
+        print("child", child.pid, flush=True)
+        ctypes.PyDLL(None).sleep(600)  # holds the interpreter: no other thread of it runs
+        yield Step({"ce": self.student(batch.images).logits.square().mean()})
+
+    def players(self):
+        return {"student": self.student}
+
+    def deployed(self):
+        return {"student": self.student}
+"""
+
+
+def test_a_worker_whose_interpreter_hangs_ends_with_its_input_and_its_children_with_it(
+    store, plan_of, tmp_path, monkeypatch
+):
+    (tmp_path / "hang_methods.py").write_text(HANG)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setenv("PYTHONPATH", f"{tmp_path}:{Path.cwd()}")
+    plan = plan_of({"hang": {"method": "hang_methods:Hang"}})
+    spec = replace(next(cell.runs[0] for cell in plan.cells if cell.label == "hang"), needs=())
+    command = [sys.executable, "-m", "kdbench.worker", "--results", store.root, "--device", "cpu", "--threads", "1"]
+    with (
+        (tmp_path / "log").open("wb") as log,
+        subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, start_new_session=True
+        ) as worker,
+    ):
+        worker.stdin.write(json.dumps({"id": 1, "train": [spec.to_json()]}).encode() + b"\n")
+        worker.stdin.flush()
+        child = child_in(tmp_path / "log")
+        closed = time.monotonic()
+        worker.stdin.close()
+        assert worker.wait(timeout=WAIT) == -9
+        assert time.monotonic() - closed < 10
+    assert has_gone(child)
+
+
+def child_in(log):
+    """The process of which the hanging method has told, once it has."""
+    until = time.monotonic() + WAIT
+    while not (found := re.search(r"child (\d+)\n", log.read_text())):
+        assert time.monotonic() < until, log.read_text()
+        time.sleep(0.1)
+    return int(found[1])
+
+
+def has_gone(pid):
+    """Whether a process is no more, or is soon."""
+    until = time.monotonic() + 5
+    while time.monotonic() < until:
+        stat = Path(f"/proc/{pid}/stat")
+        if not stat.exists() or stat.read_text().rpartition(")")[2].split()[0] in "ZX":
+            return True
+        time.sleep(0.02)
+    return False
+
+
+def test_what_nobody_expects_ends_the_worker_with_its_reason(store):
+    command = [sys.executable, "-m", "kdbench.worker", "--results", store.root, "--device", "cpu", "--threads", "1"]
+    job = json.dumps({"train": [{}]}) + "\n"
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as worker:
+        worker.stdin.write(job)
+        worker.stdin.flush()
+        assert worker.wait(timeout=WAIT) == 1
+        assert worker.stdout.read() == '{"event": "ready"}\n{"event": "begun", "job": null}\n'
+        assert worker.stderr.read().strip().endswith("KeyError: 'dataset'")

@@ -1,0 +1,178 @@
+"""What a run leaves."""
+
+import hashlib
+import json
+
+import pyarrow.parquet as pq
+import pytest
+import torch
+
+from kdbench.analysis.metrics import metrics
+from kdbench.results import Store
+from kdbench.results.table import rows
+from kdbench.training.evaluation import logits_of
+from kdbench.worker import build
+from kdbench.worker.cohort_data import load_cohort_data, task_of
+from kdbench.worker.run_writer import architecture_key
+
+CPU = torch.device("cpu")
+NAMES = ("accuracy", "top5", "f1", "precision", "recall", "nll", "ece")
+STABLE = {
+    *("run_id", "cell", "matrix", "dataset", "teacher", "student", "method", "label", "params", "seed", "status"),
+    *("error", "param.alpha", "param.temperature", "teacher_agreement", "parameters", "parameters_training", "flops"),
+    *("inference_ms", "inference_ms_p95", "throughput", "peak_memory_mb", "train_seconds", "epochs_run", "best_epoch"),
+    *("kdbench_version", "git_commit", "torch_version", "device", "precision", "cohort_size", "attempts"),
+    *("host", "started", "finished"),
+    *(f"{part}_{name}{suffix}" for part in ("val", "test") for name in NAMES for suffix in ("", "_best")),
+}
+
+
+def label(plan, wanted):
+    return next(cell.runs[0] for cell in plan.cells if cell.label == wanted and cell.kind != "teacher")
+
+
+def scores(store, spec, part):
+    """The metrics of the weights on disk."""
+    images = getattr(load_cohort_data(spec, CPU), part)
+    network = build.Teachers(store, task_of(spec), CPU)(spec)
+    return metrics(logits_of(network, images.batches(), "fp32"), images.labels)
+
+
+@pytest.fixture(scope="module")
+def distilled(tmp_path_factory, plan_of, train):
+    """A vanilla student and its teacher: the plan, the student's spec, the store."""
+    store, plan = Store(tmp_path_factory.mktemp("distilled")), plan_of({"vanilla": {"alpha": 0.5}})
+    spec = label(plan, "vanilla")
+    for run in (spec.teacher, spec):
+        train(store, run)
+    store.write_index(plan.index())
+    return plan, spec, store
+
+
+def test_a_row_has_every_stable_column(distilled):
+    _, spec, store = distilled
+    (row,) = [row for row in rows(store) if row["run_id"] == spec.id]
+    assert row.keys() >= STABLE
+    timed = {"inference_ms", "inference_ms_p95", "throughput"}
+    assert {name for name in STABLE if row[name] is None} - {"git_commit"} == {"error", *timed}
+    for name in (n for n in STABLE if n.partition("_")[0] in ("val", "test") and "nll" not in n):
+        assert 0 <= row[name] <= 1, name
+
+
+def test_a_row_says_what_the_run_was(distilled):
+    _, spec, store = distilled
+    (row,) = [row for row in rows(store) if row["run_id"] == spec.id]
+    assert (row["teacher"], row["student"], row["method"], row["label"]) == ("mlp_12", "mlp_8", "vanilla", "vanilla")
+    assert json.loads(row["params"]) == {"alpha": 0.5, "temperature": 4.0}
+    assert (row["status"], row["seed"], row["precision"], row["device"]) == ("done", 0, "fp32", "cpu")
+    assert (row["epochs_run"], row["cohort_size"]) == (2, 1)
+    assert row["parameters"] == row["parameters_training"] == 64 * 8 + 8 + 8 * 10 + 10
+    assert row["flops"] == 2 * (64 * 8 + 8 * 10)
+
+
+def test_the_weights_give_the_same_predictions_again(distilled):
+    _, spec, store = distilled
+    row = store.result(spec.id)["row"]
+    for part, prefix in (("test", "test"), ("validation", "val")):
+        assert {f"{prefix}_{name}": value for name, value in scores(store, spec, part).items()}.items() <= row.items()
+
+
+def test_the_result_tells_size_and_checksum_of_the_files(distilled):
+    _, spec, store = distilled
+    folder, told = store.folder(spec.id), store.result(spec.id)["files"]
+    assert set(told) == {"weights.safetensors", "history.parquet"}
+    for name, entry in told.items():
+        content = (folder / name).read_bytes()
+        assert entry == {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
+    assert store.corruption(spec.id, deep=True) is None
+
+
+def test_a_row_counts_the_attempts(store, plan_of, train):
+    spec = label(plan_of({}), "scratch")
+    for _ in range(3):
+        store.begin_attempt(spec.id)
+    train(store, spec)
+    assert store.result(spec.id)["row"]["attempts"] == 3
+    (row,) = rows(store)
+    assert row["attempts"] == 3
+
+
+def test_the_log_tells_the_end(distilled):
+    _, spec, store = distilled
+    assert (store.folder(spec.id) / "log.txt").read_text().splitlines()[-1].endswith(" done after 2 epochs")
+
+
+def test_the_teachers_agreement_is_a_share_of_the_test_images(distilled):
+    _, spec, store = distilled
+    teachers, images = build.Teachers(store, task_of(spec), CPU), load_cohort_data(spec, CPU).test
+    said = [logits_of(teachers(s), images.batches(), "fp32").argmax(dim=1) for s in (spec, spec.teacher)]
+    expected = (said[0] == said[1]).float().mean().item()
+    assert store.result(spec.id)["row"]["teacher_agreement"] == pytest.approx(expected)
+    assert store.result(spec.teacher.id)["row"]["teacher_agreement"] is None
+
+
+def test_the_history_has_a_row_an_epoch(distilled):
+    _, spec, store = distilled
+    history = pq.read_table(store.folder(spec.id) / "history.parquet").to_pylist()
+    assert [epoch["epoch"] for epoch in history] == [0, 1]
+    assert {"lr", "seconds", "loss.ce", "loss.kl", "val_accuracy", "val_nll"} <= history[0].keys()
+    row = store.result(spec.id)["row"]
+    assert history[1]["val_nll"] == row["val_nll"]
+    assert history[row["best_epoch"]]["val_nll"] == row["val_nll_best"]
+
+
+def test_early_stopping_keeps_the_weights_of_the_best_epoch(store, plan_of, train):
+    recipe = {"epochs": 40, "early_stopping": {"patience": 3}, "optimizer": {"name": "adam", "lr": 0.1}}
+    spec = label(plan_of({}, {**recipe, "schedule": "constant"}), "scratch")
+    train(store, spec)
+    row = store.result(spec.id)["row"]
+    assert row["best_epoch"] + 1 < row["epochs_run"] < 40
+    assert row["val_nll"] != row["val_nll_best"]
+    again = scores(store, spec, "validation")
+    assert {f"val_{name}_best": value for name, value in again.items()}.items() <= row.items()
+    assert scores(store, spec, "test")["nll"] == row["test_nll_best"]
+
+
+def test_tracking_the_test_images_gives_their_best_epoch_too(store, plan_of, train):
+    spec = label(plan_of({}, {"epochs": 3}, {"track_test": True}), "scratch")
+    train(store, spec)
+    row = store.result(spec.id)["row"]
+    history = pq.read_table(store.folder(spec.id) / "history.parquet").to_pylist()
+    best = max(history, key=lambda epoch: epoch["test_accuracy"])
+    assert row["test_accuracy_best_test"] == best["test_accuracy"] >= row["test_accuracy"]
+    for name in NAMES:
+        assert row[f"val_{name}_best_test"] == best[f"val_{name}"]
+
+
+def test_without_validation_nothing_is_selected(store, plan_of, train):
+    spec = label(plan_of({}, protocol={"validation": 0.0}), "scratch")
+    train(store, spec)
+    row = store.result(spec.id)["row"]
+    assert not [name for name in row if name.startswith("val_") or name.endswith("_best")]
+    assert row["best_epoch"] is None
+    assert row["test_accuracy"] == scores(store, spec, "test")["accuracy"]
+
+
+def test_without_tracking_nothing_is_selected_on_test(distilled):
+    _, spec, store = distilled
+    assert not [name for name in store.result(spec.id)["row"] if name.endswith("_best_test")]
+    history = pq.read_table(store.folder(spec.id) / "history.parquet")
+    assert not [name for name in history.column_names if name.startswith("test_")]
+
+
+def test_peers_have_scores_of_their_own(store, plan_of, train):
+    spec = label(plan_of({"dml": {}}), "dml")
+    train(store, spec)
+    result = store.result(spec.id)
+    assert list(result["deployed"]) == ["peer1"]
+    assert result["deployed"]["peer1"]["parameters"] == 64 * 12 + 12 + 12 * 10 + 10
+    assert result["row"]["parameters_training"] == result["row"]["parameters"] + 64 * 12 + 12 + 12 * 10 + 10
+    assert 0 <= result["deployed"]["peer1"]["test_accuracy"] <= 1
+
+
+def test_networks_of_one_architecture_share_a_key():
+    def key(width, image_shape=(1, 2, 2)):
+        return architecture_key(torch.nn.Linear(4, width), image_shape, CPU)
+
+    assert key(3) == key(3)
+    assert len({key(3), key(4), key(3, (1, 4, 1))}) == 3

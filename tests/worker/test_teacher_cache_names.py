@@ -1,0 +1,65 @@
+"""Under which name the logits of a teacher are kept: equal names, equal logits."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from kdbench.matrix.recipe import Adam, Constant, Crop, EarlyStopping, Flip, Recipe
+from kdbench.worker import teacher_cache
+from kdbench.worker.teacher_cache import UNSEEN, cache_key
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(scope="module")
+def specs(plan_of):
+    """Two runs that share a teacher, by label."""
+    plan = plan_of({"vanilla": {}, "triplet": {}})
+    return {cell.label: cell.runs[0] for cell in plan.cells if cell.label in ("vanilla", "triplet")}
+
+
+OTHER = {
+    "epochs": 7,
+    "batch_size": 51,
+    "optimizer": Adam(),
+    "schedule": Constant(),
+    "augment": (Crop(),),
+    "strong_augment": (Flip(),),
+    "precision": "auto",
+    "grad_clip_norm": 1.0,
+    "train_samples": 99,
+    "early_stopping": EarlyStopping(),
+    "steps_per_epoch": 3,
+}
+
+
+@pytest.mark.parametrize("field", Recipe.model_fields)
+def test_only_what_decides_the_logits_names_them(specs, field):
+    spec = specs["vanilla"]
+    other = replace(spec, recipe=spec.recipe.model_copy(update={field: OTHER[field]}))
+    same = cache_key(other, spec.teacher, "weights", CPU) == cache_key(spec, spec.teacher, "weights", CPU)
+    assert same == (field in UNSEEN)
+
+
+def test_seed_split_teacher_threads_and_processor_are_in_the_name_and_the_method_is_not(specs, monkeypatch):
+    spec = specs["vanilla"]
+
+    def name(run=spec, teacher=spec.teacher, weights="weights"):
+        return cache_key(run, teacher, weights, CPU)
+
+    assert name(specs["triplet"]) == name()
+    names = [
+        name(),
+        name(replace(spec, seed=1)),
+        name(replace(spec, split=replace(spec.split, split_seed=1))),
+        name(replace(spec, dataset=replace(spec.dataset, fingerprint="other"))),
+        name(teacher=replace(spec.teacher, seed=1)),
+        name(weights="others"),
+    ]
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 99)
+    names.append(name())
+    monkeypatch.setattr(teacher_cache, "_processor", lambda device: ["another"])
+    names.append(name())
+    monkeypatch.setattr(teacher_cache, "source_digest", lambda: "another")
+    assert len({*names, name()}) == 9

@@ -1,0 +1,44 @@
+"""Inference time of what was deployed."""
+
+import torch
+from filelock import Timeout
+
+from kdbench.results.table import rows
+from kdbench.worker import timing
+from kdbench.worker.timing import time_run
+
+
+def test_the_time_is_found_by_the_results_architecture(store, plan_of, train):
+    """Weights do not matter: the student is timed although its teacher was never trained."""
+    plan = plan_of({"vanilla": {}})
+    scratch, vanilla = (next(c.runs[0] for c in plan.cells if c.label == label) for label in ("scratch", "vanilla"))
+    train(store, scratch)
+    key = time_run(vanilla, store, torch.device("cpu"))
+    assert store.result(scratch.id)["architecture"] == key
+    (row,) = rows(store)
+    assert 0 < row["inference_ms"] <= row["inference_ms_p95"]
+    assert row["throughput"] > 0
+
+
+def test_what_another_process_has_timed_meanwhile_is_not_timed_again(store, plan_of):
+    (cell, *_) = plan_of({}).cells
+    key = time_run(cell.runs[0], store, torch.device("cpu"))
+    first = store.timing(key)
+    assert time_run(cell.runs[0], store, torch.device("cpu")) == key
+    assert store.timing(key) == first
+
+
+def test_only_one_measurement_at_a_time(store, plan_of, monkeypatch):
+    (cell, *_) = plan_of({}).cells
+    held = []
+    monkeypatch.setattr(timing, "inference_columns", lambda *_: held.append(refused(store)) or {"inference_ms": 1.0})
+    time_run(cell.runs[0], store, torch.device("cpu"))
+    assert held == [True]
+
+
+def refused(store):
+    try:
+        store.timing_lock().acquire(timeout=0)
+    except Timeout:
+        return True
+    return False
