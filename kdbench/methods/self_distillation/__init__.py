@@ -1,1 +1,1 @@
-
+"""Methods of the family: self-distillation."""
