@@ -17,7 +17,7 @@ from kdbench.cli.app import app
 from kdbench.errors import MatrixError
 from kdbench.matrix.reader import parse
 from kdbench.plan import make_plan
-from kdbench.report import report
+from kdbench.reporting import report
 from kdbench.results import Store
 
 SOURCES = sorted(Path(kdbench.__file__).parent.rglob("*.py"))

@@ -18,7 +18,7 @@ from kdbench.results.corrupt_files import corrupted_indexes
 if TYPE_CHECKING:
     import pandas as pd
 
-    from kdbench.report import Selection
+    from kdbench.reporting import Selection
 
 
 def run_matrix(
@@ -114,8 +114,8 @@ def _tell_what_is_left_out(incompatible: int, warnings: tuple[str, ...], file: P
 
 
 def _conclude(index: MatrixIndex, store: Store, reports: Path, console: Console) -> int:
-    from kdbench.report import tables
-    from kdbench.report.console import print_table
+    from kdbench.reporting import tables
+    from kdbench.reporting.console import print_table
     from kdbench.results.table import load_results
 
     frame = load_results(str(store.root))
@@ -140,7 +140,7 @@ def _conclude(index: MatrixIndex, store: Store, reports: Path, console: Console)
 def _written(
     names: tuple[str, ...], results: Path, reports: Path, selection: "Selection", frame: "pd.DataFrame"
 ) -> tuple[Path, ...]:
-    from kdbench.report import report
+    from kdbench.reporting import report
 
     try:
         return report(results, reports, names, selection, frame)

@@ -1,0 +1,123 @@
+"""From a results folder to a folder of reports."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+import kdbench.reporting.write as module
+import kdbench.results.table
+from kdbench.errors import ReportError
+from kdbench.matrix.recipe import Recipe
+from kdbench.matrix.spec import DataSpec, NetworkSpec, Part, RunSpec, Split
+from kdbench.reporting import report
+from kdbench.reporting.write import files
+from kdbench.results import IndexCell, MatrixIndex, Store
+
+
+@pytest.fixture
+def results(monkeypatch: pytest.MonkeyPatch, thesis) -> None:
+    """Two matrices over one frame, instead of a results folder."""
+    world = thesis()
+    indexes = (world.index, replace(world.index, name="paper", validation=0.0))
+    monkeypatch.setattr(module, "load_indexes", lambda root: indexes)
+    monkeypatch.setattr(kdbench.results.table, "load_results", lambda root: world.frame)
+
+
+def test_every_matrix_is_reported(results: None, tmp_path: Path) -> None:
+    written = report("results", tmp_path)
+    assert {path.relative_to(tmp_path).parts[0] for path in written} == {"thesis", "paper"}
+    assert sorted(path for path in tmp_path.rglob("*") if path.is_file()) == sorted(written)
+    text = (tmp_path / "thesis" / "report.md").read_text(encoding="utf-8")
+    assert text.startswith("# thesis\n\n- matrix: matrices/thesis.toml\n- selection: last epoch\n")
+    assert "- runs: 14 done, 4 failed, 4 pending\n" in text
+    assert "| dkd                  |             **93.23 ± 1.17** |      +2.23 ± 0.25 |" in text
+
+
+def test_tables_are_written_as_latex_and_csv(results: None, tmp_path: Path) -> None:
+    report("results", tmp_path, ["thesis"])
+    names = sorted(path.name for path in (tmp_path / "thesis" / "tables").iterdir())
+    pair = "cifar10-resnet34-resnet18"
+    stems = ("accuracy", f"metrics-{pair}", f"costs-{pair}", f"alpha-vanilla-{pair}", "hyperparameters")
+    gaps = ("failed", "incompatible", "pending")
+    assert names == sorted(f"{stem}.{end}" for stem in (*stems, *gaps) for end in ("csv", "tex"))
+    assert "\\label{tab:thesis-accuracy}" in (tmp_path / "thesis" / "tables" / "accuracy.tex").read_text("utf-8")
+
+
+def test_a_second_report_is_the_same(results: None, tmp_path: Path) -> None:
+    first = {path: path.read_bytes() for path in report("results", tmp_path)}
+    assert {path: path.read_bytes() for path in report("results", tmp_path)} == first
+
+
+def test_a_frame_that_was_read_before_is_used(results: None, tmp_path: Path) -> None:
+    frame = kdbench.results.table.load_results("results")
+    frame.loc[frame["status"] == "done", "test_accuracy"] = 0.125
+    (path, *_) = report("results", tmp_path, ["thesis"], frame=frame)
+    assert "12.50 ± 0.00" in path.read_text(encoding="utf-8")
+
+
+def test_the_selection_reaches_the_report(results: None, tmp_path: Path) -> None:
+    report("results", tmp_path, ["thesis"], "best_validation")
+    assert "selection: best validation epoch" in (tmp_path / "thesis" / "report.md").read_text(encoding="utf-8")
+
+
+def test_an_unknown_matrix_is_refused_before_anything_is_written(results: None, tmp_path: Path) -> None:
+    with pytest.raises(ReportError, match="no matrix 'thesys' in 'results'; did you mean 'thesis'"):
+        report("results", tmp_path, ["paper", "thesys"])
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_one_matrix_that_cannot_serve_the_selection_stops_all(results: None, tmp_path: Path) -> None:
+    with pytest.raises(ReportError, match="matrix 'paper' has validation = 0"):
+        report("results", tmp_path, selection="best_validation")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_no_matrix_at_all(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(module, "load_indexes", lambda root: ())
+    with pytest.raises(ReportError, match="no matrix has been run into 'results'; run `kdbench run"):
+        report("results", tmp_path)
+
+
+def test_labels_that_look_alike_get_files_of_their_own(world) -> None:
+    for label in ("a + b", "a-b"):
+        for value in (1, 2):
+            world.add(label, [0.5], hyperparameters={"x": value})
+    names = [name for name in files(world.index, world.frame) if name.startswith("tables/configurations")]
+    assert names == [f"tables/configurations-{stem}.{end}" for stem in ("a-b", "a-b-2") for end in ("tex", "csv")]
+
+
+def test_a_results_folder_as_the_store_writes_it(tmp_path: Path) -> None:
+    store = Store(tmp_path / "results")
+    data, network = DataSpec("digits", "digits"), NetworkSpec("mlp_8")
+    specs = [RunSpec(data, network, (Part("scratch"),), Recipe(), Split(), seed) for seed in (0, 1, 2)]
+    runs = {str(spec.seed): spec.id for spec in specs}
+    cell = IndexCell("scratch", "scratch", "digits", "mlp_64", "mlp_8", "scratch", {}, runs)
+    store.write_index(MatrixIndex("tiny", "tiny.toml", "0", 0.1, False, (cell,)))
+    for spec, accuracy in zip(specs[:2], (0.5, 0.7), strict=True):
+        store.write_spec(spec)
+        store.write_result(spec.id, {"status": "done", "row": {"test_accuracy": accuracy, "val_accuracy": 0.5}})
+    report(tmp_path / "results", tmp_path / "reports")
+    text = (tmp_path / "reports" / "tiny" / "report.md").read_text(encoding="utf-8")
+    assert "| student from scratch | **60.00 ± 14.14 (n=2)†** |" in text
+    assert "| 1 of 3 seeds |" in text
+    assert "- runs: 2 done, 0 failed, 1 pending\n" in text
+
+
+def test_the_head_says_what_the_numbers_were_made_with(world) -> None:
+    for version in ("2.15.0", "2.14.0"):
+        world.add(version, [0.5], device="cpu", torch_version=version, precision="fp32")
+    head = files(world.index, world.frame)["report.md"].partition("##")[0]
+    assert "- validation: 0.1 of the training images\n" in head
+    assert "- torch: 2.14.0, 2.15.0\n- device: cpu\n- precision: fp32\n" in head
+    assert "compile" not in head
+    world.validation = 0.0
+    assert "- validation: none\n" in files(world.index, world.frame)["report.md"]
+
+
+def test_the_head_says_whether_numbers_are_of_compiled_networks_or_recorded_steps(world) -> None:
+    for label, compiled in (("plain", False), ("compiled", True)):
+        world.add(label, [0.5], compile=compiled, cuda_graphs=False)
+    head = files(world.index, world.frame)["report.md"].partition("##")[0]
+    assert "- compile: False, True\n" in head
+    assert "cuda_graphs" not in head
