@@ -68,9 +68,15 @@ def plan(
     matrix: MatrixFile,
     results: Results = RESULTS,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
+    estimate: Annotated[bool, typer.Option("--estimate", help="Measure a few steps; print hours and disk.")] = False,
 ) -> None:
     """Check a matrix and print what would run. Trains nothing, writes nothing."""
     with _errors():
+        if estimate:
+            from kdbench.cli.estimate import print_estimate
+
+            print_estimate(matrix, results, as_json, console)
+            return
         from kdbench.cli.plan import print_plan
 
         print_plan(matrix, results, as_json, console)

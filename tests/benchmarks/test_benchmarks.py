@@ -9,7 +9,6 @@ import pytest
 import torch
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
-QUICKSTART = BENCHMARKS.parent / "matrices" / "quickstart.toml"
 SMALL = ["--pair", "cnn_4_4:cnn_2_2", "--steps", "1"]
 
 RUNS: dict[str, tuple[list[str], str]] = {
@@ -19,7 +18,6 @@ RUNS: dict[str, tuple[list[str], str]] = {
     ),
     "overhead": ([*SMALL, "--rounds", "2"], r"cnn_4_4:cnn_2_2, bf16: kdbench / by hand (\d+\.\d+) \("),
     "planning": (["2", "3", "2"], r"the whole plan, every cell checked and in order: 15 runs in .* s, ([\d,]+) runs/s"),
-    "projection": ([str(QUICKSTART)], r"\n.* (\d\S*) hours on \d+ slots .*; kinds without a time: 0\n"),
     "replay": ([*SMALL, "--epochs", "1", "--rounds", "1"], r"(\d+\.\d+) times"),
     "scale around": (["--runs", "10"], r"\n +16 +.* (\d+\.\d+) s\n$"),
     "scale cohort": ([*SMALL, "--sizes", "1", "2"], r"\n +2 .* (\d+\.\d+)\n$"),
@@ -47,12 +45,6 @@ def test_a_script_prints_its_ratio(name: str, tmp_path: Path) -> None:
     assert found is not None, done.stdout
     assert float(found[1].replace(",", "")) > 0
     assert list(tmp_path.iterdir()) == []
-
-
-def test_a_projection_lists_what_it_does_not_measure(tmp_path: Path) -> None:
-    done = _run(tmp_path, "projection", str(QUICKSTART), "--only", "cifar")
-    assert done.stdout.count(" not measured ") == 3, done.stderr
-    assert re.search(r"\n0 hours of one slot, 0 hours on \d+ slots .*; kinds without a time: 3\n", done.stdout)
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
