@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.text import Text
 
-from kdbench.cli.progress import Progress
 from kdbench.errors import DataError, MatrixError, ReportError, ResultsError, printable
 from kdbench.matrix import MatrixSpec, load
 from kdbench.matrix.plan_digest import plan_digest
 from kdbench.matrix.resolve import data_spec
+from kdbench.progress import Progress
 from kdbench.results import MatrixIndex, Store
 from kdbench.results.corrupt_files import corrupted_indexes
 

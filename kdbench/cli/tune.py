@@ -10,10 +10,10 @@ from typing import Any
 from rich.console import Console
 from rich.text import Text
 
-from kdbench.cli.progress import Progress
 from kdbench.matrix import load
 from kdbench.matrix.shipped import shipped
 from kdbench.plan import Plan
+from kdbench.progress import Progress
 from kdbench.results import Store
 from kdbench.tuning import Tuned, tune
 

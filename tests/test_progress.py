@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from kdbench.cli.progress import QUIET, Progress
 from kdbench.matrix import parse
 from kdbench.plan import Plan, make_plan
+from kdbench.progress import QUIET, Progress
 from kdbench.results import Store
 
 
