@@ -13,6 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from kdbench.errors import printable_lines
+from kdbench.formatting import format_duration
 from kdbench.results import Store
 
 if TYPE_CHECKING:
@@ -156,11 +157,5 @@ def _listed(names: Iterable[str], most: int = 3) -> str:
 
 def _told(event: Mapping[str, Any]) -> str:
     accuracy = event["val_accuracy"]
-    told = f"epoch {event['epoch']}/{event['epochs']}, {_humane(event['seconds_left'])} left, loss {event['loss']:.3f}"
+    told = f"epoch {event['epoch']}/{event['epochs']}, {format_duration(event['seconds_left'])} left, loss {event['loss']:.3f}"
     return told if accuracy is None else f"{told}, best validation accuracy {accuracy:.3f}"
-
-
-def _humane(seconds: float) -> str:
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes:02d} min" if hours else f"{minutes} min {rest:02d} s" if minutes else f"{rest} s"

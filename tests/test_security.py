@@ -17,7 +17,7 @@ from kdbench.cli.app import app
 from kdbench.errors import MatrixError
 from kdbench.matrix.reader import parse
 from kdbench.plan import make_plan
-from kdbench.reporting import report
+from kdbench.reporting import write_report
 from kdbench.results import Store
 
 SOURCES = sorted(Path(kdbench.__file__).parent.rglob("*.py"))
@@ -143,7 +143,7 @@ def test_labels_lead_nowhere_and_are_shown_not_obeyed(labels: list[str], tmp_pat
         return
     results, reports = tmp_path / "results", tmp_path / "reports"
     Store(results).write_index(plan.index())
-    written = report(results, reports)
+    written = [path for report in write_report(results, reports) for path in report.paths]
     assert {path.relative_to(reports).parts[0] for path in written} == {"nasty"}
     assert all(re.fullmatch(r"nasty/(report\.md|tables/[a-z0-9-]+\.(tex|csv))", _below(reports, p)) for p in written)
     assert sorted(p.name for p in tmp_path.iterdir()) == ["reports", "results"]
@@ -190,7 +190,8 @@ def test_the_error_of_a_run_is_shown_and_not_obeyed(tmp_path: Path) -> None:
     assert shown.exit_code == 0, shown.output
     assert "[red]boom[/red]" in shown.stdout
     assert not {"\x1b", "\x07"} & set(shown.stdout)
-    for path in report(tmp_path, tmp_path / "reports"):
+    (report,) = write_report(tmp_path, tmp_path / "reports")
+    for path in report.paths:
         _shown_not_obeyed(path)
 
 

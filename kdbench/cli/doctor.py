@@ -92,7 +92,7 @@ def _folder(results: Path) -> Check:
 
 def _content(results: Path) -> Iterator[Check]:
     """Whether what was computed is whole, and what is left over."""
-    from kdbench.cli.maintenance import format_bytes
+    from kdbench.formatting import format_bytes
     from kdbench.results import Store, leftovers
     from kdbench.results.corrupt_files import corrupt_files
 

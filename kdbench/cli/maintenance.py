@@ -7,6 +7,7 @@ from rich.console import Console
 from rich.text import Text
 
 from kdbench.errors import ResultsError, did_you_mean
+from kdbench.formatting import format_bytes
 from kdbench.results import Store, leftovers
 from kdbench.results.corrupt_files import corrupt_files, corrupted_indexes
 from kdbench.results.merge import merge
@@ -79,18 +80,6 @@ def reindex(deep: bool, results: Path, console: Console) -> None:
     looked = "all files" if deep else "the sizes of files"
     console.print(Text(f"looked at {looked} of {len(_runs(store, None))} runs; {len(aside)} corrupted"), soft_wrap=True)
     console.print(Text(f"wrote {results / 'results.parquet'}, {results / 'history.parquet'}"), soft_wrap=True)
-
-
-def format_bytes(size: int) -> str:
-    """A number of bytes for people.
-
-    >>> format_bytes(3_500_000)
-    '3.5 MB'
-    """
-    for unit, factor in (("GB", 10**9), ("MB", 10**6), ("kB", 10**3)):
-        if size >= factor:
-            return f"{size / factor:.1f} {unit}"
-    return f"{size} bytes"
 
 
 def _runs(store: Store, matrix: str | None) -> list[str]:

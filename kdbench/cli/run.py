@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.text import Text
 
-from kdbench.errors import DataError, MatrixError, ReportError, ResultsError, printable
+from kdbench.errors import DataError, MatrixError, ResultsError, printable
 from kdbench.matrix import MatrixSpec, load
 from kdbench.matrix.plan_digest import plan_digest
 from kdbench.matrix.resolve import data_spec
@@ -140,11 +140,6 @@ def _conclude(index: MatrixIndex, store: Store, reports: Path, console: Console)
 def _written(
     names: tuple[str, ...], results: Path, reports: Path, selection: "Selection", frame: "pd.DataFrame"
 ) -> tuple[Path, ...]:
-    from kdbench.reporting import report
+    from kdbench.reporting import write_report
 
-    try:
-        return report(results, reports, names, selection, frame)
-    except OSError as error:
-        raise ReportError(
-            f"{reports}: the report cannot be written ({error.strerror}); choose another folder with --reports"
-        ) from error
+    return tuple(path for one in write_report(results, reports, names, selection, frame) for path in one.paths)

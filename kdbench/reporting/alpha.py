@@ -3,10 +3,11 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
+from kdbench.formatting import format_value
 from kdbench.reporting import captions
 from kdbench.reporting.cells import gain, number
 from kdbench.reporting.metrics import SCORES
-from kdbench.reporting.rows import Choice, Row, format_value
+from kdbench.reporting.rows import Choice, Row
 from kdbench.reporting.runs import Pair, Runs
 from kdbench.reporting.sweeps import Sweep
 from kdbench.reporting.table import NOTHING, PERCENT, POINTS, Column, Table, TableCell

@@ -74,8 +74,12 @@ ACCENTS = {
 }
 
 
-def render(table: Table, label: str) -> str:
-    """One float, or several where the table is longer than a page; `label` is the key for \\ref."""
+def render(table: Table, label: str = "") -> str:
+    """Return one float, or several if the table is longer than a page.
+
+    `label` is the key for \\ref, by default the table's name.
+    """
+    label = label or table.name
     chosen, blocks = layout(table)
     *pages, last = _pages(table, len(blocks))
     configurations = _configurations(table)

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, final
 
 from kdbench.analysis import best
+from kdbench.formatting import format_value
 from kdbench.reporting.runs import Pair, Runs, pair_of
 from kdbench.reporting.selection import criterion
 from kdbench.results.index import IndexCell
@@ -58,17 +59,6 @@ def differences(tried: Iterable[IndexCell]) -> tuple[dict[str, Any], ...]:
     names = dict.fromkeys(name for one in configurations for name in one)
     differing = [name for name in names if len({_canonical(one.get(name)) for one in configurations}) > 1]
     return tuple({name: one[name] for name in differing if name in one} for one in configurations)
-
-
-def format_value(value: object) -> str:
-    """The value of a hyperparameter in words."""
-    if isinstance(value, bool) or value is None:
-        return {True: "true", False: "false", None: "none"}[value]
-    if isinstance(value, float):
-        return f"{value:.6g}"
-    if isinstance(value, list | tuple):
-        return f"[{', '.join(format_value(one) for one in value)}]"
-    return str(value)
 
 
 def _canonical(value: object) -> str:

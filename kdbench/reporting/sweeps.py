@@ -4,7 +4,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import final
 
-from kdbench.reporting.rows import Choice, Row, choices_of, configuration, differences, format_value, labels
+from kdbench.formatting import format_value
+from kdbench.reporting.rows import Choice, Row, choices_of, configuration, differences, labels
 from kdbench.reporting.runs import Pair, Runs
 from kdbench.reporting.table import NOTHING
 from kdbench.results.index import IndexCell

@@ -4,6 +4,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import final
 
+from kdbench.formatting import format_count
+
 NOTHING = "\N{EN DASH}"
 MINUS = "\N{MINUS SIGN}"
 INCOMPLETE = "†"
@@ -35,14 +37,6 @@ POINTS = Unit(scale=100, digits=2, signed=True)
 MILLISECONDS = Unit(digits=3)
 SECONDS = Unit(digits=1)
 COUNT = Unit()
-
-
-def format_count(count: float) -> str:
-    """A count with three significant digits: 512, 3.8 k, 2.26 M, 1.5 B."""
-    for factor, letter in ((1e9, "B"), (1e6, "M"), (1e3, "k")):
-        if count >= 0.9995 * factor:
-            return f"{count / factor:.3g} {letter}"
-    return f"{count:.0f}"
 
 
 def one_line(text: str) -> str:

@@ -1,10 +1,10 @@
 """From a results folder to a folder of reports."""
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import replace
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, final
 
 from kdbench.errors import ReportError, did_you_mean
 from kdbench.reporting import csv_file, latex, markdown
@@ -18,47 +18,80 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
-def report(
+@final
+@dataclass(frozen=True)
+class Report:
+    """The report of one matrix: its tables, and the files that were written."""
+
+    matrix: str
+    summary: str  # Markdown: the matrix, the selection, the states of its runs, and the environment
+    tables: tuple[Table, ...]
+    paths: tuple[Path, ...] = ()
+
+    @property
+    def accuracy(self) -> Table:
+        """The first table: test accuracy, one row per method and one column per pair."""
+        return self.tables[0]
+
+    def files(self) -> dict[str, str]:
+        """Return the texts of the report's files by their paths in its folder."""
+        texts = {"report.md": "\n".join([self.summary, *map(markdown.render, self.tables)])}
+        for table in self.tables:
+            texts[f"tables/{table.name}.tex"] = latex.render(table, label=f"{self.matrix}-{table.name}")
+            texts[f"tables/{table.name}.csv"] = csv_file.render(table)
+        return texts
+
+
+def write_report(
     results_root: Path | str,
     reports_root: Path | str,
     names: Sequence[str] = (),
     selection: Selection = "last",
     frame: "pd.DataFrame | None" = None,
-) -> tuple[Path, ...]:
-    """Write `<reports_root>/<matrix>/report.md` and `tables/*.tex`, `*.csv`; without names, of every matrix.
+) -> tuple[Report, ...]:
+    """Write the reports of some or all matrices of a results folder; print nothing.
 
-    `frame` is what `load_results` gives, where that has been read already. Returns the paths written.
+    Writes `<reports_root>/<matrix>/report.md`, `tables/*.tex` and `tables/*.csv`. Nothing is written unless every
+    report can be made.
+
+    Args:
+        results_root: The results folder.
+        reports_root: The folder for the reports; it is created if it is missing.
+        names: The names of the matrices; none means all.
+        selection: The epoch whose weights are scored: "last", "best_validation" or "best_test".
+        frame: What `load_results(results_root)` returns, to avoid reading the results again.
 
     Raises:
-        ReportError: no matrix has been run here, a name is not known, or a matrix cannot serve the selection.
+        ReportError: The folder holds no matrix, a name is unknown, a matrix does not support the selection, or the
+            reports cannot be written.
     """
     from kdbench.results.table import load_results
 
-    indexes = _chosen(load_indexes(str(results_root)), names, results_root)
+    indexes = _indexes(names, results_root)
     frame = load_results(str(results_root)) if frame is None else frame
-    texts = {
-        Path(reports_root) / index.name / path: text
-        for index in indexes
-        for path, text in files(index, frame, selection).items()
-    }
-    for path, text in texts.items():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text, encoding="utf-8", newline="\n")
-    return tuple(texts)
+    reports = [make_report(index, frame, selection) for index in indexes]
+    files = [report.files() for report in reports]
+    try:
+        paths = [_write(Path(reports_root) / one.matrix, texts) for one, texts in zip(reports, files, strict=True)]
+    except OSError as error:
+        raise ReportError(
+            f"{reports_root}: the report cannot be written ({error.strerror}); choose another folder with --reports"
+        ) from error
+    return tuple(replace(report, paths=found) for report, found in zip(reports, paths, strict=True))
 
 
-def files(index: MatrixIndex, frame: "pd.DataFrame", selection: Selection = "last") -> dict[str, str]:
-    """The texts of a matrix's report by their paths inside its folder."""
-    shown = list(_named_apart(tables(index, frame, selection)))
-    texts = {"report.md": "\n".join([_head(Runs(index, frame, selection)), *map(markdown.render, shown)])}
-    for table in shown:
-        texts[f"tables/{table.name}.tex"] = latex.render(table, label=f"{index.name}-{table.name}")
-        texts[f"tables/{table.name}.csv"] = csv_file.render(table)
-    return texts
+def make_report(index: MatrixIndex, frame: "pd.DataFrame", selection: Selection = "last") -> Report:
+    """Return the tables of a matrix, with names that are different and valid in file names; write nothing.
+
+    Raises:
+        ReportError: The matrix does not support the selection.
+    """
+    summary = _summary(Runs(index, frame, selection))
+    return Report(index.name, summary, tuple(_with_file_names(tables(index, frame, selection))))
 
 
-def _chosen(indexes: Sequence[MatrixIndex], names: Sequence[str], root: Path | str) -> list[MatrixIndex]:
-    known = {index.name: index for index in indexes}
+def _indexes(names: Sequence[str], root: Path | str) -> list[MatrixIndex]:
+    known = {index.name: index for index in load_indexes(str(root))}
     if not known:
         raise ReportError(f"no matrix has been run into '{root}'; run `kdbench run MATRIX.toml` first")
     for name in names:
@@ -67,8 +100,7 @@ def _chosen(indexes: Sequence[MatrixIndex], names: Sequence[str], root: Path | s
     return [known[name] for name in dict.fromkeys(names or known)]
 
 
-def _named_apart(made: Iterable[Table]) -> Iterator[Table]:
-    """The tables with names that are fit for files and all different."""
+def _with_file_names(made: Iterable[Table]) -> Iterator[Table]:
     seen: Counter[str] = Counter()
     for table in made:
         name = latex.slug(table.name)
@@ -76,17 +108,15 @@ def _named_apart(made: Iterable[Table]) -> Iterator[Table]:
         yield replace(table, name=name if seen[name] == 1 else f"{name}-{seen[name]}")
 
 
-def _made_with(runs: Runs) -> Iterator[tuple[str, list[str]]]:
-    """What the numbers were made with; several values are a warning to the reader."""
-    columns = ("kdbench_version", "git_commit", "torch_version", "device", "precision")
-    for column in columns:
-        yield column.replace("_version", "").replace("_", " "), runs.different(column)
-    for option in ("compile", "cuda_graphs"):
-        if "True" in (found := runs.different(option)):
-            yield option, found
+def _write(folder: Path, texts: Mapping[str, str]) -> tuple[Path, ...]:
+    for name, text in texts.items():
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8", newline="\n")
+    return tuple(folder / name for name in texts)
 
 
-def _head(runs: Runs) -> str:
+def _summary(runs: Runs) -> str:
     index, count = runs.index, runs.count(runs.index.run_ids)
     states = ", ".join(f"{count[state]} {state}" for state in ("done", "failed", "pending"))
     lines = (
@@ -96,6 +126,15 @@ def _head(runs: Runs) -> str:
         f"- validation: {f'{index.validation:.6g} of the training images' if index.validation else 'none'}",
         f"- seeds: {runs.seeds}",
         f"- runs: {states}",
-        *(f"- {title}: {markdown.escape(', '.join(found))}" for title, found in _made_with(runs) if found),
+        *(f"- {title}: {markdown.escape(', '.join(found))}" for title, found in _environment(runs) if found),
     )
     return lines[0] + "\n\n" + "\n".join(lines[1:]) + "\n"
+
+
+def _environment(runs: Runs) -> Iterator[tuple[str, list[str]]]:
+    """Versions, device and options of the runs; more than one value is a warning to the reader."""
+    for column in ("kdbench_version", "git_commit", "torch_version", "device", "precision"):
+        yield column.replace("_version", "").replace("_", " "), runs.different(column)
+    for option in ("compile", "cuda_graphs"):
+        if "True" in (found := runs.different(option)):
+            yield option, found

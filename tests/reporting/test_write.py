@@ -10,8 +10,7 @@ import kdbench.results.table
 from kdbench.errors import ReportError
 from kdbench.matrix.recipe import Recipe
 from kdbench.matrix.spec import DataSpec, NetworkSpec, Part, RunSpec, Split
-from kdbench.reporting import report
-from kdbench.reporting.write import files
+from kdbench.reporting import make_report, write_report
 from kdbench.results import IndexCell, MatrixIndex, Store
 
 
@@ -25,7 +24,10 @@ def results(monkeypatch: pytest.MonkeyPatch, thesis) -> None:
 
 
 def test_every_matrix_is_reported(results: None, tmp_path: Path) -> None:
-    written = report("results", tmp_path)
+    reports = write_report("results", tmp_path)
+    written = [path for report in reports for path in report.paths]
+    assert [report.matrix for report in reports] == ["thesis", "paper"]
+    assert reports[0].accuracy.name == "accuracy"
     assert {path.relative_to(tmp_path).parts[0] for path in written} == {"thesis", "paper"}
     assert sorted(path for path in tmp_path.rglob("*") if path.is_file()) == sorted(written)
     text = (tmp_path / "thesis" / "report.md").read_text(encoding="utf-8")
@@ -35,7 +37,7 @@ def test_every_matrix_is_reported(results: None, tmp_path: Path) -> None:
 
 
 def test_tables_are_written_as_latex_and_csv(results: None, tmp_path: Path) -> None:
-    report("results", tmp_path, ["thesis"])
+    write_report("results", tmp_path, ["thesis"])
     names = sorted(path.name for path in (tmp_path / "thesis" / "tables").iterdir())
     pair = "cifar10-resnet34-resnet18"
     stems = ("accuracy", f"metrics-{pair}", f"costs-{pair}", f"alpha-vanilla-{pair}", "hyperparameters")
@@ -45,45 +47,58 @@ def test_tables_are_written_as_latex_and_csv(results: None, tmp_path: Path) -> N
 
 
 def test_a_second_report_is_the_same(results: None, tmp_path: Path) -> None:
-    first = {path: path.read_bytes() for path in report("results", tmp_path)}
-    assert {path: path.read_bytes() for path in report("results", tmp_path)} == first
+    (first,) = write_report("results", tmp_path, ["thesis"])
+    texts = {path: path.read_bytes() for path in first.paths}
+    assert write_report("results", tmp_path, ["thesis"]) == (first,)
+    assert {path: path.read_bytes() for path in first.paths} == texts
 
 
 def test_a_frame_that_was_read_before_is_used(results: None, tmp_path: Path) -> None:
     frame = kdbench.results.table.load_results("results")
     frame.loc[frame["status"] == "done", "test_accuracy"] = 0.125
-    (path, *_) = report("results", tmp_path, ["thesis"], frame=frame)
-    assert "12.50 ± 0.00" in path.read_text(encoding="utf-8")
+    (report,) = write_report("results", tmp_path, ["thesis"], frame=frame)
+    assert "12.50 ± 0.00" in report.paths[0].read_text(encoding="utf-8")
 
 
 def test_the_selection_reaches_the_report(results: None, tmp_path: Path) -> None:
-    report("results", tmp_path, ["thesis"], "best_validation")
+    write_report("results", tmp_path, ["thesis"], "best_validation")
     assert "selection: best validation epoch" in (tmp_path / "thesis" / "report.md").read_text(encoding="utf-8")
 
 
 def test_an_unknown_matrix_is_refused_before_anything_is_written(results: None, tmp_path: Path) -> None:
     with pytest.raises(ReportError, match="no matrix 'thesys' in 'results'; did you mean 'thesis'"):
-        report("results", tmp_path, ["paper", "thesys"])
+        write_report("results", tmp_path, ["paper", "thesys"])
     assert list(tmp_path.iterdir()) == []
 
 
 def test_one_matrix_that_cannot_serve_the_selection_stops_all(results: None, tmp_path: Path) -> None:
     with pytest.raises(ReportError, match="matrix 'paper' has validation = 0"):
-        report("results", tmp_path, selection="best_validation")
+        write_report("results", tmp_path, selection="best_validation")
     assert list(tmp_path.iterdir()) == []
 
 
 def test_no_matrix_at_all(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(module, "load_indexes", lambda root: ())
     with pytest.raises(ReportError, match="no matrix has been run into 'results'; run `kdbench run"):
-        report("results", tmp_path)
+        write_report("results", tmp_path)
+
+
+def test_nothing_is_printed(results: None, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_report("results", tmp_path)
+    assert capsys.readouterr() == ("", "")
+
+
+def test_a_folder_that_cannot_be_written(results: None, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ReportError, match=r"file: the report cannot be written \(Not a directory\); choose another"):
+        write_report("results", tmp_path / "file")
 
 
 def test_labels_that_look_alike_get_files_of_their_own(world) -> None:
     for label in ("a + b", "a-b"):
         for value in (1, 2):
             world.add(label, [0.5], hyperparameters={"x": value})
-    names = [name for name in files(world.index, world.frame) if name.startswith("tables/configurations")]
+    names = [name for name in make_report(world.index, world.frame).files() if name.startswith("tables/configurations")]
     assert names == [f"tables/configurations-{stem}.{end}" for stem in ("a-b", "a-b-2") for end in ("tex", "csv")]
 
 
@@ -97,7 +112,7 @@ def test_a_results_folder_as_the_store_writes_it(tmp_path: Path) -> None:
     for spec, accuracy in zip(specs[:2], (0.5, 0.7), strict=True):
         store.write_spec(spec)
         store.write_result(spec.id, {"status": "done", "row": {"test_accuracy": accuracy, "val_accuracy": 0.5}})
-    report(tmp_path / "results", tmp_path / "reports")
+    write_report(tmp_path / "results", tmp_path / "reports")
     text = (tmp_path / "reports" / "tiny" / "report.md").read_text(encoding="utf-8")
     assert "| student from scratch | **60.00 ± 14.14 (n=2)†** |" in text
     assert "| 1 of 3 seeds |" in text
@@ -107,17 +122,17 @@ def test_a_results_folder_as_the_store_writes_it(tmp_path: Path) -> None:
 def test_the_head_says_what_the_numbers_were_made_with(world) -> None:
     for version in ("2.15.0", "2.14.0"):
         world.add(version, [0.5], device="cpu", torch_version=version, precision="fp32")
-    head = files(world.index, world.frame)["report.md"].partition("##")[0]
+    head = make_report(world.index, world.frame).files()["report.md"].partition("##")[0]
     assert "- validation: 0.1 of the training images\n" in head
     assert "- torch: 2.14.0, 2.15.0\n- device: cpu\n- precision: fp32\n" in head
     assert "compile" not in head
     world.validation = 0.0
-    assert "- validation: none\n" in files(world.index, world.frame)["report.md"]
+    assert "- validation: none\n" in make_report(world.index, world.frame).files()["report.md"]
 
 
 def test_the_head_says_whether_numbers_are_of_compiled_networks_or_recorded_steps(world) -> None:
     for label, compiled in (("plain", False), ("compiled", True)):
         world.add(label, [0.5], compile=compiled, cuda_graphs=False)
-    head = files(world.index, world.frame)["report.md"].partition("##")[0]
+    head = make_report(world.index, world.frame).files()["report.md"].partition("##")[0]
     assert "- compile: False, True\n" in head
     assert "cuda_graphs" not in head

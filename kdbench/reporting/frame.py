@@ -1,0 +1,31 @@
+"""A table as a pandas data frame."""
+
+from typing import TYPE_CHECKING
+
+from kdbench.reporting.table import Table
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+def to_frame(table: Table) -> "pd.DataFrame":
+    """Return a table as a pandas data frame, one row per row of the table.
+
+    A column of text is one column. A column of numbers becomes three: `<title>` with the mean in the unit that the
+    title names (percent for accuracies), `<title>, std` with the sample standard deviation, and `<title>, n` with the
+    number of runs. A cell without a result is NaN, with n = 0. The first column, the name of the row, is the index.
+    """
+    import pandas as pd
+
+    columns: dict[str, list[str] | list[float] | list[int]] = {}
+    for position, column in enumerate(table.columns):
+        cells = [row[position] for row in table.rows]
+        if not column.numeric:
+            columns[column.full_title] = [cell.text for cell in cells]
+            continue
+        means = [float("nan") if cell.mean is None else cell.mean * cell.unit.scale for cell in cells]
+        spreads = [float("nan") if cell.spread is None else cell.spread * cell.unit.scale for cell in cells]
+        columns[column.full_title] = means
+        columns[f"{column.full_title}, std"] = spreads
+        columns[f"{column.full_title}, n"] = [cell.n for cell in cells]
+    return pd.DataFrame(columns).set_index(table.columns[0].full_title)
