@@ -1,11 +1,12 @@
 """The distillation methods: one paper, one file. `METHODS` is the table of contents."""
 
 from kdbench.methods.baseline.scratch import Scratch
-from kdbench.methods.create import check, create, find, source_hash
+from kdbench.methods.create import check, create
 from kdbench.methods.data_free.zskt import ZSKT
 from kdbench.methods.feature.attention import Attention
 from kdbench.methods.feature.fitnets import FitNets
 from kdbench.methods.online.dml import DML
+from kdbench.methods.registry import family, find, short_paper, source_hash
 from kdbench.methods.relation.relational_kd import RelationalAngle, RelationalDistance, RelationalDistanceAngle
 from kdbench.methods.relation.triplet import Triplet
 from kdbench.methods.response.earth_mover import EarthMover
@@ -19,7 +20,7 @@ from kdbench.methods.self_distillation.born_again import BornAgain
 from kdbench.methods.self_distillation.snapshot import Snapshot
 from kdbench.training.method import Method
 
-__all__ = ["METHODS", "check", "create", "find", "source_hash"]
+__all__ = ["METHODS", "check", "create", "family", "find", "short_paper", "source_hash"]
 
 METHODS: dict[str, type[Method]] = {
     "scratch": Scratch,

@@ -1,66 +1,19 @@
-"""Build a method by its name, or say why it cannot run on a pair."""
+"""Build a method by its name, or return the reason why a pair of networks is incompatible with it."""
 
-import importlib
-import inspect
 from collections.abc import Mapping, Sequence
-from importlib.metadata import entry_points
-from pathlib import Path
 from typing import Any
 
 from torch import nn
 
-import kdbench.methods
 from kdbench.errors import MethodError, did_you_mean
 from kdbench.hyperparameters import resolve, roles
-from kdbench.matrix.identity import digest
 from kdbench.methods.offline import Offline
+from kdbench.methods.registry import find
 from kdbench.methods.sums import Sum, not_summable
 from kdbench.training.method import Method, Shapes, Task
 from kdbench.training.network import Frozen
 
 _ROLES = {"student": "a student", "teacher": "a teacher", "teachers": "teachers", "peers": "peers", "task": "a task"}
-
-
-def find(name: str) -> type[Method]:
-    """The class that `name` stands for: a key of `METHODS`, an entry point, or "package.module:Class".
-
-    Raises:
-        MethodError: there is none, it cannot be imported, or it is not a final class derived from `Method`.
-    """
-    if name in kdbench.methods.METHODS:
-        return kdbench.methods.METHODS[name]
-    method = _imported(name)
-    if not (isinstance(method, type) and issubclass(method, Method) and "__final__" in vars(method)):
-        raise MethodError(f"'{name}' must be a @final class derived from kdbench.Method, got {method!r}")
-    return method
-
-
-def _imported(name: str) -> object:
-    plugins = entry_points(group="kdbench.methods")
-    try:
-        if name in plugins.names:
-            return plugins[name].load()
-        module, colon, attribute = name.partition(":")
-        if colon:
-            return getattr(importlib.import_module(module), attribute)
-    except (ImportError, AttributeError, ValueError) as error:
-        raise MethodError(f"method '{name}' cannot be imported: {error}; write it as 'package.module:Class'") from error
-    raise MethodError(f"there is no method '{name}'; {did_you_mean(name, {*kdbench.methods.METHODS, *plugins.names})}")
-
-
-def source_hash(name: str) -> str | None:
-    """The hash of the source file of a user's own method; None for those of kdbench.
-
-    Raises:
-        MethodError: as `find`, or the class is in no file.
-    """
-    method = find(name)
-    if method.__module__.startswith("kdbench."):
-        return None
-    try:
-        return digest(Path(inspect.getfile(method)).read_text(encoding="utf-8"))
-    except (OSError, TypeError) as error:
-        raise MethodError(f"method '{name}' must be in a file, so that its source can be recorded") from error
 
 
 def create(

@@ -1,35 +1,18 @@
-"""Methods are found by name, built from roles, and say why they cannot run."""
+"""Methods are built from roles, and checked on a pair of networks."""
 
-import sys
-from importlib.metadata import EntryPoint, EntryPoints
 from typing import final
 
 import pytest
 from torch import nn
 
 from kdbench.errors import MethodError
-from kdbench.methods import METHODS, check, create, find, source_hash
+from kdbench.methods import METHODS, check, create
 from kdbench.methods.feature.fitnets import FitNets
 from kdbench.methods.offline import Offline
 from kdbench.methods.response.vanilla import Vanilla
 from kdbench.methods.sums import Sum
 from kdbench.training.method import Shapes, Task
 from kdbench.training.network import Frozen, shapes
-
-SOURCE = """
-from typing import final
-from kdbench.methods.offline import Offline
-
-@final
-class Mine(Offline):
-    paper = "mine"
-
-    def losses(self, student, teacher, batch):
-        return {"ce": student.logits.sum()}
-
-class Open(Offline):
-    paper = "open"
-"""
 
 
 @final
@@ -43,66 +26,6 @@ class Roleless(Offline):
 
     def losses(self, student, teacher, batch):
         return {}
-
-
-@pytest.fixture
-def mine(tmp_path, monkeypatch):
-    """The file of a user's own method, importable as `mine_of_the_user`."""
-    file = tmp_path / "mine_of_the_user.py"
-    file.write_text(SOURCE)
-    monkeypatch.syspath_prepend(tmp_path)
-    yield file
-    sys.modules.pop("mine_of_the_user", None)
-
-
-def test_the_table_names_the_first_sixteen():
-    first = {"scratch", "vanilla", "logit_mse", "fitnets", "attention", "dml", "snapshot", "born_again", "zskt"}
-    assert first | {f"rkd_v{i}" for i in range(1, 5)} | {"rkd_d", "rkd_a", "rkd_da"} <= METHODS.keys()
-
-
-def test_a_key_is_found():
-    assert find("vanilla") is Vanilla
-
-
-def test_an_unknown_name_names_the_nearest():
-    with pytest.raises(MethodError, match="there is no method 'vanila'; did you mean 'vanilla'"):
-        find("vanila")
-
-
-def test_a_user_s_own_class_is_found(mine):
-    assert find("mine_of_the_user:Mine").paper == "mine"
-
-
-@pytest.mark.parametrize("name", ["mine_of_the_user:Other", "no_such_module:Mine", ":Mine"])
-def test_what_cannot_be_imported_is_refused(mine, name):
-    with pytest.raises(MethodError, match=f"method '{name}' cannot be imported: .*'package.module:Class'"):
-        find(name)
-
-
-@pytest.mark.parametrize("name", ["mine_of_the_user:Open", "collections:Counter", "math:pi"])
-def test_what_is_no_final_method_is_refused(mine, name):
-    with pytest.raises(MethodError, match=f"'{name}' must be a @final class derived from kdbench.Method"):
-        find(name)
-
-
-def test_an_entry_point_is_found(mine, monkeypatch):
-    plugins = EntryPoints([EntryPoint("mine", "mine_of_the_user:Mine", "kdbench.methods")])
-    monkeypatch.setattr(
-        sys.modules["kdbench.methods.create"], "entry_points", lambda group: plugins.select(group=group)
-    )
-    assert find("mine").paper == "mine"
-    assert source_hash("mine") == source_hash("mine_of_the_user:Mine")
-    with pytest.raises(MethodError, match="did you mean 'mine'"):
-        find("minee")
-
-
-def test_the_source_of_a_user_s_own_method_is_hashed(mine):
-    first = source_hash("mine_of_the_user:Mine")
-    mine.write_text(SOURCE + "# changed\n")
-    assert len(first) == 16
-    assert source_hash("mine_of_the_user:Mine") != first
-    assert source_hash("vanilla") is None
-    assert source_hash("kdbench.methods.response.vanilla:Vanilla") is None
 
 
 def test_create_fills_roles_and_hyperparameters(student, teacher):

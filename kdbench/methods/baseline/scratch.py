@@ -15,7 +15,7 @@ from kdbench.training.method import Batch, Method, Step
 class Scratch(Method):
     """L = CE(z_s, y), with smoothed labels (1 - e) y + e / K if wanted; logits (B, K)."""
 
-    paper = "Cross-entropy on the labels; label smoothing: Szegedy et al., CVPR 2016, arXiv:1512.00567"
+    paper = "Szegedy et al., CVPR 2016, arXiv:1512.00567"
     cuda_graph_safe = True
 
     def __init__(

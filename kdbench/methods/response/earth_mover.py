@@ -24,7 +24,7 @@ class EarthMover(Offline):
     collapse sometimes with `mass` "added", the published form, in which q sums to more than one.
     """
 
-    paper = "Earth Mover Distillation, the study that kdbench was made for"
+    paper = "D'Amicantonio, thesis at the University of Bologna 2021"
     reads: Reads = "logits"
     cuda_graph_safe = True
 

@@ -24,7 +24,7 @@ class NuclearNorm(Offline):
         MethodError: the student has no convolution and no linear layer.
     """
 
-    paper = "Distillation with a nuclear norm, the study that kdbench was made for"
+    paper = "Distillation with a nuclear norm (remote sensing study)"
     reads: Reads = "logits"
 
     def __init__(

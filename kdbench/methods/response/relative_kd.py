@@ -56,7 +56,7 @@ def relative_logits(teacher_logits: Tensor, labels: Tensor, version: int) -> Ten
 class RelativeKD(Offline, ABC):
     """L = (1 - alpha) CE(z_s, y) + alpha T^2 KL(softmax(r(z_t) / T) || softmax(z_s / T)), r of `relative_logits`."""
 
-    paper = "Relative Knowledge Distillation (versions 1 to 4), the study that kdbench was made for"
+    paper = "D'Amicantonio, thesis at the University of Bologna 2021"
     reads: Reads = "logits"
     cuda_graph_safe = True
 

@@ -21,7 +21,7 @@ class TwoTemperature(Offline):
     T_i is `temperature_right` where no logit of the teacher is higher than the label's, else `temperature_wrong`.
     """
 
-    paper = "Two Temperature Distillation, the study that kdbench was made for"
+    paper = "D'Amicantonio, thesis at the University of Bologna 2021"
     reads: Reads = "logits"
     cuda_graph_safe = True
 

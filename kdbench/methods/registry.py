@@ -1,0 +1,90 @@
+"""Find a method's class by its name, and describe where it comes from."""
+
+import importlib
+import inspect
+import re
+from importlib.metadata import entry_points
+from pathlib import Path
+
+import kdbench.methods
+from kdbench.errors import MethodError, did_you_mean
+from kdbench.matrix.identity import digest
+from kdbench.training.method import Method
+
+_BUILT_IN = "kdbench.methods."
+_YEAR = re.compile(r"\b(?:19|20)\d\d$")
+
+
+def find(name: str) -> type[Method]:
+    """Return the class that a name stands for: a key of `METHODS`, an entry point, or "package.module:Class".
+
+    Raises:
+        MethodError: the name is unknown, or the class cannot be imported or is not a final subclass of `Method`.
+    """
+    if name in kdbench.methods.METHODS:
+        return kdbench.methods.METHODS[name]
+    method = _import(name)
+    if not (isinstance(method, type) and issubclass(method, Method) and "__final__" in vars(method)):
+        raise MethodError(f"'{name}' must be a @final class derived from kdbench.Method, got {method!r}")
+    return method
+
+
+def family(name: str) -> str:
+    """Return the family of a method, which is the folder of its file, such as "response"; "custom" for your own.
+
+    Raises:
+        MethodError: as `find`.
+    """
+    module = find(name).__module__
+    return module.removeprefix(_BUILT_IN).partition(".")[0] if module.startswith(_BUILT_IN) else "custom"
+
+
+def short_paper(name: str) -> str:
+    """Return a method's paper as a text cites it: "Hinton et al. 2015", "Ba & Caruana 2014".
+
+    A `paper` that is not of the form "Author, Author, ..., Venue Year, ..." is returned unchanged.
+
+    Raises:
+        MethodError: as `find`.
+    """
+    paper = find(name).paper
+    items = paper.split(", ")
+    dated = [(index, match.group()) for index, item in enumerate(items) if (match := _YEAR.search(item))]
+    if not dated or dated[0][0] == 0:
+        return paper
+    index, year = dated[0]
+    authors = items[:index]
+    if len(authors) == 1:
+        return f"{authors[0]} {year}"
+    return f"{' & '.join(authors)} {year}" if len(authors) == 2 else f"{authors[0]} et al. {year}"
+
+
+def source_hash(name: str) -> str | None:
+    """Return the hash of the source file of a user's own method; None for the methods of kdbench.
+
+    Raises:
+        MethodError: as `find`, or the class is not defined in a file.
+    """
+    method = find(name)
+    if method.__module__.startswith("kdbench."):
+        return None
+    try:
+        return digest(Path(inspect.getfile(method)).read_text(encoding="utf-8"))
+    except (OSError, TypeError) as error:
+        raise MethodError(
+            f"the source of method '{name}' cannot be read, and it is part of a run's identity; "
+            "define the class in a file that can be imported"
+        ) from error
+
+
+def _import(name: str) -> object:
+    plugins = entry_points(group="kdbench.methods")
+    try:
+        if name in plugins.names:
+            return plugins[name].load()
+        module, colon, attribute = name.partition(":")
+        if colon:
+            return getattr(importlib.import_module(module), attribute)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise MethodError(f"method '{name}' cannot be imported: {error}; write it as 'package.module:Class'") from error
+    raise MethodError(f"there is no method '{name}'; {did_you_mean(name, {*kdbench.methods.METHODS, *plugins.names})}")
