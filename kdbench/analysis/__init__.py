@@ -1,6 +1,10 @@
-"""Means, spreads, tests and choices: pure functions of frames of scores (a row a seed, a column a candidate)."""
+"""Metrics of a classifier, and statistics over seeds: pure functions, no torch.
 
-from kdbench.analysis.choice import best, leaders
-from kdbench.analysis.statistics import Summary, p_value, summary
+Functions that compare candidates take a data frame of scores with one row per seed and one column per candidate.
+"""
 
-__all__ = ["Summary", "best", "leaders", "p_value", "summary"]
+from kdbench.analysis.choice import best_candidate, tied_candidates
+from kdbench.analysis.metrics import classification_metrics
+from kdbench.analysis.statistics import Summary, paired_p_value, summarize
+
+__all__ = ["Summary", "best_candidate", "classification_metrics", "paired_p_value", "summarize", "tied_candidates"]

@@ -1,30 +1,34 @@
-"""Which candidate is best, and which are as good."""
+"""The best candidate, and the candidates not significantly different from it."""
 
 from collections.abc import Hashable
 from typing import TYPE_CHECKING
 
-from kdbench.analysis.statistics import p_value
+from kdbench.analysis.statistics import paired_p_value
 
 if TYPE_CHECKING:
     import pandas as pd
 
-LEVEL = 0.05  # of every test in a report
+SIGNIFICANCE_LEVEL = 0.05  # of every test in a report
 
 
-def best(scores: "pd.DataFrame") -> Hashable | None:
-    """The column with the highest mean over its seeds, the first of equals; None where no column has a score."""
+def best_candidate(scores: "pd.DataFrame") -> Hashable | None:
+    """Return the column with the highest mean over its seeds; the first one if several have it.
+
+    Returns None if no column has a score.
+    """
     means = scores.mean().dropna()
     return None if means.empty else means.idxmax()
 
 
-def leaders(scores: "pd.DataFrame", level: float = LEVEL) -> tuple[Hashable, ...]:
-    """The best column and then all that the paired t-test cannot tell from it at `level`.
+def tied_candidates(scores: "pd.DataFrame", level: float = SIGNIFICANCE_LEVEL) -> tuple[Hashable, ...]:
+    """Return the columns that do not differ significantly from the best one, without the best one itself.
 
-    A column that shares fewer than two seeds with the best cannot be tested, and does not lead.
+    The test is the two-sided paired t-test over common seeds, not corrected for multiple comparisons. A column that
+    shares fewer than two seeds with the best one cannot be tested and is left out.
     """
-    leader = best(scores)
-    if leader is None:
+    best = best_candidate(scores)
+    if best is None:
         return ()
-    others = (name for name in scores.columns if name != leader and scores[name].notna().any())
-    p_values = {name: p_value(scores[name], scores[leader]) for name in others}
-    return (leader, *(name for name, p in p_values.items() if p is not None and p >= level))
+    others = (name for name in scores.columns if name != best)
+    p_values = {name: paired_p_value(scores[name], scores[best]) for name in others}
+    return tuple(name for name, p in p_values.items() if p is not None and p >= level)

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import replace
 
-from kdbench.analysis import Summary, leaders, summary
+from kdbench.analysis import Summary, best_candidate, summarize, tied_candidates
 from kdbench.reporting.rows import Choice, Row
 from kdbench.reporting.runs import Pair, Runs
 from kdbench.reporting.table import NOTHING, TableCell, Unit
@@ -13,7 +13,7 @@ def number(runs: Runs, choice: Choice, column: str, unit: Unit) -> TableCell:
     """A metric over seeds, or the word that says why there is none."""
     if choice.chosen is None:
         return absent(runs, choice)
-    found = summary(runs.values(choice.chosen, column))
+    found = summarize(runs.values(choice.chosen, column))
     if found is None:
         return absent(runs, choice)
     return _cell(found, unit, len(choice.chosen.runs))
@@ -23,7 +23,8 @@ def column(runs: Runs, rows: Sequence[Row], pair: Pair, metric: str, unit: Unit)
     """A metric of every row on one pair; the best student and what cannot be told from it are flagged."""
     choices = [row.at(pair) for row in rows]
     students = [None if row.kind == "teacher" else row.at(pair).chosen for row in rows]
-    best, *tied = leaders(runs.scores(students, metric)) or (None,)
+    scores = runs.scores(students, metric)
+    best, tied = best_candidate(scores), tied_candidates(scores)
     cells = [number(runs, choice, metric, unit) for choice in choices]
     return [replace(cell, best=place == best, tied=place in tied) for place, cell in enumerate(cells)]
 
@@ -33,7 +34,7 @@ def gain(runs: Runs, choice: Choice, baseline: Choice, column: str, unit: Unit) 
     if choice.chosen is None or baseline.chosen is None:
         return absent(runs, choice)
     differences = runs.values(choice.chosen, column) - runs.values(baseline.chosen, column)
-    found = summary(differences)
+    found = summarize(differences)
     return absent(runs, choice) if found is None else _cell(found, unit, len(choice.chosen.runs))
 
 
@@ -47,4 +48,4 @@ def absent(runs: Runs, choice: Choice) -> TableCell:
 
 
 def _cell(found: Summary, unit: Unit, planned: int) -> TableCell:
-    return TableCell(mean=found.mean, spread=found.spread, n=found.n, unit=unit, incomplete=found.n < planned)
+    return TableCell(mean=found.mean, spread=found.std, n=found.n, unit=unit, incomplete=found.n < planned)

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, final
 
-from kdbench.analysis import best
+from kdbench.analysis import best_candidate
 from kdbench.formatting import format_value
 from kdbench.reporting.runs import Pair, Runs, pair_of
 from kdbench.reporting.selection import criterion
@@ -114,5 +114,5 @@ def _choose(runs: Runs, cells: tuple[IndexCell, ...]) -> Choice:
     if len(cells) == 1:
         return Choice(cells, cells[0])
     column = criterion(runs.index, runs.selection)
-    place = None if column is None else best(runs.scores(cells, column))
+    place = None if column is None else best_candidate(runs.scores(cells, column))
     return Choice(cells, None if place is None else cells[int(str(place))])

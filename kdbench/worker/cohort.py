@@ -7,7 +7,7 @@ from typing import Any, final
 
 import torch
 
-from kdbench.analysis.metrics import metrics
+from kdbench.analysis import classification_metrics
 from kdbench.errors import CorruptedError, KdbenchError, ResultsError
 from kdbench.matrix import RunSpec
 from kdbench.results import Store
@@ -164,7 +164,9 @@ class CohortWorker:
             sets["test"] = data.test
         scores: dict[str, float] = {}
         for name, images in sets.items():
-            found = metrics(logits_of(network, images.batches(), spec.recipe.precision), images.labels.cpu())
+            found = classification_metrics(
+                logits_of(network, images.batches(), spec.recipe.precision), images.labels.cpu()
+            )
             scores |= {f"{name}_{metric}": value for metric, value in found.items()}
         return scores
 

@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from kdbench.analysis.metrics import metrics
+from kdbench.analysis import classification_metrics
 from kdbench.errors import NotFiniteError
 from kdbench.matrix import RunSpec
 from kdbench.results import Store
@@ -81,7 +81,7 @@ class RunWriter:
         return next(iter(self._deployed.values()))
 
     def _metrics(self, network: nn.Module, images: ImageSplit) -> dict[str, float]:
-        found = metrics(self._logits(network, images), images.labels.cpu())
+        found = classification_metrics(self._logits(network, images), images.labels.cpu())
         if not all(map(math.isfinite, found.values())):
             raise NotFiniteError(
                 "the trained network's outputs are NaN or infinite; lower the learning rate or the weights of the "

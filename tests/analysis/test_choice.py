@@ -1,4 +1,4 @@
-"""The best candidate and those that are not distinguishable from it."""
+"""The best candidate and those not significantly different from it."""
 
 import numpy as np
 import pandas as pd
@@ -6,27 +6,27 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from kdbench.analysis import best, leaders
+from kdbench.analysis import best_candidate, tied_candidates
 
 
-def test_best_is_the_highest_mean_and_the_first_of_equals() -> None:
+def test_the_best_has_the_highest_mean_and_is_the_first_of_equals() -> None:
     frame = pd.DataFrame({"a": [0.5, 0.7], "b": [0.75, 0.5], "c": [0.5, 0.75], "d": [0.1, 0.2]})
-    assert best(frame) == "b"
+    assert best_candidate(frame) == "b"
 
 
-def test_best_ignores_what_has_no_score() -> None:
-    assert best(pd.DataFrame({"a": [np.nan, np.nan], "b": [0.1, np.nan]})) == "b"
-    assert best(pd.DataFrame({"a": [np.nan]})) is None
-    assert best(pd.DataFrame()) is None
+def test_candidates_without_scores_are_ignored() -> None:
+    assert best_candidate(pd.DataFrame({"a": [np.nan, np.nan], "b": [0.1, np.nan]})) == "b"
+    assert best_candidate(pd.DataFrame({"a": [np.nan]})) is None
+    assert best_candidate(pd.DataFrame()) is None
 
 
-def test_leaders_are_the_best_and_what_the_test_cannot_tell_from_it() -> None:
+def test_ties_are_not_significantly_different_from_the_best() -> None:
     frame = pd.DataFrame(
         {
             "worse": [0.70, 0.711, 0.722],  # every seed 0.2 lower, almost without spread
             "close": [0.91, 0.89, 0.93],
             "best": [0.90, 0.91, 0.923],
-            "absent": [np.nan] * 3,
+            "missing": [np.nan] * 3,
         }
     )
     frame["close"] -= 0.002
@@ -35,18 +35,19 @@ def test_leaders_are_the_best_and_what_the_test_cannot_tell_from_it() -> None:
         < 0.05
         < stats.ttest_rel(frame["close"], frame["best"]).pvalue
     )
-    assert leaders(frame) == ("best", "close")
+    assert best_candidate(frame) == "best"
+    assert tied_candidates(frame) == ("close",)
 
 
-def test_what_cannot_be_tested_does_not_lead() -> None:
+def test_candidates_that_cannot_be_tested_are_not_tied() -> None:
     frame = pd.DataFrame({"lone": [0.1, np.nan, np.nan], "best": [0.9, 0.91, 0.92], "low": [0.5, 0.51, 0.521]})
-    assert leaders(frame) == ("best",)
-    assert leaders(frame.head(1)) == ("best",)
-    assert leaders(frame[["best"]].iloc[:0]) == ()
+    assert tied_candidates(frame) == ()
+    assert tied_candidates(frame.head(1)) == ()
+    assert tied_candidates(frame[["best"]].iloc[:0]) == ()
 
 
 @given(st.lists(st.lists(st.floats(0, 1), min_size=3, max_size=3), min_size=1, max_size=5), st.floats(0.001, 0.5))
-def test_a_stricter_level_never_removes_a_leader(scores: list[list[float]], level: float) -> None:
+def test_a_stricter_level_never_removes_a_tie(scores: list[list[float]], level: float) -> None:
     frame = pd.DataFrame(dict(enumerate(scores)))
-    assert set(leaders(frame, level)) <= set(leaders(frame, level / 2))
-    assert leaders(frame, level)[0] == frame.mean().idxmax()
+    assert set(tied_candidates(frame, level)) <= set(tied_candidates(frame, level / 2))
+    assert frame.mean().idxmax() not in tied_candidates(frame, level)

@@ -7,7 +7,7 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
-from kdbench.analysis.metrics import metrics
+from kdbench.analysis import classification_metrics
 from kdbench.results import Store
 from kdbench.results.table import rows
 from kdbench.training.evaluation import logits_of
@@ -35,7 +35,7 @@ def scores(store, spec, part):
     """The metrics of the weights on disk."""
     images = getattr(load_cohort_data(spec, CPU), part)
     network = build.Teachers(store, task_of(spec), CPU)(spec)
-    return metrics(logits_of(network, images.batches(), "fp32"), images.labels)
+    return classification_metrics(logits_of(network, images.batches(), "fp32"), images.labels)
 
 
 @pytest.fixture(scope="module")
