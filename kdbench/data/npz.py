@@ -40,10 +40,10 @@ def npz(*, root: str) -> DataSet:
 
 def _read(path: Path) -> dict[str, NDArray[Any]]:
     try:
-        file = np.load(path, allow_pickle=False)
-        if not isinstance(file, np.lib.npyio.NpzFile):
-            raise _bad(path, "it holds a single array")
-        with file:
+        with path.open("rb") as content:  # numpy leaves a file open that it cannot read
+            file = np.load(content, allow_pickle=False)
+            if not isinstance(file, np.lib.npyio.NpzFile):
+                raise _bad(path, "it holds a single array")
             return {name: file[name] for name in file.files}
     except (OSError, ValueError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
         raise _bad(path, f"it cannot be read ({error})") from error
