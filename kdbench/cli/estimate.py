@@ -9,8 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from kdbench.estimate import NOT_COUNTED, Estimate, KindEstimate, run_estimate
-
-GIGABYTE = 1e9
+from kdbench.formatting import format_bytes, format_duration
 
 
 def print_estimate(matrix: Path, results: Path, as_json: bool, console: Console) -> None:
@@ -32,7 +31,7 @@ def print_estimate(matrix: Path, results: Path, as_json: bool, console: Console)
 def _table(estimate: Estimate) -> Table:
     grid = Table(box=SIMPLE_HEAD)
     grid.add_column("kind of run", overflow="fold")
-    for title in ("cohorts", "runs", "steps", "epochs", "s/epoch", "hours"):
+    for title in ("cohorts", "runs", "steps", "epochs", "s/epoch", "time"):
         grid.add_column(title, justify="right")
     for kind in estimate.kinds:
         counts = (kind.cohorts, kind.runs, kind.steps, kind.epochs)
@@ -43,24 +42,17 @@ def _table(estimate: Estimate) -> Table:
 def _times(kind: KindEstimate) -> tuple[str, str]:
     if kind.epoch_seconds is None or kind.hours is None:
         return "out of memory", "–"
-    return _figure(kind.epoch_seconds), _figure(kind.hours)
+    return f"{kind.epoch_seconds:.2g}", format_duration(3600 * kind.hours)
 
 
 def _summary(estimate: Estimate) -> list[str]:
-    workers = f"{estimate.slots} workers ({estimate.device}, {estimate.threads} threads each)"
+    workers = f"{estimate.slots} {'worker' if estimate.slots == 1 else 'workers'} ({estimate.device})"
     missing = sum(kind.hours is None for kind in estimate.kinds)
     return [
-        f"time: about {_figure(estimate.wall_hours)} h on {workers}; {_figure(estimate.busy_hours)} h on one",
-        f"disk: about {_gigabytes(estimate.results_bytes)} of results, {_gigabytes(estimate.checkpoint_bytes)} of "
-        f"checkpoints while runs train, at most {_gigabytes(estimate.teacher_cache_bytes)} of cached teacher outputs",
+        f"time: about {format_duration(3600 * estimate.wall_hours)} on {workers}, "
+        f"{format_duration(3600 * estimate.busy_hours)} on one worker",
+        f"disk: {format_bytes(estimate.results_bytes)} of weights, {format_bytes(estimate.checkpoint_bytes)} of "
+        f"checkpoints while runs train, at most {format_bytes(estimate.teacher_cache_bytes)} of cached teacher outputs",
         *([f"warning: {missing} kinds of run do not fit into memory and are not counted"] if missing else []),
         NOT_COUNTED,
     ]
-
-
-def _figure(value: float) -> str:
-    return f"{value:,.0f}" if value >= 100 else f"{value:.2g}"
-
-
-def _gigabytes(count: int) -> str:
-    return f"{count / GIGABYTE:.2g} GB"
