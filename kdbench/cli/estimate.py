@@ -41,7 +41,7 @@ def _table(estimate: Estimate) -> Table:
 
 def _times(kind: KindEstimate) -> tuple[str, str]:
     if kind.epoch_seconds is None or kind.hours is None:
-        return "out of memory", "–"
+        return "out of memory", ""
     return f"{kind.epoch_seconds:.2g}", format_duration(3600 * kind.hours)
 
 
