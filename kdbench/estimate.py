@@ -296,7 +296,7 @@ def _disk(kinds: Sequence[_Kind], slot_count: int) -> tuple[int, int]:
     @cache
     def weights(network: NetworkSpec, task: Task) -> int:
         with torch.device("meta"):
-            state: Mapping[str, torch.Tensor] = models.build_spec(network.untrained(), task).state_dict()
+            state: Mapping[str, torch.Tensor] = models.build_from_spec(network.untrained(), task).state_dict()
         return sum(value.numel() * value.element_size() for value in state.values())
 
     def run_bytes(run: RunSpec, task: Task) -> int:

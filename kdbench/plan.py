@@ -150,7 +150,7 @@ class Registry:
         """The network with the hash of its source, if it is a user's own, and of the weights that it starts from."""
         if spec.factory is None:
             models.check(spec.known_as, (1, 1, 1))
-        spec = models.identified(spec)
+        spec = models.resolve_weights(spec)
         if spec.factory is None:
             return spec
         with _users_code(f"network '{spec.name}'"):
@@ -232,8 +232,8 @@ class Registry:
 
     def _shapes(self, network: NetworkSpec, task: Task, trains: bool) -> Shapes:
         with _users_code(f"network '{network.name}'"), torch.device("meta"):
-            built = models.build_spec(network, task)
-            models.check_start(network, built, task, trains)
+            built = models.build_from_spec(network, task)
+            models.check_weights(network, built, task, trains)
             return shapes(built)
 
 

@@ -38,7 +38,7 @@ def _networks() -> Table:
     from kdbench import models
 
     grid = _grid("network", "for example", "what it is", "paper")
-    for family in models.catalog():
+    for family in models.FAMILIES:
         grid.add_row(*map(Text, (family.pattern, ", ".join(family.examples[:4]), family.description, family.paper)))
     return grid
 

@@ -1,76 +1,22 @@
-"""Networks by name, and the way in for a user's own."""
+"""Build networks by name, or with a user's factory, and load the weights that their training starts from."""
 
 import hashlib
 import importlib
 import inspect
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from types import ModuleType
-from typing import Any, final
+from typing import Any
 
 from torch import nn
 
+import kdbench.models
 from kdbench.errors import NetworkError, did_you_mean
 from kdbench.matrix.spec import NetworkSpec
-from kdbench.models import (
-    cnn,
-    cnn_pair,
-    from_timm,
-    from_torchvision,
-    mlp,
-    mobilenet_v2,
-    resnet,
-    resnet_cifar,
-    shufflenet_v1,
-    shufflenet_v2,
-    vgg,
-    weights,
-    wide_resnet,
-)
+from kdbench.models import weights
+from kdbench.models.family import Family, ImageShape, PretrainedWeights
 from kdbench.training.method import Task
 from kdbench.training.network import shapes
-
-ImageShape = tuple[int, int, int]
-
-
-@final
-@dataclass(frozen=True)
-class Family:
-    """The networks of one file: how they are named, what they are, and how one is made."""
-
-    pattern: str  # of its names, for the reader
-    examples: tuple[str, ...]
-    rule: str  # that a name of this pattern keeps
-    description: str
-    paper: str
-    nearest_name: Callable[[str], str | None]  # the valid name nearest to a name; None: not this family's pattern
-    build: Callable[[str, int, ImageShape], nn.Module]  # by valid name, number of classes, image shape
-
-    @property
-    def example(self) -> str:
-        """One name."""
-        return self.examples[0]
-
-
-def _family(file: ModuleType) -> Family:
-    return Family(file.PATTERN, file.EXAMPLES, file.RULE, file.DESCRIPTION, file.PAPER, file.nearest_name, file.build)
-
-
-FAMILIES: tuple[Family, ...] = (
-    _family(mlp),
-    _family(cnn_pair),
-    _family(cnn),
-    _family(resnet),
-    _family(resnet_cifar),
-    _family(wide_resnet),
-    _family(vgg),
-    _family(mobilenet_v2),
-    _family(shufflenet_v1),
-    _family(shufflenet_v2),
-    _family(from_timm),
-    _family(from_torchvision),
-)
 
 
 def build(
@@ -81,27 +27,27 @@ def build(
     factory: str | None = None,
     options: Mapping[str, Any] | None = None,
 ) -> nn.Module:
-    """A new network for images (C, H, W), with random weights.
+    """Build a network with random weights for images (C, H, W).
 
-    `name` is a known architecture; or the label of what `factory`, "package.module:callable", makes when called with
-    `num_classes`, `image_shape` and `options`.
+    Without `factory`, `name` is an architecture of one of the `FAMILIES`. With `factory`, "package.module:callable",
+    `name` is a label, and the callable is called with `num_classes`, `image_shape` and `options` by keyword.
 
     Raises:
-        NetworkError: the name is not known, or the factory does not give a module that returns `Output`.
+        NetworkError: The name is unknown, or the factory does not return a module that returns `Output`.
     """
-    shape = _image_shape(name, image_shape)
+    shape = _checked_shape(name, image_shape)
     if factory is not None:
-        return _made(name, factory, num_classes, shape, options or {})
+        return _build_with_factory(name, factory, num_classes, shape, options or {})
     if options:
         raise NetworkError(f"network '{name}': only a network with a factory takes options, got {', '.join(options)}")
-    return _find(name).build(name, num_classes, shape)
+    return _find_family(name).build(name, num_classes, shape)
 
 
-def build_spec(spec: NetworkSpec, task: Task) -> nn.Module:
-    """The new network that a run names, for its task, with random weights.
+def build_from_spec(spec: NetworkSpec, task: Task) -> nn.Module:
+    """Build the network of a run for its task, with random weights.
 
     Raises:
-        NetworkError: as `build`.
+        NetworkError: As `build`.
     """
     return build(
         spec.name if spec.factory else spec.known_as,
@@ -112,78 +58,72 @@ def build_spec(spec: NetworkSpec, task: Task) -> nn.Module:
     )
 
 
-def start_spec(spec: NetworkSpec, task: Task) -> nn.Module:
-    """The network that a run names, for its task, with the weights that its training starts from.
+def build_with_weights(spec: NetworkSpec, task: Task) -> nn.Module:
+    """Build the network of a run for its task, with the weights that its training starts from.
 
     Raises:
-        NetworkError: as `build`; or the weights are not there, have changed, or do not fit.
+        NetworkError: As `build`; or the weights are missing, have changed, or do not fit.
     """
     if spec.pretrained:
-        made: nn.Module = _library(spec).build_pretrained(spec.known_as, task.num_classes, task.image_shape)
-        return made
-    network = build_spec(spec, task)
+        return _pretrained(spec).build(spec.known_as, task.num_classes, task.image_shape)
+    network = build_from_spec(spec, task)
     if spec.weights is not None:
         weights.load(spec.weights, spec.start, network)
     return network
 
 
-def identified(spec: NetworkSpec) -> NetworkSpec:
-    """The network with what identifies the weights that it starts from, and where they lie; downloads nothing.
+def resolve_weights(spec: NetworkSpec) -> NetworkSpec:
+    """Return the spec with the absolute path and the identity of the weights that it starts from; download nothing.
 
     Raises:
-        NetworkError: there are no such weights, or they are corrupted.
+        NetworkError: The weights are missing or corrupted.
     """
     if spec.pretrained:
-        return replace(spec, start=_library(spec).pretrained(spec.known_as)[0])
+        return replace(spec, start=_pretrained(spec).identify(spec.known_as)[0])
     if spec.weights is not None:
-        place = weights.absolute(spec.weights)
-        return replace(spec, weights=place, start=weights.content(place))
+        path = weights.absolute_path(spec.weights)
+        return replace(spec, weights=path, start=weights.compute_digest(path))
     return spec
 
 
-def check_start(spec: NetworkSpec, network: nn.Module, task: Task, trains: bool) -> None:
-    """Whether the weights that a network starts from fit its task; and, if it does not train, are complete.
+def check_weights(spec: NetworkSpec, network: nn.Module, task: Task, trains: bool) -> None:
+    """Check that the weights of `spec` fit `network` and its task and, if it does not train, are complete.
 
     Raises:
-        NetworkError: they do not.
+        NetworkError: They do not fit, or an untrained network would have a random classifier.
     """
     if spec.weights is not None:
         weights.check(spec.weights, network)
     if not spec.pretrained:
         return
-    library = _library(spec)
-    if library is from_torchvision:
-        from_torchvision.check_pretrained(spec.known_as, task.image_shape)
-    classes = library.pretrained(spec.known_as)[1]
+    pretrained = _pretrained(spec)
+    if pretrained.check is not None:
+        pretrained.check(spec.known_as, task.image_shape)
+    classes = pretrained.identify(spec.known_as)[1]
     if not trains and classes != task.num_classes:
         raise NetworkError(
-            f"network '{spec.name}': its pretrained weights are for {classes} classes and the data have "
-            f"{task.num_classes}, so its classifier is random: it must train; give it at least 1 epoch"
+            f"network '{spec.name}': its pretrained weights have {classes} classes and the data {task.num_classes}, "
+            "so its classifier is re-initialized and must be trained; set epochs to 1 or more"
         )
 
 
 def check(name: str, image_shape: ImageShape) -> None:
-    """Whether `build` knows the name and can build it for images (C, H, W); builds nothing.
+    """Check that `build` accepts a name and an image shape (C, H, W), without building anything.
 
     Raises:
-        NetworkError: with the nearest valid name.
+        NetworkError: The name is unknown (with the nearest valid one), or the shape is invalid.
     """
-    _find(name)
-    _image_shape(name, image_shape)
-
-
-def catalog() -> tuple[Family, ...]:
-    """All families, for a listing: `pattern`, `example`, `description`, `paper`."""
-    return FAMILIES
+    _find_family(name)
+    _checked_shape(name, image_shape)
 
 
 def source_hash(factory: str) -> str:
-    """Sixteen hexadecimal digits of the SHA-256 of the file that defines "package.module:callable".
+    """Return 16 hexadecimal digits of the SHA-256 of the file that defines "package.module:callable".
 
     Raises:
-        NetworkError: there is no such callable, or it has no source file.
+        NetworkError: The callable does not exist, or has no source file.
     """
-    make = inspect.unwrap(_imported(factory))
+    make = inspect.unwrap(_import_factory(factory))
     owner = make if inspect.isroutine(make) or inspect.isclass(make) else type(make)
     try:
         file = Path(inspect.getfile(owner))
@@ -192,60 +132,61 @@ def source_hash(factory: str) -> str:
     return hashlib.sha256(file.read_bytes()).hexdigest()[:16]
 
 
-def _library(spec: NetworkSpec) -> ModuleType:
-    """The file of the library that has weights for a network."""
-    for library in (from_timm, from_torchvision):
-        if spec.factory is None and spec.known_as.startswith(library.PREFIX):
-            return library
-    raise NetworkError(
-        f"network '{spec.name}': only an architecture 'timm:...' or 'torchvision:...' can be pretrained, got "
-        f"'{spec.factory or spec.known_as}'; remove 'pretrained', or give 'weights'"
-    )
+def _pretrained(spec: NetworkSpec) -> PretrainedWeights:
+    """Return the weights of the library that the architecture comes from."""
+    found = None if spec.factory else _find_family(spec.known_as).pretrained
+    if found is None:
+        raise NetworkError(
+            f"network '{spec.name}': 'pretrained' must be false for '{spec.factory or spec.known_as}': only "
+            "'timm:...' and 'torchvision:...' have pretrained weights; remove 'pretrained', or set 'weights'"
+        )
+    return found
 
 
-def _find(name: str) -> Family:
-    near = {family: family.nearest_name(name) for family in FAMILIES}
-    for family, valid in near.items():
+def _find_family(name: str) -> Family:
+    nearest = {family: family.nearest_name(name) for family in kdbench.models.FAMILIES}
+    for family, valid in nearest.items():
         if valid == name:
             return family
-    for family, valid in near.items():
+    for family, valid in nearest.items():
         if valid is not None:
-            raise NetworkError(
-                f"no network is called '{name}': {family.pattern}: {family.rule}; did you mean '{valid}'?"
-            )
-    remedy = did_you_mean(name, [example for family in FAMILIES for example in family.examples])
-    raise NetworkError(f"no network is called '{name}' (one of your own needs a factory); {remedy}")
+            raise NetworkError(f"unknown network '{name}': {family.pattern}: {family.rule}; did you mean '{valid}'?")
+    hint = did_you_mean(name, [example for family in kdbench.models.FAMILIES for example in family.examples])
+    raise NetworkError(f"unknown network '{name}' (a custom network needs a factory); {hint}")
 
 
-def _image_shape(name: str, shape: ImageShape) -> ImageShape:
+def _checked_shape(name: str, shape: ImageShape) -> ImageShape:
     channels, height, width = shape
     if min(channels, height, width) < 1:
-        raise NetworkError(f"network '{name}': image_shape is (C, H, W), each at least 1, got {tuple(shape)}")
+        raise NetworkError(f"network '{name}': image_shape (C, H, W) must be at least 1 each, got {tuple(shape)}")
     return channels, height, width
 
 
-def _made(name: str, factory: str, num_classes: int, shape: ImageShape, options: Mapping[str, Any]) -> nn.Module:
-    make, given = _imported(factory), {"num_classes": num_classes, "image_shape": shape, **options}
+def _build_with_factory(
+    name: str, factory: str, num_classes: int, shape: ImageShape, options: Mapping[str, Any]
+) -> nn.Module:
+    make, arguments = _import_factory(factory), {"num_classes": num_classes, "image_shape": shape, **options}
     try:
-        inspect.signature(make).bind(**given)
+        inspect.signature(make).bind(**arguments)
     except TypeError as error:
-        raise NetworkError(f"network '{name}': {factory} must take {', '.join(given)} by name: {error}") from None
-    network = make(**given)
+        raise NetworkError(
+            f"network '{name}': {factory} must accept the keyword arguments {', '.join(arguments)}: {error}"
+        ) from None
+    network = make(**arguments)
     if not isinstance(network, nn.Module):
-        kind = type(network).__name__
-        raise NetworkError(f"network '{name}': {factory} must give a torch.nn.Module, got {kind}")
+        raise NetworkError(f"network '{name}': {factory} must return a torch.nn.Module, got {type(network).__name__}")
     if getattr(network, "image_shape", None) is None:
         network.image_shape = shape  # type: ignore[assignment]
     logits = shapes(network).num_classes
     if logits != num_classes:
-        raise NetworkError(f"network '{name}': {factory} must give {num_classes} logits, got {logits}")
+        raise NetworkError(f"network '{name}': {factory} must return {num_classes} logits per image, got {logits}")
     return network
 
 
-def _imported(factory: str) -> Callable[..., object]:
+def _import_factory(factory: str) -> Callable[..., object]:
     module, _, path = factory.partition(":")
     if not module or not path:
-        raise NetworkError(f"a factory is written 'package.module:callable', got '{factory}'")
+        raise NetworkError(f"a factory must be written 'package.module:callable', got '{factory}'")
     try:
         found: object = importlib.import_module(module)
         for part in path.split("."):

@@ -1,4 +1,4 @@
-"""Networks of other libraries, whose stages and embedding are read off their modules as they run."""
+"""Networks of other libraries: hooks on their modules read the stages and the embedding during the forward pass."""
 
 import copy
 from collections.abc import Callable, Iterable
@@ -9,26 +9,25 @@ import torch
 from torch import Tensor, nn
 
 from kdbench.errors import NetworkError
+from kdbench.models.family import ImageShape
 from kdbench.training.network import Network, Output
 
-Activations = dict[
-    str, tuple[Tensor, Any]
-]  # what went into a module, and what came out; in the order in which they ended
+Activations = dict[str, tuple[Tensor, Any]]  # by module path, in order of execution: its input and its output
 
 
 @final
 class HookedNetwork(Network):
-    """A `body` that makes logits (B, K) from images (B, C, H, W).
+    """A network of another library, `body`, that maps images (B, C, H, W) to logits (B, K).
 
-    `layers` are the paths of the modules that give the stages, maps (B, C, H, W). `classifiers` are those of the modules
-    that give the logits: what goes into them, side by side, is the embedding. There are no maps before an activation.
+    `layers` are the paths of the modules whose outputs, maps (B, C, H, W), are the stages. `classifiers` are the paths
+    of the modules that compute the logits; their concatenated inputs are the embedding. `preacts` is always empty.
     """
 
     def __init__(
         self,
         body: nn.Module,
         num_classes: int,
-        image_shape: tuple[int, int, int],
+        image_shape: ImageShape,
         *,
         layers: Iterable[str],
         classifiers: Iterable[str],
@@ -39,55 +38,59 @@ class HookedNetwork(Network):
         self.classifiers = tuple(classifiers)
 
     def forward(self, images: Tensor) -> Output:
-        """Images (B, C, H, W) to `Output`."""
-        logits, heard = forward_with_hooks(self.body, {*self.layers, *self.classifiers}, images)
-        embedding = torch.cat([_vector(heard[path][0]) for path in self.classifiers], dim=1)
-        return Output(logits, tuple(heard[path][1] for path in self.layers), (), embedding)
+        """Return the `Output` for images (B, C, H, W)."""
+        logits, activations = forward_with_hooks(self.body, {*self.layers, *self.classifiers}, images)
+        embedding = torch.cat([_to_vector(activations[path][0]) for path in self.classifiers], dim=1)
+        return Output(logits, tuple(activations[path][1] for path in self.layers), (), embedding)
 
 
 def forward_with_hooks(body: nn.Module, paths: Iterable[str], images: Tensor) -> tuple[Tensor, Activations]:
-    """What `body` makes of the images, and what the modules at `paths` are given and make on the way."""
-    heard: Activations = {}
-    # hooks that stayed would be shared with copies of the network, and would write into what the original hears
-    handles = [body.get_submodule(path).register_forward_hook(partial(_note, heard, path)) for path in paths]
+    """Return the output of `body` for images (B, C, H, W), and the activations of the modules at `paths`."""
+    activations: Activations = {}
+    # permanent hooks would be shared with copies of the network, which would then write into the original's dictionary
+    handles = [body.get_submodule(path).register_forward_hook(partial(_record, activations, path)) for path in paths]
     try:
-        return body(images), heard
+        return body(images), activations
     finally:
         for handle in handles:
             handle.remove()
 
 
-def dry_run(body: nn.Module, paths: Iterable[str], image_shape: tuple[int, int, int]) -> Activations:
-    """What the modules at `paths` hear and say of two images, on the meta device."""
-    dry = copy.deepcopy(body).to("meta").eval()
-    with torch.no_grad(), torch.device("meta"):
-        logits, heard = forward_with_hooks(dry, paths, torch.empty(2, *image_shape))
-    if not isinstance(logits, Tensor):
-        raise TypeError(f"it gives {type(logits).__name__}, not logits")
-    return heard
-
-
-def build_or_raise(name: str, image_shape: tuple[int, int, int], make: Callable[[], HookedNetwork]) -> HookedNetwork:
-    """What `make` gives.
+def dry_run(body: nn.Module, paths: Iterable[str], image_shape: ImageShape) -> Activations:
+    """Return the activations of the modules at `paths` for two images on the meta device.
 
     Raises:
-        NetworkError: the library cannot make the network, or run it on images of this shape.
+        TypeError: `body` does not return a tensor.
+    """
+    dry = copy.deepcopy(body).to("meta").eval()
+    with torch.no_grad(), torch.device("meta"):
+        logits, activations = forward_with_hooks(dry, paths, torch.empty(2, *image_shape))
+    if not isinstance(logits, Tensor):
+        raise TypeError(f"it must return logits, got {type(logits).__name__}")
+    return activations
+
+
+def build_or_raise(name: str, image_shape: ImageShape, make: Callable[[], HookedNetwork]) -> HookedNetwork:
+    """Return `make()`, and turn any exception into a `NetworkError`.
+
+    Raises:
+        NetworkError: The library cannot build the network, or cannot run it on images of this shape.
     """
     try:
         return make()
-    except Exception as error:  # what a library raises for a size that does not fit may be anything
+    except Exception as error:  # libraries raise various exceptions for a size that does not fit
         raise NetworkError(
             f"network '{name}' cannot be built for images (C, H, W) of {image_shape}: {str(error) or repr(error)}; "
-            "resize the images or take another network"
+            "resize the images or use another network"
         ) from error
 
 
-def _note(heard: Activations, path: str, module: nn.Module, given: tuple[Tensor, ...], made: object) -> None:
-    heard[path] = given[0], made
+def _record(activations: Activations, path: str, module: nn.Module, inputs: tuple[Tensor, ...], output: object) -> None:
+    activations[path] = inputs[0], output
 
 
-def _vector(features: Tensor) -> Tensor:
-    """Tokens (B, N, D) and maps (B, D, H, W) to their means (B, D)."""
+def _to_vector(features: Tensor) -> Tensor:
+    """Average tokens (B, N, D) or maps (B, D, H, W) to (B, D)."""
     if features.dim() == 3:
         return features.mean(dim=1)
     return features.mean(dim=(2, 3)) if features.dim() == 4 else features

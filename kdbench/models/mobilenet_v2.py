@@ -1,33 +1,27 @@
-"""MobileNetV2 for small images, at half its width: `mobilenetv2_half`."""
+"""MobileNetV2 for small images at half width: `mobilenetv2_half`."""
 
 from typing import final
 
 from torch import Tensor, nn
 
+from kdbench.models.family import Family, ImageShape
 from kdbench.models.staged import Stage, StagedNetwork, conv3x3, global_average, kaiming
 
-PATTERN = "mobilenetv2_half"
 EXAMPLES = ("mobilenetv2_half",)
-RULE = "mobilenetv2_half"
-DESCRIPTION = (
-    "MobileNetV2 at width 0.5 for small images: four stages of inverted residuals, 12-16-48-160 wide, a 1x1 "
-    "convolution to 1280 channels and global average pooling; its stages end without an activation"
-)
-PAPER = "Sandler et al., CVPR 2018, arXiv:1801.04381; this form: Tian, Krishnan, Isola, ICLR 2020, arXiv:1910.10699"
 
-# a stage's rows: expansion, width, number of blocks, stride of the first
+# by stage, groups of blocks: expansion, width, number of blocks, stride of the first block
 STAGES = (
     ((1, 8, 1, 1), (6, 12, 2, 1)),
     ((6, 16, 3, 2),),
     ((6, 32, 4, 2), (6, 48, 3, 1)),
     ((6, 80, 3, 2), (6, 160, 1, 1)),
 )
-FIRST, LAST = 16, 1280  # the widths of the first convolution and of the last
+FIRST, LAST = 16, 1280  # widths of the first and the last convolution
 
 
 @final
 class InvertedResidual(nn.Module):
-    """1x1 expansion, 3x3 depthwise and linear 1x1 convolution; beside a shortcut where the shape is kept."""
+    """1x1 expansion, 3x3 depthwise and linear 1x1 convolution, plus a shortcut if the shape stays the same."""
 
     def __init__(self, inputs: int, outputs: int, expansion: int, stride: int) -> None:
         super().__init__()
@@ -42,17 +36,17 @@ class InvertedResidual(nn.Module):
             nn.Conv2d(width, outputs, kernel_size=1, bias=False),
             nn.BatchNorm2d(outputs),
         )
-        self.adds = stride == 1 and inputs == outputs
+        self.has_shortcut = stride == 1 and inputs == outputs
 
     def forward(self, maps: Tensor) -> Tensor:
-        """Maps (B, C, H, W) to maps without activation."""
+        """Map (B, C, H, W) to maps without a final activation."""
         residual: Tensor = self.residual(maps)
-        return maps + residual if self.adds else residual
+        return maps + residual if self.has_shortcut else residual
 
 
 @final
 class Blocks(Stage):
-    """Inverted residuals in a row."""
+    """A sequence of inverted residuals."""
 
     def __init__(self, inputs: int, rows: tuple[tuple[int, int, int, int], ...]) -> None:
         super().__init__()
@@ -64,21 +58,35 @@ class Blocks(Stage):
         self.blocks = nn.Sequential(*blocks)
 
     def forward(self, maps: Tensor) -> tuple[Tensor, Tensor]:
-        """The last block's maps, twice: a linear bottleneck has no activation."""
+        """Return the maps of the last block twice, since a linear bottleneck has no activation."""
         linear: Tensor = self.blocks(maps)
         return linear, linear
 
 
 def nearest_name(name: str) -> str | None:
-    """The name itself, if it is the one of this family."""
+    """Return `name` if it is the only name of this family, else None."""
     return name if name in EXAMPLES else None
 
 
-def build(name: str, num_classes: int, image_shape: tuple[int, int, int]) -> StagedNetwork:
-    """The network of a valid name."""
+def build(name: str, num_classes: int, image_shape: ImageShape) -> StagedNetwork:
+    """Build the network of a valid name for images (C, H, W)."""
     stem = nn.Sequential(conv3x3(image_shape[0], FIRST, stride=2), nn.BatchNorm2d(FIRST), nn.ReLU())
     ends = [rows[-1][1] for rows in STAGES]
     stages = [Blocks(inputs, rows) for inputs, rows in zip([FIRST, *ends[:-1]], STAGES, strict=True)]
     last = nn.Conv2d(ends[-1], LAST, kernel_size=1, bias=False)
     pool = nn.Sequential(last, nn.BatchNorm2d(LAST), nn.ReLU(), *global_average().children())
     return kaiming(StagedNetwork(image_shape, stem=stem, stages=stages, pool=pool, head=nn.Linear(LAST, num_classes)))
+
+
+FAMILY = Family(
+    pattern="mobilenetv2_half",
+    examples=EXAMPLES,
+    rule="mobilenetv2_half",
+    description=(
+        "MobileNetV2 at width 0.5 for small images: four stages of inverted residuals, 12-16-48-160 wide, a 1x1 "
+        "convolution to 1280 channels, and global average pooling. The stages end without an activation."
+    ),
+    paper="Sandler et al., CVPR 2018, arXiv:1801.04381; this variant: Tian et al., ICLR 2020, arXiv:1910.10699",
+    nearest_name=nearest_name,
+    build=build,
+)

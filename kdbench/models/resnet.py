@@ -1,4 +1,4 @@
-"""Residual networks of four stages, `resnet18` and its kin: the ImageNet ones, with a small stem for small images."""
+"""Residual networks with four stages (`resnet18` to `resnet152`), as for ImageNet, with a 3x3 stem for small images."""
 
 import re
 from collections.abc import Iterator
@@ -7,31 +7,22 @@ from typing import final
 
 from torch import Tensor, nn
 
+from kdbench.models.family import Family, ImageShape
 from kdbench.models.resnet_cifar import Block, Blocks, shortcut
 from kdbench.models.staged import StagedNetwork, conv3x3, global_average, kaiming
 
-PATTERN = "resnetD, resnetD_cifar"
 BLOCKS = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3), 50: (3, 4, 6, 3), 101: (3, 4, 23, 3), 152: (3, 8, 36, 3)}
 EXAMPLES = (*(f"resnet{depth}" for depth in BLOCKS), *(f"resnet{depth}_cifar" for depth in BLOCKS))
-RULE = f"D is one of {', '.join(map(str, BLOCKS))}"
-DESCRIPTION = (
-    "residual network with four stages, 64-128-256-512 wide (from 50 layers on four times as wide, in bottlenecks); a "
-    "3x3 stem for images of up to 64 pixels, else (never with _cifar) a 7x7 stem with stride and pooling"
-)
-PAPER = (
-    "He, Zhang, Ren, Sun, CVPR 2016, arXiv:1512.03385; resnet50_cifar is the ResNet50 of Tian, Krishnan, Isola, ICLR "
-    "2020, arXiv:1910.10699"
-)
 
 WIDTHS = (64, 64, 128, 256, 512)
-SMALL = 64  # the side of the largest image that gets the small stem
+MAX_SMALL_IMAGE = 64  # images of up to this side get the 3x3 stem
 
 
 @final
 class Bottleneck(nn.Module):
-    """1x1, 3x3 and 1x1 convolution with batch norm beside a shortcut; the sum is returned before its ReLU.
+    """1x1, 3x3 and 1x1 convolution with batch norm plus a shortcut; returns the sum before its ReLU.
 
-    The stride is that of the 3x3 convolution, as in the usual implementations; in the paper it is the first 1x1's.
+    The 3x3 convolution has the stride, as in torchvision; in the paper it is the first 1x1 convolution.
     """
 
     expansion = 4
@@ -52,13 +43,13 @@ class Bottleneck(nn.Module):
         self.shortcut = shortcut(inputs, outputs, stride)
 
     def forward(self, maps: Tensor) -> Tensor:
-        """Maps (B, C, H, W), after a ReLU, to maps before one."""
+        """Map the output of a ReLU (B, C, H, W) to maps before the next ReLU."""
         total: Tensor = self.residual(maps) + self.shortcut(maps)
         return total
 
 
 def nearest_name(name: str) -> str | None:
-    """The valid name nearest to `name` in depth; None for another form, and for a depth of the CIFAR family's range."""
+    """Return the name nearest in depth, or None for another pattern or a depth in the range of `resnet_cifar.py`."""
     match = re.fullmatch(r"resnet(\d+)(_cifar)?", name)
     if match is None:
         return None
@@ -68,10 +59,10 @@ def nearest_name(name: str) -> str | None:
     return f"resnet{min(BLOCKS, key=lambda known: abs(known - depth))}{suffix}"
 
 
-def build(name: str, num_classes: int, image_shape: tuple[int, int, int]) -> StagedNetwork:
-    """The network of a valid name, initialized as published: Kaiming normal by fan-out."""
+def build(name: str, num_classes: int, image_shape: ImageShape) -> StagedNetwork:
+    """Build the network of a valid name for images (C, H, W), initialized as published (Kaiming normal, fan-out)."""
     depth = int(name.removeprefix("resnet").removesuffix("_cifar"))
-    small = max(image_shape[1:]) <= SMALL or name.endswith("_cifar")
+    small = max(image_shape[1:]) <= MAX_SMALL_IMAGE or name.endswith("_cifar")
     stages = list(_stages(depth))
     head = nn.Linear(WIDTHS[-1] * (1 if depth < 50 else Bottleneck.expansion), num_classes)
     stem = _stem(image_shape[0], small)
@@ -93,3 +84,21 @@ def _stages(depth: int) -> Iterator[Blocks]:
         first = block(inputs, outputs, stride=1 if number == 0 else 2)
         others = [block(outputs, outputs, stride=1) for _ in range(BLOCKS[depth][number] - 1)]
         yield Blocks(first, others)
+
+
+FAMILY = Family(
+    pattern="resnetD, resnetD_cifar",
+    examples=EXAMPLES,
+    rule=f"D is one of {', '.join(map(str, BLOCKS))}",
+    description=(
+        "Residual network with four stages, 64-128-256-512 wide (four times as wide from 50 layers on, with bottleneck "
+        "blocks). Images of up to 64 pixels get a 3x3 stem; larger ones a 7x7 stem with stride and pooling, except "
+        "with `_cifar`."
+    ),
+    paper=(
+        "He et al., CVPR 2016, arXiv:1512.03385; resnet50_cifar: the ResNet50 of Tian et al., ICLR 2020, "
+        "arXiv:1910.10699"
+    ),
+    nearest_name=nearest_name,
+    build=build,
+)

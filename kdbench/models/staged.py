@@ -1,4 +1,4 @@
-"""Networks in three parts, `stem`, `stages` and `head`, so that a method can cut them and join them anew."""
+"""Networks in parts (`stem`, `stages`, `pool`, `head`), so that a method can split and recombine them."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
@@ -11,19 +11,19 @@ from kdbench.training.network import Network, Output
 
 
 class Stage(nn.Module, ABC):
-    """One stage: maps (B, C, H, W) in; maps after and before the last activation out."""
+    """One stage of a network: maps (B, C, H, W) to maps after and before the last activation."""
 
     @abstractmethod
     def forward(self, maps: Tensor) -> tuple[Tensor, Tensor]:
-        """The stage's maps after the activation, and the same before it."""
+        """Return the maps of the stage after and before the activation."""
 
 
 @final
 class StagedNetwork(Network):
-    """stem -> stages -> pool -> head, as every network of this folder is built.
+    """A network stem -> stages -> pool -> head; every network defined in this folder is one.
 
-    `stem` makes the first stage's input from images (B, C, H, W); each of `stages` is a `Stage`; `pool` makes the
-    embedding (B, D) from the last stage's maps; `head` makes logits (B, K) from the embedding.
+    `stem` maps images (B, C, H, W) to the input of the first stage, `pool` the maps of the last stage to the embedding
+    (B, D), and `head` the embedding to logits (B, K).
     """
 
     def __init__(
@@ -42,7 +42,7 @@ class StagedNetwork(Network):
         self.head = head
 
     def forward(self, images: Tensor) -> Output:
-        """Images (B, C, H, W) to `Output`."""
+        """Return the `Output` for images (B, C, H, W)."""
         maps, posts, preacts = self.stem(images), [], []
         for stage in self.stages:
             maps, preact = stage(maps)
@@ -53,24 +53,25 @@ class StagedNetwork(Network):
 
 
 def global_average() -> nn.Module:
-    """Maps (B, C, H, W) to their means (B, C)."""
+    """Return a module that averages maps (B, C, H, W) to (B, C)."""
     return nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten())
 
 
 def conv3x3(inputs: int, outputs: int, stride: int = 1) -> nn.Conv2d:
-    """A 3x3 convolution without bias that keeps the size of the map, divided by `stride` and rounded up."""
+    """Return a 3x3 convolution without bias; it divides the size of the map by `stride`, rounding up."""
     return nn.Conv2d(inputs, outputs, kernel_size=3, stride=stride, padding=1, bias=False)
 
 
 @torch.no_grad()
 def kaiming(network: StagedNetwork) -> StagedNetwork:
-    """Kaiming initialization (arXiv:1502.01852) of all but the head, which keeps torch's own.
+    """Initialize all layers but the head as in He et al., ICCV 2015, arXiv:1502.01852, and return the network.
 
-    Convolutions are normal by their fan-out, hidden linear layers by their fan-in with a bias of zero.
+    Convolutions are Kaiming normal by fan-out, hidden linear layers by fan-in with zero bias. The head keeps torch's
+    default.
     """
     for module in network.modules():
         if any(parameter.is_meta for parameter in module.parameters(recurse=False)):
-            continue  # a dry run has nothing to fill, and torch would load its compiler to do so
+            continue  # nothing to fill in a dry run; torch would load its compiler to do so
         if isinstance(module, nn.Conv2d):
             nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
         elif isinstance(module, nn.Linear) and module is not network.head:

@@ -1,4 +1,4 @@
-"""Wide residual networks, `wrn_D_W`: depth D, W times as wide as a residual network for small images."""
+"""Wide residual networks `wrn_D_W`: depth D, W times as wide as a residual network for small images."""
 
 import re
 from itertools import pairwise
@@ -6,21 +6,18 @@ from typing import final
 
 from torch import Tensor, nn
 
+from kdbench.models.family import Family, ImageShape
 from kdbench.models.staged import Stage, StagedNetwork, conv3x3, global_average, kaiming
 
-PATTERN = "wrn_D_W"
 EXAMPLES = ("wrn_16_2", "wrn_40_1", "wrn_40_2", "wrn_28_10")
-RULE = "the depth D must be 6n + 4 with n at least 1, the width W at least 1"
-DESCRIPTION = "wide residual network for small images: three stages of pre-activation blocks, 16W-32W-64W wide"
-PAPER = "Zagoruyko, Komodakis, BMVC 2016, arXiv:1605.07146"
 
 
 @final
 class Block(nn.Module):
-    """Batch norm, ReLU, 3x3 convolution, twice, beside a shortcut.
+    """Batch norm, ReLU and 3x3 convolution, twice, plus a shortcut.
 
-    Where the channels change, the shortcut is a 1x1 projection of the activated input. An `activated` block gets its
-    input from a stage that ends with batch norm and ReLU, and so has no first ones of its own.
+    If the number of channels changes, the shortcut is a 1x1 projection of the activated input. The input of an
+    `activated` block comes from a stage that ends with batch norm and ReLU, so the block omits its first ones.
     """
 
     def __init__(self, inputs: int, outputs: int, stride: int = 1, activated: bool = False) -> None:
@@ -34,7 +31,7 @@ class Block(nn.Module):
         )
 
     def forward(self, maps: Tensor) -> Tensor:
-        """Maps (B, C, H, W) to maps without activation."""
+        """Map (B, C, H, W) to maps without a final activation."""
         active = self.activation(maps)
         shortcut = maps if self.projection is None else self.projection(active)
         total: Tensor = shortcut + self.residual(active)
@@ -43,7 +40,7 @@ class Block(nn.Module):
 
 @final
 class Blocks(Stage):
-    """Blocks in a row, then the batch norm and ReLU that the published code has at the head of the next stage."""
+    """A sequence of blocks, then the batch norm and ReLU that the published code has at the start of the next stage."""
 
     def __init__(self, inputs: int, outputs: int, count: int, *, stride: int, activated: bool) -> None:
         super().__init__()
@@ -52,13 +49,13 @@ class Blocks(Stage):
         self.norm = nn.BatchNorm2d(outputs)
 
     def forward(self, maps: Tensor) -> tuple[Tensor, Tensor]:
-        """The maps after the ReLU, and before."""
+        """Return the maps after and before the ReLU."""
         preact = self.norm(self.blocks(maps))
         return preact.relu(), preact
 
 
 def nearest_name(name: str) -> str | None:
-    """The valid name nearest to `name`; None where `name` is no `wrn_D_W`."""
+    """Return the valid name nearest to `name`, or None if it does not match `wrn_D_W`."""
     match = re.fullmatch(r"wrn_(\d+)_(\d+)", name)
     if match is None:
         return None
@@ -66,8 +63,11 @@ def nearest_name(name: str) -> str | None:
     return f"wrn_{6 * max(1, round((depth - 4) / 6)) + 4}_{max(1, width)}"
 
 
-def build(name: str, num_classes: int, image_shape: tuple[int, int, int]) -> StagedNetwork:
-    """The network of a valid name, initialized as published: Kaiming normal by fan-out, the head's bias zero."""
+def build(name: str, num_classes: int, image_shape: ImageShape) -> StagedNetwork:
+    """Build the network of a valid name for images (C, H, W).
+
+    Initialized as published: Kaiming normal by fan-out, zero bias in the classifier.
+    """
     depth, factor = (int(number) for number in name.split("_")[1:])
     widths = (16, 16 * factor, 32 * factor, 64 * factor)
     stages = (
@@ -78,3 +78,14 @@ def build(name: str, num_classes: int, image_shape: tuple[int, int, int]) -> Sta
     nn.init.zeros_(head.bias)
     stem = conv3x3(image_shape[0], widths[0])
     return kaiming(StagedNetwork(image_shape, stem=stem, stages=stages, pool=global_average(), head=head))
+
+
+FAMILY = Family(
+    pattern="wrn_D_W",
+    examples=EXAMPLES,
+    rule="the depth D must be 6n + 4 with n at least 1, the width W at least 1",
+    description="Wide residual network for small images: three stages of pre-activation blocks, 16W-32W-64W wide.",
+    paper="Zagoruyko and Komodakis, BMVC 2016, arXiv:1605.07146",
+    nearest_name=nearest_name,
+    build=build,
+)

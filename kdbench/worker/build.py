@@ -31,11 +31,11 @@ def build_method(
         NetworkError: the weights that a network starts from are not there, have changed, or do not fit.
     """
     with seeded(spec.seed, "student"):
-        student = models.start_spec(spec.student, task)
+        student = models.build_with_weights(spec.student, task)
     peers = []
     for place, peer in enumerate(spec.peers):
         with seeded(spec.seed, "peer", place):
-            peers.append(prepare(models.start_spec(peer, task), device, compiled))
+            peers.append(prepare(models.build_with_weights(peer, task), device, compiled))
     needs = dict(spec.needs)
     teacher = teacher_of(needs["teacher"]) if "teacher" in needs else None
     older = [teacher_of(needs[role]) for role in sorted(needs, key=_place) if role.startswith("teachers.")]
@@ -87,7 +87,7 @@ class Teachers:
             CorruptedError: its weights are not those that it wrote; it has been put aside and waits again.
         """
         if spec.id not in self._loaded:
-            built = models.build_spec(spec.student, self._task)
+            built = models.build_from_spec(spec.student, self._task)
             built.load_state_dict(self._weights(spec.id))
             self._loaded[spec.id] = Frozen(prepare(built, self._device, self._compiled))
         return self._loaded[spec.id]

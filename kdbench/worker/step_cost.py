@@ -113,7 +113,7 @@ def _build(run: RunSpec, task: Task, device: torch.device, options: Options) -> 
 
     def untrained(need: RunSpec) -> Frozen:
         if need.id not in built:
-            built[need.id] = Frozen(prepare(models.build_spec(need.student, task), device, options.compile))
+            built[need.id] = Frozen(prepare(models.build_from_spec(need.student, task), device, options.compile))
         return built[need.id]
 
     bare = replace(run, student=run.student.untrained(), peers=tuple(peer.untrained() for peer in run.peers))

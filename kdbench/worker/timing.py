@@ -19,7 +19,7 @@ def time_run(spec: RunSpec, store: Store, device: torch.device) -> str:
     task = task_of(spec)
 
     def untrained(need: RunSpec) -> Frozen:
-        return Frozen(models.build_spec(need.student, task))
+        return Frozen(models.build_from_spec(need.student, task))
 
     peers = tuple(peer.untrained() for peer in spec.peers)
     bare = replace(spec, student=spec.student.untrained(), peers=peers)

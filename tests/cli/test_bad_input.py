@@ -55,7 +55,7 @@ CASES: dict[str, tuple[Edit, tuple[str, ...]]] = {
     ),
     "unknown network": (
         ("mlp_16", "resnet21"),
-        ("m.toml: pairs: no network is called 'resnet21'", "did you mean 'resnet20'?"),
+        ("m.toml: pairs: unknown network 'resnet21'", "did you mean 'resnet20'?"),
     ),
     "unknown data set": (
         ('"digits"', '"digit"'),
@@ -129,7 +129,7 @@ CASES: dict[str, tuple[Edit, tuple[str, ...]]] = {
     ),
     "a network without a factory": (
         ("mlp_16", "mine"),
-        ("m.toml: pairs: no network is called 'mine' (one of your own needs a factory)",),
+        ("m.toml: pairs: unknown network 'mine' (a custom network needs a factory)",),
     ),
     "a factory that is not there": (
         ('student = "mlp_16" }]', 'student = "mine" }]\nnetwork.mine.factory = "nowhere_at_all:make"'),

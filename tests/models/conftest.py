@@ -1,4 +1,4 @@
-"""A user's own networks, in a module on the path."""
+"""Custom networks in an importable module."""
 
 import sys
 from collections.abc import Iterator
@@ -22,7 +22,7 @@ class Linear(torch.nn.Module):
         return Output(self.layer(embedding), (), (), embedding)
 
 
-def one_logit_more(*, num_classes, image_shape):
+def extra_logit(*, num_classes, image_shape):
     return Linear(num_classes + 1, image_shape)
 
 
@@ -39,10 +39,10 @@ number = 3
 
 
 @pytest.fixture
-def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """The file of the module `own_networks`."""
-    file = tmp_path / "own_networks.py"
+def custom_networks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """Write the module `custom_networks` and return its file."""
+    file = tmp_path / "custom_networks.py"
     file.write_text(SOURCE)
     monkeypatch.syspath_prepend(tmp_path)
     yield file
-    sys.modules.pop("own_networks", None)
+    sys.modules.pop("custom_networks", None)

@@ -12,12 +12,12 @@ from kdbench.matrix import NetworkSpec
 from kdbench.training.network import Output, shapes
 
 NAMES = [name for family in models.FAMILIES for name in family.examples]
-OWN = [name for name in NAMES if ":" not in name]
+DEFINED_HERE = [name for name in NAMES if ":" not in name]
 SMALL = ["mlp_16_8", "cnn_4_8_fc6", "resnet8", "wrn_10_1"]
 
 
-def test_every_example_builds_on_the_meta_device_and_says_its_shapes() -> None:
-    for name in OWN:
+def test_every_example_builds_on_the_meta_device() -> None:
+    for name in DEFINED_HERE:
         with torch.device("meta"):
             network = models.build(name, num_classes=7, image_shape=(3, 16, 16))
         assert all(parameter.is_meta for parameter in network.parameters()), name
@@ -27,8 +27,8 @@ def test_every_example_builds_on_the_meta_device_and_says_its_shapes() -> None:
         assert found.cuttable, name
 
 
-def test_every_example_of_a_library_builds_on_the_meta_device() -> None:
-    for name in sorted(set(NAMES) - set(OWN)):
+def test_every_library_example_builds_on_the_meta_device() -> None:
+    for name in sorted(set(NAMES) - set(DEFINED_HERE)):
         with torch.device("meta"):
             network = models.build(name, num_classes=7, image_shape=(1, 32, 32))
         assert all(parameter.is_meta for parameter in network.parameters()), name
@@ -46,16 +46,18 @@ def test_weights_follow_the_seed(name: str) -> None:
     assert not torch.equal(weights(0), weights(1))
 
 
-def test_every_family_lists_a_valid_example_and_its_paper() -> None:
-    for family in models.catalog():
-        models.check(family.example, (3, 32, 32))
-        assert family.nearest_name(family.example) == family.example
+def test_every_family_has_valid_examples_a_description_and_a_paper() -> None:
+    for family in models.FAMILIES:
+        assert family.examples
+        for name in family.examples:
+            models.check(name, (3, 32, 32))
+            assert family.nearest_name(name) == name
+        assert all((family.pattern, family.rule, family.description))
         assert re.search(r"(19|20)\d\d", family.paper)
-        assert family.description
 
 
 @pytest.mark.parametrize(
-    ("name", "remedy"),
+    ("name", "hint"),
     [
         ("wrn_17_2", "did you mean 'wrn_16_2'?"),
         ("wrn_4_2", "did you mean 'wrn_10_2'?"),
@@ -79,8 +81,8 @@ def test_every_family_lists_a_valid_example_and_its_paper() -> None:
         ("zzz", "valid: "),
     ],
 )
-def test_an_unknown_name_is_refused_with_the_nearest_valid_one(name: str, remedy: str) -> None:
-    with pytest.raises(NetworkError, match=re.escape(remedy)):
+def test_an_unknown_name_raises_with_the_nearest_valid_name(name: str, hint: str) -> None:
+    with pytest.raises(NetworkError, match=re.escape(hint)):
         models.check(name, (3, 32, 32))
     with pytest.raises(NetworkError, match=f"'{name}'"):
         models.build(name, num_classes=2, image_shape=(3, 32, 32))
@@ -93,8 +95,8 @@ def test_check_builds_nothing() -> None:
     assert time.perf_counter() - start < 1
 
 
-def test_an_impossible_image_shape_is_refused() -> None:
-    with pytest.raises(NetworkError, match=r"each at least 1, got \(3, 0, 8\)"):
+def test_an_invalid_image_shape_raises() -> None:
+    with pytest.raises(NetworkError, match=r"at least 1 each, got \(3, 0, 8\)"):
         models.check("resnet8", (3, 0, 8))
 
 
@@ -103,9 +105,9 @@ def test_a_known_network_takes_no_options() -> None:
         models.build("resnet8", num_classes=2, image_shape=(3, 8, 8), options={"width": 2})
 
 
-def test_a_network_of_ones_own(own: Path) -> None:
+def test_a_custom_network(custom_networks: Path) -> None:
     network = models.build(
-        "mine", num_classes=3, image_shape=(1, 2, 2), factory="own_networks:Linear", options={"scale": 2.0}
+        "mine", num_classes=3, image_shape=(1, 2, 2), factory="custom_networks:Linear", options={"scale": 2.0}
     )
     output = network(torch.ones(4, 1, 2, 2))
     assert isinstance(output, Output)
@@ -116,42 +118,42 @@ def test_a_network_of_ones_own(own: Path) -> None:
 @pytest.mark.parametrize(
     ("factory", "message"),
     [
-        ("own_networks", "is written 'package.module:callable'"),
-        ("own_networks:absent", "cannot be imported: module 'own_networks' has no attribute 'absent'"),
+        ("custom_networks", "must be written 'package.module:callable'"),
+        ("custom_networks:absent", "cannot be imported: module 'custom_networks' has no attribute 'absent'"),
         ("no_such_module_here:make", "cannot be imported: No module named 'no_such_module_here'"),
-        ("own_networks:number", "must be callable, got int"),
-        ("own_networks:nothing", "must give a torch.nn.Module, got NoneType"),
-        ("own_networks:one_logit_more", "must give 3 logits, got 4"),
-        ("own_networks:bare", "must return a kdbench.Output, got Tensor"),
+        ("custom_networks:number", "must be callable, got int"),
+        ("custom_networks:nothing", "must return a torch.nn.Module, got NoneType"),
+        ("custom_networks:extra_logit", "must return 3 logits per image, got 4"),
+        ("custom_networks:bare", "must return a kdbench.Output, got Tensor"),
     ],
 )
-def test_a_factory_that_cannot_serve_is_refused(own: Path, factory: str, message: str) -> None:
+def test_an_invalid_factory_raises(custom_networks: Path, factory: str, message: str) -> None:
     with pytest.raises(NetworkError, match=re.escape(message)):
         models.build("mine", num_classes=3, image_shape=(1, 2, 2), factory=factory)
 
 
-def test_an_option_that_the_factory_does_not_take_is_named(own: Path) -> None:
-    with pytest.raises(NetworkError, match=r"num_classes, image_shape, depth by name: .*'depth'"):
-        models.build("m", num_classes=3, image_shape=(1, 2, 2), factory="own_networks:nothing", options={"depth": 2})
+def test_an_option_that_the_factory_does_not_accept_raises(custom_networks: Path) -> None:
+    with pytest.raises(NetworkError, match=r"keyword arguments num_classes, image_shape, depth: .*'depth'"):
+        models.build("m", num_classes=3, image_shape=(1, 2, 2), factory="custom_networks:nothing", options={"depth": 2})
 
 
-def test_the_source_hash_is_that_of_the_file(own: Path) -> None:
-    expected = hashlib.sha256(own.read_bytes()).hexdigest()[:16]
-    assert models.source_hash("own_networks:Linear") == expected
-    assert models.source_hash("own_networks:nothing") == expected
+def test_the_source_hash_is_that_of_the_file(custom_networks: Path) -> None:
+    expected = hashlib.sha256(custom_networks.read_bytes()).hexdigest()[:16]
+    assert models.source_hash("custom_networks:Linear") == expected
+    assert models.source_hash("custom_networks:nothing") == expected
 
 
-def test_what_has_no_source_file_has_no_hash() -> None:
+def test_a_callable_without_a_source_file_has_no_hash() -> None:
     with pytest.raises(NetworkError, match="must be defined in a Python file"):
         models.source_hash("math:sqrt")
 
 
 @pytest.mark.parametrize(("factory", "architecture"), [("nets:make", None), (None, "mlp_8")])
-def test_only_networks_of_libraries_are_pretrained(factory: str | None, architecture: str | None) -> None:
+def test_only_library_networks_have_pretrained_weights(factory: str | None, architecture: str | None) -> None:
     spec = NetworkSpec("mine", factory, architecture=architecture, pretrained=True)
-    with pytest.raises(NetworkError, match=r"network 'mine': only .* got '(nets:make|mlp_8)'; remove 'pretrained'"):
-        models.identified(spec)
+    with pytest.raises(NetworkError, match=r"network 'mine': .* for '(nets:make|mlp_8)': only .*; remove 'pretrained'"):
+        models.resolve_weights(spec)
 
 
-def test_a_network_that_starts_at_random_is_identified_as_it_is() -> None:
-    assert models.identified(NetworkSpec("mlp_8")) == NetworkSpec("mlp_8")
+def test_a_network_with_random_weights_is_returned_unchanged() -> None:
+    assert models.resolve_weights(NetworkSpec("mlp_8")) == NetworkSpec("mlp_8")

@@ -11,7 +11,7 @@ from kdbench import models
         ("cnn_student", [3, 32, 32, 64], [1024, 128, 10]),
     ],
 )
-def test_the_layers_as_they_are_given(name: str, convolutions: list[int], layers: list[int]) -> None:
+def test_the_widths_of_all_layers(name: str, convolutions: list[int], layers: list[int]) -> None:
     network = models.build(name, num_classes=10, image_shape=(3, 32, 32))
     convolved = [m for m in network.modules() if isinstance(m, torch.nn.Conv2d)]
     linear = [m for m in network.modules() if isinstance(m, torch.nn.Linear)]
@@ -35,7 +35,7 @@ def test_the_number_of_parameters(name: str, parameters: int) -> None:
         ("cnn_student", [(32, 32, 32), (32, 16, 16), (64, 8, 8)]),
     ],
 )
-def test_teacher_and_student_have_maps_of_the_same_sizes(name: str, shapes: list[tuple[int, int, int]]) -> None:
+def test_teacher_and_student_have_maps_of_equal_size(name: str, shapes: list[tuple[int, int, int]]) -> None:
     network = models.build(name, num_classes=10, image_shape=(3, 32, 32))
     output = network(torch.randn(2, 3, 32, 32))
     assert [tuple(stage.shape[1:]) for stage in output.stages] == shapes
@@ -43,13 +43,13 @@ def test_teacher_and_student_have_maps_of_the_same_sizes(name: str, shapes: list
 
 
 @pytest.mark.parametrize(("side", "cells"), [(13, 16), (28, 16), (32, 16), (64, 16), (224, 16), (8, 4), (4, 1), (1, 1)])
-def test_the_fully_connected_layers_see_at_most_four_by_four(side: int, cells: int) -> None:
+def test_the_fully_connected_layers_see_at_most_4x4(side: int, cells: int) -> None:
     with torch.device("meta"):
         network = models.build("cnn_student", num_classes=10, image_shape=(1, side, side))
     assert network.pool[2].in_features == 64 * cells
 
 
-def test_dropout_acts_in_training_only() -> None:
+def test_dropout_is_active_only_in_training() -> None:
     torch.manual_seed(0)
     network, images = models.build("cnn_student", num_classes=3, image_shape=(1, 8, 8)), torch.randn(4, 1, 8, 8)
     network.train()

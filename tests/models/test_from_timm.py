@@ -28,9 +28,7 @@ from kdbench.training.randomness import seeded
         ("crossvit_9_240", [], 128 + 256),
     ],
 )
-def test_stages_are_timms_features_where_they_are_maps(
-    name: str, expected: list[tuple[int, int]], embedding: int
-) -> None:
+def test_stages_are_timms_features_if_they_are_maps(name: str, expected: list[tuple[int, int]], embedding: int) -> None:
     side = timm.get_pretrained_cfg(name).input_size[-1]
     with torch.device("meta"):
         found = shapes(models.build(f"timm:{name}", num_classes=7, image_shape=(3, side, side)))
@@ -68,7 +66,7 @@ def test_weights_follow_the_seed() -> None:
     assert not torch.equal(weights(0), weights(1))
 
 
-def test_a_copy_hears_only_itself() -> None:
+def test_hooks_of_a_copy_do_not_affect_the_original() -> None:
     network = models.build("timm:test_resnet", num_classes=5, image_shape=(3, 32, 32)).eval()
     twin, images = copy.deepcopy(network), torch.randn(2, 3, 32, 32)
     before = network(images)
@@ -82,7 +80,7 @@ def test_a_copy_hears_only_itself() -> None:
     assert not any(module._forward_hooks for module in network.modules())
 
 
-def test_images_that_do_not_fit_are_refused_with_the_reason() -> None:
+def test_an_image_shape_that_does_not_fit_raises_with_the_reason() -> None:
     with (
         torch.device("meta"),
         pytest.raises(NetworkError, match=r"'timm:levit_128s' cannot be built for .*\(3, 5, 7\)"),
@@ -91,7 +89,7 @@ def test_images_that_do_not_fit_are_refused_with_the_reason() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "remedy"),
+    ("name", "valid"),
     [
         ("timm:resnet18x", "timm:resnet18"),
         ("timm:resnet18.a1_in1k", "timm:resnet18"),
@@ -100,18 +98,18 @@ def test_images_that_do_not_fit_are_refused_with_the_reason() -> None:
         ("torchvision:mobilenetv2", "torchvision:mobilenet_v2"),
     ],
 )
-def test_the_nearest_name_of_the_library_is_given(name: str, remedy: str) -> None:
-    with pytest.raises(NetworkError, match=f"no network is called '{name}': .*; did you mean '{remedy}'"):
+def test_an_unknown_name_raises_with_the_nearest_name_of_the_library(name: str, valid: str) -> None:
+    with pytest.raises(NetworkError, match=f"unknown network '{name}': .*; did you mean '{valid}'"):
         models.check(name, (3, 32, 32))
 
 
 @pytest.mark.parametrize("prefix", ["timm:", "torchvision:"])
-def test_a_prefix_alone_has_a_remedy(prefix: str) -> None:
+def test_a_prefix_without_a_name_raises_with_a_valid_name(prefix: str) -> None:
     with pytest.raises(NetworkError, match=f"did you mean '{prefix}\\w+'"):
         models.check(prefix, (3, 32, 32))
 
 
-def test_the_libraries_are_imported_only_for_their_names() -> None:
+def test_libraries_are_imported_only_for_their_names() -> None:
     program = (
         "import sys; from kdbench import models; models.check('resnet18', (3, 32, 32)); "
         "loaded = {'timm', 'torchvision'} & set(sys.modules); models.check('timm:resnet18', (3, 32, 32)); "
@@ -126,38 +124,40 @@ RESNET18 = NetworkSpec("big", architecture="timm:resnet18", pretrained=True)
 
 @pytest.mark.parametrize("channels", [1, 3])
 def test_pretrained_weights_are_timms_adapted_to_the_images(monkeypatch: pytest.MonkeyPatch, channels: int) -> None:
-    asked: list[str] = []
+    requested: list[str] = []
     with torch.random.fork_rng():
         torch.manual_seed(5)
-        served = timm.create_model("resnet18").state_dict()
+        hub_weights = timm.create_model("resnet18").state_dict()
 
-    def serve(place: str, **options: object) -> dict[str, torch.Tensor]:
-        asked.append(place)
-        return {key: value.clone() for key, value in served.items()}
+    def load(source: str, **options: object) -> dict[str, torch.Tensor]:
+        requested.append(source)
+        return {key: value.clone() for key, value in hub_weights.items()}
 
-    monkeypatch.setattr("timm.models._builder.load_state_dict_from_hf", serve)
+    monkeypatch.setattr("timm.models._builder.load_state_dict_from_hf", load)
     with seeded(3):
-        network = models.start_spec(RESNET18, Task(7, 100, (channels, 32, 32), 10))
+        network = models.build_with_weights(RESNET18, Task(7, 100, (channels, 32, 32), 10))
     with seeded(3):
         fresh = models.build("timm:resnet18", num_classes=7, image_shape=(channels, 32, 32))
     state = {key.removeprefix("body."): value for key, value in network.state_dict().items()}
-    first = served["conv1.weight"] if channels == 3 else served["conv1.weight"].sum(dim=1, keepdim=True)
+    first = hub_weights["conv1.weight"] if channels == 3 else hub_weights["conv1.weight"].sum(dim=1, keepdim=True)
     assert torch.allclose(state["conv1.weight"], first)
-    assert torch.equal(state["layer4.1.conv2.weight"], served["layer4.1.conv2.weight"])
+    assert torch.equal(state["layer4.1.conv2.weight"], hub_weights["layer4.1.conv2.weight"])
     assert torch.equal(state["fc.weight"], fresh.state_dict()["body.fc.weight"])
-    assert asked == [models.identified(RESNET18).start] == ["timm/resnet18.a1_in1k"]
+    assert requested == [models.resolve_weights(RESNET18).start] == ["timm/resnet18.a1_in1k"]
 
 
-def test_without_internet_the_weights_and_their_folder_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(place: str, **options: object) -> None:
+def test_without_internet_the_error_names_the_weights_and_the_cache(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(source: str, **options: object) -> None:
         raise OSError("no route to host")
 
-    monkeypatch.setattr("timm.models._builder.load_state_dict_from_hf", refuse)
+    monkeypatch.setattr("timm.models._builder.load_state_dict_from_hf", fail)
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", "cache/of/the/hub")
-    with pytest.raises(NetworkError, match=r"no route to host; copy those of 'timm/resnet18\.a1_in1k' .* cache/of/the"):
-        models.start_spec(RESNET18, Task(7, 100, (3, 32, 32), 10))
+    with pytest.raises(
+        NetworkError, match=r"'timm/resnet18\.a1_in1k' cannot be .*no route to host; copy .* cache/of/the"
+    ):
+        models.build_with_weights(RESNET18, Task(7, 100, (3, 32, 32), 10))
 
 
-def test_an_architecture_without_pretrained_weights_is_refused() -> None:
+def test_an_architecture_without_pretrained_weights_raises() -> None:
     with pytest.raises(NetworkError, match="timm has no pretrained weights for it; remove 'pretrained'"):
-        models.identified(NetworkSpec("big", architecture="timm:coatnet_0_224", pretrained=True))
+        models.resolve_weights(NetworkSpec("big", architecture="timm:coatnet_0_224", pretrained=True))

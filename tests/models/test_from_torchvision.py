@@ -76,7 +76,7 @@ def test_auxiliary_classifiers_are_left_out_in_training() -> None:
     assert [name for name, _ in network.named_parameters() if "aux" in name] == []
 
 
-def test_copies_share_nothing_and_no_hook_stays() -> None:
+def test_copies_share_nothing_and_hooks_are_removed() -> None:
     network = models.build("torchvision:shufflenet_v2_x0_5", num_classes=5, image_shape=(3, 32, 32)).train()
     twin, images = copy.deepcopy(network), torch.randn(4, 3, 32, 32)
     with torch.no_grad():
@@ -93,19 +93,19 @@ def test_copies_share_nothing_and_no_hook_stays() -> None:
 @pytest.mark.parametrize(
     ("name", "shape", "reason"),
     [
-        ("vit_b_16", (3, 32, 16), "its images are square"),
+        ("vit_b_16", (3, 32, 16), "its images must be square"),
         ("vit_b_16", (3, 30, 30), "divisible"),
         ("alexnet", (3, 32, 32), "too small"),
     ],
 )
-def test_images_that_do_not_fit_are_refused_with_the_reason(
+def test_an_image_shape_that_does_not_fit_raises_with_the_reason(
     name: str, shape: tuple[int, int, int], reason: str
 ) -> None:
     with torch.device("meta"), pytest.raises(NetworkError, match=f"'torchvision:{name}' cannot be built .*{reason}"):
         models.build(f"torchvision:{name}", num_classes=5, image_shape=shape)
 
 
-def test_a_vision_transformer_takes_the_size_of_the_images() -> None:
+def test_a_vision_transformer_is_built_for_the_image_size() -> None:
     with torch.device("meta"):
         found = shapes(models.build("torchvision:vit_b_16", num_classes=5, image_shape=(1, 32, 32)))
     assert (found.stages, found.embedding, found.num_classes) == ((), 768, 5)
@@ -113,20 +113,20 @@ def test_a_vision_transformer_takes_the_size_of_the_images() -> None:
     assert not found.cuttable
 
 
-class Served:
-    """What a download of torchvision's gives: weights of 1000 classes, or a failure."""
+class FakeDownload:
+    """Replace a download of torchvision: return weights with 1000 classes, or raise."""
 
     def __init__(self, error: Exception | None = None) -> None:
         self.error = error
-        self.asked: list[str] = []
-        self.safely: list[bool] = []
+        self.urls: list[str] = []
+        self.weights_only: list[bool] = []
         with torch.random.fork_rng():
             torch.manual_seed(5)
             self.state = torchvision_models.get_model("resnet18").state_dict()
 
     def __call__(self, url: str, **options: object) -> dict[str, torch.Tensor]:
-        self.asked.append(url)
-        self.safely.append(bool(options.get("weights_only")))
+        self.urls.append(url)
+        self.weights_only.append(bool(options.get("weights_only")))
         if self.error is not None:
             raise self.error
         return self.state
@@ -135,58 +135,62 @@ class Served:
 RESNET18 = NetworkSpec("big", architecture="torchvision:resnet18", pretrained=True)
 
 
-@pytest.mark.parametrize(("classes", "taken"), [(1000, True), (7, False)])
-def test_pretrained_weights_are_torchvisions_and_another_classifier_is_new(
-    monkeypatch: pytest.MonkeyPatch, classes: int, taken: bool
+@pytest.mark.parametrize(("classes", "is_kept"), [(1000, True), (7, False)])
+def test_pretrained_weights_are_torchvisions_and_a_different_classifier_is_new(
+    monkeypatch: pytest.MonkeyPatch, classes: int, is_kept: bool
 ) -> None:
-    served = Served()
-    monkeypatch.setattr("torchvision.models._api.load_state_dict_from_url", served)
+    download = FakeDownload()
+    monkeypatch.setattr("torchvision.models._api.load_state_dict_from_url", download)
     with seeded(3):
-        network = models.start_spec(RESNET18, Task(classes, 100, (3, 32, 32), 10))
+        network = models.build_with_weights(RESNET18, Task(classes, 100, (3, 32, 32), 10))
     with seeded(3):
         fresh = models.build("torchvision:resnet18", num_classes=classes, image_shape=(3, 32, 32))
     state = {key.removeprefix("body."): value for key, value in network.state_dict().items()}
-    wrong = [key for key, value in state.items() if not key.startswith("fc.") and not value.equal(served.state[key])]
+    wrong = [key for key, value in state.items() if not key.startswith("fc.") and not value.equal(download.state[key])]
     assert wrong == []
-    expected = served.state["fc.weight"] if taken else fresh.state_dict()["body.fc.weight"]
+    expected = download.state["fc.weight"] if is_kept else fresh.state_dict()["body.fc.weight"]
     assert torch.equal(state["fc.weight"], expected)
-    assert set(served.asked) == {models.identified(RESNET18).start}
-    assert served.safely[0], "the file was first read in a way that can run code"
+    assert set(download.urls) == {models.resolve_weights(RESNET18).start}
+    assert download.weights_only[0], "the file was first loaded in a way that can run code"
 
 
-def test_without_internet_the_file_and_its_folder_are_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_without_internet_the_error_names_the_file_and_its_folder(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
-    monkeypatch.setattr("torchvision.models._api.load_state_dict_from_url", Served(OSError("no route to host")))
+    monkeypatch.setattr("torchvision.models._api.load_state_dict_from_url", FakeDownload(OSError("no route to host")))
     with pytest.raises(NetworkError) as caught:
-        models.start_spec(RESNET18, Task(7, 100, (3, 32, 32), 10))
+        models.build_with_weights(RESNET18, Task(7, 100, (3, 32, 32), 10))
     where = tmp_path / "hub" / "checkpoints"
-    assert f"cannot be had: no route to host; put the file resnet18-f37072fd.pth into {where}" in str(caught.value)
+    assert f"cannot be downloaded: no route to host; copy the file resnet18-f37072fd.pth into {where}" in str(
+        caught.value
+    )
 
 
 @pytest.mark.parametrize(
-    ("name", "image_shape", "says"),
+    ("name", "image_shape", "message"),
     [
-        ("resnet18", (1, 32, 32), "pretrained weights take images of 3 channels, got 1"),
-        ("vit_b_16", (3, 32, 32), r"pretrained weights take images \(H, W\) of \(224, 224\), got \(32, 32\)"),
+        ("resnet18", (1, 32, 32), "pretrained weights require images with 3 channels, got 1"),
+        ("vit_b_16", (3, 32, 32), r"pretrained weights require images \(H, W\) of \(224, 224\), got \(32, 32\)"),
     ],
 )
-def test_images_for_which_the_weights_are_not(name: str, image_shape: tuple[int, int, int], says: str) -> None:
+def test_images_that_do_not_fit_the_weights_raise(name: str, image_shape: tuple[int, int, int], message: str) -> None:
     spec = NetworkSpec("big", architecture=f"torchvision:{name}", pretrained=True)
     with torch.device("meta"):
-        network = models.build_spec(spec, Task(7, 100, image_shape, 10))
-    with pytest.raises(NetworkError, match=says):
-        models.check_start(spec, network, Task(7, 100, image_shape, 10), trains=True)
+        network = models.build_from_spec(spec, Task(7, 100, image_shape, 10))
+    with pytest.raises(NetworkError, match=message):
+        models.check_weights(spec, network, Task(7, 100, image_shape, 10), trains=True)
 
 
-def test_weights_with_further_classifiers_are_refused() -> None:
-    with pytest.raises(NetworkError, match="network with further classifiers"):
-        models.identified(NetworkSpec("big", architecture="torchvision:googlenet", pretrained=True))
+def test_weights_with_auxiliary_classifiers_raise() -> None:
+    with pytest.raises(NetworkError, match="include auxiliary classifiers"):
+        models.resolve_weights(NetworkSpec("big", architecture="torchvision:googlenet", pretrained=True))
 
 
 def test_a_new_classifier_must_train() -> None:
     task = Task(7, 100, (3, 32, 32), 10)
     with torch.device("meta"):
-        network = models.build_spec(RESNET18, task)
-    models.check_start(RESNET18, network, task, trains=True)
-    with pytest.raises(NetworkError, match="are for 1000 classes and the data have 7, so its classifier is random"):
-        models.check_start(RESNET18, network, task, trains=False)
+        network = models.build_from_spec(RESNET18, task)
+    models.check_weights(RESNET18, network, task, trains=True)
+    with pytest.raises(NetworkError, match="have 1000 classes and the data 7, so its classifier is re-initialized"):
+        models.check_weights(RESNET18, network, task, trains=False)

@@ -25,10 +25,10 @@ def test_the_stages_end_without_an_activation() -> None:
     assert all(stage.min() < 0 for stage in output.stages)
 
 
-def test_a_block_adds_its_input_where_the_shape_is_kept() -> None:
+def test_a_block_has_a_shortcut_if_its_shape_stays_the_same() -> None:
     network = models.build("mobilenetv2_half", num_classes=10, image_shape=(1, 16, 16)).eval()
     first, second = network.stages[1].blocks[0], network.stages[1].blocks[1]
-    assert not first.adds
+    assert not first.has_shortcut
     nn.init.zeros_(second.residual[-1].weight)
     maps = torch.randn(2, 16, 4, 4)
     assert torch.equal(second(maps), maps)

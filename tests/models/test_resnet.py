@@ -60,7 +60,7 @@ def test_the_stages(name: str, widths: tuple[int, ...]) -> None:
     assert output.embedding.shape == (2, widths[-1])
 
 
-def test_a_bottleneck_whose_residual_is_zero_is_its_shortcut() -> None:
+def test_a_bottleneck_with_zero_residual_is_its_shortcut() -> None:
     with torch.device("meta"):
         network = models.build("resnet50", num_classes=10, image_shape=(1, 8, 8))
     block = network.stages[0].others[0].to_empty(device="cpu").eval()

@@ -26,8 +26,8 @@ def test_the_published_number_of_parameters_at_100_classes(name: str, parameters
     ("name", "millions"),
     [("resnet20", 0.27), ("resnet32", 0.46), ("resnet44", 0.66), ("resnet56", 0.85), ("resnet110", 1.7)],
 )
-def test_the_numbers_of_the_papers_table_6(name: str, millions: float) -> None:
-    """Ten classes; the paper's shortcuts there have no weights, our two projections 2,752 with their norms."""
+def test_the_numbers_of_parameters_of_table_6(name: str, millions: float) -> None:
+    """With 10 classes. In the paper shortcuts have no weights; here two projections have 2,752 with their norms."""
     with torch.device("meta"):
         network = models.build(name, num_classes=10, image_shape=(3, 32, 32))
     projections = [
@@ -43,8 +43,8 @@ def test_the_numbers_of_the_papers_table_6(name: str, millions: float) -> None:
     ("name", "blocks", "widths"),
     [("resnet8", 1, (16, 16, 32, 64)), ("resnet14", 2, (16, 16, 32, 64)), ("resnet8x4", 1, (32, 64, 128, 256))],
 )
-def test_shallow_ones_follow_the_formula(name: str, blocks: int, widths: tuple[int, ...]) -> None:
-    """3x3 weights and two of a norm per channel; a projection where the shape changes; the head."""
+def test_the_number_of_parameters_follows_the_formula(name: str, blocks: int, widths: tuple[int, ...]) -> None:
+    """3x3 weights, two batch norm parameters per channel, a projection where the shape changes, and the head."""
     with torch.device("meta"):
         network = models.build(name, num_classes=10, image_shape=(3, 32, 32))
     expected = 3 * 9 * widths[0] + 2 * widths[0] + (widths[-1] + 1) * 10
@@ -76,7 +76,7 @@ def test_the_embedding_is_the_mean_of_the_last_maps() -> None:
     torch.testing.assert_close(output.logits, network.head(output.embedding))
 
 
-def test_a_block_whose_residual_is_zero_is_its_shortcut() -> None:
+def test_a_block_with_zero_residual_is_its_shortcut() -> None:
     network = models.build("resnet14", num_classes=10, image_shape=(1, 8, 8)).eval()
     block = network.stages[0].others[0]
     torch.nn.init.zeros_(block.residual[-1].weight)

@@ -18,7 +18,7 @@ def test_the_stages() -> None:
     assert output.embedding.shape == (2, 960)
 
 
-def test_units_keep_their_input_added_or_beside() -> None:
+def test_units_add_or_concatenate_their_input() -> None:
     network = models.build("shufflenetv1", num_classes=10, image_shape=(1, 8, 8)).eval()
     first, other = network.stages[1].first, network.stages[1].others[0]
     for unit in (first, other):
@@ -30,7 +30,7 @@ def test_units_keep_their_input_added_or_beside() -> None:
     assert torch.equal(other(halved), halved)
 
 
-def test_the_second_convolution_of_a_group_sees_every_group_of_the_first() -> None:
+def test_channels_are_shuffled_across_groups() -> None:
     shuffle = next(
         m
         for m in models.build("shufflenetv1", num_classes=10, image_shape=(1, 8, 8)).stages[1].modules()

@@ -11,7 +11,7 @@ NAMES = [
     *("mlp_16_8", "cnn_4", "cnn_4_8_6", "cnn_4_8_fc6", "cnn_student", "resnet8", "resnet18", "wrn_10_1", "wrn_10_2"),
     *("vgg8", "mobilenetv2_half", "shufflenetv1", "shufflenetv2"),
 ]
-LINEAR = ["mobilenetv2_half"]  # its stages have no activation
+LINEAR = ["mobilenetv2_half"]  # stages without an activation
 
 
 def build(name: str, num_classes: int = 5, shape: tuple[int, int, int] = (3, 12, 12)) -> torch.nn.Module:
@@ -26,9 +26,7 @@ def build(name: str, num_classes: int = 5, shape: tuple[int, int, int] = (3, 12,
     height=st.integers(1, 40),
     width=st.integers(1, 40),
 )
-def test_outputs_have_their_shapes_for_every_image_size(
-    name: str, classes: int, channels: int, height: int, width: int
-) -> None:
+def test_output_shapes_for_every_image_size(name: str, classes: int, channels: int, height: int, width: int) -> None:
     with torch.device("meta"):
         network = build(name, classes, (channels, height, width))
         output = network(torch.empty(2, channels, height, width))
@@ -48,15 +46,15 @@ def test_stages_are_the_preacts_after_relu(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_the_parts_joined_anew_are_the_network(name: str) -> None:
+def test_the_recombined_parts_are_the_network(name: str) -> None:
     network, images = build(name).eval(), torch.randn(3, 3, 12, 12)
     maps = network.stem(images)
     for stage in network.stages:
         maps, _ = stage(maps)
     embedding = network.pool(maps)
-    whole = network(images)
-    assert torch.equal(embedding, whole.embedding)
-    assert torch.equal(network.head(embedding), whole.logits)
+    output = network(images)
+    assert torch.equal(embedding, output.embedding)
+    assert torch.equal(network.head(embedding), output.logits)
 
 
 @pytest.mark.parametrize("name", NAMES)

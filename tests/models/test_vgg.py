@@ -12,8 +12,8 @@ def test_the_published_number_of_parameters_at_100_classes(name: str, parameters
 
 
 @pytest.mark.parametrize("depth", [8, 11, 13, 16, 19])
-def test_the_depth_counts_convolutions_and_the_linear_layers_of_the_paper(depth: int) -> None:
-    """The paper has three linear layers; vgg8 was made from these with as many."""
+def test_the_depth_counts_convolutions_and_three_linear_layers(depth: int) -> None:
+    """As in the paper, which has three linear layers; vgg8 counts in the same way."""
     with torch.device("meta"):
         network = models.build(f"vgg{depth}", num_classes=10, image_shape=(3, 32, 32))
     assert sum(isinstance(m, torch.nn.Conv2d) for m in network.modules()) == depth - 3

@@ -31,8 +31,8 @@ def test_the_stages() -> None:
     assert [tuple(stage.shape[1:]) for stage in output.stages] == [(32, 32, 32), (64, 16, 16), (128, 8, 8)]
 
 
-def in_the_order_of_the_paper(network: nn.Module, images: torch.Tensor) -> torch.Tensor:
-    """Figure 1 d of the paper: batch norm, ReLU and convolution, twice a block, with the norms in front."""
+def forward_as_in_the_paper(network: nn.Module, images: torch.Tensor) -> torch.Tensor:
+    """Run the network as in Figure 1(d) of the paper: batch norm, ReLU and convolution, twice per block."""
     x, norm = network.stem(images), None
     for stage in network.stages:
         for block in stage.blocks:
@@ -46,13 +46,13 @@ def in_the_order_of_the_paper(network: nn.Module, images: torch.Tensor) -> torch
 
 
 @pytest.mark.parametrize("name", ["wrn_16_1", "wrn_16_2"])
-def test_the_norm_at_the_end_of_a_stage_is_that_of_the_next_block(name: str) -> None:
+def test_the_last_norm_of_a_stage_is_the_first_of_the_next_block(name: str) -> None:
     torch.manual_seed(0)
     network = models.build(name, num_classes=10, image_shape=(3, 12, 12)).train()
     images = torch.randn(4, 3, 12, 12)
-    torch.testing.assert_close(network(images).logits, in_the_order_of_the_paper(network, images))
+    torch.testing.assert_close(network(images).logits, forward_as_in_the_paper(network, images))
 
 
-def test_the_heads_bias_starts_at_zero() -> None:
+def test_the_bias_of_the_head_starts_at_zero() -> None:
     network = models.build("wrn_10_1", num_classes=10, image_shape=(3, 8, 8))
     assert network.head.bias.tolist() == [0.0] * 10

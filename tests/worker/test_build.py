@@ -15,7 +15,7 @@ from kdbench.worker.build import Teachers, build_method, trained_weights
 CPU, TASK = torch.device("cpu"), Task(10, 100, (1, 8, 8), 50)
 
 
-def method(spec, teacher_of=lambda need: Frozen(models.build_spec(need.student, TASK))):
+def method(spec, teacher_of=lambda need: Frozen(models.build_from_spec(need.student, TASK))):
     return build_method(spec, TASK, CPU, teacher_of)
 
 
@@ -37,7 +37,7 @@ def test_all_methods_of_a_seed_start_from_the_same_student(specs):
 
 def test_the_first_weights_do_not_depend_on_who_drew_random_numbers_before(specs):
     """A teacher that was loaded before, for another member of the cohort, draws none."""
-    loaded = Frozen(models.build_spec(specs["fitnets"].teacher.student, TASK))
+    loaded = Frozen(models.build_from_spec(specs["fitnets"].teacher.student, TASK))
     torch.manual_seed(1)
     first = method(specs["fitnets"])
     torch.manual_seed(2)
@@ -66,7 +66,7 @@ def test_older_generations_come_in_their_order(specs):
     asked, scratch = {}, specs["scratch"]
 
     def teacher_of(need):
-        return asked.setdefault(need.seed, Frozen(models.build_spec(need.student, TASK)))
+        return asked.setdefault(need.seed, Frozen(models.build_from_spec(need.student, TASK)))
 
     needs = {"teacher": replace(scratch, seed=99)} | {f"teachers.{i}": replace(scratch, seed=i) for i in range(12)}
     built = method(replace(specs["born_again"], needs=tuple(sorted(needs.items()))), teacher_of)
@@ -122,6 +122,6 @@ def test_weights_that_are_not_there_are_named_with_the_remedy(store):
 
 
 def test_a_network_fits_its_task():
-    network = models.build_spec(NetworkSpec("mlp_7"), TASK)
+    network = models.build_from_spec(NetworkSpec("mlp_7"), TASK)
     assert network.image_shape == (1, 8, 8)
     assert network.head.out_features == 10
