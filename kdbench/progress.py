@@ -1,9 +1,10 @@
-"""How a matrix is getting on: live bars on a terminal, plain lines elsewhere."""
+"""Progress of a plan: live bars in a terminal or a notebook with ipywidgets, one line per message elsewhere."""
 
+import importlib.util
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Sequence
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, final
+from typing import TYPE_CHECKING, final
 
 from rich.console import Console, Group
 from rich.live import Live
@@ -13,35 +14,51 @@ from rich.table import Table
 from rich.text import Text
 
 from kdbench.errors import printable_lines
+from kdbench.events import (
+    CohortHalved,
+    CohortStarted,
+    EpochEnded,
+    Event,
+    RunDone,
+    RunFailed,
+    RunResumed,
+    StopRequested,
+    TimingStarted,
+    WarningIssued,
+    WorkerDied,
+)
 from kdbench.formatting import format_duration
 from kdbench.results import Store
 
 if TYPE_CHECKING:
     from kdbench.plan import Plan
 
-QUIET = 20.0
+INTERVAL = 20.0  # seconds between two lines about one cohort, where nothing is live
 
 
 @final
 class Progress:
-    """Tells of the runs of a plan while they train."""
+    """Shows the runs of a plan while they train; a context manager whose `on_event` handles the events of `run_plan`.
+
+    >>> with Progress(plan, store, Console()) as progress:  # doctest: +SKIP
+    ...     run_plan(plan, store, progress.on_event)
+    """
 
     def __init__(self, plan: "Plan", store: Store, console: Console) -> None:
         self._console = console
-        self._specs = {run.id: run for run in plan.runs}
         self._store = store
-        self._ended = {run for run in self._specs if store.is_finished(run)}
+        self._specs = {run.id: run for run in plan.runs}
+        self._finished = {run for run in self._specs if store.is_finished(run)}
         self._failed: set[str] = set()
-        self._bars = Bars(
-            TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), console=console
-        )
-        self._task = self._bars.add_task(plan.matrix.name, total=len(self._specs), completed=len(self._ended))
-        self._cohorts: dict[str, Mapping[str, Any]] = {}  # a cohort, by its first run, and what it told last
-        self._members: dict[str, str] = {}  # run -> its cohort
-        self._told: dict[str, float] = {}  # when a cohort was heard of last
-        self._live = Live(self._view(), console=console, refresh_per_second=4) if console.is_terminal else None
-        self._started = time.monotonic()
-        self._say(f"{len(self._specs)} runs, {len(self._ended)} of them done before")
+        self._cohort_of: dict[str, str] = {}  # run -> first run of its cohort
+        self._cohorts: dict[str, CohortStarted | EpochEnded] = {}  # first run of a cohort -> its latest event
+        self._printed_at: dict[str, float] = {}  # first run of a cohort -> time of its latest line
+        self._started_at = time.monotonic()
+        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+        self._bars = Bars(*columns, console=console)
+        self._task = self._bars.add_task(plan.matrix.name, total=len(self._specs), completed=len(self._finished))
+        self._live = Live(self._view(), console=console, refresh_per_second=4) if _can_refresh(console) else None
+        self._log(f"{len(self._specs)} runs, {len(self._finished)} already finished")
 
     def __enter__(self) -> "Progress":
         if self._live is not None:
@@ -56,106 +73,114 @@ class Progress:
             self._live.update(self._view())
             self._live.stop()
 
-    def hear(self, event: Mapping[str, Any]) -> None:
-        """Take note of what the queue tells."""
-        match event["event"]:
-            case "cohort":
-                self._begin(event["runs"])
-            case "epoch":
-                self._cohorts[self._members.get(event["runs"][0], event["runs"][0])] = event
-                self._tell_epoch(event)
-            case "done" | "failed":
-                self._end(event)
-            case "warning":
-                self._warn(event)
-            case "resumed":
-                self._say(f"{self._name([event['run']])} goes on from epoch {event['epoch']}")
-            case "memory":
-                self._alert(f"{self._name(event['runs'])}: {event['text']}")
-            case "died":
-                self._lose(event)
-            case "stopping":
-                self._alert("stopping: the workers leave within seconds; once more ends them at once")
-            case "timing":
-                self._say(f"timing the inference of {event['student']}")
+    def on_event(self, event: Event) -> None:
+        """Update the display after an event."""
+        match event:
+            case CohortStarted(runs):
+                self._start_cohort(event)
+                self._log(f"training {self._name(runs)}")
+            case EpochEnded():
+                self._show_epoch(event)
+            case RunDone(run) | RunFailed(run):
+                self._finish(run, event.error if isinstance(event, RunFailed) else None)
+            case WorkerDied():
+                self._release(event)
+            case WarningIssued():
+                self._show_warning(event)
+            case _:
+                self._show_message(event)
         if self._live is not None:
             self._live.update(self._view())
 
-    def _begin(self, runs: list[str]) -> None:
-        self._members |= dict.fromkeys(runs, runs[0])
-        self._cohorts[runs[0]] = {"runs": runs}
-        self._say(f"training {self._name(runs)}")
+    def _start_cohort(self, event: CohortStarted) -> None:
+        self._cohort_of |= dict.fromkeys(event.runs, event.runs[0])
+        self._cohorts[event.runs[0]] = event
 
-    def _tell_epoch(self, event: Mapping[str, Any]) -> None:
-        """Off a terminal a cohort is heard of at most once in `QUIET` seconds."""
-        cohort, now = self._members.get(event["runs"][0], event["runs"][0]), time.monotonic()
-        if now - self._told.get(cohort, now) >= QUIET:
-            self._say(f"{self._name(event['runs'])}: {_told(event)}")
-            self._told[cohort] = now
-        self._told.setdefault(cohort, now)
+    def _show_epoch(self, event: EpochEnded) -> None:
+        cohort, now = self._cohort_of.get(event.runs[0], event.runs[0]), time.monotonic()
+        self._cohorts[cohort] = event
+        if now - self._printed_at.setdefault(cohort, now) >= INTERVAL:
+            self._log(f"{self._name(event.runs)}: {_describe(event)}")
+            self._printed_at[cohort] = now
 
-    def _end(self, event: Mapping[str, Any]) -> None:
-        self._ended.add(event["run"])
-        self._bars.update(self._task, completed=len(self._ended))
-        cohort = self._members.pop(event["run"], event["run"])
-        if cohort not in self._members.values():
+    def _finish(self, run: str, error: str | None) -> None:
+        self._finished.add(run)
+        self._bars.update(self._task, completed=len(self._finished))
+        cohort = self._cohort_of.pop(run, run)
+        is_last = cohort not in self._cohort_of.values()
+        if is_last:
             self._cohorts.pop(cohort, None)
-        if event["event"] == "failed":
-            self._failed.add(event["run"])
-            failure = f"failed: {event['run']}: {event['error']}"
-            self._console.print(Text(printable_lines(failure), style="red"), soft_wrap=True)
-        elif cohort not in self._members.values():
-            self._say(f"{len(self._ended)} of {len(self._specs)} runs have ended")
+        if error is not None:
+            self._failed.add(run)
+            self._print(f"failed: {run}: {error}", "red")
+        elif is_last:
+            self._log(f"{len(self._finished)} of {len(self._specs)} runs finished")
 
-    def _warn(self, event: Mapping[str, Any]) -> None:
-        """A warning may be that a run, which has ended, must be repeated."""
-        run = event.get("run")
-        if run in self._ended and not self._store.is_finished(run):
-            self._ended.discard(run)
-        self._bars.update(self._task, completed=len(self._ended))
-        about = f"{run}: " if run else ""
-        self._alert(f"warning: {about}{event['text']}")
+    def _release(self, event: WorkerDied) -> None:
+        if self._failed.issuperset(event.runs):
+            return  # `_finish` has printed the reason of each
+        for run in event.runs:
+            self._cohorts.pop(self._cohort_of.pop(run, run), None)
+        unfinished = [run for run in event.runs if run not in self._finished]
+        alone = ", each run alone" if len(unfinished) > 1 else ""
+        retry = f"; retrying {self._name(unfinished)}{alone}" if unfinished else ""
+        self._print(f"{event.reason}{retry}", "yellow")
 
-    def _lose(self, event: Mapping[str, Any]) -> None:
-        """The runs of a worker that died wait again, but for those that had ended."""
-        left = [run for run in event["runs"] if run not in self._ended]
-        if self._failed.issuperset(event["runs"]):
-            return  # each has told the reason
-        for run in event["runs"]:
-            self._cohorts.pop(self._members.pop(run, run), None)
-        again = f"{self._name(left)}: tried again{', each alone' * (len(left) > 1)}; " if left else ""
-        self._alert(f"{again}{event['reason']}")
+    def _show_warning(self, event: WarningIssued) -> None:
+        if event.run in self._finished and not self._store.is_finished(event.run):
+            self._finished.discard(event.run)  # its files are corrupted, so it trains again
+        self._bars.update(self._task, completed=len(self._finished))
+        run = f"{event.run}: " if event.run else ""
+        self._print(f"warning: {run}{event.text}", "yellow")
 
-    def _alert(self, text: str) -> None:
-        self._console.print(Text(printable_lines(text), style="yellow"), soft_wrap=True)
+    def _show_message(self, event: Event) -> None:
+        match event:
+            case RunResumed(run, epoch):
+                self._log(f"{self._name([run])} resumes at epoch {epoch}")
+            case CohortHalved(runs):
+                self._print(f"{self._name(runs)}: out of memory; training its halves one after the other", "yellow")
+            case TimingStarted(_, network):
+                self._log(f"timing the inference of {network}")
+            case StopRequested():
+                self._print("stopping: workers exit within 5 s; press Ctrl-C again to kill them", "yellow")
 
-    def _say(self, text: str) -> None:
+    def _print(self, text: str, style: str) -> None:
+        self._console.print(Text(printable_lines(text), style=style), soft_wrap=True)
+
+    def _log(self, text: str) -> None:
+        """Print a line with the elapsed time, where nothing is live."""
         if self._live is None:
-            self._console.print(Text(f"[{time.monotonic() - self._started:6.1f} s] {text}"), soft_wrap=True)
+            self._console.print(Text(f"[{time.monotonic() - self._started_at:6.1f} s] {text}"), soft_wrap=True)
 
-    def _name(self, runs: list[str]) -> str:
+    def _name(self, runs: Sequence[str]) -> str:
         first = self._specs[runs[0]]
-        students = _listed(self._specs[run].student.name for run in runs)
-        many = f"{len(runs)} runs: " if len(runs) > 1 else ""
-        methods = _listed(self._specs[run].method for run in runs)
-        return f"{students} on {first.dataset.name}, seed {first.seed} ({many}{methods})"
+        students = _join(self._specs[run].student.name for run in runs)
+        methods = _join(self._specs[run].method for run in runs)
+        count = f"{len(runs)} runs: " if len(runs) > 1 else ""
+        return f"{students} on {first.dataset.name}, seed {first.seed} ({count}{methods})"
 
     def _view(self) -> Group:
         grid = Table.grid(padding=(0, 2))
         grid.add_column(overflow="ellipsis", no_wrap=True)
         grid.add_column(no_wrap=True)
         for event in self._cohorts.values():
-            grid.add_row(Text(self._name(event["runs"])), Text(_told(event) if "epoch" in event else "starting"))
+            state = _describe(event) if isinstance(event, EpochEnded) else "starting"
+            grid.add_row(Text(self._name(event.runs)), Text(state))
         return Group(grid, self._bars)
 
 
-def _listed(names: Iterable[str], most: int = 3) -> str:
-    """Each name once, and the first few of many."""
-    different = list(dict.fromkeys(names))
-    return ", ".join([*different[:most], *(["..."] if len(different) > most else [])])
+def _can_refresh(console: Console) -> bool:
+    """Return whether a part of the output can be redrawn."""
+    return console.is_terminal or (console.is_jupyter and importlib.util.find_spec("ipywidgets") is not None)
 
 
-def _told(event: Mapping[str, Any]) -> str:
-    accuracy = event["val_accuracy"]
-    told = f"epoch {event['epoch']}/{event['epochs']}, {format_duration(event['seconds_left'])} left, loss {event['loss']:.3f}"
-    return told if accuracy is None else f"{told}, best validation accuracy {accuracy:.3f}"
+def _join(names: Iterable[str], limit: int = 3) -> str:
+    """Join the distinct names, at most `limit` of them."""
+    distinct = list(dict.fromkeys(names))
+    return ", ".join([*distinct[:limit], *(["..."] if len(distinct) > limit else [])])
+
+
+def _describe(event: EpochEnded) -> str:
+    accuracy = "" if event.val_accuracy is None else f", best validation accuracy {event.val_accuracy:.3f}"
+    left = format_duration(event.seconds_left)
+    return f"epoch {event.epoch}/{event.epochs}, {left} left, loss {event.loss:.3f}{accuracy}"

@@ -1,10 +1,11 @@
 """A plan to its results: what `run` and `tune` have in common."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, fields
-from typing import Any, final
+from typing import final
 
 from kdbench.errors import KdbenchError
+from kdbench.events import EventHandler, WarningIssued
 from kdbench.plan import Plan, batches_key
 from kdbench.queue.devices import slots
 from kdbench.queue.executors.base import Executor
@@ -30,12 +31,10 @@ class Ray:
     address: str | None = None
 
 
-def run_plan(
-    plan: Plan, store: Store, listener: Callable[[Mapping[str, Any]], None], executor: Executor | Ray | None = None
-) -> None:
+def run_plan(plan: Plan, store: Store, on_event: EventHandler, executor: Executor | Ray | None = None) -> None:
     """Train what a plan still lacks, and derive the tables.
 
-    `listener` is told of every cohort, epoch, end and failure; `executor` is where it is done, this machine if not
+    `on_event` is called with every cohort, epoch, end and failure; `executor` is where it is done, this machine if not
     given. While it works, Ctrl-C and SIGTERM end the workers in order; a second one ends them at once, and then no
     table is derived.
 
@@ -45,8 +44,8 @@ def run_plan(
         KeyboardInterrupt: it was interrupted.
     """
     store.check_writable()
-    for event in _damage(plan, store):
-        listener(event)
+    for warning in _damage(plan, store):
+        on_event(warning)
     options = plan.matrix.run
     threads = store.setting("threads", options.threads or 1)
     if options.threads not in (None, threads):
@@ -63,16 +62,16 @@ def run_plan(
     limits = Limits(options.time_limit, options.model_dump(include=FOR_WORKERS))
     with Interrupts() as interrupts:
         try:
-            Scheduler(items, store, executor, listener, limits, interrupts).run()
+            Scheduler(items, store, executor, on_event, limits, interrupts).run()
         finally:
             if not interrupts.again:
                 for text in export(store):
-                    listener({"event": "warning", "run": None, "text": text})
+                    on_event(WarningIssued(text))
 
 
-def _damage(plan: Plan, store: Store) -> Iterator[Mapping[str, Any]]:
+def _damage(plan: Plan, store: Store) -> Iterator[WarningIssued]:
     """Warnings of what is corrupted; such runs of the plan are put aside, so that they are repeated."""
     for run, why in store.quarantine_corrupted(spec.id for spec in plan.runs):
-        yield {"event": "warning", "run": run, "text": why}
+        yield WarningIssued(why, run)
     for text in corrupt_files(store):
-        yield {"event": "warning", "run": None, "text": text}
+        yield WarningIssued(text)

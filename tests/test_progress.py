@@ -1,5 +1,6 @@
-"""What is told of a matrix while it trains, off a terminal and on one."""
+"""The display of a plan's progress, as lines and on a terminal."""
 
+import importlib.util
 import io
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -9,15 +10,35 @@ from typing import Any
 import pytest
 from rich.console import Console
 
+from kdbench.events import (
+    CheckpointSaved,
+    CohortHalved,
+    CohortStarted,
+    EpochEnded,
+    InferenceTimed,
+    JobEnded,
+    JobStarted,
+    RunDone,
+    RunFailed,
+    RunResumed,
+    RunTakenElsewhere,
+    StopRequested,
+    TimingStarted,
+    WarningIssued,
+    WorkerDied,
+    WorkerReady,
+)
 from kdbench.matrix import parse
 from kdbench.plan import Plan, make_plan
-from kdbench.progress import QUIET, Progress
+from kdbench.progress import INTERVAL, Progress
 from kdbench.results import Store
+
+DEATH = "the worker died (signal 9)"
 
 
 @dataclass
 class Clock:
-    """The time, at will."""
+    """A clock that moves only by hand."""
 
     now: float = 1000.0
 
@@ -26,8 +47,8 @@ class Clock:
 
 
 @dataclass
-class Watched:
-    """A plan that is told of, and what has been told."""
+class Display:
+    """A plan, and displays of its progress."""
 
     plan: Plan
     store: Store
@@ -38,12 +59,12 @@ class Watched:
         console = Console(file=text, width=120, force_terminal=terminal, color_system=None)
         return Progress(self.plan, self.store, console), text.getvalue
 
-    def runs(self, method: str) -> list[str]:
-        return [run.id for run in self.plan.runs if run.method == method]
+    def runs(self, *methods: str) -> tuple[str, ...]:
+        return tuple(run.id for method in methods for run in self.plan.runs if run.method == method)
 
 
 @pytest.fixture
-def watched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Watched:
+def display(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Display:
     clock = Clock()
     monkeypatch.setattr("time.monotonic", clock)
     methods = {name: {} for name in ("vanilla", "logit_mse", "rkd_v1", "rkd_v2", "rkd_d")}
@@ -54,199 +75,211 @@ def watched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Watched:
         "recipe": {"precision": "fp32"},
         "methods": methods,
     }
-    return Watched(make_plan(parse(raw, "m.toml")), Store(tmp_path / "results"), clock)
+    return Display(make_plan(parse(raw, "m.toml")), Store(tmp_path / "results"), clock)
 
 
-def epoch(runs: list[str], **more: Any) -> dict[str, Any]:
-    told = {"epoch": 3, "epochs": 10, "loss": 1.23456, "val_accuracy": 0.98765, "seconds_left": 75.0}
-    return {"event": "epoch", "runs": runs, **told, **more}
+def epoch(runs: tuple[str, ...], **changes: Any) -> EpochEnded:
+    values: dict[str, Any] = {"epoch": 3, "epochs": 10, "loss": 1.23456, "val_accuracy": 0.98765, "seconds_left": 75.0}
+    return EpochEnded(runs, **{**values, **changes})
 
 
-def test_what_was_done_before_is_told_first(watched: Watched) -> None:
-    watched.store.write_result(watched.plan.runs[0].id, {"status": "done"})
-    _, text = watched.start()
-    assert text() == "[   0.0 s] 7 runs, 1 of them done before\n"
+def test_the_first_line_counts_finished_runs(display: Display) -> None:
+    display.store.write_result(display.plan.runs[0].id, {"status": "done"})
+    _, text = display.start()
+    assert text() == "[   0.0 s] 7 runs, 1 already finished\n"
 
 
-def test_a_cohort_is_named_by_student_data_seed_and_methods(watched: Watched) -> None:
-    progress, text = watched.start()
-    watched.clock.now += 61.26
-    progress.hear({"event": "cohort", "runs": watched.runs("vanilla") + watched.runs("logit_mse")})
-    progress.hear({"event": "cohort", "runs": watched.runs("rkd_v1")})
+def test_a_cohort_is_named_by_student_data_seed_and_methods(display: Display) -> None:
+    progress, text = display.start()
+    display.clock.now += 61.26
+    progress.on_event(CohortStarted(display.runs("vanilla", "logit_mse")))
+    progress.on_event(CohortStarted(display.runs("rkd_v1")))
     assert text().splitlines()[1:] == [
         "[  61.3 s] training mlp_16 on digits, seed 0 (2 runs: vanilla, logit_mse)",
         "[  61.3 s] training mlp_16 on digits, seed 0 (rkd_v1)",
     ]
 
 
-def test_a_cohort_of_several_students_names_them(watched: Watched) -> None:
-    progress, text = watched.start()
-    progress.hear({"event": "cohort", "runs": watched.runs("scratch")})
+def test_a_cohort_with_several_students_names_each(display: Display) -> None:
+    progress, text = display.start()
+    progress.on_event(CohortStarted(display.runs("scratch")))
     assert text().endswith("training cnn_4_8, mlp_16 on digits, seed 0 (2 runs: scratch)\n")
 
 
-def test_of_many_methods_three_are_named(watched: Watched) -> None:
-    progress, text = watched.start()
-    progress.hear({"event": "cohort", "runs": [run.id for run in watched.plan.runs if run.needs]})
+def test_at_most_three_methods_are_named(display: Display) -> None:
+    progress, text = display.start()
+    progress.on_event(CohortStarted(tuple(run.id for run in display.plan.runs if run.needs)))
     assert text().endswith("(5 runs: vanilla, logit_mse, rkd_v1, ...)\n")
 
 
-def test_off_a_terminal_a_cohort_is_heard_of_now_and_then(watched: Watched) -> None:
-    progress, text = watched.start()
-    runs = watched.runs("vanilla")
-    progress.hear({"event": "cohort", "runs": runs})
+def test_epochs_of_a_cohort_are_logged_at_intervals(display: Display) -> None:
+    progress, text = display.start()
+    runs = display.runs("vanilla")
+    progress.on_event(CohortStarted(runs))
     before = text()
-    for seconds in (0, QUIET - 1, 1, 1, QUIET):
-        watched.clock.now += seconds
-        progress.hear(epoch(runs))
-    told = "mlp_16 on digits, seed 0 (vanilla): epoch 3/10, 1 min 15 s left, loss 1.235, best validation accuracy 0.988"
-    assert text().removeprefix(before).splitlines() == [f"[  20.0 s] {told}", f"[  41.0 s] {told}"]
+    for seconds in (0, INTERVAL - 1, 1, 1, INTERVAL):
+        display.clock.now += seconds
+        progress.on_event(epoch(runs))
+    line = "mlp_16 on digits, seed 0 (vanilla): epoch 3/10, 1 min 15 s left, loss 1.235, best validation accuracy 0.988"
+    assert text().removeprefix(before).splitlines() == [f"[  20.0 s] {line}", f"[  41.0 s] {line}"]
 
 
-def test_where_nothing_validates_no_accuracy_is_told(watched: Watched) -> None:
-    progress, text = watched.start()
-    runs = watched.runs("vanilla")
+def test_without_validation_no_accuracy_is_shown(display: Display) -> None:
+    progress, text = display.start()
+    runs = display.runs("vanilla")
     for _ in range(2):
-        progress.hear(epoch(runs, val_accuracy=None))
-        watched.clock.now += QUIET
+        progress.on_event(epoch(runs, val_accuracy=None))
+        display.clock.now += INTERVAL
     assert text().endswith("epoch 3/10, 1 min 15 s left, loss 1.235\n")
 
 
 @pytest.mark.parametrize(
-    ("seconds", "words"), [(0.4, "0 s"), (59.6, "1 min 00 s"), (3600, "1 h 00 min"), (7325, "2 h 02 min")]
+    ("seconds", "expected"), [(0.4, "0 s"), (59.6, "1 min 00 s"), (3600, "1 h 00 min"), (7325, "2 h 02 min")]
 )
-def test_what_is_left_is_told_in_two_units(watched: Watched, seconds: float, words: str) -> None:
-    progress, text = watched.start()
+def test_the_time_left_has_at_most_two_units(display: Display, seconds: float, expected: str) -> None:
+    progress, text = display.start()
     for _ in range(2):
-        progress.hear(epoch(watched.runs("vanilla"), seconds_left=seconds))
-        watched.clock.now += QUIET
-    assert text().endswith(f", {words} left, loss 1.235, best validation accuracy 0.988\n")
+        progress.on_event(epoch(display.runs("vanilla"), seconds_left=seconds))
+        display.clock.now += INTERVAL
+    assert text().endswith(f", {expected} left, loss 1.235, best validation accuracy 0.988\n")
 
 
-def test_the_end_of_a_cohort_is_told_once(watched: Watched) -> None:
-    progress, text = watched.start()
-    first, second = watched.runs("vanilla") + watched.runs("logit_mse")
-    progress.hear({"event": "cohort", "runs": [first, second]})
+def test_a_line_is_logged_when_the_last_run_of_a_cohort_is_done(display: Display) -> None:
+    progress, text = display.start()
+    first, second = display.runs("vanilla", "logit_mse")
+    progress.on_event(CohortStarted((first, second)))
     before = text()
-    progress.hear({"event": "done", "run": first})
+    progress.on_event(RunDone(first))
     assert text() == before
-    progress.hear({"event": "done", "run": second})
-    assert text().removeprefix(before) == "[   0.0 s] 2 of 7 runs have ended\n"
+    progress.on_event(RunDone(second))
+    assert text().removeprefix(before) == "[   0.0 s] 2 of 7 runs finished\n"
 
 
-def test_a_failure_is_told_as_it_is(watched: Watched) -> None:
-    progress, text = watched.start()
-    (run,) = watched.runs("vanilla")
-    progress.hear({"event": "cohort", "runs": [run]})
-    progress.hear({"event": "failed", "run": run, "error": "[red]loss is NaN[/red]"})
+def test_a_failure_is_printed_without_markup(display: Display) -> None:
+    progress, text = display.start()
+    (run,) = display.runs("vanilla")
+    progress.on_event(CohortStarted((run,)))
+    progress.on_event(RunFailed(run, "[red]loss is NaN[/red]"))
     assert text().endswith(f"failed: {run}: [red]loss is NaN[/red]\n")
 
 
-def test_a_run_that_another_process_trained_ends_too(watched: Watched) -> None:
-    progress, text = watched.start()
-    progress.hear({"event": "done", "run": watched.plan.runs[0].id})
-    assert text().endswith("1 of 7 runs have ended\n")
+def test_a_run_that_another_process_finished_is_counted(display: Display) -> None:
+    progress, text = display.start()
+    progress.on_event(RunDone(display.plan.runs[0].id))
+    assert text().endswith("1 of 7 runs finished\n")
 
 
-def test_a_corrupted_run_is_told_and_counts_no_more(watched: Watched) -> None:
-    run, other = watched.plan.runs[0].id, watched.plan.runs[1].id
+def test_a_corrupted_run_is_no_longer_counted(display: Display) -> None:
+    run, other = display.plan.runs[0].id, display.plan.runs[1].id
     for done in (run, other):
-        watched.store.write_result(done, {"status": "done"})
-    progress, text = watched.start()
-    watched.store.forget_result(run)
-    progress.hear({"event": "warning", "run": run, "text": "corrupted: [b]its weights are missing[/b]"})
-    progress.hear({"event": "warning", "run": None, "text": "results.parquet: corrupted; built anew"})
-    progress.hear({"event": "done", "run": run})
+        display.store.write_result(done, {"status": "done"})
+    progress, text = display.start()
+    display.store.forget_result(run)
+    progress.on_event(WarningIssued("corrupted: [b]its weights are missing[/b]", run))
+    progress.on_event(WarningIssued("results.parquet: corrupted; rebuilt"))
+    progress.on_event(RunDone(run))
     assert text().splitlines()[1:] == [
         f"warning: {run}: corrupted: [b]its weights are missing[/b]",
-        "warning: results.parquet: corrupted; built anew",
-        "[   0.0 s] 2 of 7 runs have ended",
+        "warning: results.parquet: corrupted; rebuilt",
+        "[   0.0 s] 2 of 7 runs finished",
     ]
 
 
-def test_a_run_that_goes_on_is_told_with_its_epoch(watched: Watched) -> None:
-    progress, text = watched.start()
-    progress.hear({"event": "resumed", "run": watched.runs("vanilla")[0], "epoch": 7})
-    assert text().endswith("mlp_16 on digits, seed 0 (vanilla) goes on from epoch 7\n")
+def test_a_resumed_run_is_logged_with_its_next_epoch(display: Display) -> None:
+    progress, text = display.start()
+    progress.on_event(RunResumed(display.runs("vanilla")[0], 13))
+    assert text().endswith("mlp_16 on digits, seed 0 (vanilla) resumes at epoch 13\n")
 
 
-def test_a_halved_cohort_is_told(watched: Watched) -> None:
-    progress, text = watched.start()
-    runs = watched.runs("vanilla") + watched.runs("logit_mse")
-    progress.hear({"event": "memory", "runs": runs, "text": "out of memory: trained in halves"})
-    told = "mlp_16 on digits, seed 0 (2 runs: vanilla, logit_mse): out of memory: trained in halves\n"
-    assert text().endswith(told)
+def test_a_halved_cohort_is_printed(display: Display) -> None:
+    progress, text = display.start()
+    progress.on_event(CohortHalved(display.runs("vanilla", "logit_mse")))
+    name = "mlp_16 on digits, seed 0 (2 runs: vanilla, logit_mse)"
+    assert text().endswith(f"{name}: out of memory; training its halves one after the other\n")
 
 
 @pytest.mark.parametrize(
-    ("methods", "told"),
-    [(["vanilla", "logit_mse"], "(2 runs: vanilla, logit_mse): tried again, each alone; "), (["vanilla"], "again; ")],
+    ("methods", "retry"),
+    [
+        (["vanilla", "logit_mse"], "(2 runs: vanilla, logit_mse), each run alone\n"),
+        (["vanilla"], "(vanilla)\n"),
+    ],
 )
-def test_a_death_is_told_with_what_becomes_of_its_runs(watched: Watched, methods: list[str], told: str) -> None:
-    progress, text = watched.start()
-    runs = [run for method in methods for run in watched.runs(method)]
-    progress.hear({"event": "cohort", "runs": runs})
-    progress.hear({"event": "died", "job": 1, "runs": runs, "reason": "the worker died (signal 9)"})
-    assert text().endswith(f"{told}the worker died (signal 9)\n")
-    progress.hear({"event": "cohort", "runs": runs[:1]})
-    progress.hear({"event": "done", "run": runs[0]})
-    assert text().endswith("1 of 7 runs have ended\n")
+def test_a_death_is_printed_with_the_runs_to_retry(display: Display, methods: list[str], retry: str) -> None:
+    progress, text = display.start()
+    runs = display.runs(*methods)
+    progress.on_event(CohortStarted(runs))
+    progress.on_event(WorkerDied(1, runs, DEATH))
+    assert text().endswith(f"\n{DEATH}; retrying mlp_16 on digits, seed 0 {retry}")
+    progress.on_event(CohortStarted(runs[:1]))
+    progress.on_event(RunDone(runs[0]))
+    assert text().endswith("1 of 7 runs finished\n")
 
 
-def test_a_run_that_failed_with_its_worker_is_not_tried_again(watched: Watched) -> None:
-    progress, text = watched.start()
-    (run,) = watched.runs("vanilla")
-    progress.hear({"event": "cohort", "runs": [run]})
-    progress.hear({"event": "failed", "run": run, "error": "the worker died (signal 9)"})
-    progress.hear({"event": "died", "job": 1, "runs": [run], "reason": "the worker died (signal 9)"})
-    assert "tried again" not in text()
-    assert text().count("the worker died (signal 9)") == 1
+def test_a_run_that_failed_with_its_worker_is_not_retried(display: Display) -> None:
+    progress, text = display.start()
+    (run,) = display.runs("vanilla")
+    progress.on_event(CohortStarted((run,)))
+    progress.on_event(RunFailed(run, DEATH))
+    progress.on_event(WorkerDied(1, (run,), DEATH))
+    assert "retrying" not in text()
+    assert text().count(DEATH) == 1
 
 
-def test_the_death_of_a_worker_whose_runs_are_done_is_told(watched: Watched) -> None:
-    progress, text = watched.start()
-    (run,) = watched.runs("vanilla")
-    progress.hear({"event": "done", "run": run})
-    progress.hear({"event": "died", "job": 1, "runs": [run], "reason": "the worker died (signal 9)"})
-    assert text().splitlines()[-1] == "the worker died (signal 9)"
+def test_the_death_of_a_worker_whose_runs_are_done_is_printed(display: Display) -> None:
+    progress, text = display.start()
+    (run,) = display.runs("vanilla")
+    progress.on_event(RunDone(run))
+    progress.on_event(WorkerDied(1, (run,), DEATH))
+    assert text().splitlines()[-1] == DEATH
 
 
-def test_stopping_is_told_with_how_to_be_faster(watched: Watched) -> None:
-    progress, text = watched.start()
-    progress.hear({"event": "stopping"})
-    assert text().endswith("stopping: the workers leave within seconds; once more ends them at once\n")
+def test_an_interrupt_is_answered_with_how_to_kill_the_workers(display: Display) -> None:
+    progress, text = display.start()
+    progress.on_event(StopRequested())
+    assert text().endswith("stopping: workers exit within 5 s; press Ctrl-C again to kill them\n")
 
 
-def test_timing_is_told(watched: Watched) -> None:
-    progress, text = watched.start()
-    progress.hear({"event": "timing", "run": watched.plan.runs[0].id, "student": "cnn_4_8"})
+def test_the_timing_of_a_network_is_logged(display: Display) -> None:
+    progress, text = display.start()
+    progress.on_event(TimingStarted(display.plan.runs[0].id, "cnn_4_8"))
     assert text().endswith("timing the inference of cnn_4_8\n")
 
 
-def test_what_it_does_not_know_it_leaves_alone(watched: Watched) -> None:
-    progress, text = watched.start()
-    before = text()
-    progress.hear({"event": "ready"})
-    progress.hear({"event": "begun", "job": 1})
-    progress.hear({"event": "idle", "job": 1})
-    progress.hear({"event": "taken", "run": watched.plan.runs[0].id})
+def test_other_events_print_nothing(display: Display) -> None:
+    progress, text = display.start()
+    before, run = text(), display.plan.runs[0].id
+    events = (WorkerReady(), JobStarted(1), JobEnded(1), RunTakenElsewhere(run), InferenceTimed(run))
+    for event in (*events, CheckpointSaved((run,), 3)):
+        progress.on_event(event)
     assert text() == before
 
 
-def test_on_a_terminal_the_cohorts_are_shown_while_they_train(watched: Watched) -> None:
-    progress, text = watched.start(terminal=True)
-    runs = watched.runs("vanilla")
+def test_a_terminal_shows_cohorts_while_they_train(display: Display) -> None:
+    progress, text = display.start(terminal=True)
+    runs = display.runs("vanilla")
     with progress:
-        progress.hear({"event": "cohort", "runs": runs})
-        progress.hear(epoch(runs))
+        progress.on_event(CohortStarted(runs))
+        progress.on_event(epoch(runs))
         shown = Console(width=120, file=io.StringIO())
         shown.print(progress._view())
         assert isinstance(shown.file, io.StringIO)
         lines = shown.file.getvalue().splitlines()
         assert lines[0].startswith("mlp_16 on digits, seed 0 (vanilla)  epoch 3/10, 1 min 15 s left, loss 1.235, best")
         assert "0/7" in lines[1]
-        progress.hear({"event": "done", "run": runs[0]})
+        progress.on_event(RunDone(runs[0]))
     last = [line for line in text().splitlines() if "/7" in line][-1]
     assert "1/7" in last
     assert "epoch" not in text().partition(last)[2]
     assert " s] " not in text()
+
+
+@pytest.mark.parametrize("has_widgets", [True, False])
+def test_a_notebook_shows_bars_with_ipywidgets_and_lines_without(
+    display: Display, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], has_widgets: bool
+) -> None:
+    find = importlib.util.find_spec
+    found = find("json") if has_widgets else None
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: found if name == "ipywidgets" else find(name))
+    Progress(display.plan, display.store, Console(width=120, force_jupyter=True))
+    assert (capsys.readouterr().out == "") is has_widgets

@@ -1,7 +1,7 @@
 """What happens around the training of a plan; the queue itself is replaced by one that only takes note."""
 
 import signal
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -10,16 +10,19 @@ import pyarrow.parquet as pq
 import pytest
 
 from kdbench.errors import KdbenchError, ResultsError
+from kdbench.events import CohortStarted, Event, EventHandler
 from kdbench.matrix import parse
 from kdbench.plan import Plan, batches_key, make_plan
 from kdbench.queue.devices import Slot
-from kdbench.queue.executors.base import Event, Executor, Job
+from kdbench.queue.executors.base import Executor, Job
 from kdbench.queue.grouping import QueuedRun
 from kdbench.queue.scheduler import Limits
 from kdbench.queue.signals import Interrupts
 from kdbench.results import Store
 from kdbench.results.files import read_json
 from kdbench.runner import run_plan
+
+ASKED = CohortStarted(("run",))
 
 
 class Nowhere:
@@ -59,12 +62,12 @@ class Queue:
         items: Sequence[QueuedRun],
         store: Store,
         executor: Executor,
-        listener: Any,
+        on_event: EventHandler,
         limits: Limits,
         interrupts: Interrupts,
     ) -> "Queue":
         self.items, self.executor, self.limits, self.interrupts = list(items), executor, limits, interrupts
-        listener({"event": "asked"})
+        on_event(ASKED)
         return self
 
     def place(self, slots: Sequence[Slot], store: Store) -> "Nowhere":
@@ -110,8 +113,8 @@ def store(tmp_path: Path) -> Store:
     return Store(tmp_path / "results")
 
 
-def ignore(event: Mapping[str, Any]) -> None:
-    assert "event" in event
+def ignore(event: Event) -> None:
+    pass
 
 
 def test_every_run_is_queued_with_the_name_of_its_batches(
@@ -218,6 +221,6 @@ def test_a_folder_that_cannot_be_written_is_refused(
 
 
 def test_the_listener_hears_the_queue(queue: Queue, store: Store, plan_with: Callable[..., Plan]) -> None:
-    heard: list[Mapping[str, Any]] = []
+    heard: list[Event] = []
     run_plan(plan_with(), store, heard.append)
-    assert heard == [{"event": "asked"}]
+    assert heard == [ASKED]

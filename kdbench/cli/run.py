@@ -45,7 +45,7 @@ def run_matrix(
         raise MatrixError(f"{file}: no cell can run; `kdbench plan {file}` says why")
     _tell_what_is_left_out(len(plan.incompatible), plan.warnings, file, console)
     with Progress(plan, store, console) as progress:
-        run_plan(plan, store, progress.hear, Ray(address) if on_ray else None)
+        run_plan(plan, store, progress.on_event, Ray(address) if on_ray else None)
     return _conclude(plan.index(), store, reports, console)
 
 

@@ -10,6 +10,7 @@ from typing import Any
 from rich.console import Console
 from rich.text import Text
 
+from kdbench.events import EventHandler
 from kdbench.matrix import load
 from kdbench.matrix.shipped import shipped
 from kdbench.plan import Plan
@@ -36,9 +37,9 @@ def tune_method(method: str, matrix: Path | None, trials: int, results: Path, co
     )
     with ExitStack() as shown:
 
-        def listen(plan: Plan) -> Any:
+        def listen(plan: Plan) -> EventHandler:
             shown.pop_all().close()
-            return shown.enter_context(Progress(plan, store, console)).hear
+            return shown.enter_context(Progress(plan, store, console)).on_event
 
         found = tune(method, base, trials, store, listen)
     _print(found, method, results, console)

@@ -2,13 +2,28 @@
 
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal, final
+from typing import Literal, final
 
 from kdbench.errors import KdbenchError
+from kdbench.events import (
+    CohortStarted,
+    Event,
+    EventHandler,
+    JobEnded,
+    JobFailed,
+    JobStarted,
+    RunDone,
+    RunFailed,
+    RunTakenElsewhere,
+    StopRequested,
+    TimingStarted,
+    WorkerDied,
+    WorkerReady,
+)
 from kdbench.matrix import RunSpec
-from kdbench.queue.executors.base import Event, Executor, Job
+from kdbench.queue.executors.base import Executor, Job
 from kdbench.queue.grouping import QueuedRun, group_runs
 from kdbench.queue.signals import Interrupts
 from kdbench.results import Store
@@ -16,7 +31,6 @@ from kdbench.results.provenance import now, provenance
 
 ATTEMPTS = 2
 START = 300.0  # seconds that a worker may take until it begins its job, if the time limit is shorter
-Listener = Callable[[Mapping[str, Any]], None]
 
 
 @final
@@ -53,14 +67,14 @@ class Scheduler:
         items: Sequence[QueuedRun],
         store: Store,
         executor: Executor,
-        listener: Listener,
+        on_event: EventHandler,
         limits: Limits = Limits(),
         interrupts: Interrupts | None = None,
     ) -> None:
         self._items = {item.spec.id: item for item in items}
         self._store = store
         self._executor = executor
-        self._listener = listener
+        self._emit = on_event
         self._limits = limits
         self._interrupts = interrupts or Interrupts()
         self._waiting = {run: self._begun(run) for run in self._items if not store.is_finished(run)}
@@ -131,7 +145,7 @@ class Scheduler:
             if run not in training and run not in self._elsewhere and self._is_ready(item.spec)
         ]
         for cohort in self._cohorts(ready, places):
-            self._listener({"event": "cohort", "runs": [item.spec.id for item in cohort]})
+            self._emit(CohortStarted(tuple(item.spec.id for item in cohort)))
             self._submit([item.spec for item in cohort], "train")
 
     def _cohorts(self, ready: Sequence[QueuedRun], places: int) -> list[list[QueuedRun]]:
@@ -154,7 +168,7 @@ class Scheduler:
         self._submitted += 1
         options = self._limits.options if kind == "train" else {}
         job = Job(self._submitted, tuple(specs), kind, options)
-        running = self._jobs[job.id] = _Running(job, job.runs, self._deadline(job, at_least=START))
+        running = self._jobs[job.id] = _Running(job, list(job.runs), self._deadline(job, at_least=START))
         self._executor.submit(job)
         return running
 
@@ -166,33 +180,33 @@ class Scheduler:
     def _listen(self) -> None:
         """Wait for what the workers have to tell, and act on it."""
         for event in self._executor.poll(1.0):
-            self._hear(event)
+            self._handle(event)
         for running in self._jobs.values():
             if running.deadline is not None and time.monotonic() > running.deadline and not running.is_late:
                 running.is_late = True
                 self._executor.cancel(running.job.id)
         if self._interrupts.wanted:
-            self._listener({"event": "stopping"})
+            self._emit(StopRequested())
             raise KeyboardInterrupt
 
-    def _hear(self, event: Event) -> None:
-        match event["event"]:
-            case "ready":
+    def _handle(self, event: Event) -> None:
+        match event:
+            case WorkerReady():
                 self._false_starts = 0
-            case "begun" if event["job"] in self._jobs:
-                self._jobs[event["job"]].deadline = self._deadline(self._jobs[event["job"]].job)
-            case "done" | "failed":
-                self._ended(event["run"])
-            case "taken":
-                self._elsewhere.add(event["run"])
-                self._tick_off(event["run"])
-            case "idle":
-                self._look_for_untold(self._jobs.pop(event["job"]))
-            case "died":
+            case JobStarted(job) if job in self._jobs:
+                self._jobs[job].deadline = self._deadline(self._jobs[job].job)
+            case RunDone(run) | RunFailed(run):
+                self._ended(run)
+            case RunTakenElsewhere(run):
+                self._elsewhere.add(run)
+                self._tick_off(run)
+            case JobEnded(job):
+                self._look_for_untold(self._jobs.pop(job))
+            case WorkerDied():
                 event = self._reap(event)
-            case "error":
-                raise KdbenchError(event["error"])
-        self._listener(event)
+            case JobFailed(error):
+                raise KdbenchError(error)
+        self._emit(event)
 
     def _look_for_untold(self, running: _Running) -> None:
         """Runs that a job has left as they were: what they need is gone, or else it was an attempt in vain."""
@@ -211,16 +225,16 @@ class Scheduler:
                 self._waiting[run] = self._begun(run)
         return bool(gone)
 
-    def _reap(self, event: Event) -> Event:
+    def _reap(self, event: WorkerDied) -> WorkerDied:
         """A worker died: the runs that it had not finished have used up one attempt; gives the whole reason."""
-        running = self._jobs.pop(event["job"])
+        running = self._jobs.pop(event.job)
         self._died.add(running.job.id)
-        reason = _late(running, self._limits) + event["reason"]
-        if not event.get("ready", True):
+        reason = _late(running, self._limits) + event.reason
+        if not event.was_ready:
             self._count_false_start(reason)
         elif running.job.kind == "train":
             self._count_deaths(running.runs, reason)
-        return {**event, "reason": reason}
+        return replace(event, reason=reason)
 
     def _count_false_start(self, reason: str) -> None:
         """No run is to blame for a worker that ended before it could begin."""
@@ -249,14 +263,14 @@ class Scheduler:
             row = {"attempts": self._store.attempts(run), "finished": now(), **provenance()}
             self._store.write_result(run, {"status": "failed", "error": reason, "row": row})
         self._store.log(run, f"failed: {reason}")
-        self._hear({"event": "failed", "run": run, "error": reason})
+        self._handle(RunFailed(run, reason))
 
     def _time_deployed(self) -> None:
         """One network after the other, nothing else running."""
         while self._jobs:
             self._listen()
         for spec in self._untimed().values():
-            self._listener({"event": "timing", "run": spec.id, "student": spec.student.name})
+            self._emit(TimingStarted(spec.id, spec.student.name))
             self._time(spec)
 
     def _time(self, spec: RunSpec) -> None:

@@ -14,6 +14,7 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 
 from kdbench import methods
 from kdbench.errors import MatrixError, MethodError
+from kdbench.events import EventHandler
 from kdbench.hyperparameters import Tune, declared
 from kdbench.matrix import Cell, MatrixSpec, RunSpec
 from kdbench.matrix.identity import canonical, digest
@@ -25,7 +26,7 @@ from kdbench.runner import run_plan
 
 TOGETHER = 4  # trials asked for at once: they train side by side
 Configuration = Mapping[str, Any]
-Listen = Callable[[Plan], Callable[[Mapping[str, Any]], None]]
+Listen = Callable[[Plan], EventHandler]
 
 
 @final

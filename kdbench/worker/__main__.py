@@ -15,6 +15,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TextIO
 
+from kdbench.events import Event, JobEnded, WorkerReady, to_json
 from kdbench.worker import watchdog
 
 Jobs = queue.SimpleQueue[Mapping[str, Any]]
@@ -31,17 +32,18 @@ def main() -> None:
     watchdog.watch()
     events, jobs = _own_standard_output(), _listen()
 
-    def report(event: Mapping[str, Any]) -> None:
-        print(json.dumps(event), file=events, flush=True)
+    def emit(event: Event) -> None:
+        print(json.dumps(to_json(event)), file=events, flush=True)
 
     try:
         from kdbench.worker.job_runner import JobRunner
 
-        server = JobRunner(options.results, options.device, options.threads, options.log, report)
-        report({"event": "ready"})
+        server = JobRunner(options.results, options.device, options.threads, options.log, emit)
+        emit(WorkerReady())
         while True:
-            server.run_job(jobs.get())
-            report({"event": "idle"})
+            job = jobs.get()
+            server.run_job(job)
+            emit(JobEnded(job["id"]))
     except BaseException:
         traceback.print_exc()
         sys.stderr.flush()

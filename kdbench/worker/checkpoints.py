@@ -1,13 +1,14 @@
 """Checkpoints of the members of a cohort: written when due, gone on from when there."""
 
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
-from typing import Any, final
+from collections.abc import Collection, Sequence
+from typing import final
 
 import torch
 from torch import nn
 
 from kdbench.errors import TrainingError
+from kdbench.events import CheckpointSaved, EventHandler, RunResumed, WarningIssued
 from kdbench.results import Store, checkpoints
 from kdbench.results.files import writable
 from kdbench.results.provenance import LEGACY_DEFAULTS
@@ -20,13 +21,11 @@ from kdbench.worker.options import Options
 class Checkpoints:
     """Those of one cohort. `shared` are the frozen teachers, which no checkpoint repeats."""
 
-    def __init__(
-        self, store: Store, options: Options, shared: Collection[nn.Module], report: Callable[[Mapping[str, Any]], None]
-    ) -> None:
+    def __init__(self, store: Store, options: Options, shared: Collection[nn.Module], on_event: EventHandler) -> None:
         self._store = store
         self._options = options
         self._shared = shared
-        self._report = report
+        self._emit = on_event
         self._last = time.monotonic()
         self._seconds: dict[str, float] = {}  # the shared work that a resumed run had behind it
 
@@ -45,7 +44,7 @@ class Checkpoints:
                 continue
             self._seconds[member.name] = state["shared_seconds"]
             self._check_maker(member, head)
-            self._report({"event": "resumed", "run": member.name, "epoch": head.epoch})
+            self._emit(RunResumed(member.name, head.epoch + 1))
             return head.epoch
         return 0
 
@@ -68,7 +67,7 @@ class Checkpoints:
             }
             checkpoints.write(self._store.folder(member.name), epoch, to_bytes(state), self._made_with(member))
         self._last = time.monotonic()
-        self._report({"event": "saved", "runs": [member.name for member in members], "epoch": epoch})
+        self._emit(CheckpointSaved(tuple(member.name for member in members), epoch))
 
     def _check_maker(self, member: Member, head: checkpoints.Header) -> None:
         now = self._made_with(member)
@@ -79,7 +78,7 @@ class Checkpoints:
 
     def _warn(self, member: Member, text: str) -> None:
         self._store.log(member.name, f"warning: {text}")
-        self._report({"event": "warning", "run": member.name, "text": text})
+        self._emit(WarningIssued(text, member.name))
 
     def _made_with(self, member: Member) -> dict[str, str | int]:
         return {

@@ -2,13 +2,14 @@
 
 import time
 import traceback
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, final
+from collections.abc import Iterable, Mapping, Sequence
+from typing import final
 
 import torch
 
 from kdbench.analysis import classification_metrics
 from kdbench.errors import CorruptedError, KdbenchError, ResultsError
+from kdbench.events import EpochEnded, EventHandler, RunDone, RunFailed, WarningIssued
 from kdbench.matrix import RunSpec
 from kdbench.results import Store
 from kdbench.results.integrity import WEIGHTS
@@ -28,8 +29,6 @@ from kdbench.worker.options import Options
 from kdbench.worker.run_writer import RunWriter, write_failure
 from kdbench.worker.teacher_cache import TeacherCache, cache_key, disk_cache, outputs_read
 
-Report = Callable[[Mapping[str, Any]], None]
-
 
 @final
 class CohortWorker:
@@ -43,13 +42,13 @@ class CohortWorker:
         specs: Sequence[RunSpec],
         store: Store,
         device: torch.device,
-        report: Report,
+        on_event: EventHandler,
         options: Options | None = None,
     ) -> None:
         self._specs = {spec.id: spec for spec in specs}
         self._store = store
         self._device = device
-        self._report = report
+        self._emit = on_event
         self._options = options or Options()
         self._started = now()
         self._first = specs[0]
@@ -72,7 +71,7 @@ class CohortWorker:
             if member is not None and not members:
                 check_room(member, len(self._specs), self._device)
             members += [member] if member is not None else []
-        saved = Checkpoints(self._store, self._options, self._teachers.loaded, self._report)
+        saved = Checkpoints(self._store, self._options, self._teachers.loaded, self._emit)
         begun: dict[int, list[Member]] = {}
         for member in members:
             begun.setdefault(saved.resume(member), []).append(member)
@@ -86,7 +85,7 @@ class CohortWorker:
         opens_images = any(m.method.data == "train" for m in members)
 
         def epoch_ended(epoch: int, active: Sequence[Member]) -> None:
-            self._tell_epoch(epoch, first, active)
+            self._emit_epoch(epoch, first, active)
             ended = [m for m in active if not m.training or epoch + 1 == self._epochs]
             for member in ended:
                 self._finish(member, data, saved.shared_seconds(member, cohort.shared_seconds), size)
@@ -117,7 +116,7 @@ class CohortWorker:
             method = build_method(spec, data.task, self._device, self._teachers, self._options.compile)
             return Member(spec.id, method, spec.recipe, spec.seed, self._recorder())
         except CorruptedError as error:
-            self._report({"event": "warning", "run": spec.id, "text": str(error)})
+            self._emit(WarningIssued(str(error), spec.id))
             return None
         except Exception as error:  # a user's own network or method may raise anything; its cohort goes on
             if is_out_of_memory(error):
@@ -153,7 +152,7 @@ class CohortWorker:
         return found
 
     def _warn(self, text: str) -> None:
-        self._report({"event": "warning", "run": None, "text": text})
+        self._emit(WarningIssued(text))
 
     def _score(self, member: Member, data: CohortData) -> dict[str, float]:
         """What a member's first deployed network is worth on validation, and on test where the protocol tracks it."""
@@ -170,20 +169,19 @@ class CohortWorker:
             scores |= {f"{name}_{metric}": value for metric, value in found.items()}
         return scores
 
-    def _tell_epoch(self, epoch: int, first: int, active: Sequence[Member]) -> None:
+    def _emit_epoch(self, epoch: int, first: int, active: Sequence[Member]) -> None:
         elapsed = time.monotonic() - self._clock
         rows = [member.history[-1] for member in active if member.error is None]
         accuracies = [float(row["val_accuracy"] or 0) for row in rows if "val_accuracy" in row]
-        self._report(
-            {
-                "event": "epoch",
-                "runs": [member.name for member in active],
-                "epoch": epoch + 1,
-                "epochs": self._epochs,
-                "loss": sum(_total_loss(row) for row in rows) / max(1, len(rows)),
-                "val_accuracy": max(accuracies, default=None),
-                "seconds_left": elapsed / (epoch + 1 - first) * (self._epochs - epoch - 1),
-            }
+        self._emit(
+            EpochEnded(
+                runs=tuple(member.name for member in active),
+                epoch=epoch + 1,
+                epochs=self._epochs,
+                loss=sum(_total_loss(row) for row in rows) / max(1, len(rows)),
+                val_accuracy=max(accuracies, default=None),
+                seconds_left=elapsed / (epoch + 1 - first) * (self._epochs - epoch - 1),
+            )
         )
 
     def _finish(self, member: Member, data: CohortData, shared_seconds: float, size: int) -> None:
@@ -201,14 +199,14 @@ class CohortWorker:
                 raise
             self.fail(spec, error)
             return
-        self._report({"event": "done", "run": spec.id})
+        self._emit(RunDone(spec.id))
 
     def fail(self, spec: RunSpec, error: BaseException) -> None:
         """Write down why a run failed, and tell it."""
         reason = str(error) if isinstance(error, KdbenchError) else f"{type(error).__name__}: {error}"
         trace = "".join(traceback.format_exception(error))
         write_failure(self._store, spec, reason, trace, self._started)
-        self._report({"event": "failed", "run": spec.id, "error": reason})
+        self._emit(RunFailed(spec.id, reason))
 
 
 def _total_loss(row: Mapping[str, float | int | None]) -> float:

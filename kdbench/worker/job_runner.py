@@ -9,9 +9,18 @@ from typing import Any, final
 import torch
 
 from kdbench.errors import KdbenchError, TrainingError
+from kdbench.events import (
+    CohortHalved,
+    EventHandler,
+    InferenceTimed,
+    JobFailed,
+    JobStarted,
+    RunDone,
+    RunTakenElsewhere,
+)
 from kdbench.matrix import RunSpec
 from kdbench.results import Store, worker_logs
-from kdbench.worker.cohort import CohortWorker, Report
+from kdbench.worker.cohort import CohortWorker
 from kdbench.worker.compiler import missing_compiler
 from kdbench.worker.memory import train_within_memory
 from kdbench.worker.options import Options
@@ -29,28 +38,30 @@ def set_up_torch(device: torch.device) -> None:
 class JobRunner:
     """Does one job after the other on one device. `log` is where all that is printed goes."""
 
-    def __init__(self, results: str, device: str, threads: int, log: Path | None, report: Report) -> None:
+    def __init__(self, results: str, device: str, threads: int, log: Path | None, on_event: EventHandler) -> None:
         torch.set_num_threads(threads)
         self._store = Store(results)
         self._device = torch.device(device)
         set_up_torch(self._device)
         self._log = log
-        self._report = report
+        self._emit = on_event
         self._options = Options()
 
     def run_job(self, job: Mapping[str, Any]) -> None:
         """Do one job. What is wrong for every job is told; anything else ends this process and costs only its job."""
-        self._report({"event": "begun", "job": job.get("id")})
+        self._emit(JobStarted(job["id"]))
         try:
             if "time" in job:
-                time_run(RunSpec.from_json(job["time"]), self._store, self._device)
+                spec = RunSpec.from_json(job["time"])
+                time_run(spec, self._store, self._device)
+                self._emit(InferenceTimed(spec.id))
             else:
                 self._options = Options(**job.get("options", {}))
                 if self._options.compile:
                     _check_compiler()
                 self._train([RunSpec.from_json(spec) for spec in job["train"]])
         except KdbenchError as error:
-            self._report({"event": "error", "error": str(error)})
+            self._emit(JobFailed(str(error)))
 
     def _train(self, specs: Sequence[RunSpec]) -> None:
         """Train those of the runs that nobody else trains or has finished."""
@@ -60,7 +71,7 @@ class JobRunner:
                 for spec in mine:
                     self._store.begin_attempt(spec.id)
                 with self._logged(mine):
-                    train_within_memory(mine, self._train_together, self._fail, self._tell_halved)
+                    train_within_memory(mine, self._train_together, self._fail, self._emit_halved)
 
     @contextmanager
     def _logged(self, specs: Sequence[RunSpec]) -> Iterator[None]:
@@ -81,16 +92,16 @@ class JobRunner:
         """Whether a run is ours to train."""
         lock = self._store.claim(spec.id)
         if lock is None:
-            self._report({"event": "taken", "run": spec.id})
+            self._emit(RunTakenElsewhere(spec.id))
             return False
         locks.callback(lock.release)
         if self._store.is_finished(spec.id):
-            self._report({"event": "done", "run": spec.id})
+            self._emit(RunDone(spec.id))
             return False
         return True
 
     def _cohort(self, specs: Sequence[RunSpec]) -> CohortWorker:
-        return CohortWorker(specs, self._store, self._device, self._report, self._options)
+        return CohortWorker(specs, self._store, self._device, self._emit, self._options)
 
     def _train_together(self, specs: Sequence[RunSpec]) -> None:
         waiting = [spec for spec in specs if not self._store.is_finished(spec.id)]
@@ -100,9 +111,8 @@ class JobRunner:
     def _fail(self, spec: RunSpec, error: TrainingError) -> None:
         self._cohort([spec]).fail(spec, error)
 
-    def _tell_halved(self, specs: Sequence[RunSpec]) -> None:
-        runs = [spec.id for spec in specs]
-        self._report({"event": "memory", "runs": runs, "text": "out of memory: trained in halves"})
+    def _emit_halved(self, specs: Sequence[RunSpec]) -> None:
+        self._emit(CohortHalved(tuple(spec.id for spec in specs)))
 
 
 def _check_compiler() -> None:

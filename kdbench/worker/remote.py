@@ -11,19 +11,20 @@ from typing import Any, final
 
 import kdbench
 from kdbench.errors import KdbenchError
+from kdbench.events import CheckpointSaved, Event, InferenceTimed, RemoteEvent, RunDone, RunFailed, WorkerReady
 from kdbench.results.checkpoints import NAMES as CHECKPOINTS
 
 Files = Mapping[str, bytes]  # path below the results folder -> content
-Tell = Callable[[Mapping[str, Any]], None]
+Send = Callable[[RemoteEvent], None]
 
 OF_A_RUN = ("spec.json", "history.parquet", "weights.safetensors", "log.txt", "result.json")
 
 
-def work(version: str, job: Mapping[str, Any], inputs: Iterable[Files], device: str, threads: int, tell: Tell) -> None:
+def work(version: str, job: Mapping[str, Any], inputs: Iterable[Files], device: str, threads: int, send: Send) -> None:
     """Do a job of `kdbench.worker.job_runner` in a results folder of its own, which is gone afterwards.
 
-    `inputs` are what the job's runs need: finished runs, checkpoints. `tell` hears of the worker's events; where a run
-    has ended or been saved, and where a network has been timed, with "files" that belong into the results folder.
+    `inputs` are the files that the runs of the job need: finished runs and checkpoints. `send` gets each event of the
+    worker, with the files that belong to it.
 
     Raises:
         KdbenchError: another version of kdbench asks for it.
@@ -39,36 +40,34 @@ def work(version: str, job: Mapping[str, Any], inputs: Iterable[Files], device: 
         root = Path(folder)
         for files in inputs:
             _unpack(files, root)
-        outbox = _Outbox(root, tell)
-        tell({"event": "ready"})
-        JobRunner(folder, device, threads, None, outbox.report).run_job(job)
-        outbox.send_timings()
+        outbox = _Outbox(root, send)
+        outbox.emit(WorkerReady())
+        JobRunner(folder, device, threads, None, outbox.emit).run_job(job)
 
 
 @final
 class _Outbox:
-    """Adds to events what they have left in the folder."""
+    """Sends events with the files that belong to them."""
 
-    def __init__(self, root: Path, tell: Tell) -> None:
+    def __init__(self, root: Path, send: Send) -> None:
         self._root = root
-        self._tell = tell
+        self._send = send
 
-    def report(self, event: Mapping[str, Any]) -> None:
-        match event["event"]:
-            case "done" | "failed":
-                files = _packed(self._root, f"runs/{event['run']}", OF_A_RUN)
-            case "saved":
-                files = {}
-                for run in event["runs"]:
+    def emit(self, event: Event) -> None:
+        self._send(RemoteEvent(event, self._files(event)))
+
+    def _files(self, event: Event) -> dict[str, bytes]:
+        files: dict[str, bytes] = {}
+        match event:
+            case RunDone(run) | RunFailed(run):
+                files = _packed(self._root, f"runs/{run}", OF_A_RUN)
+            case CheckpointSaved(runs):
+                for run in runs:
                     files |= _packed(self._root, f"runs/{run}", CHECKPOINTS[:1])
-            case _:
-                files = {}
-        self._tell({**event, "files": files} if files else event)
-
-    def send_timings(self) -> None:
-        names = [path.name for path in (self._root / "timings").glob("*.json")]
-        if files := _packed(self._root, "timings", names):
-            self._tell({"event": "timed", "files": files})
+            case InferenceTimed():
+                names = [path.name for path in (self._root / "timings").glob("*.json")]
+                files = _packed(self._root, "timings", names)
+        return files
 
 
 def _packed(root: Path, folder: str, names: Iterable[str]) -> dict[str, bytes]:

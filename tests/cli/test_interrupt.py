@@ -65,7 +65,7 @@ def test_a_run_that_is_told_to_stop_leaves_tables_and_nobody_behind(tmp_path: Pa
             assert time.monotonic() - told < 15
         finally:
             process.kill()
-    assert "stopping: the workers leave within seconds" in text.read_text()
+    assert "stopping: workers exit within 5 s" in text.read_text()
     assert text.read_text().endswith("stopped; run the same command again to go on\n")
     assert processes_in(tmp_path) == []
     store = Store(tmp_path / "results")

@@ -73,8 +73,8 @@ def test_all_went_well(tiny: Any) -> None:
 
 
 def test_progress_is_told_line_by_line(tiny: Any) -> None:
-    assert f"{RUNS} runs, 0 of them done before" in tiny.said.out
-    assert f"{RUNS} of {RUNS} runs have ended" in tiny.said.out
+    assert f"{RUNS} runs, 0 already finished" in tiny.said.out
+    assert f"{RUNS} of {RUNS} runs finished" in tiny.said.out
     assert "training cnn_8_16, mlp_16 on digits, seed 0 (2 runs: scratch)" in tiny.said.out
     assert "timing the inference of mlp_16" in tiny.said.out
     assert "\x1b" not in tiny.said.out
@@ -195,7 +195,7 @@ def test_another_label_trains_nothing(copied: Any, say: Callable[..., Any]) -> N
     text = copied.matrix.read_text().replace("[methods.vanilla]\n", '[methods.HKD]\nmethod = "vanilla"\n')
     copied.matrix.write_text(text)
     said = say("run", "tiny.toml")
-    assert f"{RUNS} runs, {RUNS} of them done before" in said.out
+    assert f"{RUNS} runs, {RUNS} already finished" in said.out
     assert "training" not in said.out
     assert "HKD" in said.out
     assert finished(copied.results) == before
@@ -231,7 +231,7 @@ def test_only_what_was_added_is_trained(extended: tuple[Any, Any, Path]) -> None
     after = finished(folder / "results")
     assert {run: when for run, when in after.items() if run in before} == before
     assert len(after) == RUNS + 2 * 3
-    assert f"{RUNS + 6} runs, {RUNS} of them done before" in said.out
+    assert f"{RUNS + 6} runs, {RUNS} already finished" in said.out
 
 
 def test_the_others_finish_where_a_method_of_the_users_fails(extended: tuple[Any, Any, Path]) -> None:

@@ -68,7 +68,7 @@ def test_what_was_trained_before_is_not_trained_again(tuning: Tuning) -> None:
     """The baselines and the default configuration are runs of the small matrix."""
     trained = set(Store(tuning.results).run_ids()) - tuning.before
     assert len(trained) == 2 * 2
-    assert "9 runs, 5 of them done before" in tuning.said.out
+    assert "9 runs, 5 already finished" in tuning.said.out
 
 
 def test_trials_are_ordinary_runs(tuning: Tuning) -> None:
@@ -119,7 +119,7 @@ def test_going_on_trains_only_what_is_new(tuning: Tuning, say: Callable[..., Any
     shutil.copytree(tuning.folder, tmp_path, dirs_exist_ok=True)
     said = say(*TUNE, "4")
     assert said.status == 0
-    assert "11 runs, 9 of them done before" in said.out
+    assert "11 runs, 9 already finished" in said.out
     assert "best of 4 trials (0 failed)" in said.out
 
 

@@ -5,6 +5,7 @@ import sys
 
 import pytest
 
+from kdbench.events import CohortStarted, RunFailed, RunTakenElsewhere, TimingStarted
 from kdbench.matrix import parse
 from kdbench.plan import batches_key, make_plan
 from kdbench.queue.devices import Slot
@@ -104,8 +105,8 @@ class Session:
     def hear(self, event):
         """Another process, played by this one, trains `logit_mse`: it ends when our worker finds it taken."""
         self.told.append(event)
-        if event["event"] == "taken":
-            self.store.write_result(event["run"], {"status": "done", "row": {"host": "elsewhere"}})
+        if isinstance(event, RunTakenElsewhere):
+            self.store.write_result(event.run, {"status": "done", "row": {"host": "elsewhere"}})
             self.lock.release()
 
 
@@ -133,7 +134,7 @@ def test_results_appear(session):
 
 
 def test_a_killed_worker_costs_an_attempt_and_the_next_one_finishes(session):
-    handed = [set(event["runs"]) for event in session.told if event["event"] == "cohort"]
+    handed = [set(event.runs) for event in session.told if isinstance(event, CohortStarted)]
     students = {session.ids[label] for label in ("vanilla", "logit_mse", "raising", "deadly", "crashing")}
     alone = [{session.ids[label]} for label in ("vanilla", "raising", "deadly", "crashing")]
     assert handed[:2] == [{session.ids["teacher"], session.ids["scratch"]}, students]
@@ -148,7 +149,7 @@ def test_the_run_that_kills_its_worker_is_found_and_fails_with_the_tail_of_the_l
     error = session.store.result(crashing)["error"]
     assert error.startswith("the worker died (signal 11); its log ")
     assert re.search(r"ends: .*noise on standard output \| child \d+$", error)
-    assert {event["run"] for event in session.told if event["event"] == "failed"} == {
+    assert {event.run for event in session.told if isinstance(event, RunFailed)} == {
         crashing,
         session.ids["raising"],
     }
@@ -185,7 +186,7 @@ def test_a_run_that_another_process_trains_is_not_trained_twice(session):
 
 
 def test_deployed_networks_are_timed_once_each(session):
-    timed = [event["student"] for event in session.told if event["event"] == "timing"]
+    timed = [event.network for event in session.told if isinstance(event, TimingStarted)]
     assert sorted(timed) == ["mlp_12", "mlp_8"]
     key = session.store.result(session.ids["vanilla"])["architecture"]
     assert session.store.timing(key)["inference_ms"] > 0

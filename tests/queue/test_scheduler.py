@@ -6,12 +6,25 @@ import time
 import pytest
 
 from kdbench.errors import KdbenchError
+from kdbench.events import (
+    CohortStarted,
+    JobEnded,
+    JobFailed,
+    JobStarted,
+    RunDone,
+    RunFailed,
+    RunTakenElsewhere,
+    TimingStarted,
+    WarningIssued,
+    WorkerDied,
+)
 from kdbench.queue.scheduler import Limits, Scheduler
 from kdbench.queue.signals import Interrupts
 from kdbench.results import checkpoints
 
 DONE = {"status": "done", "row": {}}
 LIMITS = Limits()
+HANG = "hang"
 DEATH = "the worker died (signal 9)"
 
 
@@ -31,21 +44,21 @@ class Pretender:
         self._busy += 1
         self.jobs.append(job)
         events = (self.behave if job.kind == "train" else self.measure)(self.store, job)
-        died = {"event": "died", "job": job.id, "runs": job.runs, "reason": DEATH, "ready": self.ready}
-        self._told += [died] if events is None else [*events, {"event": "idle", "job": job.id}]
+        died = WorkerDied(job.id, job.runs, DEATH, self.ready)
+        self._told += [died] if events is None else [*events, JobEnded(job.id)]
 
     def poll(self, timeout):
         told, self._told = self._told, []
-        if any(event["event"] == "hang" for event in told):
+        if HANG in told:
             self._told, told = told[-2:], told[:-2]
             time.sleep(0.01)
-        self._busy -= sum(event["event"] in ("idle", "died") for event in told)
+        self._busy -= sum(isinstance(event, JobEnded | WorkerDied) for event in told)
         return told
 
     def cancel(self, job):
         self.canceled.append(job)
         (job,) = (known for known in self.jobs if known.id == job)
-        self._told = [{"event": "died", "job": job.id, "runs": job.runs, "reason": DEATH, "ready": True}]
+        self._told = [WorkerDied(job.id, job.runs, DEATH)]
 
     def close(self, now=False):
         self.ends.append(now)
@@ -55,7 +68,7 @@ def finishing(store, job):
     """What a worker does if all goes well."""
     for run in job.runs:
         store.write_result(run, {**DONE, "architecture": "mlp"})
-    return [{"event": "done", "run": run} for run in job.runs]
+    return [RunDone(run) for run in job.runs]
 
 
 def measuring(store, job):
@@ -80,7 +93,7 @@ def schedule(store):
 
 
 def handed_out(told):
-    return [set(event["runs"]) for event in told if event["event"] == "cohort"]
+    return [set(event.runs) for event in told if isinstance(event, CohortStarted)]
 
 
 def ids(*items):
@@ -131,7 +144,7 @@ def test_students_of_a_failed_teacher_are_not_trained(item, schedule, store):
     def failing(store, job):
         for run in job.runs:
             store.write_result(run, {"status": "failed", "error": "NaN", "row": {}})
-        return [{"event": "failed", "run": run, "error": "NaN"} for run in job.runs]
+        return [RunFailed(run, "NaN") for run in job.runs]
 
     told, _ = schedule([teacher, student], failing)
     assert handed_out(told) == [ids(teacher)]
@@ -156,7 +169,7 @@ def test_a_run_whose_worker_dies_twice_has_failed(item, schedule, store):
     result = store.result(deadly.spec.id)
     assert (result["status"], result["error"]) == ("failed", "the worker died (signal 9)")
     assert result["row"]["torch_version"]
-    assert {"event": "failed", "run": deadly.spec.id, "error": "the worker died (signal 9)"} in told
+    assert RunFailed(deadly.spec.id, "the worker died (signal 9)") in told
     assert store.state(other.spec.id) == "done"
 
 
@@ -169,7 +182,7 @@ def test_a_run_that_somebody_else_has_taken_up_meanwhile_does_not_fail(item, sch
             locks.append(store.claim(run.spec.id))
 
     def finished_by_them(event):
-        if locks and event["event"] == "died":
+        if locks and isinstance(event, WorkerDied):
             store.write_result(run.spec.id, {**DONE, "row": {"host": "elsewhere"}})
             locks.pop().release()
 
@@ -177,7 +190,7 @@ def test_a_run_that_somebody_else_has_taken_up_meanwhile_does_not_fail(item, sch
     told = []
     Scheduler([run], store, executor, lambda event: (told.append(event), finished_by_them(event)), LIMITS).run()
     assert handed_out(told) == [ids(run), ids(run)]
-    assert not any(event["event"] == "failed" for event in told)
+    assert not any(isinstance(event, RunFailed) for event in told)
     assert store.result(run.spec.id)["row"] == {"host": "elsewhere"}
 
 
@@ -239,12 +252,12 @@ def test_a_job_that_takes_too_long_is_ended_and_costs_an_attempt(item, schedule,
     runs = [item("a"), item("b")]
 
     def behave(store, job):
-        return [{"event": "begun", "job": job.id}, {"event": "hang"}]
+        return [JobStarted(job.id), HANG]
 
     told, executor = schedule(runs, behave, limits=Limits(time_limit=0.05 / 60))
     assert handed_out(told) == [ids(*runs), ids(runs[0]), ids(runs[1])]
     assert executor.canceled == [1, 2, 3]
-    deaths = [event["reason"] for event in told if event["event"] == "died"]
+    deaths = [event.reason for event in told if isinstance(event, WorkerDied)]
     assert deaths[0] == "ended after run.time_limit (0.000833333 minutes x 2 runs): the worker died (signal 9)"
     assert deaths[1] == "ended after run.time_limit (0.000833333 minutes): the worker died (signal 9)"
     assert store.result(runs[0].spec.id)["error"] == deaths[1]
@@ -253,7 +266,7 @@ def test_a_job_that_takes_too_long_is_ended_and_costs_an_attempt(item, schedule,
 def test_until_its_job_has_begun_a_worker_may_take_longer(item, schedule, monkeypatch):
     monkeypatch.setattr("kdbench.queue.scheduler.START", 0.2)
     began = time.monotonic()
-    _, executor = schedule([item("a")], lambda store, job: [{"event": "hang"}], limits=Limits(time_limit=0.01 / 60))
+    _, executor = schedule([item("a")], lambda store, job: [HANG], limits=Limits(time_limit=0.01 / 60))
     assert executor.canceled == [1, 2]
     assert time.monotonic() - began > 2 * 0.2
 
@@ -267,7 +280,7 @@ def test_a_teacher_that_is_found_corrupted_is_trained_again(item, schedule, stor
         if job.id > 1:
             return finishing(store, job)
         store.forget_result(teacher.spec.id)
-        return [{"event": "warning", "run": student.spec.id, "text": "its teacher's weights are corrupted"}]
+        return [WarningIssued("its teacher's weights are corrupted", student.spec.id)]
 
     told, _ = schedule([teacher, student], behave)
     assert handed_out(told) == [ids(student), ids(teacher), ids(student)]
@@ -293,7 +306,7 @@ def test_an_interrupt_hands_out_nothing_more_and_ends_the_workers(item, store, s
     executor = Pretender(store, behave, measuring, places=1)
     with Interrupts() as interrupts, pytest.raises(KeyboardInterrupt):
         Scheduler(runs, store, executor, lambda event: None, interrupts=interrupts).run()
-    assert [job.runs for job in executor.jobs] == [[runs[0].spec.id]]
+    assert [job.runs for job in executor.jobs] == [(runs[0].spec.id,)]
     assert executor.ends == [at_once]
 
 
@@ -318,7 +331,7 @@ def test_a_run_that_somebody_else_trains_is_waited_for(item, schedule, store):
 
     def finished_by_them(store, job):
         store.write_result(ours.spec.id, DONE)
-        events = [{"event": "taken", "run": theirs.spec.id}, {"event": "done", "run": ours.spec.id}]
+        events = [RunTakenElsewhere(theirs.spec.id), RunDone(ours.spec.id)]
         store.write_result(theirs.spec.id, {**DONE, "row": {"host": "elsewhere"}})
         lock.release()
         return events
@@ -336,7 +349,7 @@ def test_a_run_that_somebody_else_left_unfinished_is_taken_over(item, schedule, 
         if not lock.is_locked:
             return finishing(store, job)
         lock.release()
-        return [{"event": "taken", "run": run.spec.id}]
+        return [RunTakenElsewhere(run.spec.id)]
 
     told, _ = schedule([run], behave)
     assert handed_out(told) == [ids(run), ids(run)]
@@ -345,15 +358,15 @@ def test_a_run_that_somebody_else_left_unfinished_is_taken_over(item, schedule, 
 
 def test_an_error_that_is_nobodys_own_stops_everything(item, schedule):
     with pytest.raises(KdbenchError, match=r"^the disk is full$"):
-        schedule([item("a")], lambda store, job: [{"event": "error", "error": "the disk is full"}])
+        schedule([item("a")], lambda store, job: [JobFailed("the disk is full")])
 
 
 def test_each_architecture_is_timed_once_when_nothing_else_runs(item, schedule):
     items = [item(name) for name in "abc"]
     told, executor = schedule(items, places=2)
-    assert [job.runs for job in executor.jobs if job.kind == "time"] == [[items[0].spec.id]]
-    assert [event["event"] for event in told].index("timing") > max(
-        place for place, event in enumerate(told) if event["event"] == "done"
+    assert [job.runs for job in executor.jobs if job.kind == "time"] == [(items[0].spec.id,)]
+    assert [type(event) for event in told].index(TimingStarted) > max(
+        place for place, event in enumerate(told) if isinstance(event, RunDone)
     )
 
 

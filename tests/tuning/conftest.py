@@ -1,7 +1,7 @@
 """A queue that only scores, and methods whose hyperparameters are out of the ordinary."""
 
 from abc import ABC
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, final
@@ -11,6 +11,7 @@ from annotated_types import Ge
 from torch import Tensor, nn
 
 from kdbench import methods
+from kdbench.events import EventHandler, RunDone
 from kdbench.hyperparameters import Tune
 from kdbench.matrix import RunSpec
 from kdbench.matrix.identity import Since
@@ -77,7 +78,7 @@ class Queue:
     plans: list[Plan] = field(default_factory=list)
     trained: list[RunSpec] = field(default_factory=list)
 
-    def __call__(self, plan: Plan, store: Store, listener: Callable[[Mapping[str, Any]], None]) -> None:
+    def __call__(self, plan: Plan, store: Store, on_event: EventHandler) -> None:
         self.plans.append(plan)
         store.write_index(plan.index())
         if self.interrupt:
@@ -89,7 +90,7 @@ class Queue:
             score = self.score(run)
             store.write_result(run.id, self._result(score))
             self.trained.append(run)
-            listener({"event": "done", "run": run.id})
+            on_event(RunDone(run.id))
 
     def _result(self, score: float | None) -> dict[str, Any]:
         if score is None:

@@ -1,6 +1,5 @@
 """The search, with a queue that gives a run a validation score, and by default no test score, without training it."""
 
-from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +7,7 @@ import pytest
 
 from kdbench import methods
 from kdbench.errors import KdbenchError, MatrixError, MethodError
+from kdbench.events import Event, EventHandler, RunDone
 from kdbench.hyperparameters import declared
 from kdbench.matrix import MatrixSpec, parse
 from kdbench.plan import Plan
@@ -27,13 +27,14 @@ def matrix(**changes: Any) -> MatrixSpec:
     return parse({**raw, **changes}, "base.toml")
 
 
-def listen(plan: Plan) -> Callable[[Mapping[str, Any]], None]:
+def listen(plan: Plan) -> EventHandler:
     known = {run.id for run in plan.runs}
 
-    def hear(event: Mapping[str, Any]) -> None:
-        assert event["run"] in known
+    def handle(event: Event) -> None:
+        assert isinstance(event, RunDone)
+        assert event.run in known
 
-    return hear
+    return handle
 
 
 def configurations(queue: Any, *names: str) -> list[tuple[Any, ...]]:

@@ -5,6 +5,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from kdbench.events import EpochEnded, RunResumed, WarningIssued
 from kdbench.results import Store, checkpoints
 from kdbench.worker.cohort import CohortWorker
 from kdbench.worker.options import Options
@@ -36,7 +37,7 @@ def train(store, specs, minutes=0.0, until=None, **options):
 
     def report(event):
         events.append(event)
-        if event["event"] == "epoch" and event["epoch"] == until:
+        if isinstance(event, EpochEnded) and event.epoch == until:
             raise CutError
 
     run = CohortWorker(specs, store, CPU, report, Options(minutes, **options))
@@ -68,12 +69,12 @@ def test_cut_off_again_and_again_a_cohort_gives_the_same_numbers(undisturbed, tm
     specs, whole = undisturbed
     store = Store(tmp_path)
     train(store, specs[:1], until=2)
-    assert train(store, specs[:1])[0] == {"event": "resumed", "run": specs[0].id, "epoch": 1}
+    assert train(store, specs[:1])[0] == RunResumed(specs[0].id, 2)
     for until in (2, 3, 4):
         train(store, specs[1:], until=until)
         assert {store.next_epoch(spec.id) for spec in specs[1:]} == {until - 1}
     events = train(store, specs[1:])
-    assert [event["epoch"] for event in events if event["event"] == "epoch"] == [4]
+    assert [event.epoch for event in events if isinstance(event, EpochEnded)] == [4]
     assert_same(specs, whole, store)
     for spec in specs:
         assert not [name for name in checkpoints.NAMES if (store.folder(spec.id) / name).exists()]
@@ -98,12 +99,12 @@ def test_a_corrupted_checkpoint_is_passed_over_with_a_warning(undisturbed, tmp_p
         path = store.folder(specs[0].id) / name
         path.write_bytes(path.read_bytes()[:-1] + b"X")
     events = train(store, specs[:1])
-    warnings = [event["text"] for event in events if event["event"] == "warning"]
+    warnings = [event.text for event in events if isinstance(event, WarningIssued)]
     assert [text.split(";")[0] for text in warnings] == [
         f"{name} is corrupted" for name in checkpoints.NAMES[:corrupted]
     ]
     assert "warning: checkpoint.pt is corrupted" in (store.folder(specs[0].id) / "log.txt").read_text()
-    assert next(event["epoch"] for event in events if event["event"] == "epoch") == epoch + 1
+    assert next(event.epoch for event in events if isinstance(event, EpochEnded)) == epoch + 1
     assert_same(specs[:1], whole, store)
 
 
@@ -134,7 +135,7 @@ def test_another_machines_checkpoint_is_gone_on_from_with_a_warning(undisturbed,
     with monkeypatch.context() as patch:
         patch.setattr(torch, "__version__", "1.0")
         train(store, specs[:1], until=3)
-    (warning,) = [event["text"] for event in train(store, specs[:1]) if event["event"] == "warning"]
+    (warning,) = [event.text for event in train(store, specs[:1]) if isinstance(event, WarningIssued)]
     assert warning == (
         f"goes on from a checkpoint made otherwise (torch 1.0 is now {torch.__version__}): numbers may differ"
     )
@@ -151,7 +152,7 @@ def test_a_checkpoint_of_a_run_that_was_not_compiled_is_gone_on_from_with_a_warn
     if not told:
         old = {key: value for key, value in head.made_with.items() if key not in ("compile", "cuda_graphs")}
         checkpoints.write(folder, head.epoch, content, old)
-    (warning,) = [event["text"] for event in train(store, specs[:1], compile=True) if event["event"] == "warning"]
+    (warning,) = [event.text for event in train(store, specs[:1], compile=True) if isinstance(event, WarningIssued)]
     assert warning == "goes on from a checkpoint made otherwise (compile False is now True): numbers may differ"
 
 
@@ -160,5 +161,5 @@ def test_what_a_processor_does_not_record_goes_on_without_a_warning(undisturbed,
     store = Store(tmp_path)
     train(store, specs[:1], until=3)
     events = train(store, specs[:1], cuda_graphs=True)
-    assert [event for event in events if event["event"] == "warning"] == []
+    assert [event for event in events if isinstance(event, WarningIssued)] == []
     assert_same(specs[:1], whole, store)

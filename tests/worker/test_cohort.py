@@ -8,6 +8,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from kdbench.events import EpochEnded, RunDone, RunFailed, WarningIssued
 from kdbench.results import Store
 from kdbench.worker import build, cohort
 from kdbench.worker.build import trained_weights
@@ -74,14 +75,14 @@ def test_a_shared_teacher_is_loaded_once_and_stays_as_it_is(together):
 
 def test_every_epoch_and_every_end_is_told(together):
     specs, _, _, events = together
-    epochs = [event for event in events if event["event"] == "epoch"]
-    assert [(event["epoch"], event["epochs"]) for event in epochs] == [(1, 2), (2, 2)]
+    epochs = [event for event in events if isinstance(event, EpochEnded)]
+    assert [(event.epoch, event.epochs) for event in epochs] == [(1, 2), (2, 2)]
     for event in epochs:
-        assert event["runs"] == [spec.id for spec in specs.values()]
-        assert 0 <= event["val_accuracy"] <= 1
-        assert event["loss"] > 0
-        assert event["seconds_left"] >= 0
-    assert {event["run"] for event in events if event["event"] == "done"} == {spec.id for spec in specs.values()}
+        assert event.runs == tuple(spec.id for spec in specs.values())
+        assert 0 <= event.val_accuracy <= 1
+        assert event.loss > 0
+        assert event.seconds_left >= 0
+    assert {event.run for event in events if isinstance(event, RunDone)} == {spec.id for spec in specs.values()}
 
 
 def test_other_seeds_give_other_weights(together, tmp_path, train):
@@ -165,8 +166,8 @@ def test_a_run_whose_teacher_is_corrupted_waits_alone(store, plan_of, train):
     content[-1] ^= 1
     file.write_bytes(content)
     events = train(store, vanilla, scratch)
-    assert [event["event"] for event in events if event["event"] != "epoch"] == ["warning", "done"]
-    assert f"the run {teacher} is corrupted: weights.safetensors is not what was written" in events[0]["text"]
+    assert [type(event) for event in events if not isinstance(event, EpochEnded)] == [WarningIssued, RunDone]
+    assert f"the run {teacher} is corrupted: weights.safetensors is not what was written" in events[0].text
     assert [store.state(run) for run in (teacher, vanilla.id, scratch.id)] == ["pending", "pending", "done"]
     assert (store.root / "quarantine" / f"{teacher}-1" / "weights.safetensors").read_bytes() == content
     assert store.result(scratch.id)["row"]["cohort_size"] == 1
@@ -178,8 +179,8 @@ def test_a_run_whose_teacher_is_corrupted_waits_alone(store, plan_of, train):
 def test_nothing_is_trained_if_the_teacher_is_not_finished(store, plan_of, train):
     specs = by_label(plan_of({"vanilla": {}}))
     (event,) = train(store, specs["vanilla"])
-    assert (event["event"], event["run"]) == ("warning", specs["vanilla"].id)
-    assert event["text"] == f"the run {specs['teacher'].id} is not finished any more; what needs it waits too"
+    assert event.run == specs["vanilla"].id
+    assert event.text == f"the run {specs['teacher'].id} is not finished any more; what needs it waits too"
     assert store.state(specs["vanilla"].id) == "pending"
 
 
@@ -191,7 +192,7 @@ def test_nan_fails_its_run_with_epoch_and_term_and_the_others_go_on(store, plan_
     assert store.result(bad.id)["status"] == "failed"
     assert store.result(bad.id)["error"].startswith("epoch 0: loss.ce became NaN or infinite; lower the learning rate")
     assert store.result(good.id)["status"] == "done"
-    told = [event["loss"] for event in events if event["event"] == "epoch"]
+    told = [event.loss for event in events if isinstance(event, EpochEnded)]
     assert len(told) == 2
     assert all(map(math.isfinite, told))
     assert "Traceback" not in store.result(bad.id)["error"]
@@ -214,5 +215,5 @@ def test_a_network_that_fails_in_evaluation_fails_its_run(store, plan_of, train,
     monkeypatch.setattr("kdbench.worker.run_writer.logits_of", failing)
     events = train(store, spec)
     assert store.result(spec.id)["error"] == "RuntimeError: only in eval mode"
-    assert events[-1] == {"event": "failed", "run": spec.id, "error": "RuntimeError: only in eval mode"}
+    assert events[-1] == RunFailed(spec.id, "RuntimeError: only in eval mode")
     assert "Traceback" in (store.folder(spec.id) / "log.txt").read_text()

@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from kdbench.events import JobFailed, JobStarted
 from kdbench.worker import job_runner
 from kdbench.worker.job_runner import JobRunner
 from kdbench.worker.options import Options
@@ -52,10 +53,11 @@ def test_the_options_of_a_job_reach_the_cohort(made, serve_job, options, expecte
 
 def test_without_a_compiler_no_run_is_begun(made, serve_job, tmp_path, monkeypatch):
     monkeypatch.setenv("CXX", "no-such-compiler")
-    begun, error = serve_job({"compile": True})
-    assert (begun["event"], error["event"]) == ("begun", "error")
-    assert error["error"].startswith("run.compile needs a C++ compiler and Python's headers, but ")
-    assert "has no compiler 'no-such-compiler'; install it" in error["error"]
+    started, failed = serve_job({"compile": True})
+    assert started == JobStarted(1)
+    assert isinstance(failed, JobFailed)
+    assert failed.error.startswith("run.compile needs a C++ compiler and Python's headers, but ")
+    assert "has no compiler 'no-such-compiler'; install it" in failed.error
     assert made == []
     assert not list(tmp_path.glob("runs/*"))
     serve_job({"compile": False})

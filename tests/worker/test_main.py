@@ -8,6 +8,8 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
+from kdbench.events import EpochEnded, JobStarted, WorkerReady, from_json, to_json
+
 WAIT = 60
 
 
@@ -15,12 +17,12 @@ def test_a_worker_ends_when_its_standard_input_does(store, plan_of):
     (spec, *_) = plan_of({}, {"epochs": 100_000}).runs
     command = [sys.executable, "-m", "kdbench.worker", "--results", store.root, "--device", "cpu", "--threads", "1"]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as worker:
-        worker.stdin.write(json.dumps({"train": [spec.to_json()]}) + "\n")
+        worker.stdin.write(json.dumps({"id": 1, "train": [spec.to_json()]}) + "\n")
         worker.stdin.flush()
-        assert json.loads(worker.stdout.readline()) == {"event": "ready"}
-        assert json.loads(worker.stdout.readline()) == {"event": "begun", "job": None}
-        event = json.loads(worker.stdout.readline())
-        assert (event["event"], event["epoch"], event["runs"]) == ("epoch", 1, [spec.id])
+        ready, started, epoch = (from_json(json.loads(worker.stdout.readline())) for _ in range(3))
+        assert (ready, started) == (WorkerReady(), JobStarted(1))
+        assert isinstance(epoch, EpochEnded)
+        assert (epoch.epoch, epoch.runs) == (1, (spec.id,))
         assert store.state(spec.id) == "running"
         closed = time.monotonic()
         worker.stdin.close()
@@ -104,12 +106,13 @@ def has_gone(pid):
 
 def test_what_nobody_expects_ends_the_worker_with_its_reason(store):
     command = [sys.executable, "-m", "kdbench.worker", "--results", store.root, "--device", "cpu", "--threads", "1"]
-    job = json.dumps({"train": [{}]}) + "\n"
+    job = json.dumps({"id": 1, "train": [{}]}) + "\n"
     with subprocess.Popen(
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as worker:
         worker.stdin.write(job)
         worker.stdin.flush()
         assert worker.wait(timeout=WAIT) == 1
-        assert worker.stdout.read() == '{"event": "ready"}\n{"event": "begun", "job": null}\n'
+        events = [json.loads(line) for line in worker.stdout.read().splitlines()]
+        assert events == [to_json(WorkerReady()), to_json(JobStarted(1))]
         assert worker.stderr.read().strip().endswith("KeyError: 'dataset'")

@@ -12,6 +12,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from kdbench.errors import MatrixError
+from kdbench.events import RunDone
 from kdbench.matrix import RunSpec, parse
 from kdbench.plan import Plan, make_plan
 from kdbench.results import Store
@@ -56,8 +57,8 @@ def test_a_finished_run_is_the_teacher_of_another_matrix(first: tuple[Store, Pla
     old = of_label(before, "teacher")
     plan = plan_with(trained.folder(old.id), AS_IT_IS, {"track_test": True})
     teacher, vanilla = of_label(plan, "teacher"), of_label(plan, "vanilla")
-    assert train(store, teacher) == [{"event": "done", "run": teacher.id}]
-    assert train(store, vanilla)[-1] == {"event": "done", "run": vanilla.id}
+    assert train(store, teacher) == [RunDone(teacher.id)]
+    assert train(store, vanilla)[-1] == RunDone(vanilla.id)
     row, expected = (s.result(run.id)["row"] for s, run in ((store, teacher), (trained, old)))
     scores = [key for key in expected if key.startswith(("val_", "test_")) and not key.endswith("_best")]
     assert scores

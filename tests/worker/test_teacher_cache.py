@@ -9,6 +9,7 @@ import torch
 from safetensors.torch import load, load_file
 from torch import nn
 
+from kdbench.events import EpochEnded, WarningIssued
 from kdbench.methods.feature.attention import Attention
 from kdbench.methods.relation.relational_kd import RelationalDistance, RelationalKD
 from kdbench.methods.response.vanilla import Vanilla
@@ -88,7 +89,7 @@ def students(computed, tmp_path, place, asked):
 
         def report(event):
             events.append(event)
-            if event["event"] == "epoch" and event["epoch"] == until:
+            if isinstance(event, EpochEnded) and event.epoch == until:
                 raise CutError
 
         cohort = CohortWorker(
@@ -274,9 +275,9 @@ def test_a_place_that_cannot_be_written_to_costs_a_warning(students, assert_same
     place.parent.mkdir()
     place.write_text("a file in the way")
     assert students("vanilla") == WHOLE
-    (warning,) = [event for event in students.events if event["event"] == "warning"]
-    assert str(place) in warning["text"]
-    assert "KDBENCH_CACHE" in warning["text"]
+    (warning,) = [event for event in students.events if isinstance(event, WarningIssued)]
+    assert str(place) in warning.text
+    assert "KDBENCH_CACHE" in warning.text
     assert_same("vanilla")
 
 

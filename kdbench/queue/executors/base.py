@@ -7,9 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Protocol, final
 
+from kdbench.events import Event
 from kdbench.matrix import RunSpec
-
-Event = Mapping[str, Any]
 
 
 @final
@@ -23,9 +22,9 @@ class Job:
     options: Mapping[str, Any] = field(default_factory=dict)
 
     @property
-    def runs(self) -> list[str]:
+    def runs(self) -> tuple[str, ...]:
         """The ids of its runs."""
-        return [spec.id for spec in self.specs]
+        return tuple(spec.id for spec in self.specs)
 
     def message(self) -> dict[str, Any]:
         """The job as `python -m kdbench.worker` reads it."""
@@ -50,10 +49,7 @@ class Executor(Protocol):
     def poll(self, timeout: float) -> list[Event]:
         """What workers have told since, after at most `timeout` seconds of waiting.
 
-        Beside the workers' own, of which `{"event": "begun", "job": id}` is the first of a job:
-        `{"event": "idle", "job": id}` when a job is over, and when its worker is gone
-        `{"event": "died", "job": id, "runs": [...], "reason": str, "ready": bool}`; not ready is one that ended before
-        it could begin any job at all.
+        The first event of a job is `JobStarted`; the last one is `JobEnded`, or `WorkerDied`.
         """
 
     def cancel(self, job: int) -> None:

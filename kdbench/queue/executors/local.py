@@ -7,8 +7,9 @@ from contextlib import suppress
 from typing import final
 
 from kdbench.errors import ResultsError
+from kdbench.events import Event, WorkerDied
 from kdbench.queue.devices import Slot, has_room
-from kdbench.queue.executors.base import Event, Job
+from kdbench.queue.executors.base import Job
 from kdbench.queue.executors.worker_process import Worker
 from kdbench.results import Store
 
@@ -75,7 +76,7 @@ class LocalExecutor:
         worker.write_down()
         if job is None:
             return []
-        return [{"event": "died", "job": job.id, "runs": job.runs, "reason": reason, "ready": worker.ready}]
+        return [WorkerDied(job.id, job.runs, reason, worker.ready)]
 
     def _is_busy(self, place: int) -> bool:
         return place in self._workers and self._workers[place].job is not None

@@ -16,8 +16,19 @@ from filelock import FileLock
 
 import kdbench
 from kdbench.errors import KdbenchError, ResultsError
+from kdbench.events import (
+    Event,
+    JobEnded,
+    JobFailed,
+    RemoteEvent,
+    RunDone,
+    RunFailed,
+    RunTakenElsewhere,
+    WarningIssued,
+    WorkerDied,
+)
 from kdbench.matrix import RunSpec
-from kdbench.queue.executors.base import Event, Job, environment
+from kdbench.queue.executors.base import Job, environment
 from kdbench.results import Store, checkpoints
 from kdbench.results.files import writable, write_bytes
 
@@ -86,9 +97,9 @@ class RayExecutor:
         while True:
             over = self._over()
             told, self._told = self._told, []
-            for number, event in self._ray.get(self._mailbox.take.remote()):
+            for number, message in self._ray.get(self._mailbox.take.remote()):
                 if number in self._tasks:
-                    told.append(self._heard(self._tasks[number], event))
+                    told.append(self._receive(self._tasks[number], message))
             told += [self._ended(task) for task in over]
             if told or time.monotonic() >= deadline:
                 return told
@@ -138,11 +149,11 @@ class RayExecutor:
         """Whether a run is ours to train: this process holds the lock of what another machine trains for it."""
         lock = self._store.claim(spec.id)
         if lock is None:
-            self._told.append({"event": "taken", "run": spec.id})
+            self._told.append(RunTakenElsewhere(spec.id))
             return False
         if self._store.is_finished(spec.id):
             lock.release()
-            self._told.append({"event": "done", "run": spec.id})
+            self._told.append(RunDone(spec.id))
             return False
         task.locks[spec.id] = lock
         self._store.write_spec(spec)
@@ -152,7 +163,7 @@ class RayExecutor:
         """Whether all that the runs need is what was written; what is not waits again, and they wait for it."""
         unseen = {need.id for spec in specs for _, need in spec.needs} - self._shipped.keys()
         for run, why in self._store.quarantine_corrupted(unseen, deep=True):
-            self._told.append({"event": "warning", "run": run, "text": why})
+            self._told.append(WarningIssued(why, run))
         return all(self._store.state(run) == "done" for run in unseen)
 
     def _needed_by(self, specs: Iterable[RunSpec]) -> Iterator[Any]:
@@ -179,12 +190,13 @@ class RayExecutor:
         ready, _ = self._ray.wait(answers, num_returns=len(answers), timeout=0) if answers else ((), ())
         return [task for task in self._tasks.values() if task.answer is None or task.answer in ready]
 
-    def _heard(self, task: _Task, event: Mapping[str, Any]) -> Event:
-        for name, content in sorted(event.get("files", {}).items(), key=_result_last):
+    def _receive(self, task: _Task, message: RemoteEvent) -> Event:
+        for name, content in sorted(message.files.items(), key=_result_last):
             self._write(task.job, PurePosixPath(name), content)
-        if event["event"] in ("done", "failed") and event["run"] in task.locks:
-            task.locks.pop(event["run"]).release()
-        return {key: value for key, value in event.items() if key != "files"}
+        match message.event:
+            case RunDone(run) | RunFailed(run) if run in task.locks:
+                task.locks.pop(run).release()
+        return message.event
 
     def _write(self, job: Job, place: PurePosixPath, content: bytes) -> None:
         """Write what another machine has sent, if it is a file of the job's own runs or a timing."""
@@ -204,23 +216,23 @@ class RayExecutor:
                 self._ray.get(task.answer)
         except self._ray.exceptions.RayTaskError as error:
             if isinstance(error.cause, KdbenchError):
-                return {"event": "error", "error": str(error.cause)}
+                return JobFailed(str(error.cause))
             return _died(task.job, error)
         except self._ray.exceptions.RayError as error:
             return _died(task.job, error)
-        return {"event": "idle", "job": task.job.id}
+        return JobEnded(task.job.id)
 
 
 class _Mailbox:
     """What tasks have told and nobody has read yet; it lives in a process of its own."""
 
     def __init__(self) -> None:
-        self._letters: list[tuple[int, Event]] = []
+        self._letters: list[tuple[int, RemoteEvent]] = []
 
-    def put(self, job: int, event: Event) -> None:
+    def put(self, job: int, event: RemoteEvent) -> None:
         self._letters.append((job, event))
 
-    def take(self) -> list[tuple[int, Event]]:
+    def take(self) -> list[tuple[int, RemoteEvent]]:
         taken, self._letters = self._letters, []
         return taken
 
@@ -280,7 +292,7 @@ def _release(task: _Task) -> None:
 
 def _died(job: Job, error: Exception) -> Event:
     reason = f"its Ray task died: {_line(error)}"
-    return {"event": "died", "job": job.id, "runs": job.runs, "reason": reason, "ready": True}
+    return WorkerDied(job.id, job.runs, reason)
 
 
 def _line(error: Exception) -> str:

@@ -11,11 +11,12 @@ import time
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, final
+from typing import final
 
 from kdbench.errors import KdbenchError
+from kdbench.events import EpochEnded, Event, JobEnded, RunTakenElsewhere, WorkerReady, from_json
 from kdbench.queue.devices import Slot
-from kdbench.queue.executors.base import Event, Job, environment
+from kdbench.queue.executors.base import Job, environment
 from kdbench.results import Store
 from kdbench.results.files import writable
 from kdbench.results.worker_logs import size, tail, tell_printed
@@ -76,18 +77,18 @@ class Worker:
         data = self.output.read()  # None: nothing now; empty: the end, unless a child of its own keeps that open
         self.has_ended = ended or data == b""
         *lines, self._partial = (self._partial + (data or b"")).split(b"\n")
-        return [self._heard(json.loads(line)) for line in lines if line]
+        return [self._handle(from_json(json.loads(line))) for line in lines if line]
 
-    def _heard(self, event: dict[str, Any]) -> Event:
-        match event["event"]:
-            case "ready":
+    def _handle(self, event: Event) -> Event:
+        match event:
+            case WorkerReady():
                 self.ready = True
-            case "epoch":
+            case EpochEnded():
                 self.has_trained = True
-            case "taken":
-                self._taken.add(event["run"])
-            case "idle" if self.job is not None:
-                event["job"], self.job = self.job.id, None
+            case RunTakenElsewhere(run):
+                self._taken.add(run)
+            case JobEnded():
+                self.job = None
         return event
 
     def ask_to_leave(self) -> None:

@@ -1,5 +1,6 @@
 """Processes on slots: shell scripts in place of workers, with real deaths, hangs and signals."""
 
+import json
 import os
 import signal
 import sys
@@ -9,6 +10,7 @@ import time
 import pytest
 
 from kdbench.errors import KdbenchError
+from kdbench.events import CohortStarted, EpochEnded, JobEnded, JobStarted, WorkerDied, to_json
 from kdbench.queue.devices import Slot
 from kdbench.queue.executors import local
 from kdbench.queue.executors.base import Job
@@ -16,10 +18,10 @@ from kdbench.queue.executors.local import LocalExecutor
 from kdbench.queue.scheduler import Limits, Scheduler
 from kdbench.queue.signals import Interrupts
 
-READY = """echo '{"event": "ready"}'\n"""
-BEGUN = """read job; id=$(expr "$job" : '{"id": \\([0-9]*\\)'); echo '{"event": "begun", "job": '$id'}'\n"""
-EPOCH = """echo '{"event": "epoch"}'\n"""
-IDLE = """echo '{"event": "idle"}'\n"""
+READY = """echo '{"event": "WorkerReady"}'\n"""
+BEGUN = """read job; id=$(expr "$job" : '{"id": \\([0-9]*\\)'); echo '{"event": "JobStarted", "job": '$id'}'\n"""
+EPOCH = f"echo '{json.dumps(to_json(EpochEnded((), 1, 2, 0.5, None, 1.0)))}'\n"
+IDLE = """echo '{"event": "JobEnded", "job": '$id'}'\n"""
 HANG = "sleep 600 & wait\n"
 CPU = [Slot("cpu", 1)]
 DEAF = "trap '' TERM\n"
@@ -46,7 +48,7 @@ def place(tmp_path, store, monkeypatch):
 def told(executor, kind, patience=10.0):
     """The events until the first of a kind, which is the last."""
     found, until = [], time.monotonic() + patience
-    while not any(event["event"] == kind for event in found):
+    while not any(isinstance(event, kind) for event in found):
         assert time.monotonic() < until, found
         found += executor.poll(0.1)
     return found
@@ -77,9 +79,9 @@ def test_a_worker_is_kept_for_the_next_job(item, place):
         assert executor.capacity() == 1
         executor.submit(Job(number, (item("a").spec,)))
         assert executor.capacity() == 0
-        events = told(executor, "idle")
-        assert events[-2:] == [{"event": "begun", "job": number}, {"event": "idle", "job": number}]
-    assert events[0]["event"] == "begun"  # of the same worker, which said before that it was ready
+        events = told(executor, JobEnded)
+        assert events[-2:] == [JobStarted(number), JobEnded(number)]
+    assert events[0] == JobStarted(2)  # of the same worker, which said before that it was ready
 
 
 def test_a_death_is_told_with_its_job_and_another_worker_follows(item, place):
@@ -87,32 +89,32 @@ def test_a_death_is_told_with_its_job_and_another_worker_follows(item, place):
     job = Job(1, (item("a").spec, item("b").spec))
     for _ in range(2):
         executor.submit(job)
-        died = told(executor, "died")[-1]
-        assert (died["job"], died["runs"], died["ready"]) == (1, job.runs, True)
-        assert died["reason"].startswith("the worker died (signal 11); its log ")
-        assert died["reason"].endswith("ends: the end")
+        died = told(executor, WorkerDied)[-1]
+        assert (died.job, died.runs, died.was_ready) == (1, job.runs, True)
+        assert died.reason.startswith("the worker died (signal 11); its log ")
+        assert died.reason.endswith("ends: the end")
         assert executor.capacity() == 1
 
 
 def test_the_death_of_an_idle_worker_is_nobodys(item, place):
     executor = place(READY + BEGUN + IDLE + "exit 1")
     executor.submit(Job(1, (item("a").spec,)))
-    told(executor, "idle")
+    told(executor, JobEnded)
     time.sleep(0.2)
     assert executor.poll(0.1) == []
     executor.submit(Job(2, (item("a").spec,)))
-    assert told(executor, "idle")[-1] == {"event": "idle", "job": 2}
+    assert told(executor, JobEnded)[-1] == JobEnded(2)
 
 
 def test_a_hang_is_killed_with_all_its_children(item, place):
     executor = place(DEAF + READY + BEGUN + HANG)
     executor.submit(Job(1, (item("a").spec,)))
-    told(executor, "begun")
+    told(executor, JobStarted)
     workers = list(executor._workers.values())
     executor.cancel(7)
     assert executor.poll(0.1) == []
     executor.cancel(1)
-    assert "signal 9" in told(executor, "died")[-1]["reason"]
+    assert "signal 9" in told(executor, WorkerDied)[-1].reason
     assert gone_soon(workers)
 
 
@@ -122,7 +124,7 @@ def test_the_time_limit_ends_a_hang_and_its_run_fails_with_that_reason(item, pla
     Scheduler([run], store, executor, events.append, Limits(time_limit=0.3 / 60)).run()
     error = store.result(run.spec.id)["error"]
     assert error.startswith("ended after run.time_limit (0.005 minutes): the worker died (signal 9); its log ")
-    assert [event["event"] for event in events].count("died") == 2
+    assert sum(isinstance(event, WorkerDied) for event in events) == 2
 
 
 def test_a_worker_that_cannot_even_start_is_no_endless_loop(item, place, store):
@@ -144,8 +146,8 @@ def test_an_interrupt_leaves_nobody_behind(item, place, store, monkeypatch, scri
     workers, events = [], []
 
     def hear(event):
-        events.append(event["event"])
-        if events.count("epoch") == 2 and event["event"] == "epoch":
+        events.append(type(event))
+        if isinstance(event, EpochEnded) and events.count(EpochEnded) == 2:
             workers.extend(executor._workers.values())
             for number in range(signals):
                 threading.Timer(0.1 + 0.3 * number, os.kill, (os.getpid(), signal.SIGTERM)).start()
@@ -156,7 +158,7 @@ def test_an_interrupt_leaves_nobody_behind(item, place, store, monkeypatch, scri
         Scheduler(runs, store, executor, hear, interrupts=interrupts).run()
     assert time.monotonic() - began < 10
     assert interrupts.again is (signals == 2)
-    assert events.count("cohort") == len(workers) == 2
+    assert events.count(CohortStarted) == len(workers) == 2
     assert gone_soon(workers)
     assert {store.state(run.spec.id) for run in runs} == {"pending"}
 
@@ -173,9 +175,9 @@ def test_a_busy_gpu_takes_one_more_once_its_worker_has_trained_and_while_there_i
     executor = place(READY + BEGUN + "sleep 0.3\n" + EPOCH + HANG, GPU)
     assert executor.capacity() == 1
     executor.submit(Job(1, (item("a").spec,)))
-    told(executor, "begun")
+    told(executor, JobStarted)
     assert (executor.capacity(), asked) == (0, [])
-    told(executor, "epoch")
+    told(executor, EpochEnded)
     assert (executor.capacity(), asked) == (expected, ["GPU-a"])
     if room:
         executor.submit(Job(2, (item("b").spec,)))

@@ -13,6 +13,17 @@ from safetensors.torch import load_file
 
 import kdbench
 from kdbench.errors import KdbenchError, ResultsError
+from kdbench.events import (
+    EpochEnded,
+    Event,
+    JobEnded,
+    RemoteEvent,
+    RunDone,
+    RunFailed,
+    RunTakenElsewhere,
+    WarningIssued,
+    WorkerDied,
+)
 from kdbench.matrix import parse
 from kdbench.plan import Plan, batches_key, make_plan
 from kdbench.queue.executors.base import Job
@@ -98,26 +109,24 @@ def assert_same(plan: Plan, store: Store, undisturbed: Store) -> None:
 
 def test_a_node_dies_and_nothing_is_lost(plan: Plan, cluster: Cluster, undisturbed: Store, tmp_path: Any) -> None:
     """Killed while both nodes train students; the numbers are those of runs alone in one process."""
-    store, events = Store(tmp_path / "results"), []
+    store, events, kills = Store(tmp_path / "results"), [], []
     executor = RayExecutor(store, cluster.address, "auto", 1, work)
     assert executor.capacity() == 2
 
-    def listen(event: Any) -> None:
+    def kill_once(event: Event) -> None:
         events.append(event)
-        students = event["event"] == "epoch" and event["epochs"] == EPOCHS
-        if students and event["epoch"] >= 5 and not any(e["event"] == "killed" for e in events):
-            events.append({"event": "killed"})
+        if isinstance(event, EpochEnded) and event.epochs == EPOCHS and event.epoch >= 5 and not kills:
+            kills.append(event)
             cluster.kill()
 
-    Scheduler(items(plan), store, executor, listen, Limits(options={"checkpoint_minutes": 0.0})).run()
-    kinds = [event["event"] for event in events]
-    assert kinds.count("killed") == 1
-    assert kinds.count("done") == len(plan.runs)
+    Scheduler(items(plan), store, executor, kill_once, Limits(options={"checkpoint_minutes": 0.0})).run()
+    assert len(kills) == 1
+    assert sum(isinstance(event, RunDone) for event in events) == len(plan.runs)
     assert {store.state(spec.id) for spec in plan.runs} == {"done"}
     assert {store.attempts(spec.id) for spec in plan.runs} <= {1, 2}
-    died = [event for event in events if event["event"] == "died"]
+    died = [event for event in events if isinstance(event, WorkerDied)]
     assert died, "the node that was killed had nothing to do"
-    assert "its Ray task died" in died[0]["reason"]
+    assert "its Ray task died" in died[0].reason
     assert_same(plan, store, undisturbed)
     timings = [store.timing(store.result(spec.id)["architecture"]) for spec in plan.runs]  # type: ignore[index]
     assert all(timing and timing["inference_ms"] > 0 for timing in timings)
@@ -134,7 +143,7 @@ def test_what_another_process_trains_is_left_to_it(plan: Plan, cluster: Cluster,
     executor = RayExecutor(store, cluster.address, "cpu", 1, work)
     try:
         executor.submit(Job(1, (spec,)))
-        assert executor.poll(5) == [{"event": "taken", "run": spec.id}, {"event": "idle", "job": 1}]
+        assert executor.poll(5) == [RunTakenElsewhere(spec.id), JobEnded(1)]
     finally:
         lock.release()
         executor.close()
@@ -151,11 +160,11 @@ def test_a_teacher_whose_weights_changed_is_repeated_before_it_is_shipped(
     weights = store.folder(teacher.id) / "weights.safetensors"
     weights.write_bytes(weights.read_bytes()[:-1] + b"X")
     Scheduler(items(plan), store, RayExecutor(store, cluster.address, "cpu", 1, work), events.append).run()
-    warnings = [event for event in events if event["event"] == "warning"]
-    assert [warning["run"] for warning in warnings] == [teacher.id]
-    assert "weights.safetensors is not what was written" in warnings[0]["text"]
-    assert {event["run"] for event in events if event["event"] == "done"} == {teacher.id, student.id}
-    assert not any(event["event"] == "failed" for event in events)
+    warnings = [event for event in events if isinstance(event, WarningIssued)]
+    assert [warning.run for warning in warnings] == [teacher.id]
+    assert "weights.safetensors is not what was written" in warnings[0].text
+    assert {event.run for event in events if isinstance(event, RunDone)} == {teacher.id, student.id}
+    assert not any(isinstance(event, RunFailed) for event in events)
     assert_same(plan, store, undisturbed)
 
 
@@ -187,8 +196,8 @@ def poll_for_a_minute(executor: RayExecutor) -> None:
 def test_only_files_of_the_jobs_runs_are_written(plan: Plan, cluster: Cluster, tmp_path: Any, place: str) -> None:
     store, spec = Store(tmp_path / "results"), plan.runs[0]
 
-    def wicked(version: str, job: Any, inputs: Any, device: str, threads: int, tell: Any) -> None:
-        tell({"event": "done", "run": "x", "files": {place.format(run=spec.id): b"content"}})
+    def wicked(version: str, job: Any, inputs: Any, device: str, threads: int, send: Any) -> None:
+        send(RemoteEvent(RunDone("x"), {place.format(run=spec.id): b"content"}))
 
     executor = RayExecutor(store, cluster.address, "cpu", 1, wicked)
     try:
@@ -213,7 +222,7 @@ def test_the_command_line_needs_no_more_than_two_options(cluster: Cluster, tmp_p
     command = [sys.executable, "-m", "kdbench", "run", "small.toml", "--executor", "ray", "--address", cluster.address]
     ended = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=180, check=False)
     assert ended.returncode == 0, ended.stdout + ended.stderr
-    assert "3 of 3 runs have ended" in ended.stdout
+    assert "3 of 3 runs finished" in ended.stdout
     assert (tmp_path / "results" / "results.parquet").exists()
     assert "vanilla" in (tmp_path / "reports" / "small" / "report.md").read_text()
 

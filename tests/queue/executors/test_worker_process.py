@@ -1,6 +1,7 @@
 """Worker processes, with small scripts in their place."""
 
 import itertools
+import json
 import os
 import platform
 import select
@@ -11,10 +12,14 @@ from pathlib import Path
 import pytest
 
 from kdbench.errors import KdbenchError
+from kdbench.events import EpochEnded, JobEnded, WarningIssued, WorkerReady, to_json
 from kdbench.queue.devices import Slot
 from kdbench.queue.executors.base import Job
 from kdbench.queue.executors.worker_process import Worker
 
+READY, EPOCH, ENDED = (
+    json.dumps(to_json(event)) for event in (WorkerReady(), EpochEnded((), 1, 2, 0.5, None, 1.0), JobEnded(7))
+)
 SLOT = Slot("cpu", 3, {"CUDA_VISIBLE_DEVICES": "GPU-a"})
 
 
@@ -49,31 +54,35 @@ def heard(worker, count=None):
 
 
 def test_a_worker_is_told_where_and_how_to_train(script, store):
-    worker = script("""echo '{"event": "x", "arguments": "'"$@"'", "threads": "'$OMP_NUM_THREADS'"}'""")
+    worker = script("""echo '{"event": "WarningIssued", "text": "'"$@"'", "run": "'$OMP_NUM_THREADS'"}'""")
     (event,) = heard(worker)
-    assert (
-        event["arguments"] == f"-P -m kdbench.worker --results {store.root} --device cpu --threads 3 --log {worker.log}"
-    )
-    assert event["threads"] == "3"
+    command = f"-P -m kdbench.worker --results {store.root} --device cpu --threads 3 --log {worker.log}"
+    assert event == WarningIssued(command, "3")
 
 
 def test_a_workers_environment_is_ours_with_the_slots_and_our_import_path(script, tmp_path, monkeypatch):
     monkeypatch.setattr(sys, "path", ["", str(tmp_path), "relative"])
     monkeypatch.setenv("MINE", "1")
-    worker = script("""echo '{"event": "x", "path": "'$PYTHONPATH'", "mine": "'$MINE$CUDA_VISIBLE_DEVICES'"}'""")
+    worker = script(
+        """echo '{"event": "WarningIssued", "text": "'$PYTHONPATH'", "run": "'$MINE$CUDA_VISIBLE_DEVICES'"}'"""
+    )
     (event,) = heard(worker)
-    assert event["path"] == os.pathsep.join([str(Path.cwd()), str(tmp_path), "relative"])
-    assert event["mine"] == "1GPU-a"
+    assert event.text == os.pathsep.join([str(Path.cwd()), str(tmp_path), "relative"])
+    assert event.run == "1GPU-a"
 
 
-def test_a_job_is_a_line_and_idle_ends_it(script, item):
-    worker = script("""read job; echo '{"event": "got", "job": '"$job"'}'; echo '{"event": "idle"}'; read job""")
+def test_a_job_is_a_line_and_idle_ends_it(script, item, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    worker = script(f"""read -r job; echo "$job" > job.json; echo '{ENDED}'; read job""")
     job = Job(7, (item("a").spec,), options={"checkpoint_minutes": 2.0})
     worker.begin(job)
     assert worker.job is job
-    got, idle = heard(worker, 2)
-    assert got["job"] == {"id": 7, "train": [job.specs[0].to_json()], "options": {"checkpoint_minutes": 2.0}}
-    assert idle == {"event": "idle", "job": 7}
+    assert heard(worker, 1) == [JobEnded(7)]
+    assert json.loads((tmp_path / "job.json").read_text()) == {
+        "id": 7,
+        "train": [job.specs[0].to_json()],
+        "options": {"checkpoint_minutes": 2.0},
+    }
     assert worker.job is None
 
 
@@ -83,8 +92,7 @@ def test_a_job_that_times_has_one_spec(item):
 
 
 def test_a_worker_has_trained_once_it_tells_of_an_epoch_of_its_job(script, item):
-    told = """echo '{"event": "ready"}'; read job; echo '{"event": "epoch"}'; echo '{"event": "idle"}'; read job"""
-    worker = script(told)
+    worker = script(f"""echo '{READY}'; read job; echo '{EPOCH}'; echo '{ENDED}'; read job""")
     heard(worker, 1)
     assert (worker.ready, worker.has_trained) == (True, False)
     worker.begin(Job(1, (item("a").spec,)))
@@ -95,10 +103,10 @@ def test_a_worker_has_trained_once_it_tells_of_an_epoch_of_its_job(script, item)
 
 
 def test_a_half_written_line_waits_for_its_other_half(script, item):
-    worker = script("""printf '{"event": "a"}\\n{"eve'; read job; printf 'nt": "b"}\\n'""")
-    assert heard(worker, 1) == [{"event": "a"}]
+    worker = script("""printf '{"event": "WorkerReady"}\\n{"eve'; read job; printf 'nt": "JobEnded", "job": 1}\\n'""")
+    assert heard(worker, 1) == [WorkerReady()]
     worker.begin(Job(1, (item("a").spec,)))
-    assert heard(worker) == [{"event": "b"}]
+    assert heard(worker) == [JobEnded(1)]
 
 
 def test_a_death_tells_how_and_the_end_of_the_log(script):
@@ -133,7 +141,7 @@ def test_a_worker_that_is_asked_to_leave_does(script):
 
 
 def test_a_worker_that_does_not_leave_is_killed(script):
-    worker = script("trap '' TERM; echo '{\"event\": \"ready\"}'; while :; do sleep 0.1; done")
+    worker = script("trap '' TERM; echo '{\"event\": \"WorkerReady\"}'; while :; do sleep 0.1; done")
     heard(worker, 1)
     worker.ask_to_leave()
     worker.end(time.monotonic() + 0.2)
@@ -141,10 +149,10 @@ def test_a_worker_that_does_not_leave_is_killed(script):
 
 
 def test_the_end_of_a_worker_is_seen_although_a_child_keeps_its_output_open_and_the_child_ends_too(script, has_gone):
-    worker = script('sleep 60 & echo \'{"event": "child", "pid": \'$!\'}\'; exit 3')
+    worker = script('sleep 60 & echo \'{"event": "JobEnded", "job": \'$!\'}\'; exit 3')
     (event,) = heard(worker)
     assert worker.death().startswith("the worker died (exit status 3)")
-    assert has_gone(event["pid"])
+    assert has_gone(event.job)
 
 
 def test_logs_of_workers_bear_the_host_and_differ(script):
