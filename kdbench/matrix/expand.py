@@ -7,7 +7,7 @@ from typing import Literal, final
 from kdbench.errors import MatrixError
 from kdbench.matrix.recipe import Recipe
 from kdbench.matrix.resolve import Catalog, Resolver
-from kdbench.matrix.schema import MatrixSpec, Pair, Place
+from kdbench.matrix.schema import CellKey, MatrixSpec, Pair
 from kdbench.matrix.spec import DataSpec, Part, RunSpec, Split
 
 EVERYTHING = "everything"  # the label of what is left out where a pair is, baselines included
@@ -81,8 +81,8 @@ class _Expander:
 
     def _is_out(self, data: DataSpec, pair: Pair) -> bool:
         """Whether an `[[exclude]]` leaves nothing of a pair on a data set."""
-        place = Place(data.name, pair.teacher, pair.student, ())
-        rules = [i for i, rule in enumerate(self.matrix.exclude) if rule.is_whole and rule.matches(place)]
+        key = CellKey(data.name, pair.teacher, pair.student, ())
+        rules = [i for i, rule in enumerate(self.matrix.exclude) if rule.is_pair_wide and rule.matches(key)]
         self.used_excludes.update(rules)
         if rules:
             why = self.matrix.exclude[rules[0]].why
@@ -103,15 +103,15 @@ class _Expander:
         ]
 
     def _baselines(self, data: DataSpec, pair: Pair) -> Iterator[Cell]:
-        at_teacher = Place(data.name, pair.teacher, pair.student, ())
-        yield Cell("teacher", "teacher", data, pair, self._teachers(data, pair, at_teacher))
-        at_student = Place(data.name, pair.teacher, pair.student, ("scratch",))
-        recipe = self.resolver.recipe("student", at_student)
+        teacher_key = CellKey(data.name, pair.teacher, pair.student, ())
+        yield Cell("teacher", "teacher", data, pair, self._teachers(data, pair, teacher_key))
+        student_key = CellKey(data.name, pair.teacher, pair.student, ("scratch",))
+        recipe = self.resolver.recipe("student", student_key)
         runs = {seed: self._scratch(data, pair.student, recipe, seed) for seed in self.matrix.seeds}
         yield Cell("scratch", "scratch", data, pair, runs)
 
-    def _teachers(self, data: DataSpec, pair: Pair, place: Place) -> dict[int, RunSpec]:
-        recipe = self.resolver.recipe("teacher", place)
+    def _teachers(self, data: DataSpec, pair: Pair, key: CellKey) -> dict[int, RunSpec]:
+        recipe = self.resolver.recipe("teacher", key)
         seed = self.split.teacher_seed
         return {
             s: self._scratch(data, pair.teacher, recipe, s)
@@ -140,17 +140,17 @@ class _Expander:
         return spec
 
     def _label(self, data: DataSpec, pair: Pair, label: str) -> Iterator[Cell]:
-        place = Place(data.name, pair.teacher, pair.student, self.resolver.methods(label))
-        own = self.resolver.overrides_teacher(place)
-        at_teacher = place if own else Place(data.name, pair.teacher, pair.student, ())
-        teachers = self._teachers(data, pair, at_teacher)
-        recipe = self.resolver.recipe("student", place)
+        key = CellKey(data.name, pair.teacher, pair.student, self.resolver.methods(label))
+        own = self.resolver.overrides_teacher(key)
+        teacher_key = key if own else CellKey(data.name, pair.teacher, pair.student, ())
+        teachers = self._teachers(data, pair, teacher_key)
+        recipe = self.resolver.recipe("student", key)
         configurations = [
             parts
-            for parts in self.resolver.configurations(label, place)
+            for parts in self.resolver.configurations(label, key)
             if not (label == "scratch" and _is_plain(parts, self.resolver.scratch))
         ]
-        seeds = self._seeds(label, pair, place) if configurations else []
+        seeds = self._seeds(label, pair, key) if configurations else []
         for parts in configurations if seeds else []:
             runs = self._runs(data, pair, seeds, recipe, parts, teachers)
             yield Cell("scratch" if label == "scratch" else "method", label, data, pair, runs)
@@ -175,14 +175,14 @@ class _Expander:
             for seed in seeds
         }
 
-    def _seeds(self, label: str, pair: Pair, place: Place) -> list[int]:
-        """The seeds that no `[[exclude]]` leaves out at a place."""
+    def _seeds(self, label: str, pair: Pair, key: CellKey) -> list[int]:
+        """The seeds that no `[[exclude]]` leaves out at a key."""
         gone: set[int] = set()
         for i, rule in enumerate(self.matrix.exclude):
-            left_out = tuple(s for s in self.matrix.seeds if rule.matches(place) and s in (rule.seed or (s,)))
+            left_out = tuple(s for s in self.matrix.seeds if rule.matches(key) and s in (rule.seed or (s,)))
             if left_out:
                 self.used_excludes.add(i)
-                self.excluded.append(Excluded(label, place.dataset, pair, left_out, rule.why))
+                self.excluded.append(Excluded(label, key.dataset, pair, left_out, rule.why))
                 gone.update(left_out)
         return [seed for seed in self.matrix.seeds if seed not in gone]
 

@@ -1,4 +1,4 @@
-"""How a network is trained: the recipe of a matrix, typed and resolved."""
+"""The recipe, which says how a network is trained: optimizer, schedule, augmentation, precision."""
 
 from functools import cached_property
 from typing import Annotated, Literal
@@ -9,8 +9,8 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 from kdbench.matrix.identity import Since, canonical
 
 
-class Table(BaseModel):
-    """A TOML table: strict types, no unknown key, no NaN, frozen."""
+class TomlTable(BaseModel):
+    """A TOML table: frozen, with strict types, without unknown keys and NaN."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
@@ -24,106 +24,116 @@ class Table(BaseModel):
 
 
 def by_name(value: object) -> object:
-    """`"sgd"` is short for `{ name = "sgd" }`."""
+    """Return the table `{ name = "sgd" }` for the name `"sgd"`, and any other value unchanged."""
     return {"name": value} if isinstance(value, str) else value
 
 
 def _identity(value: object) -> object:
-    """Plain data; fields added after the first release are left out while they hold their default."""
+    """Return plain data, without the fields of later versions that have their default."""
     if isinstance(value, tuple):
-        return [_identity(one) for one in value]
-    if not isinstance(value, Table):
+        return [_identity(item) for item in value]
+    if not isinstance(value, TomlTable):
         return value
-    held = [(name, field, getattr(value, name)) for name, field in type(value).model_fields.items()]
+    fields = [(name, field, getattr(value, name)) for name, field in type(value).model_fields.items()]
     return {
-        name: _identity(one)
-        for name, field, one in held
-        if not (one == field.default and any(isinstance(m, Since) for m in field.metadata))
+        name: _identity(item)
+        for name, field, item in fields
+        if not (item == field.default and any(isinstance(m, Since) for m in field.metadata))
     }
 
 
 Positive = Annotated[float, Gt(0)]
 NonNegative = Annotated[float, Ge(0)]
-Share = Annotated[float, Ge(0), Lt(1)]
+Fraction = Annotated[float, Ge(0), Lt(1)]
+Probability = Annotated[float, Gt(0), Le(1)]
 Count = Annotated[int, Ge(1), Lt(2**31)]
+Betas = Annotated[tuple[Fraction, Fraction], Field(strict=False)]
+
+_NAME = "Selects this table; the name alone (a string in place of a table) selects it with its defaults"
+_LR = "Learning rate, before the schedule"
+_BETAS = "Decay rates of the running averages of the gradient and of its square"
+_DECAY = "Weight decay (L2 penalty), added to the gradient"
+_WARMUP = "Epochs over which the learning rate rises linearly from 0; 0 disables the warm-up"
 
 
-class Sgd(Table):
-    """Stochastic gradient descent with momentum."""
+class Sgd(TomlTable):
+    """Stochastic gradient descent with momentum (`torch.optim.SGD`)."""
 
-    name: Literal["sgd"] = "sgd"
-    lr: Positive = 0.1
-    momentum: Share = 0.9
-    weight_decay: NonNegative = 5e-4
-    nesterov: bool = False
-
-
-class Adam(Table):
-    """Adam (arXiv:1412.6980)."""
-
-    name: Literal["adam"] = "adam"
-    lr: Positive = 1e-3
-    betas: Annotated[tuple[Share, Share], Field(strict=False)] = (0.9, 0.999)
-    weight_decay: NonNegative = 0.0
+    name: Literal["sgd"] = Field("sgd", description=_NAME)
+    lr: Positive = Field(0.1, description=_LR)
+    momentum: Fraction = Field(0.9, description="Momentum factor")
+    weight_decay: NonNegative = Field(5e-4, description=_DECAY)
+    nesterov: bool = Field(False, description="Use Nesterov momentum")
 
 
-class AdamW(Table):
-    """Adam with decoupled weight decay (arXiv:1711.05101)."""
+class Adam(TomlTable):
+    """Adam (arXiv:1412.6980, `torch.optim.Adam`)."""
 
-    name: Literal["adamw"] = "adamw"
-    lr: Positive = 1e-3
-    betas: Annotated[tuple[Share, Share], Field(strict=False)] = (0.9, 0.999)
-    weight_decay: NonNegative = 0.01
+    name: Literal["adam"] = Field("adam", description=_NAME)
+    lr: Positive = Field(1e-3, description=_LR)
+    betas: Betas = Field((0.9, 0.999), description=_BETAS)
+    weight_decay: NonNegative = Field(0.0, description=_DECAY)
+
+
+class AdamW(TomlTable):
+    """Adam with decoupled weight decay (arXiv:1711.05101, `torch.optim.AdamW`)."""
+
+    name: Literal["adamw"] = Field("adamw", description=_NAME)
+    lr: Positive = Field(1e-3, description=_LR)
+    betas: Betas = Field((0.9, 0.999), description=_BETAS)
+    weight_decay: NonNegative = Field(0.01, description="Weight decay, applied to the weights directly")
 
 
 Optimizer = Annotated[Sgd | Adam | AdamW, Field(discriminator="name"), BeforeValidator(by_name)]
 
 
-class Constant(Table):
-    """The rate stays what it is."""
+class Constant(TomlTable):
+    """The learning rate is constant."""
 
-    name: Literal["constant"] = "constant"
-    warmup: NonNegative = 0.0
-
-
-class MultiStep(Table):
-    """The rate is multiplied by `gamma` at each milestone."""
-
-    name: Literal["multistep"] = "multistep"
-    milestones: Annotated[tuple[Positive, ...], Field(strict=False)] = ()
-    gamma: Annotated[float, Gt(0), Le(1)] = 0.1
-    warmup: NonNegative = 0.0
+    name: Literal["constant"] = Field("constant", description=_NAME)
+    warmup: NonNegative = Field(0.0, description=_WARMUP)
 
 
-class Cosine(Table):
-    """Half a cosine from the full rate down to the share `min_lr_ratio` of it (arXiv:1608.03983)."""
+class MultiStep(TomlTable):
+    """The learning rate is multiplied by `gamma` at each milestone (`MultiStepLR`)."""
 
-    name: Literal["cosine"] = "cosine"
-    min_lr_ratio: Share = 0.0
-    warmup: NonNegative = 0.0
-
-
-class OneCycle(Table):
-    """As `torch.optim.lr_scheduler.OneCycleLR` with cosine annealing (arXiv:1708.07120).
-
-    The rate rises from lr / `div_factor` over the fraction `pct_start` of the run, then falls to
-    lr / (`div_factor` `final_div_factor`).
-    """
-
-    name: Literal["one_cycle"] = "one_cycle"
-    pct_start: Annotated[float, Gt(0), Lt(1)] = 0.3
-    div_factor: Annotated[float, Ge(1)] = 25.0
-    final_div_factor: Annotated[float, Ge(1)] = 1e4
-    warmup: NonNegative = 0.0
+    name: Literal["multistep"] = Field("multistep", description=_NAME)
+    milestones: Annotated[tuple[Positive, ...], Field(strict=False)] = Field(
+        (), description="Numbers of finished epochs after which the learning rate is multiplied"
+    )
+    gamma: Probability = Field(0.1, description="Factor at each milestone")
+    warmup: NonNegative = Field(0.0, description=_WARMUP)
 
 
-class Plateau(Table):
-    """The rate is multiplied by `factor` when the validation loss has not improved for `patience` epochs."""
+class Cosine(TomlTable):
+    """The learning rate falls along half a cosine (arXiv:1608.03983, `CosineAnnealingLR`)."""
 
-    name: Literal["plateau"] = "plateau"
-    factor: Annotated[float, Gt(0), Lt(1)] = 0.5
-    patience: Annotated[int, Ge(0)] = 2
-    warmup: NonNegative = 0.0
+    name: Literal["cosine"] = Field("cosine", description=_NAME)
+    min_lr_ratio: Fraction = Field(0.0, description="Learning rate at the end, as a fraction of `lr`")
+    warmup: NonNegative = Field(0.0, description=_WARMUP)
+
+
+class OneCycle(TomlTable):
+    """The learning rate rises, then falls along cosines (arXiv:1708.07120, `OneCycleLR`); `lr` is its maximum."""
+
+    name: Literal["one_cycle"] = Field("one_cycle", description=_NAME)
+    pct_start: Annotated[float, Gt(0), Lt(1)] = Field(
+        0.3, description="Fraction of the run over which the learning rate rises"
+    )
+    div_factor: Annotated[float, Ge(1)] = Field(25.0, description="The first learning rate is `lr / div_factor`")
+    final_div_factor: Annotated[float, Ge(1)] = Field(
+        1e4, description="The last learning rate is `lr / (div_factor * final_div_factor)`"
+    )
+    warmup: NonNegative = Field(0.0, description=_WARMUP)
+
+
+class Plateau(TomlTable):
+    """The learning rate is multiplied by `factor` when the validation loss stops improving (`ReduceLROnPlateau`)."""
+
+    name: Literal["plateau"] = Field("plateau", description=_NAME)
+    factor: Annotated[float, Gt(0), Lt(1)] = Field(0.5, description="Factor at each plateau")
+    patience: Annotated[int, Ge(0)] = Field(2, description="Epochs without improvement that are tolerated")
+    warmup: NonNegative = Field(0.0, description=_WARMUP)
 
 
 Schedule = Annotated[
@@ -131,45 +141,47 @@ Schedule = Annotated[
 ]
 
 
-class EarlyStopping(Table):
-    """Stop when the validation loss has not improved for `patience` epochs; the best epoch's weights are kept."""
+class EarlyStopping(TomlTable):
+    """Training stops when the validation loss stops improving; the weights of the best epoch are kept."""
 
-    patience: Count = 10
-
-
-class Crop(Table):
-    """Pad by `padding` pixels of zeros, then cut the old size out at a random place."""
-
-    name: Literal["crop"] = "crop"
-    padding: Count = 4
+    patience: Count = Field(10, description="Epochs without improvement after which training stops")
 
 
-class Flip(Table):
-    """Mirror left and right with probability `probability`."""
+class Crop(TomlTable):
+    """Pad with zeros, then crop to the original size at a random position."""
 
-    name: Literal["flip"] = "flip"
-    probability: Annotated[float, Gt(0), Le(1)] = 0.5
-
-
-class Translate(Table):
-    """Move by up to `pixels` pixels in each direction; what comes in repeats the border."""
-
-    name: Literal["translate"] = "translate"
-    pixels: Count = 1
+    name: Literal["crop"] = Field("crop", description=_NAME)
+    padding: Count = Field(4, description="Padding on each side, in pixels")
 
 
-class Rotate90(Table):
-    """Turn by 0, 90, 180 or 270 degrees, each as likely; by 0 or 180 if the image is not square."""
+class Flip(TomlTable):
+    """Flip horizontally."""
 
-    name: Literal["rotate90"] = "rotate90"
+    name: Literal["flip"] = Field("flip", description=_NAME)
+    probability: Probability = Field(0.5, description="Probability of a flip")
 
 
-class RandomErasing(Table):
-    """With probability `probability` fill a rectangle, 0.02 to `area` of the image, with noise (arXiv:1708.04896)."""
+class Translate(TomlTable):
+    """Shift by a random number of pixels in each direction; the border is replicated."""
 
-    name: Literal["random_erasing"] = "random_erasing"
-    probability: Annotated[float, Gt(0), Le(1)] = 0.5
-    area: Annotated[float, Ge(0.02), Lt(1)] = 0.4
+    name: Literal["translate"] = Field("translate", description=_NAME)
+    pixels: Count = Field(1, description="Largest shift, in pixels")
+
+
+class Rotate90(TomlTable):
+    """Rotate by 0, 90, 180 or 270 degrees, each equally likely; by 0 or 180 if the image is not square."""
+
+    name: Literal["rotate90"] = Field("rotate90", description=_NAME)
+
+
+class RandomErasing(TomlTable):
+    """Fill a random rectangle with noise (arXiv:1708.04896)."""
+
+    name: Literal["random_erasing"] = Field("random_erasing", description=_NAME)
+    probability: Probability = Field(0.5, description="Probability of an erased rectangle")
+    area: Annotated[float, Ge(0.02), Lt(1)] = Field(
+        0.4, description="Largest area of the rectangle, as a fraction of the image; the smallest is 0.02"
+    )
 
 
 Augmentation = Annotated[
@@ -178,17 +190,38 @@ Augmentation = Annotated[
 Augmentations = Annotated[tuple[Augmentation, ...], Field(strict=False)]
 
 
-class Recipe(Table):
-    """How one network is trained, resolved for its role and its cell; lengths of time are in epochs."""
+class Recipe(TomlTable):
+    """How every network is trained; `[recipe.teacher]` and `[recipe.student]` refine it for one role."""
 
-    epochs: Annotated[int, Ge(0), Lt(2**31)] = 100  # 0: the network is used as it is
-    batch_size: Count = 128
-    optimizer: Optimizer = Sgd()
-    schedule: Schedule = Cosine()
-    augment: Augmentations = ()
-    strong_augment: Augmentations = ()
-    precision: Literal["auto", "bf16", "fp32"] = "auto"
-    grad_clip_norm: Positive | None = None
-    train_samples: Count | None = None
-    early_stopping: EarlyStopping | None = None
-    steps_per_epoch: Count | None = None
+    epochs: Annotated[int, Ge(0), Lt(2**31)] = Field(
+        100, description="Training epochs; 0 trains nothing and scores the initial weights"
+    )
+    batch_size: Count = Field(128, description="Images per batch; the remainder of an epoch is dropped")
+    optimizer: Optimizer = Field(Sgd(), description="Optimizer: `sgd`, `adam` or `adamw`")
+    schedule: Schedule = Field(
+        Cosine(), description="Schedule of the learning rate: `constant`, `multistep`, `cosine`, `one_cycle`, `plateau`"
+    )
+    augment: Augmentations = Field(
+        (), description="Augmentations, in this order: `crop`, `flip`, `translate`, `rotate90`, `random_erasing`"
+    )
+    strong_augment: Augmentations = Field(
+        (),
+        description="Augmentations of the second view, for methods that need several views; empty: those of `augment`",
+    )
+    precision: Literal["auto", "bf16", "fp32"] = Field(
+        "auto", description='Precision of the networks; `"auto"`: bf16 where the device supports it natively, else fp32'
+    )
+    grad_clip_norm: Positive | None = Field(
+        None, description="Largest norm of the gradient; larger gradients are scaled down to it. Default: no clipping"
+    )
+    train_samples: Count | None = Field(
+        None, description="Size of the stratified subset of the training images to train on. Default: all"
+    )
+    early_stopping: EarlyStopping | None = Field(
+        None, description="Stop when the validation loss stops improving. Default: train all epochs"
+    )
+    steps_per_epoch: Count | None = Field(
+        None,
+        description="Optimizer steps per epoch, for methods without training images. "
+        "Default: as many as with the training images",
+    )

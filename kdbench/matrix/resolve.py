@@ -7,7 +7,7 @@ from typing import Any, Literal, Protocol, TypeVar, final
 from kdbench.errors import KdbenchError, MatrixError, did_you_mean
 from kdbench.matrix.merge import merge
 from kdbench.matrix.recipe import Plateau, Recipe
-from kdbench.matrix.schema import MatrixSpec, Place
+from kdbench.matrix.schema import CellKey, MatrixSpec
 from kdbench.matrix.spec import DataSpec, NetworkSpec, Part, RunSpec
 from kdbench.matrix.sweep import Configuration, configurations, part_names
 from kdbench.matrix.validation import validated
@@ -61,15 +61,15 @@ class Resolver:
         """A label and the methods that it names."""
         return (label, *self._at("", partial(part_names, label, self._matrix.methods[label])))
 
-    def recipe(self, role: Literal["teacher", "student"], place: Place) -> Recipe:
+    def recipe(self, role: Literal["teacher", "student"], place: CellKey) -> Recipe:
         """How a network of that role is trained there."""
         return self._recipe_of(role, self._overrides(place))
 
-    def configurations(self, label: str, place: Place) -> list[tuple[Part, ...]]:
+    def configurations(self, label: str, place: CellKey) -> list[tuple[Part, ...]]:
         """The configurations of a label there."""
         return self._configurations_of(label, self._overrides(place))
 
-    def overrides_teacher(self, place: Place) -> bool:
+    def overrides_teacher(self, place: CellKey) -> bool:
         """Whether the method at that place asks for a teacher with a recipe of its own."""
         held = [self._matrix.override[i] for i in self._overrides(place)]
         return any(o.when.method is not None and "teacher" in o.set.get("recipe", {}) for o in held)
@@ -87,7 +87,7 @@ class Resolver:
         """The overrides that held nowhere."""
         return [f"override[{i}]" for i in range(len(self._matrix.override)) if i not in self._used]
 
-    def _overrides(self, place: Place) -> tuple[int, ...]:
+    def _overrides(self, place: CellKey) -> tuple[int, ...]:
         held = tuple(i for i, override in enumerate(self._matrix.override) if override.when.matches(place))
         self._used.update(held)
         return held

@@ -18,7 +18,7 @@ from kdbench.matrix.recipe import (
     Plateau,
     Recipe,
     Sgd,
-    Table,
+    TomlTable,
     Translate,
 )
 
@@ -40,7 +40,7 @@ def recipe(**keys: Any) -> Recipe:
         ("schedule", "plateau", Plateau()),
     ],
 )
-def test_a_name_is_short_for_a_table(key: str, name: str, value: Table) -> None:
+def test_a_name_is_short_for_a_table(key: str, name: str, value: TomlTable) -> None:
     assert getattr(recipe(**{key: name}), key) == getattr(recipe(**{key: {"name": name}}), key) == value
 
 
@@ -105,21 +105,21 @@ def test_integers_and_floats_are_one_value() -> None:
     )
 
 
-class Inner(Table):
+class Inner(TomlTable):
     old: int = 1
 
 
-class NewInner(Table):
+class NewInner(TomlTable):
     old: int = 1
     added: Annotated[float, Since("0.2")] = 0.5
 
 
-class Old(Table):
+class Old(TomlTable):
     inner: Inner = Inner()
     many: tuple[Inner, ...] = (Inner(),)
 
 
-class New(Table):
+class New(TomlTable):
     inner: NewInner = NewInner()
     many: tuple[NewInner, ...] = (NewInner(),)
     added: Annotated[int | None, Since("0.3")] = None

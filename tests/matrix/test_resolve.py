@@ -49,8 +49,8 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({"recipe": {"student": [1]}}, "recipe.student: must be a table, got [1]"),
     (
         {"recipe": {"student": {"student": {"epochs": 1}}}},
-        "recipe.student.student: unknown key; valid: augment, batch_size, early_stopping, epochs, grad_clip_norm, optimizer, "
-        "precision, schedule, steps_per_epoch, strong_augment, train_samples",
+        "recipe.student.student: unknown key; valid: augment, batch_size, early_stopping, epochs, grad_clip_norm, "
+        "optimizer, precision, schedule, steps_per_epoch, strong_augment, train_samples",
     ),
     (
         {"recipe": SGD, **override({"recipe": {"optimizer": {"betas": [0.1, 0.2]}}}, dataset="digits")},

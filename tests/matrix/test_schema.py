@@ -1,13 +1,14 @@
 from collections.abc import Callable
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 from pydantic import ValidationError
 
 from kdbench.matrix import MatrixSpec
-from kdbench.matrix.schema import Exclude, NetworkTable, Place, Selector
+from kdbench.matrix.recipe import Recipe, TomlTable
+from kdbench.matrix.schema import CellKey, Exclude, NetworkTable, Selector
 
-PLACE = Place("digits", "large", "small", ("HKD", "vanilla"))
+KEY = CellKey("digits", "large", "small", ("HKD", "vanilla"))
 
 
 @pytest.mark.parametrize(
@@ -26,8 +27,8 @@ PLACE = Place("digits", "large", "small", ("HKD", "vanilla"))
     ],
 )
 def test_a_selector_means_the_cells_that_agree_in_every_key(keys: dict[str, Any], matches: bool) -> None:
-    assert Selector.model_validate(keys).matches(PLACE) is matches
-    assert Exclude.model_validate(keys | {"why": "broken"}).matches(PLACE) is matches
+    assert Selector.model_validate(keys).matches(KEY) is matches
+    assert Exclude.model_validate(keys | {"why": "broken"}).matches(KEY) is matches
 
 
 def test_a_single_name_or_seed_stands_for_a_list() -> None:
@@ -45,3 +46,20 @@ def test_a_matrix_cannot_be_changed(matrix: Callable[..., MatrixSpec]) -> None:
     with pytest.raises(ValidationError, match="frozen"):
         made.seeds = (1,)
     assert made.seeds == (0,)
+
+
+def _tables(annotation: object) -> set[type[TomlTable]]:
+    """The tables that a type names, and those within them."""
+    if isinstance(annotation, type) and issubclass(annotation, TomlTable):
+        inner = [_tables(field.annotation) for field in annotation.model_fields.values()]
+        return {annotation}.union(*inner)
+    return set().union(*map(_tables, get_args(annotation)))
+
+
+def test_every_table_and_every_key_is_described() -> None:
+    tables = _tables(MatrixSpec) | _tables(Recipe)
+    assert len(tables) == 24
+    for table in tables:
+        assert "\n" not in table.__doc__
+        for key, field in table.model_fields.items():
+            assert field.description, f"{table.__name__}.{key}"

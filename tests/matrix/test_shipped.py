@@ -60,7 +60,7 @@ def test_every_shipped_matrix_is_counted_above() -> None:
 
 
 def test_both_readings_of_the_thesis_share_what_they_can(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Teachers, baselines and the configurations with alpha 0.5: three times three of 81, and two of three times three."""
+    """They share teachers, baselines and the configurations with alpha 0.5: a third of 81, and two of nine."""
     monkeypatch.chdir(tmp_path)
     one, other = (
         {r.id for r in make_plan(load(shipped(n)), provisional=True).runs} for n in ("thesis", "thesis_equation")

@@ -38,16 +38,16 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({"override": [{"when": {}}]}, "override[0].set: this key must be given"),
     (
         {"network": {"mine": {}}},
-        "network.mine: must have either 'factory' (a network of your own) or 'architecture' (a known name), got {}",
+        "network.mine: must have either 'factory' (your own network) or 'architecture' (a known network), got {}",
     ),
     (
         {"network": {"mine": {"factory": "a:b", "architecture": "large"}}},
-        "network.mine: must have either 'factory' (a network of your own) or 'architecture' (a known name), "
+        "network.mine: must have either 'factory' (your own network) or 'architecture' (a known network), "
         "got {'factory': 'a:b', 'architecture': 'large'}",
     ),
     (
         {"network": {"mine": {"architecture": "large", "weights": "w", "pretrained": True}}},
-        "network.mine: starts either from 'weights' or as 'pretrained': remove one of them, "
+        "network.mine: must have either 'weights' or 'pretrained', not both, "
         "got {'architecture': 'large', 'weights': 'w', 'pretrained': True}",
     ),
     (
@@ -72,8 +72,8 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({"pairs": []}, "pairs: must have at least 1 value, got []"),
     ({"pairs": ["large"]}, "pairs[0]: must be a table, got 'large'"),
     ({"pairs": {"teacher": "a"}}, "pairs: must be a list, got {'teacher': 'a'}"),
-    ({"seeds": [3, 1, 3]}, "seeds: values must differ, [2] is [0] again, got [3, 1, 3]"),
-    ({"datasets": ["a", "a"]}, "datasets: values must differ, [1] is [0] again, got ['a', 'a']"),
+    ({"seeds": [3, 1, 3]}, "seeds: must not repeat a value, but [2] equals [0], got [3, 1, 3]"),
+    ({"datasets": ["a", "a"]}, "datasets: must not repeat a value, but [1] equals [0], got ['a', 'a']"),
     ({"protocol": 3}, "protocol: must be a table, got 3"),
     ({"protocol": {"validation": "0.1"}}, "protocol.validation: must be a valid number, got '0.1'"),
     ({"protocol": {"validation": 1}}, "protocol.validation: must be less than 1, got 1"),
@@ -88,11 +88,11 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({"override": [OVERRIDE | {"set": {}}]}, "override[0].set: must have at least 1 value, got {}"),
     (
         {"override": [OVERRIDE | {"set": {"recpe": {}}}]},
-        "override[0].set: an override sets recipe.* or methods.*, not 'recpe', got {'recpe': {}}",
+        "override[0].set: must have keys of 'recipe' or 'methods' only, not 'recpe', got {'recpe': {}}",
     ),
     (
         {"override": [OVERRIDE | {"when": {"seed": 1}}]},
-        "override[0].when: an override holds for all seeds of a cell: remove 'seed', got {'seed': 1}",
+        "override[0].when: must not select by 'seed', an override applies to all seeds of a cell, got {'seed': 1}",
     ),
     ({"run": {"devices": "gpu"}}, "run.devices: must be 'auto', 'cpu' or 'cuda', got 'gpu'"),
     ({"run": {"workers": 0}}, "run.workers: must be greater than or equal to 1, got 0"),
