@@ -24,7 +24,7 @@ from vanilla import BATCH, MEAN, RATE, STD, network, photographs
 from kdbench import methods
 from kdbench.data.batches import Batches
 from kdbench.matrix.recipe import Recipe, Sgd
-from kdbench.queue.executors.base import environment
+from kdbench.queue.executors.base import worker_environment
 from kdbench.training.loop import CohortLoop
 from kdbench.training.member import Member
 from kdbench.training.network import Frozen, to_device
@@ -42,7 +42,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=20)
     asked = parser.parse_args()
     if "MALLOC_TRIM_THRESHOLD_" not in os.environ:  # it must be there when the process starts
-        os.execve(sys.executable, [sys.executable, *sys.argv], {**os.environ, **environment(1)})
+        os.execve(sys.executable, [sys.executable, *sys.argv], {**os.environ, **worker_environment(1)})
     torch.set_num_threads(1)
     teacher_name, student_name = asked.pair.split(":")
     recipe = Recipe(

@@ -30,7 +30,7 @@ from children import CORES, seconds, serve, spread, start, tell
 from contenders import Work, kdbench, plain, torchdistill
 from vanilla import BATCH
 
-from kdbench.queue.executors.base import environment
+from kdbench.queue.executors.base import worker_environment
 
 PAIRS = ("wrn_40_2:wrn_16_2", "resnet32x4:resnet8x4")
 ALPHAS, TEMPERATURES = (0.1, 0.5, 0.9), (2.0, 4.0, 8.0)
@@ -128,7 +128,7 @@ def _run(way: Way, work: Work) -> float:
     """Seconds from the moment when all processes are ready until the last is done."""
     shares = [list(work.configurations[first :: way.processes]) for first in range(way.processes)]
     usual = {"OMP_NUM_THREADS": str(way.threads), "MKL_NUM_THREADS": str(way.threads)}
-    around = environment(way.threads) if way.name == "kdbench" else usual
+    around = worker_environment(way.threads) if way.name == "kdbench" else usual
     told = {"name": way.name, "threads": way.threads, **asdict(work)}
     return seconds(way.name, [start({**told, "configurations": share}, around) for share in shares if share])
 

@@ -20,7 +20,7 @@ import torch
 from children import CORES, seconds, serve, spread, start, tell
 from vanilla import BATCH, Configurations, cohort
 
-from kdbench.queue.executors.base import environment
+from kdbench.queue.executors.base import worker_environment
 
 PAIRS = {"cnn_32_64_fc128:cnn_8_16": 200, "wrn_40_2:wrn_16_2": 8, "resnet34:resnet18": 2}  # and steps
 FEW = 4  # configurations, where there are fewer cores
@@ -74,7 +74,7 @@ def _run(workers: int, about: dict[str, Any], configurations: Configurations) ->
     threads = CORES // workers
     shares = [configurations[first::workers] for first in range(workers)]
     told = [{**about, "threads": threads, "configurations": share} for share in shares]
-    return seconds(f"{workers} workers", [start(one, environment(threads)) for one in told])
+    return seconds(f"{workers} workers", [start(one, worker_environment(threads)) for one in told])
 
 
 def _child(threads: int, **told: Any) -> None:

@@ -29,8 +29,8 @@ from kdbench.data.splits import split
 from kdbench.errors import KdbenchError, TrainingError
 from kdbench.matrix import NetworkSpec, RunSpec, load
 from kdbench.plan import batches_key, make_plan
-from kdbench.queue.devices import slots
-from kdbench.queue.executors.base import environment
+from kdbench.queue.devices import find_slots
+from kdbench.queue.executors.base import worker_environment
 from kdbench.queue.grouping import QueuedRun, group_runs
 from kdbench.results import Store
 from kdbench.training.memory import clear_frames, is_out_of_memory
@@ -116,7 +116,7 @@ def run_estimate(matrix: Path, results: Path) -> Estimate:
 
 
 def _environment(threads: int) -> dict[str, str]:
-    return {**os.environ, **environment(threads)}
+    return {**os.environ, **worker_environment(threads)}
 
 
 @final
@@ -157,7 +157,7 @@ def estimate(file: Path, results: Path) -> Estimate:
     """
     matrix = load(file)
     threads = matrix.run.threads or 1
-    places = slots(matrix.run.devices, matrix.run.workers, threads, matrix.run.runs_per_device)
+    places = find_slots(matrix.run.devices, matrix.run.workers, threads, matrix.run.runs_per_device)
     device = torch.device(places[0].device)
     torch.set_num_threads(threads)
     set_up_torch(device)

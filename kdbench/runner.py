@@ -7,7 +7,7 @@ from typing import final
 from kdbench.errors import KdbenchError
 from kdbench.events import EventHandler, WarningIssued
 from kdbench.plan import Plan, batches_key
-from kdbench.queue.devices import slots
+from kdbench.queue.devices import find_slots
 from kdbench.queue.executors.base import Executor
 from kdbench.queue.executors.local import LocalExecutor
 from kdbench.queue.executors.ray import RayExecutor
@@ -54,7 +54,7 @@ def run_plan(plan: Plan, store: Store, on_event: EventHandler, executor: Executo
             "and the numbers depend on it; keep that, or choose another results folder with --results"
         )
     if executor is None:
-        executor = LocalExecutor(slots(options.devices, options.workers, threads, options.runs_per_device), store)
+        executor = LocalExecutor(find_slots(options.devices, options.workers, threads, options.runs_per_device), store)
     elif isinstance(executor, Ray):
         executor = RayExecutor(store, executor.address, options.devices, threads, work)
     store.write_index(plan.index())

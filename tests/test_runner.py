@@ -174,7 +174,7 @@ def test_the_limits_of_the_matrix_reach_the_queue(queue: Queue, store: Store, pl
 def test_an_executor_that_is_given_is_used_and_no_device_is_looked_for(
     queue: Queue, store: Store, plan_with: Callable[..., Plan], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("kdbench.queue.devices.gpu_ids", list)
+    monkeypatch.setattr("kdbench.queue.devices.list_gpus", list)
     elsewhere = Nowhere()
     run_plan(plan_with(devices="cuda"), store, ignore, elsewhere)
     assert queue.executor is elsewhere
@@ -201,7 +201,7 @@ def test_other_threads_are_refused_before_anything_is_written(
 def test_a_device_that_is_not_there_is_refused_before_anything_is_written(
     queue: Queue, store: Store, plan_with: Callable[..., Plan], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("kdbench.queue.devices.gpu_ids", list)
+    monkeypatch.setattr("kdbench.queue.devices.list_gpus", list)
     with pytest.raises(KdbenchError, match=r'run\.devices is "cuda", but no NVIDIA GPU answers'):
         run_plan(plan_with(devices="cuda"), store, ignore)
     assert queue.ran == 0

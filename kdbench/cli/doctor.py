@@ -39,12 +39,16 @@ def _versions() -> Iterator[Check]:
 
 
 def _devices() -> Iterator[Check]:
-    from kdbench.queue.devices import cores, gpu_ids, slots
+    from kdbench.queue.devices import count_cores, find_slots, list_gpus
 
-    gpus = gpu_ids()
+    gpus = list_gpus()
     yield True, "GPUs", ", ".join(gpus) or "none answers; kdbench runs on the processor"
-    places = slots("auto", None, 1)
-    yield True, "worker slots", f"{len(places)} x {places[0].device}, {places[0].threads} thread each, {cores()} cores"
+    places = find_slots("auto", None, 1)
+    yield (
+        True,
+        "worker slots",
+        f"{len(places)} x {places[0].device}, {places[0].threads} thread each, {count_cores()} cores",
+    )
 
 
 def _precision() -> Iterator[Check]:

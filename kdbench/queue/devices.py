@@ -24,7 +24,7 @@ class Slot:
         return self.environment["CUDA_VISIBLE_DEVICES"] if self.device == "cuda" else None
 
 
-def slots(
+def find_slots(
     devices: Literal["auto", "cpu", "cuda"], workers: int | None, threads: int, runs_per_device: int = 1
 ) -> list[Slot]:
     """`runs_per_device` slots on each GPU, or without one as many as the cores allow with that many threads each.
@@ -32,21 +32,21 @@ def slots(
     Raises:
         KdbenchError: a GPU is asked for and there is none.
     """
-    gpus = [] if devices == "cpu" else gpu_ids()
+    gpus = [] if devices == "cpu" else list_gpus()
     if devices == "cuda" and not gpus:
         raise KdbenchError('run.devices is "cuda", but no NVIDIA GPU answers; use "auto" or "cpu"')
     if gpus:
         used = gpus[: workers or len(gpus)] * runs_per_device
         return [Slot("cuda", threads, {"CUDA_VISIBLE_DEVICES": gpu}) for gpu in used]
-    return [Slot("cpu", threads, {"CUDA_VISIBLE_DEVICES": ""})] * (workers or max(1, cores() // threads))
+    return [Slot("cpu", threads, {"CUDA_VISIBLE_DEVICES": ""})] * (workers or max(1, count_cores() // threads))
 
 
-def cores() -> int:
+def count_cores() -> int:
     """The processor cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def gpu_ids() -> list[str]:
+def list_gpus() -> list[str]:
     """The UUIDs of the NVIDIA GPUs that answer; none where there is no driver."""
     with _driver() as nvml:
         if nvml is None:
@@ -55,7 +55,7 @@ def gpu_ids() -> list[str]:
         return [_text(nvml.nvmlDeviceGetUUID(handle)) for handle in handles]
 
 
-def has_room(gpu: str) -> bool:
+def has_free_memory(gpu: str) -> bool:
     """Whether as much memory is free on a GPU as the largest process there uses; no where its driver cannot tell."""
     with _driver() as nvml:
         if nvml is None:

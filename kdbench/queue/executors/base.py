@@ -59,7 +59,7 @@ class Executor(Protocol):
         """End all workers: they have five seconds to leave, or none."""
 
 
-def environment(threads: int) -> dict[str, str]:
+def worker_environment(threads: int) -> dict[str, str]:
     """What must stand in a worker's environment before torch is imported: threads, memory, our import path.
 
     What the plan could import, the worker can, and nothing else. glibc is to keep the memory of a step for the next

@@ -8,7 +8,7 @@ from typing import final
 
 from kdbench.errors import ResultsError
 from kdbench.events import Event, WorkerDied
-from kdbench.queue.devices import Slot, has_room
+from kdbench.queue.devices import Slot, has_free_memory
 from kdbench.queue.executors.base import Job
 from kdbench.queue.executors.worker_process import Worker
 from kdbench.results import Store
@@ -93,4 +93,4 @@ class LocalExecutor:
         if any(self._slots[place].gpu == gpu for place in chosen):
             return False
         busy = [w for place, w in self._workers.items() if self._slots[place].gpu == gpu and self._is_busy(place)]
-        return not busy or (all(worker.has_trained for worker in busy) and has_room(gpu))
+        return not busy or (all(worker.has_trained for worker in busy) and has_free_memory(gpu))

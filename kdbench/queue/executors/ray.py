@@ -28,7 +28,7 @@ from kdbench.events import (
     WorkerDied,
 )
 from kdbench.matrix import RunSpec
-from kdbench.queue.executors.base import Job, environment
+from kdbench.queue.executors.base import Job, worker_environment
 from kdbench.results import Store, checkpoints
 from kdbench.results.files import writable, write_bytes
 
@@ -135,7 +135,7 @@ class RayExecutor:
             "num_cpus": self._threads,
             "num_gpus": 1 if self._device == "cuda" else 0,
             "max_retries": 0,
-            "runtime_env": {"env_vars": environment(self._threads)},
+            "runtime_env": {"env_vars": worker_environment(self._threads)},
         }
 
     def _opened_mailbox(self) -> Any:

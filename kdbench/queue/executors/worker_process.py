@@ -16,7 +16,7 @@ from typing import final
 from kdbench.errors import KdbenchError
 from kdbench.events import EpochEnded, Event, JobEnded, RunTakenElsewhere, WorkerReady, from_json
 from kdbench.queue.devices import Slot
-from kdbench.queue.executors.base import Job, environment
+from kdbench.queue.executors.base import Job, worker_environment
 from kdbench.results import Store
 from kdbench.results.files import writable
 from kdbench.results.worker_logs import size, tail, tell_printed
@@ -153,4 +153,4 @@ def _command(slot: Slot, results: Path, log: Path) -> list[str]:
 
 def _environment(slot: Slot) -> Mapping[str, str]:
     """This process's environment, with what the slot and a worker need."""
-    return {**os.environ, **slot.environment, **environment(slot.threads), "PYTHONUNBUFFERED": "1"}
+    return {**os.environ, **slot.environment, **worker_environment(slot.threads), "PYTHONUNBUFFERED": "1"}

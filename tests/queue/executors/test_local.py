@@ -171,7 +171,7 @@ def test_a_busy_gpu_takes_one_more_once_its_worker_has_trained_and_while_there_i
     item, place, monkeypatch, room, expected
 ):
     asked = []
-    monkeypatch.setattr(local, "has_room", lambda gpu: asked.append(gpu) or room)
+    monkeypatch.setattr(local, "has_free_memory", lambda gpu: asked.append(gpu) or room)
     executor = place(READY + BEGUN + "sleep 0.3\n" + EPOCH + HANG, GPU)
     assert executor.capacity() == 1
     executor.submit(Job(1, (item("a").spec,)))
