@@ -114,12 +114,12 @@ def _tell_what_is_left_out(incompatible: int, warnings: tuple[str, ...], file: P
 
 
 def _conclude(index: MatrixIndex, store: Store, reports: Path, console: Console) -> int:
-    from kdbench.reporting import tables
-    from kdbench.reporting.console import print_table
+    from kdbench.reporting import build_tables
+    from kdbench.reporting.formats.terminal import print_table
     from kdbench.results.table import load_results
 
     frame = load_results(str(store.root))
-    shown = tables(index, frame, "last")
+    shown = build_tables(index, frame, "last")
     for table in shown[:2]:
         print_table(table, console)
     written = _written((index.name,), store.root, reports, "last", frame)

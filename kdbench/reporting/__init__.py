@@ -1,6 +1,6 @@
-"""Tables of a matrix: computed once, rendered to Markdown, LaTeX, CSV and the terminal."""
+"""Tables of a matrix, computed once and rendered for the terminal, Markdown, LaTeX, CSV and pandas."""
 
-from kdbench.reporting.contents import tables
+from kdbench.reporting.build import build_tables
 from kdbench.reporting.frame import to_frame
 from kdbench.reporting.render import Format, render
 from kdbench.reporting.selection import Selection
@@ -15,9 +15,9 @@ __all__ = [
     "Table",
     "TableCell",
     "Unit",
+    "build_tables",
     "make_report",
     "render",
-    "tables",
     "to_frame",
     "write_report",
 ]

@@ -1,93 +1,104 @@
-"""The sentences that say how a table's numbers came about."""
+"""Sentences in captions and notes: how the numbers of a table were obtained."""
 
 from collections.abc import Iterable, Sequence
 
-from kdbench.reporting.rows import Row, configuration
-from kdbench.reporting.runs import Pair, Runs
-from kdbench.reporting.selection import SUFFIX, WORDS, criterion
-from kdbench.reporting.table import INCOMPLETE, NOTHING, TableCell
+from kdbench.reporting.configurations import format_configuration
+from kdbench.reporting.matrix_results import MatrixResults
+from kdbench.reporting.pair import Pair
+from kdbench.reporting.rows import Row
+from kdbench.reporting.selection import DESCRIPTIONS, SUFFIXES, choice_column
+from kdbench.reporting.table import DASH, INCOMPLETE, TableCell
+
+BOLD_CHOSEN = "Bold: the chosen configuration, which the other tables show."
+GAIN = "Gain: mean paired difference to the student from scratch, in percentage points."
 
 
-def caption(runs: Runs, what: str) -> str:
-    """What is shown, over how many seeds, of which epoch, and what +- is."""
-    over = f"mean ± sample standard deviation over {runs.seeds} seeds" if runs.seeds > 1 else "one seed"
-    return f"{what}, {over}; selection: {WORDS[runs.selection]}."
+def join(*sentences: str) -> str:
+    """Return the sentences that are not empty as one paragraph."""
+    return " ".join(sentence for sentence in sentences if sentence)
 
 
-def bold(runs: Runs) -> str:
-    """What bold means."""
-    if runs.seeds < 2:
-        return "Bold: the best student; with one seed nothing can be tested, so others may be as good."
+def describe_numbers(results: MatrixResults, subject: str) -> str:
+    """Return what is shown, over how many seeds, what ± is, and the selection."""
+    seeds = results.num_seeds
+    over = f"mean ± sample standard deviation over {seeds} seeds" if seeds > 1 else "one seed"
+    return f"{subject}, {over}; selection: {DESCRIPTIONS[results.selection]}."
+
+
+def describe_bold(results: MatrixResults) -> str:
+    """Return what bold means in a table of metrics."""
+    if results.num_seeds < 2:
+        return "Bold: the best student; with one seed there is no significance test, so others may be as good."
     return (
-        "Bold: the best student and all that are not distinguishable from it (paired two-sided t-test over common "
+        "Bold: the best student and those not significantly different from it (paired two-sided t-test over common "
         "seeds, 5 % level, not corrected for multiple comparisons)."
     )
 
 
-def chosen_by(runs: Runs, rows: Sequence[Row]) -> str:
-    """How a label with several configurations came to one number; empty where no label has several."""
-    if not any(len(choice.tried) > 1 for row in rows for choice in row.choices.values()):
+def describe_choice(results: MatrixResults, rows: Sequence[Row]) -> str:
+    """Return how hyperparameters were chosen; empty if no row has several configurations."""
+    if not any(len(choice.candidates) > 1 for row in rows for choice in row.choices.values()):
         return ""
-    if runs.selection == "best_test":
-        return "Hyperparameters: the configuration with the best mean test accuracy (optimistic)."
-    return "Hyperparameters: the configuration with the best mean validation accuracy, whatever its test score."
+    if results.selection == "best_test":
+        return "Hyperparameters: chosen by mean test accuracy (optimistic)."
+    return "Hyperparameters: chosen by mean validation accuracy; the test set is not used."
 
 
-def configurations(rows: Sequence[Row], pairs: Sequence[Pair]) -> tuple[str, ...]:
-    """A line a method: the hyperparameters of what is shown, and on which pairs where these differ."""
-    return tuple(f"{row.name}: {text}" for row in rows if row.kind == "method" and (text := _configuration(row, pairs)))
+def list_configurations(rows: Sequence[Row], pairs: Sequence[Pair]) -> tuple[str, ...]:
+    """Return one line per method: the hyperparameters that are shown, by pair if pairs differ."""
+    methods = (row for row in rows if row.kind == "method")
+    return tuple(f"{row.name}: {text}" for row in methods if (text := _configuration(row, pairs)))
 
 
 def _configuration(row: Row, pairs: Sequence[Pair]) -> str:
-    found: dict[str, list[str]] = {}
+    pairs_by_text: dict[str, list[str]] = {}
     for pair in pairs:
-        if (cell := row.at(pair).chosen) is not None:
-            where = found.setdefault(configuration(cell.hyperparameters) or "no hyperparameters", [])
-            where.append(f"{pair.networks} on {pair.dataset}")
-    if len(found) == 1:
-        return next(iter(found))
-    return "; ".join(f"{text} ({'; '.join(where)})" for text, where in found.items())
+        if (cell := row.choice_for(pair).chosen) is not None:
+            text = format_configuration(cell.hyperparameters) or "no hyperparameters"
+            pairs_by_text.setdefault(text, []).append(f"{pair.networks} on {pair.dataset}")
+    if len(pairs_by_text) == 1:
+        return next(iter(pairs_by_text))
+    return "; ".join(f"{text} ({'; '.join(names)})" for text, names in pairs_by_text.items())
 
 
-def agreement(runs: Runs) -> tuple[str, ...]:
-    """Says so where the agreement with the teacher is not that of the selection."""
-    wanted = f"teacher_agreement{SUFFIX[runs.selection]}"
-    last = runs.agreement != wanted and runs.has(runs.agreement)
-    return ("Agreement with the teacher is that of the last epoch.",) if last else ()
+def agreement_notes(results: MatrixResults) -> tuple[str, ...]:
+    """Return a note if the agreement with the teacher is not that of the selection."""
+    selected = f"teacher_agreement{SUFFIXES[results.selection]}"
+    differs = results.agreement_column != selected and results.has_values(results.agreement_column)
+    return ("Agreement with the teacher: measured at the last epoch.",) if differs else ()
 
 
-def notes(runs: Runs, rows: Sequence[Row], cells: Iterable[TableCell]) -> tuple[str, ...]:
-    """What a reader must know of these rows and cells before trusting a number."""
+def make_notes(results: MatrixResults, rows: Sequence[Row], cells: Iterable[TableCell]) -> tuple[str, ...]:
+    """Return the notes that apply to these rows and cells."""
     shown = list(cells)
-    every = {
-        "Validation is 0, so nothing can be chosen: each configuration of a label is a row of its own.": _split(runs),
-        f"{INCOMPLETE} incomplete: the mean of the n runs that are done, fewer than planned.": any(
-            cell.incomplete for cell in shown
+    has_dash = any(cell.text == DASH and cell.is_missing for cell in shown)
+    applies = {
+        "protocol.validation is 0, so no configuration is chosen: each one has a row.": _is_split(results),
+        f"{INCOMPLETE} incomplete: mean over the n finished runs, fewer than planned.": any(
+            cell.is_incomplete for cell in shown
         ),
-        "The choice among configurations is provisional: some of them are not complete.": _provisional(runs, rows),
-        "n/a: the method cannot run on this pair; the report says why.": any(cell.text == "n/a" for cell in shown),
-        f"{NOTHING} the matrix leaves this cell out; the report says why.": bool(runs.index.excluded)
-        and any(cell.text == NOTHING and cell.missing for cell in shown),
-        "The teacher is one run, shared by all seeds.": _shared_teacher(runs, rows),
+        "The choice of hyperparameters is provisional: not all runs are finished.": _is_provisional(results, rows),
+        "n/a: incompatible; the report gives the reason.": any(cell.text == "n/a" for cell in shown),
+        f"{DASH}: excluded by the matrix; the report gives the reason.": bool(results.index.excluded) and has_dash,
+        "All seeds share one teacher run.": _has_shared_teacher(results, rows),
     }
-    return tuple(note for note, holds in every.items() if holds)
+    return tuple(note for note, does_apply in applies.items() if does_apply)
 
 
-def _split(runs: Runs) -> bool:
-    cells = [cell for cell in runs.index.cells if cell.kind == "method"]
-    return criterion(runs.index, runs.selection) is None and len(cells) > len(
-        {(cell.label, cell.dataset, cell.teacher, cell.student) for cell in cells}
-    )
+def _is_split(results: MatrixResults) -> bool:
+    """Whether labels with several configurations have a row for each of them."""
+    cells = [cell for cell in results.index.cells if cell.kind == "method"]
+    labels = {(cell.label, Pair.of(cell)) for cell in cells}
+    return choice_column(results.index, results.selection) is None and len(cells) > len(labels)
 
 
-def _provisional(runs: Runs, rows: Sequence[Row]) -> bool:
-    swept = [choice.tried for row in rows for choice in row.choices.values() if len(choice.tried) > 1]
-    ids = {run for tried in swept for cell in tried for run in cell.runs.values()}
-    return any(runs.status(run) != "done" for run in ids)
+def _is_provisional(results: MatrixResults, rows: Sequence[Row]) -> bool:
+    choices = [choice for row in rows for choice in row.choices.values() if len(choice.candidates) > 1]
+    run_ids = {run for choice in choices for cell in choice.candidates for run in cell.runs.values()}
+    return any(results.status(run) != "done" for run in run_ids)
 
 
-def _shared_teacher(runs: Runs, rows: Sequence[Row]) -> bool:
-    teachers = [
-        cell for row in rows if row.kind == "teacher" for choice in row.choices.values() for cell in choice.tried
-    ]
-    return runs.seeds > 1 and bool(teachers) and all(len(cell.runs) == 1 for cell in teachers)
+def _has_shared_teacher(results: MatrixResults, rows: Sequence[Row]) -> bool:
+    choices = [choice for row in rows if row.kind == "teacher" for choice in row.choices.values()]
+    teachers = [cell for choice in choices for cell in choice.candidates]
+    return results.num_seeds > 1 and bool(teachers) and all(len(cell.runs) == 1 for cell in teachers)

@@ -20,12 +20,15 @@ def to_frame(table: Table) -> "pd.DataFrame":
     columns: dict[str, list[str] | list[float] | list[int]] = {}
     for position, column in enumerate(table.columns):
         cells = [row[position] for row in table.rows]
-        if not column.numeric:
+        if not column.is_numeric:
             columns[column.full_title] = [cell.text for cell in cells]
             continue
-        means = [float("nan") if cell.mean is None else cell.mean * cell.unit.scale for cell in cells]
-        spreads = [float("nan") if cell.spread is None else cell.spread * cell.unit.scale for cell in cells]
-        columns[column.full_title] = means
-        columns[f"{column.full_title}, std"] = spreads
+        scales = [cell.unit.scale for cell in cells]
+        columns[column.full_title] = _scaled([cell.mean for cell in cells], scales)
+        columns[f"{column.full_title}, std"] = _scaled([cell.std for cell in cells], scales)
         columns[f"{column.full_title}, n"] = [cell.n for cell in cells]
     return pd.DataFrame(columns).set_index(table.columns[0].full_title)
+
+
+def _scaled(values: list[float | None], scales: list[float]) -> list[float]:
+    return [float("nan") if value is None else value * scale for value, scale in zip(values, scales, strict=True)]

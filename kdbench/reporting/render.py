@@ -4,7 +4,9 @@ import io
 from typing import Literal, get_args
 
 from kdbench.errors import ReportError
-from kdbench.reporting import csv_file, latex, markdown
+from kdbench.reporting.formats.csv_file import render_csv
+from kdbench.reporting.formats.latex import render_latex
+from kdbench.reporting.formats.markdown import render_markdown
 from kdbench.reporting.table import Table
 
 Format = Literal["table", "markdown", "latex", "csv"]
@@ -22,20 +24,20 @@ def render(table: Table, format: Format = "table", width: int = 120) -> str:  # 
         ReportError: The format is unknown.
     """
     if format == "table":
-        return _as_printed(table, width)
+        return _as_terminal_text(table, width)
     if format == "markdown":
-        return markdown.render(table)
+        return render_markdown(table)
     if format == "latex":
-        return latex.render(table)
+        return render_latex(table)
     if format == "csv":
-        return csv_file.render(table)
+        return render_csv(table)
     raise ReportError(f"unknown format '{format}'; valid: {', '.join(get_args(Format))}")
 
 
-def _as_printed(table: Table, width: int) -> str:
+def _as_terminal_text(table: Table, width: int) -> str:
     from rich.console import Console
 
-    from kdbench.reporting.console import print_table
+    from kdbench.reporting.formats.terminal import print_table
 
     text = io.StringIO()
     print_table(table, Console(file=text, width=width, color_system=None))

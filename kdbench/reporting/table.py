@@ -6,7 +6,7 @@ from typing import final
 
 from kdbench.formatting import format_count
 
-NOTHING = "\N{EN DASH}"
+DASH = "\N{EN DASH}"
 MINUS = "\N{MINUS SIGN}"
 INCOMPLETE = "†"
 
@@ -14,78 +14,78 @@ INCOMPLETE = "†"
 @final
 @dataclass(frozen=True)
 class Unit:
-    """How a number is written: times `scale`, with `digits` decimals; without digits, as a count in a format_count form."""
+    """How a number is written: multiplied by `scale`, with `digits` decimals, or as a short count without `digits`."""
 
     scale: float = 1.0
     digits: int | None = None
-    signed: bool = False
+    has_sign: bool = False
 
-    def text(self, value: float) -> str:
-        """The number in this unit, with a true minus sign.
+    def format(self, value: float) -> str:
+        """Return a number in this unit, with a minus sign instead of a hyphen.
 
-        >>> PERCENT.text(0.71234), POINTS.text(-0.005), COUNT.text(2_260_000)
+        >>> PERCENT.format(0.71234), POINTS.format(-0.005), COUNT.format(2_260_000)
         ('71.23', '−0.50', '2.26 M')
         """
         if self.digits is None:
             return format_count(value * self.scale)
-        sign = "+" if self.signed else ""
+        sign = "+" if self.has_sign else ""
         return f"{value * self.scale:{sign}z.{self.digits}f}".replace("-", MINUS)
 
 
 PERCENT = Unit(scale=100, digits=2)
-POINTS = Unit(scale=100, digits=2, signed=True)
+POINTS = Unit(scale=100, digits=2, has_sign=True)
 MILLISECONDS = Unit(digits=3)
 SECONDS = Unit(digits=1)
 COUNT = Unit()
 
 
 def one_line(text: str) -> str:
-    """Text on one line, without characters that a terminal would obey."""
+    """Return text on one line, without control characters."""
     return " ".join("".join(c if c.isprintable() else " " for c in text).split())
 
 
 @final
 @dataclass(frozen=True)
 class TableCell:
-    """Text, or a mean over `n` runs with its spread."""
+    """Text, or a mean over `n` runs with its sample standard deviation."""
 
     text: str = ""
     mean: float | None = None
-    spread: float | None = None
+    std: float | None = None
     n: int = 0
     unit: Unit = COUNT
-    best: bool = False
-    tied: bool = False  # not distinguishable from the best
-    chosen: bool = False  # of the configuration that stands for its label
-    missing: bool = False  # there is no result; the text says why
-    incomplete: bool = False  # fewer runs than planned
+    is_best: bool = False
+    is_tied: bool = False  # not significantly different from the best
+    is_chosen: bool = False  # of the chosen configuration of its label
+    is_missing: bool = False  # no result; the text gives the reason
+    is_incomplete: bool = False  # fewer runs than planned
 
     @property
-    def bold(self) -> bool:
-        """Whether it stands out: the best and what is not distinguishable from it, or the chosen configuration."""
-        return self.best or self.tied or self.chosen
+    def is_bold(self) -> bool:
+        """Whether the cell is the best, tied with the best, or of the chosen configuration."""
+        return self.is_best or self.is_tied or self.is_chosen
 
     @cached_property
-    def shown(self) -> str:
-        """What a reader sees, without markup."""
+    def display(self) -> str:
+        """The text or number as a reader sees it, without markup."""
         if self.mean is None:
             return self.text
-        spread = "" if self.spread is None else f" ± {Unit(self.unit.scale, self.unit.digits).text(self.spread)}"
-        flag = f" (n={self.n}){INCOMPLETE}" if self.incomplete else ""
-        return f"{self.unit.text(self.mean)}{spread}{flag}"
+        std = "" if self.std is None else f" ± {Unit(self.unit.scale, self.unit.digits).format(self.std)}"
+        flag = f" (n={self.n}){INCOMPLETE}" if self.is_incomplete else ""
+        return f"{self.unit.format(self.mean)}{std}{flag}"
 
 
 @final
 @dataclass(frozen=True)
 class Column:
-    """A column: its title (a line break may split it), the group it stands under, and how it is set."""
+    """A column: its title (may have line breaks), the group above the title, and how it is set."""
 
     title: str
     group: str = ""
-    numeric: bool = True
-    width: float = 0.0  # share of a printed line, for text that wraps; 0: as wide as what is in it
-    groups: bool = False  # in print, a value is not repeated in the rows that follow with the same one
-    key: bool = False  # names the row, as the first column and those that group do
+    is_numeric: bool = True
+    width: float = 0.0  # share of a printed line, for text that wraps; 0: as wide as its content
+    hides_repeats: bool = False  # in print, a value equal to the one above is left blank
+    is_key: bool = False  # names the row, as the first column and those with `hides_repeats` do
 
     @property
     def full_title(self) -> str:
@@ -97,9 +97,10 @@ class Column:
 @final
 @dataclass(frozen=True)
 class Table:
-    """A table; `name` is the stem of its files, and the first `baselines` rows are set apart.
+    """A table; `name` is the stem of its files.
 
-    `configurations` has a line a method: the hyperparameters that its numbers were made with.
+    The first `num_baselines` rows are separated from the others by a line. `configurations` has one line per method:
+    the hyperparameters behind its numbers.
     """
 
     name: str
@@ -109,9 +110,9 @@ class Table:
     rows: tuple[tuple[TableCell, ...], ...]
     notes: tuple[str, ...] = ()
     configurations: tuple[str, ...] = ()
-    baselines: int = 0
+    num_baselines: int = 0
 
     @property
-    def keys(self) -> tuple[int, ...]:
-        """The places of the columns that name a row; a part of the table that stands below repeats them."""
-        return tuple(n for n, column in enumerate(self.columns) if n == 0 or column.key or column.groups)
+    def key_columns(self) -> tuple[int, ...]:
+        """The positions of the columns that name a row; every block of a table that is split repeats them."""
+        return tuple(n for n, one in enumerate(self.columns) if n == 0 or one.is_key or one.hides_repeats)

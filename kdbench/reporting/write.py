@@ -7,10 +7,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, final
 
 from kdbench.errors import ReportError, did_you_mean
-from kdbench.reporting import csv_file, latex, markdown
-from kdbench.reporting.contents import tables
-from kdbench.reporting.runs import Runs
-from kdbench.reporting.selection import WORDS, Selection
+from kdbench.reporting.build import build_tables
+from kdbench.reporting.formats.csv_file import render_csv
+from kdbench.reporting.formats.latex import render_latex
+from kdbench.reporting.formats.latex_text import slug
+from kdbench.reporting.formats.markdown import escape, render_markdown
+from kdbench.reporting.matrix_results import MatrixResults
+from kdbench.reporting.selection import DESCRIPTIONS, Selection
 from kdbench.reporting.table import Table
 from kdbench.results import MatrixIndex, load_indexes
 
@@ -35,10 +38,10 @@ class Report:
 
     def files(self) -> dict[str, str]:
         """Return the texts of the report's files by their paths in its folder."""
-        texts = {"report.md": "\n".join([self.summary, *map(markdown.render, self.tables)])}
+        texts = {"report.md": "\n".join([self.summary, *map(render_markdown, self.tables)])}
         for table in self.tables:
-            texts[f"tables/{table.name}.tex"] = latex.render(table, label=f"{self.matrix}-{table.name}")
-            texts[f"tables/{table.name}.csv"] = csv_file.render(table)
+            texts[f"tables/{table.name}.tex"] = render_latex(table, label=f"{self.matrix}-{table.name}")
+            texts[f"tables/{table.name}.csv"] = render_csv(table)
         return texts
 
 
@@ -86,8 +89,8 @@ def make_report(index: MatrixIndex, frame: "pd.DataFrame", selection: Selection 
     Raises:
         ReportError: The matrix does not support the selection.
     """
-    summary = _summary(Runs(index, frame, selection))
-    return Report(index.name, summary, tuple(_with_file_names(tables(index, frame, selection))))
+    summary = _summary(MatrixResults(index, frame, selection))
+    return Report(index.name, summary, tuple(_with_file_names(build_tables(index, frame, selection))))
 
 
 def _indexes(names: Sequence[str], root: Path | str) -> list[MatrixIndex]:
@@ -100,10 +103,10 @@ def _indexes(names: Sequence[str], root: Path | str) -> list[MatrixIndex]:
     return [known[name] for name in dict.fromkeys(names or known)]
 
 
-def _with_file_names(made: Iterable[Table]) -> Iterator[Table]:
+def _with_file_names(tables: Iterable[Table]) -> Iterator[Table]:
     seen: Counter[str] = Counter()
-    for table in made:
-        name = latex.slug(table.name)
+    for table in tables:
+        name = slug(table.name)
         seen[name] += 1
         yield replace(table, name=name if seen[name] == 1 else f"{name}-{seen[name]}")
 
@@ -116,25 +119,25 @@ def _write(folder: Path, texts: Mapping[str, str]) -> tuple[Path, ...]:
     return tuple(folder / name for name in texts)
 
 
-def _summary(runs: Runs) -> str:
-    index, count = runs.index, runs.count(runs.index.run_ids)
-    states = ", ".join(f"{count[state]} {state}" for state in ("done", "failed", "pending"))
+def _summary(results: MatrixResults) -> str:
+    index, count = results.index, results.count_by_status(results.index.run_ids)
+    states = ", ".join(f"{count[state]} {state}" for state in ("done", "failed", "running", "pending"))
     lines = (
-        f"# {markdown.escape(index.name)}",
-        f"- matrix: {markdown.escape(index.file)}",
-        f"- selection: {WORDS[runs.selection]}",
+        f"# {escape(index.name)}",
+        f"- matrix: {escape(index.file)}",
+        f"- selection: {DESCRIPTIONS[results.selection]}",
         f"- validation: {f'{index.validation:.6g} of the training images' if index.validation else 'none'}",
-        f"- seeds: {runs.seeds}",
+        f"- seeds: {results.num_seeds}",
         f"- runs: {states}",
-        *(f"- {title}: {markdown.escape(', '.join(found))}" for title, found in _environment(runs) if found),
+        *(f"- {title}: {escape(', '.join(values))}" for title, values in _environment(results) if values),
     )
     return lines[0] + "\n\n" + "\n".join(lines[1:]) + "\n"
 
 
-def _environment(runs: Runs) -> Iterator[tuple[str, list[str]]]:
+def _environment(results: MatrixResults) -> Iterator[tuple[str, list[str]]]:
     """Versions, device and options of the runs; more than one value is a warning to the reader."""
     for column in ("kdbench_version", "git_commit", "torch_version", "device", "precision"):
-        yield column.replace("_version", "").replace("_", " "), runs.different(column)
+        yield column.replace("_version", "").replace("_", " "), results.unique_values(column)
     for option in ("compile", "cuda_graphs"):
-        if "True" in (found := runs.different(option)):
-            yield option, found
+        if "True" in (values := results.unique_values(option)):
+            yield option, values

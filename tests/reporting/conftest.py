@@ -1,4 +1,4 @@
-"""Matrices and frames in miniature."""
+"""Small matrices with results."""
 
 import hashlib
 from collections.abc import Callable, Mapping
@@ -14,8 +14,8 @@ PAIR = ("cifar10", "resnet34", "resnet18")
 
 
 @dataclass
-class World:
-    """A matrix under construction: cells and the rows of their runs."""
+class MatrixBuilder:
+    """Builds a matrix: its cells, and the rows of their runs."""
 
     cells: list[IndexCell] = field(default_factory=list)
     incompatible: list[IncompatibleCell] = field(default_factory=list)
@@ -34,7 +34,7 @@ class World:
         hyperparameters: Mapping[str, Any] | None = None,
         **more: Any,
     ) -> IndexCell:
-        """A cell with one run a score: a number is done, None waits, a text failed with that error."""
+        """Add a cell with one run per test score: a number is done, None is pending, a string failed with that error."""
         configurations = dict(hyperparameters or {})
         key = f"{len(self.cells)}/{label}"
         ids = {str(seed): hashlib.sha256(f"{key}/{seed}".encode()).hexdigest()[:16] for seed in range(len(test))}
@@ -48,7 +48,8 @@ class World:
                 self.rows.append(_done(run, seed, score, chosen) | more)
         return cell
 
-    def refuse(self, label: str, reason: str, pair: tuple[str, str, str] = PAIR) -> None:
+    def add_incompatible(self, label: str, reason: str, pair: tuple[str, str, str] = PAIR) -> None:
+        """Add an incompatible cell."""
         self.incompatible.append(IncompatibleCell(label, *pair, reason=reason, runs=3))
 
     @property
@@ -93,19 +94,19 @@ def _done(run: str, seed: int, test: float, val: float) -> dict[str, Any]:
 
 
 @pytest.fixture
-def world() -> World:
+def builder() -> MatrixBuilder:
     """An empty matrix."""
-    return World()
+    return MatrixBuilder()
 
 
 @pytest.fixture
-def thesis() -> Callable[..., World]:
-    """A matrix with one pair, three seeds, a sweep and everything that can go wrong."""
+def thesis() -> Callable[..., MatrixBuilder]:
+    """A matrix with three seeds, a sweep, and failed, pending and incompatible cells."""
 
-    def make(pairs: tuple[tuple[str, str, str], ...] = (PAIR,), **configurations: Any) -> World:
-        made = World(**configurations)
-        for place, pair in enumerate(pairs):
-            low = 0.1 * place
+    def make(pairs: tuple[tuple[str, str, str], ...] = (PAIR,), **configurations: Any) -> MatrixBuilder:
+        made = MatrixBuilder(**configurations)
+        for index, pair in enumerate(pairs):
+            low = 0.1 * index
             made.add("teacher", [0.95 - low], kind="teacher", pair=pair)
             made.add("scratch", [0.90 - low, 0.91 - low, 0.92 - low], kind="scratch", pair=pair)
             for alpha, gain, val in ((0.1, 0.005, 0.80), (0.9, 0.02, 0.85)):
@@ -115,7 +116,7 @@ def thesis() -> Callable[..., World]:
             made.add("half", [0.89 - low, None, "CUDA error: x_y\nTraceback"], pair=pair)
             made.add("broken", ["loss is NaN in epoch 3"] * 3, pair=pair)
             made.add("later", [None] * 3, pair=pair)
-            made.refuse("fsp", "fsp needs stages of equal height | width", pair)
+            made.add_incompatible("fsp", "fsp needs stages of equal height | width", pair)
         return made
 
     return make

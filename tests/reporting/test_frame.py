@@ -2,12 +2,12 @@
 
 import math
 
-from kdbench.reporting import tables, to_frame
+from kdbench.reporting import build_tables, to_frame
 
 
 def test_the_accuracy_table(thesis) -> None:
-    world = thesis()
-    frame = to_frame(tables(world.index, world.frame)[0])
+    builder = thesis()
+    frame = to_frame(build_tables(builder.index, builder.frame)[0])
     column = "cifar10: resnet34 → resnet18"
     assert frame.index.name == "method"
     assert list(frame.index[:3]) == ["teacher", "student from scratch", "vanilla"]
@@ -19,16 +19,16 @@ def test_the_accuracy_table(thesis) -> None:
 
 
 def test_a_cell_without_a_result_is_nan(thesis) -> None:
-    world = thesis()
-    frame = to_frame(tables(world.index, world.frame)[0])
+    builder = thesis()
+    frame = to_frame(build_tables(builder.index, builder.frame)[0])
     for label in ("broken", "later", "fsp"):
         assert frame.filter(regex="(scratch|resnet18|%\\))$").loc[label].isna().all()
         assert (frame.filter(regex=", n$").loc[label] == 0).all()
 
 
 def test_columns_of_text_stay_text(thesis) -> None:
-    world = thesis()
-    (table,) = [table for table in tables(world.index, world.frame) if table.name == "failed"]
+    builder = thesis()
+    (table,) = [table for table in build_tables(builder.index, builder.frame) if table.name == "failed"]
     frame = to_frame(table)
     assert list(frame.columns[:2]) == ["pair", "configuration"]
     assert frame["error"].iloc[0] == "CUDA error: x_y"

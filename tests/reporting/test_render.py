@@ -6,19 +6,22 @@ import io
 import pytest
 
 from kdbench.errors import ReportError
-from kdbench.reporting import csv_file, latex, markdown, render, tables
+from kdbench.reporting import build_tables, render
+from kdbench.reporting.formats.csv_file import render_csv
+from kdbench.reporting.formats.latex import render_latex
+from kdbench.reporting.formats.markdown import render_markdown
 
 
 @pytest.fixture
 def table(thesis):
-    world = thesis()
-    return tables(world.index, world.frame)[0]
+    builder = thesis()
+    return build_tables(builder.index, builder.frame)[0]
 
 
 def test_the_formats_of_files(table) -> None:
-    assert render(table, "markdown") == markdown.render(table)
-    assert render(table, "latex") == latex.render(table, "accuracy")
-    assert render(table, "csv") == csv_file.render(table)
+    assert render(table, "markdown") == render_markdown(table)
+    assert render(table, "latex") == render_latex(table, "accuracy")
+    assert render(table, "csv") == render_csv(table)
 
 
 def test_a_table_as_the_terminal_shows_it(table) -> None:

@@ -1,31 +1,31 @@
-"""What a matrix can be asked for."""
+"""Selections that a matrix supports."""
 
 import pytest
 
 from kdbench.errors import ReportError
-from kdbench.reporting.selection import check, criterion
+from kdbench.reporting.selection import check_selection, choice_column
 
 
-def test_every_selection_of_a_matrix_that_has_it_all(world) -> None:
-    world.track_test = True
+def test_a_matrix_with_validation_and_track_test_supports_all_selections(builder) -> None:
+    builder.track_test = True
     for selection in ("last", "best_validation", "best_test"):
-        check(world.index, selection)
-    columns = [criterion(world.index, selection) for selection in ("last", "best_validation", "best_test")]
+        check_selection(builder.index, selection)
+    columns = [choice_column(builder.index, selection) for selection in ("last", "best_validation", "best_test")]
     assert columns == ["val_accuracy", "val_accuracy_best", "test_accuracy_best_test"]
 
 
-def test_without_validation_nothing_is_chosen(world) -> None:
-    world.validation = 0.0
-    assert criterion(world.index, "last") is None
-    with pytest.raises(ReportError, match="needs validation images, and matrix 'thesis' has validation = 0"):
-        check(world.index, "best_validation")
+def test_without_validation_nothing_is_chosen(builder) -> None:
+    builder.validation = 0.0
+    assert choice_column(builder.index, "last") is None
+    with pytest.raises(ReportError, match="needs validation images, and matrix 'thesis' has protocol.validation = 0"):
+        check_selection(builder.index, "best_validation")
 
 
-def test_best_test_needs_test_metrics_of_every_epoch(world) -> None:
+def test_best_test_needs_test_metrics_of_every_epoch(builder) -> None:
     with pytest.raises(ReportError, match=r"track_test = false; use selection 'last'"):
-        check(world.index, "best_test")
+        check_selection(builder.index, "best_test")
 
 
-def test_an_unknown_selection_is_refused_with_the_nearest(world) -> None:
-    with pytest.raises(ReportError, match="got 'best_tests'; did you mean 'best_test'"):
-        check(world.index, "best_tests")
+def test_an_unknown_selection_is_refused(builder) -> None:
+    with pytest.raises(ReportError, match="unknown selection 'best_tests'; valid: last, best_validation, best_test"):
+        check_selection(builder.index, "best_tests")

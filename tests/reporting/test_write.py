@@ -17,10 +17,10 @@ from kdbench.results import IndexCell, MatrixIndex, Store
 @pytest.fixture
 def results(monkeypatch: pytest.MonkeyPatch, thesis) -> None:
     """Two matrices over one frame, instead of a results folder."""
-    world = thesis()
-    indexes = (world.index, replace(world.index, name="paper", validation=0.0))
+    builder = thesis()
+    indexes = (builder.index, replace(builder.index, name="paper", validation=0.0))
     monkeypatch.setattr(module, "load_indexes", lambda root: indexes)
-    monkeypatch.setattr(kdbench.results.table, "load_results", lambda root: world.frame)
+    monkeypatch.setattr(kdbench.results.table, "load_results", lambda root: builder.frame)
 
 
 def test_every_matrix_is_reported(results: None, tmp_path: Path) -> None:
@@ -32,7 +32,7 @@ def test_every_matrix_is_reported(results: None, tmp_path: Path) -> None:
     assert sorted(path for path in tmp_path.rglob("*") if path.is_file()) == sorted(written)
     text = (tmp_path / "thesis" / "report.md").read_text(encoding="utf-8")
     assert text.startswith("# thesis\n\n- matrix: matrices/thesis.toml\n- selection: last epoch\n")
-    assert "- runs: 14 done, 4 failed, 4 pending\n" in text
+    assert "- runs: 14 done, 4 failed, 0 running, 4 pending\n" in text
     assert "| dkd                  |             **93.23 ± 1.17** |      +2.23 ± 0.25 |" in text
 
 
@@ -41,8 +41,8 @@ def test_tables_are_written_as_latex_and_csv(results: None, tmp_path: Path) -> N
     names = sorted(path.name for path in (tmp_path / "thesis" / "tables").iterdir())
     pair = "cifar10-resnet34-resnet18"
     stems = ("accuracy", f"metrics-{pair}", f"costs-{pair}", f"alpha-vanilla-{pair}", "hyperparameters")
-    gaps = ("failed", "incompatible", "pending")
-    assert names == sorted(f"{stem}.{end}" for stem in (*stems, *gaps) for end in ("csv", "tex"))
+    missing = ("failed", "incompatible", "pending")
+    assert names == sorted(f"{stem}.{end}" for stem in (*stems, *missing) for end in ("csv", "tex"))
     assert "\\label{tab:thesis-accuracy}" in (tmp_path / "thesis" / "tables" / "accuracy.tex").read_text("utf-8")
 
 
@@ -53,7 +53,7 @@ def test_a_second_report_is_the_same(results: None, tmp_path: Path) -> None:
     assert {path: path.read_bytes() for path in first.paths} == texts
 
 
-def test_a_frame_that_was_read_before_is_used(results: None, tmp_path: Path) -> None:
+def test_a_given_frame_is_used(results: None, tmp_path: Path) -> None:
     frame = kdbench.results.table.load_results("results")
     frame.loc[frame["status"] == "done", "test_accuracy"] = 0.125
     (report,) = write_report("results", tmp_path, ["thesis"], frame=frame)
@@ -71,8 +71,8 @@ def test_an_unknown_matrix_is_refused_before_anything_is_written(results: None, 
     assert list(tmp_path.iterdir()) == []
 
 
-def test_one_matrix_that_cannot_serve_the_selection_stops_all(results: None, tmp_path: Path) -> None:
-    with pytest.raises(ReportError, match="matrix 'paper' has validation = 0"):
+def test_nothing_is_written_if_one_matrix_does_not_support_the_selection(results: None, tmp_path: Path) -> None:
+    with pytest.raises(ReportError, match="matrix 'paper' has protocol.validation = 0"):
         write_report("results", tmp_path, selection="best_validation")
     assert list(tmp_path.iterdir()) == []
 
@@ -94,11 +94,13 @@ def test_a_folder_that_cannot_be_written(results: None, tmp_path: Path) -> None:
         write_report("results", tmp_path / "file")
 
 
-def test_labels_that_look_alike_get_files_of_their_own(world) -> None:
+def test_labels_with_the_same_slug_get_different_files(builder) -> None:
     for label in ("a + b", "a-b"):
         for value in (1, 2):
-            world.add(label, [0.5], hyperparameters={"x": value})
-    names = [name for name in make_report(world.index, world.frame).files() if name.startswith("tables/configurations")]
+            builder.add(label, [0.5], hyperparameters={"x": value})
+    names = [
+        name for name in make_report(builder.index, builder.frame).files() if name.startswith("tables/configurations")
+    ]
     assert names == [f"tables/configurations-{stem}.{end}" for stem in ("a-b", "a-b-2") for end in ("tex", "csv")]
 
 
@@ -116,23 +118,23 @@ def test_a_results_folder_as_the_store_writes_it(tmp_path: Path) -> None:
     text = (tmp_path / "reports" / "tiny" / "report.md").read_text(encoding="utf-8")
     assert "| student from scratch | **60.00 ± 14.14 (n=2)†** |" in text
     assert "| 1 of 3 seeds |" in text
-    assert "- runs: 2 done, 0 failed, 1 pending\n" in text
+    assert "- runs: 2 done, 0 failed, 0 running, 1 pending\n" in text
 
 
-def test_the_head_says_what_the_numbers_were_made_with(world) -> None:
+def test_the_summary_lists_versions_and_devices(builder) -> None:
     for version in ("2.15.0", "2.14.0"):
-        world.add(version, [0.5], device="cpu", torch_version=version, precision="fp32")
-    head = make_report(world.index, world.frame).files()["report.md"].partition("##")[0]
-    assert "- validation: 0.1 of the training images\n" in head
-    assert "- torch: 2.14.0, 2.15.0\n- device: cpu\n- precision: fp32\n" in head
-    assert "compile" not in head
-    world.validation = 0.0
-    assert "- validation: none\n" in make_report(world.index, world.frame).files()["report.md"]
+        builder.add(version, [0.5], device="cpu", torch_version=version, precision="fp32")
+    summary = make_report(builder.index, builder.frame).files()["report.md"].partition("##")[0]
+    assert "- validation: 0.1 of the training images\n" in summary
+    assert "- torch: 2.14.0, 2.15.0\n- device: cpu\n- precision: fp32\n" in summary
+    assert "compile" not in summary
+    builder.validation = 0.0
+    assert "- validation: none\n" in make_report(builder.index, builder.frame).files()["report.md"]
 
 
-def test_the_head_says_whether_numbers_are_of_compiled_networks_or_recorded_steps(world) -> None:
+def test_the_summary_lists_compile_and_cuda_graphs_if_any_run_has_them(builder) -> None:
     for label, compiled in (("plain", False), ("compiled", True)):
-        world.add(label, [0.5], compile=compiled, cuda_graphs=False)
-    head = make_report(world.index, world.frame).files()["report.md"].partition("##")[0]
-    assert "- compile: False, True\n" in head
-    assert "cuda_graphs" not in head
+        builder.add(label, [0.5], compile=compiled, cuda_graphs=False)
+    summary = make_report(builder.index, builder.frame).files()["report.md"].partition("##")[0]
+    assert "- compile: False, True\n" in summary
+    assert "cuda_graphs" not in summary

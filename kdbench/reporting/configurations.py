@@ -1,0 +1,89 @@
+"""The configurations of a label: how they differ, and which one is shown."""
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, final
+
+from kdbench.analysis import best_candidate
+from kdbench.formatting import format_value
+from kdbench.reporting.matrix_results import MatrixResults
+from kdbench.reporting.pair import Pair
+from kdbench.reporting.selection import choice_column
+from kdbench.results.index import IndexCell
+
+
+@final
+@dataclass(frozen=True)
+class Choice:
+    """The configurations of a label on a pair, and the chosen one, which tables show.
+
+    `chosen` is None if no configuration has a result yet, or if there is no configuration.
+    """
+
+    candidates: tuple[IndexCell, ...] = ()
+    chosen: IndexCell | None = None
+    is_incompatible: bool = False
+
+    @classmethod
+    def of(cls, cell: IndexCell) -> "Choice":
+        """Return a choice with one candidate, which is chosen."""
+        return cls((cell,), cell)
+
+
+def choose_configurations(results: MatrixResults, label: str) -> dict[Pair, Choice]:
+    """Return the configurations of a label on each pair, with the chosen one."""
+    candidates: dict[Pair, tuple[IndexCell, ...]] = {}
+    for cell in results.index.cells:
+        if cell.kind == "method" and cell.label == label:
+            pair = Pair.of(cell)
+            candidates[pair] = (*candidates.get(pair, ()), cell)
+    return {pair: _choose(results, cells) for pair, cells in candidates.items()}
+
+
+def _choose(results: MatrixResults, cells: tuple[IndexCell, ...]) -> Choice:
+    if len(cells) == 1:
+        return Choice.of(cells[0])
+    column = choice_column(results.index, results.selection)
+    best = None if column is None else best_candidate(results.scores(cells, column))
+    return Choice(cells, None if best is None else cells[int(str(best))])
+
+
+def list_labels(results: MatrixResults) -> list[str]:
+    """Return all labels in the order of the matrix, including those incompatible with some pair."""
+    cells = [cell for cell in results.index.cells if cell.kind == "method"]
+    order: list[str] = []
+    for pair in results.pairs:
+        _merge(order, [cell.label for cell in cells if Pair.of(cell) == pair])
+    _merge(order, [*order, *(cell.label for cell in results.index.incompatible)])
+    return order
+
+
+def _merge(order: list[str], labels: Iterable[str]) -> None:
+    """Insert into `order` the labels that it lacks, each after its predecessor."""
+    position = 0
+    for label in labels:
+        if label not in order:
+            order.insert(position, label)
+        position = order.index(label) + 1
+
+
+def format_configuration(hyperparameters: Mapping[str, Any]) -> str:
+    """Return hyperparameters as text.
+
+    >>> format_configuration({"alpha": 0.9, "temperature": 4.0})
+    'alpha = 0.9, temperature = 4'
+    """
+    return ", ".join(f"{name} = {format_value(value)}" for name, value in hyperparameters.items())
+
+
+def differing_hyperparameters(cells: Iterable[IndexCell]) -> tuple[dict[str, Any], ...]:
+    """Return, for each cell, the hyperparameters in which the cells differ."""
+    configurations = [cell.hyperparameters for cell in cells]
+    names = dict.fromkeys(name for one in configurations for name in one)
+    differing = [name for name in names if len({_canonical(one.get(name)) for one in configurations}) > 1]
+    return tuple({name: one[name] for name in differing if name in one} for one in configurations)
+
+
+def _canonical(value: object) -> str:
+    return json.dumps(value, sort_keys=True, default=str)

@@ -1,0 +1,39 @@
+"""A table as CSV: a numeric column becomes mean, standard deviation, number of runs and flags."""
+
+import csv
+import io
+from collections.abc import Iterator
+
+from kdbench.reporting.table import Column, Table, TableCell
+
+FLAGS = ("best", "tied", "chosen", "missing", "incomplete")
+
+
+def render_csv(table: Table) -> str:
+    """Return a header line and the rows.
+
+    Numbers are not rounded and in the unit that the title names. A cell without a result holds the reason.
+    """
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow([title for column in table.columns for title in _titles(column)])
+    for row in table.rows:
+        writer.writerow([v for cell, column in zip(row, table.columns, strict=True) for v in _values(cell, column)])
+    return text.getvalue()
+
+
+def _titles(column: Column) -> Iterator[str]:
+    yield column.full_title
+    if column.is_numeric:
+        yield from (f"{column.full_title}, {suffix}" for suffix in ("std", "n", "flags"))
+
+
+def _values(cell: TableCell, column: Column) -> Iterator[str]:
+    if not column.is_numeric:
+        yield cell.text.replace("\r", " ")  # csv.writer does not quote a lone carriage return
+        return
+    scale = cell.unit.scale
+    yield cell.text if cell.mean is None else repr(cell.mean * scale)
+    yield "" if cell.std is None else repr(cell.std * scale)
+    yield "" if cell.mean is None else str(cell.n)
+    yield " ".join(flag for flag in FLAGS if getattr(cell, f"is_{flag}"))

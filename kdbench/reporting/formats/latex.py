@@ -1,0 +1,154 @@
+r"""A table as LaTeX; the document needs \usepackage{booktabs}."""
+
+import math
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
+from itertools import groupby, takewhile
+
+from kdbench.reporting.formats.latex_layout import Layout, choose_layout, count_lines, heading_lines
+from kdbench.reporting.formats.latex_text import allow_breaks, escape, slug
+from kdbench.reporting.table import Column, Table, TableCell
+
+PAGE_LINES = 40  # a longer table continues in another float
+PAGE_LINES_WITH_NOTES = 48  # if the hyperparameters need more, they follow the float as a paragraph
+NOTE_LETTERS = 85  # letters of a printed line of notes
+
+
+def render_latex(table: Table, label: str = "") -> str:
+    r"""Return one float, or several if the table is longer than a page.
+
+    Args:
+        table: The table.
+        label: The key for \ref, after "tab:"; by default the name of the table.
+    """
+    layout, positions = choose_layout(table)
+    blocks = [_select_columns(table, block) for block in positions]
+    *pages, last_page = _pages(table, len(blocks))
+    configurations = ["Hyperparameters:", *table.configurations] if table.configurations else []
+    note_lines = sum(math.ceil(len(line) / NOTE_LETTERS) for line in configurations)
+    fits = len(blocks) * len(last_page) + note_lines <= PAGE_LINES_WITH_NOTES
+    last_notes = (*table.notes, *(configurations if fits else ()))
+    floats = [
+        *(_float(table, label, blocks, page, layout, table.notes) for page in pages),
+        _float(table, label, blocks, last_page, layout, last_notes),
+    ]
+    return "\n".join([*floats, *([] if fits else _paragraph(configurations))])
+
+
+def _select_columns(table: Table, positions: Sequence[int]) -> Table:
+    columns = tuple(table.columns[position] for position in positions)
+    return replace(table, columns=columns, rows=tuple(tuple(row[n] for n in positions) for row in table.rows))
+
+
+def _pages(table: Table, num_blocks: int) -> list[range]:
+    """Return the rows of each page; every block repeats its rows."""
+    pages, used = [range(0)], 0
+    for index, row in enumerate(table.rows):
+        lines = num_blocks * max(count_lines(cell, column) for cell, column in zip(row, table.columns, strict=True))
+        used += lines
+        if used > PAGE_LINES and pages[-1]:
+            pages.append(range(index, index))
+            used = lines
+        pages[-1] = range(pages[-1].start, index + 1)
+    return pages
+
+
+def _float(table: Table, label: str, blocks: Sequence[Table], page: range, layout: Layout, notes: Sequence[str]) -> str:
+    is_continued = page.start > 0
+    lines = [
+        "\\begin{table}[htbp]",
+        "  \\centering",
+        *(["  \\addtocounter{table}{-1}"] if is_continued else []),
+        f"  \\caption{{{escape(table.caption + (' (continued)' if is_continued else ''))}}}",
+        *([] if is_continued else [f"  \\label{{tab:{slug(label or table.name)}}}"]),
+        f"  \\{layout.size}\\setlength{{\\tabcolsep}}{{{layout.gap}pt}}",
+        *(line for block in blocks for line in _tabular(block, page, layout)),
+        *_notes(notes),
+        "\\end{table}",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _notes(notes: Sequence[str]) -> list[str]:
+    """Return notes below a table, as wide as the text."""
+    if not notes:
+        return []
+    lines = (f"    \\hangindent=1em {allow_breaks(escape(note), 40)}\\par" for note in notes)
+    return ["  \\par\\smallskip\\parbox{\\linewidth}{\\footnotesize\\raggedright\\hyphenpenalty=10000", *lines, "  }"]
+
+
+def _paragraph(notes: Sequence[str]) -> list[str]:
+    """Return notes as a paragraph of the text, in which a page may end."""
+    lines = (f"\\noindent\\hangindent=1em {allow_breaks(escape(note), 40)}\\par" for note in notes)
+    return ["{\\footnotesize\\raggedright\\hyphenpenalty=10000", *lines, "}", ""]
+
+
+def _tabular(table: Table, page: range, layout: Layout) -> Iterator[str]:
+    yield "  \\par\\smallskip"
+    yield f"  \\makebox[\\linewidth]{{\\begin{{tabular}}{{{''.join(map(_alignment, table.columns))}}}"
+    yield "    \\toprule"
+    if any(column.group for column in table.columns):
+        yield from _group_header(table.columns)
+    yield _row(map(_heading, table.columns))
+    yield "    \\midrule"
+    yield from _body(table, page, layout.is_compact)
+    yield "    \\bottomrule"
+    yield "  \\end{tabular}}"
+
+
+def _alignment(column: Column) -> str:
+    if column.width:
+        return f"p{{{column.width:g}\\linewidth}}"
+    return "r" if column.is_numeric else "l"
+
+
+def _group_header(columns: Sequence[Column]) -> Iterator[str]:
+    """Yield the line of the groups' names, and the rules below them."""
+    spans = [(name, len(list(members))) for name, members in groupby(columns, key=lambda column: column.group)]
+    yield _row(
+        f"\\multicolumn{{{width}}}{{c}}{{{escape(name)}}}" if name else " & " * (width - 1) for name, width in spans
+    )
+    first, rules = 1, []
+    for name, width in spans:
+        rules += [f"\\cmidrule(lr){{{first}-{first + width - 1}}}"] if name else []
+        first += width
+    yield f"    {' '.join(rules)}"
+
+
+def _heading(column: Column) -> str:
+    lines = [escape(line) for line in heading_lines(column)]
+    side = "r" if column.is_numeric else "l"
+    return lines[0] if len(lines) == 1 else f"\\shortstack[{side}]{{" + " \\\\ ".join(lines) + "}"
+
+
+def _body(table: Table, page: range, is_compact: bool) -> Iterator[str]:
+    for index in page:
+        repeats = _count_repeats(table, index) if index > page.start else 0
+        if page.start < index == table.num_baselines:
+            yield "    \\midrule"
+        elif index > page.start and not repeats and table.columns[0].hides_repeats:
+            yield "    \\addlinespace[2pt]"
+        cells = zip(table.rows[index], table.columns, strict=True)
+        yield _row("" if n < repeats else _cell(cell, column, is_compact) for n, (cell, column) in enumerate(cells))
+
+
+def _count_repeats(table: Table, index: int) -> int:
+    """Return the number of leading columns with `hides_repeats` whose cell equals the one above."""
+    columns = zip(table.columns, table.rows[index - 1], table.rows[index], strict=True)
+    return len(list(takewhile(lambda one: one[0].hides_repeats and one[1] == one[2], columns)))
+
+
+def _cell(cell: TableCell, column: Column, is_compact: bool) -> str:
+    text = escape(cell.display)
+    if column.width:
+        text = allow_breaks(text, 20)
+    if is_compact and cell.mean is not None:
+        text = re.sub(r" \$\\pm\$ (\S+)", r"$_{\\pm \1}$", text)
+    if cell.is_bold and text:
+        text = f"\\textbf{{{text}}}"
+    return f"\\raggedright {text}" if column.width else text
+
+
+def _row(cells: Iterable[str]) -> str:
+    return f"    {' & '.join(cells)} \\tabularnewline"

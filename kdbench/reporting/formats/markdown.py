@@ -1,0 +1,45 @@
+"""A table as Markdown that is also readable as plain text."""
+
+import re
+
+from rich.cells import cell_len
+
+from kdbench.reporting.table import Table, TableCell, one_line
+
+MARKUP = re.compile(r"[\\`*<&\[\]|~]|(?<![^\W_])_|_(?![^\W_])")  # an underscore inside a word is no markup
+
+
+def render_markdown(table: Table) -> str:
+    """Return title, caption, table with aligned pipes, notes and hyperparameters; ends in a line break."""
+    parts = [f"## {escape(table.title)}", escape(table.caption), render_grid(table), *map(escape, table.notes)]
+    if table.configurations:
+        parts += ["Hyperparameters:", "\n".join(f"- {escape(line)}" for line in table.configurations)]
+    return "\n\n".join(parts) + "\n"
+
+
+def render_grid(table: Table) -> str:
+    """Return the table alone, with aligned pipes."""
+    header = [escape(column.full_title) for column in table.columns]
+    lines = [header, *([_text(cell) for cell in row] for row in table.rows)]
+    widths = [max(3, *(cell_len(line[position]) for line in lines)) for position in range(len(table.columns))]
+    right = [column.is_numeric for column in table.columns]
+    header, *body = [
+        [_pad(text, width, align) for text, width, align in zip(line, widths, right, strict=True)] for line in lines
+    ]
+    rule = ["-" * (width - 1) + ":" if align else "-" * width for width, align in zip(widths, right, strict=True)]
+    return "\n".join(f"| {' | '.join(line)} |" for line in (header, rule, *body))
+
+
+def escape(text: str) -> str:
+    """Return text on one line, with a backslash before every character that is markup."""
+    return MARKUP.sub(lambda match: f"\\{match[0]}", one_line(text))
+
+
+def _text(cell: TableCell) -> str:
+    text = escape(cell.display)
+    return f"**{text}**" if cell.is_bold and text else text
+
+
+def _pad(text: str, width: int, align_right: bool) -> str:
+    spaces = " " * (width - cell_len(text))
+    return spaces + text if align_right else text + spaces

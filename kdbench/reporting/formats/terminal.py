@@ -1,0 +1,68 @@
+"""A table in the terminal."""
+
+from collections.abc import Sequence
+from typing import Literal
+
+from rich.box import SIMPLE_HEAD
+from rich.cells import cell_len
+from rich.console import Console
+from rich.padding import Padding
+from rich.table import Table as RichTable
+from rich.text import Text
+
+from kdbench.reporting.table import Column, Table, TableCell, one_line
+
+GAP = 3  # between columns
+
+
+def print_table(table: Table, console: Console) -> None:
+    """Print title, table, caption and notes; markup in names is printed as it is.
+
+    If the columns do not fit side by side, the table is split into blocks, and every block repeats the key columns.
+    """
+    for n, block in enumerate(_blocks(table, console.width)):
+        console.print(_rich_table(table, block, table.title if n == 0 else None))
+    for sentence in (table.caption, *table.notes):
+        console.print(Text(sentence, style="dim"))
+    if table.configurations:
+        console.print(Text("Hyperparameters:", style="dim"))
+        for line in table.configurations:
+            console.print(Padding(Text(line, style="dim"), (0, 0, 0, 2), expand=False))
+
+
+def _blocks(table: Table, width: int) -> list[list[int]]:
+    """Return the positions of the columns of each block."""
+    widths = [GAP + _width(table, position) for position in range(len(table.columns))]
+    keys = list(table.key_columns)
+    key_width = min(sum(widths[position] for position in keys), width // 2)
+    blocks, used = [[*keys]], key_width
+    for position in (position for position in range(len(widths)) if position not in keys):
+        if used + widths[position] > width and len(blocks[-1]) > len(keys):
+            blocks.append([*keys])
+            used = key_width
+        blocks[-1].append(position)
+        used += widths[position]
+    return blocks
+
+
+def _width(table: Table, position: int) -> int:
+    titles = _title(table.columns[position]).split("\n")
+    return max(map(cell_len, [*titles, *(row[position].display for row in table.rows)]))
+
+
+def _rich_table(table: Table, block: Sequence[int], title: str | None) -> RichTable:
+    rich_table = RichTable(title=None if title is None else Text(title), box=SIMPLE_HEAD, title_justify="left")
+    for column in (table.columns[position] for position in block):
+        justify: Literal["left", "right"] = "right" if column.is_numeric else "left"
+        rich_table.add_column(Text(_title(column)), justify=justify, vertical="top", no_wrap=column.is_numeric)
+    for n, row in enumerate(table.rows, start=1):
+        rich_table.add_row(*(_text(row[position]) for position in block), end_section=n == table.num_baselines)
+    return rich_table
+
+
+def _title(column: Column) -> str:
+    return f"{column.group}\n{column.title}" if column.group else column.title
+
+
+def _text(cell: TableCell) -> Text:
+    return Text(one_line(cell.display), style="bold" if cell.is_bold else "dim" if cell.is_missing else "")

@@ -1,0 +1,126 @@
+"""A matrix and the results of its runs under one selection of epochs."""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from functools import cache, cached_property
+from typing import TYPE_CHECKING, Literal, final
+
+from kdbench.errors import ReportError
+from kdbench.reporting.pair import Pair
+from kdbench.reporting.selection import SUFFIXES, Selection, check_selection
+from kdbench.results.index import IndexCell, MatrixIndex
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+Status = Literal["done", "failed", "running", "pending"]
+
+
+@final
+class MatrixResults:
+    """The cells of a matrix joined with the results of their runs.
+
+    Args:
+        index: The cells of the matrix and the ids of their runs.
+        frame: What `load_results` returns, one row per run; runs of other matrices are ignored.
+        selection: The epoch whose weights are scored.
+
+    Raises:
+        ReportError: The matrix or the results do not support the selection.
+    """
+
+    def __init__(self, index: MatrixIndex, frame: "pd.DataFrame", selection: Selection) -> None:
+        check_selection(index, selection)
+        self.index = index
+        self.selection = selection
+        rows = frame.reindex(columns=list(dict.fromkeys([*frame.columns, "run_id", "status", "error"])))
+        rows = rows[rows["run_id"].isin(list(index.run_ids))].drop_duplicates("run_id").set_index("run_id")
+        self._done = rows[rows["status"] == "done"]
+        self._failed = rows[rows["status"] == "failed"]
+        self._status: dict[str, Status] = {
+            **dict.fromkeys(rows.index[rows["status"] == "running"], "running"),
+            **dict.fromkeys(self._failed.index, "failed"),
+            **dict.fromkeys(self._done.index, "done"),
+        }
+        self._numbers = cache(self._numeric_column)
+        self._seeds = cache(self._seed_index)
+        self._check_columns()
+
+    def _check_columns(self) -> None:
+        needed = self.metric_column("test", "accuracy")
+        if len(self._done) and needed not in self._done.columns:
+            raise ReportError(
+                f"selection '{self.selection}' needs the column '{needed}', and the results of matrix "
+                f"'{self.index.name}' do not have it; use selection 'last', or train the runs again"
+            )
+
+    @property
+    def pairs(self) -> tuple[Pair, ...]:
+        """All pairs, grouped by data set, in the order of the matrix."""
+        pairs = dict.fromkeys([*map(Pair.of, self.index.cells), *map(Pair.of, self.index.incompatible)])
+        datasets = list(dict.fromkeys(pair.dataset for pair in pairs))
+        return tuple(sorted(pairs, key=lambda pair: datasets.index(pair.dataset)))
+
+    @property
+    def num_seeds(self) -> int:
+        """The number of seeds planned for a student."""
+        students = [len(cell.runs) for cell in self.index.cells if cell.kind != "teacher"]
+        return max(students or [len(cell.runs) for cell in self.index.cells], default=0)
+
+    def metric_column(self, split: Literal["val", "test"], metric: str) -> str:
+        """Return the column of a metric under the selection."""
+        return f"{split}_{metric}{SUFFIXES[self.selection]}"
+
+    @cached_property
+    def agreement_column(self) -> str:
+        """The column of the agreement with the teacher; that of the last epoch if the selection has none."""
+        selected = f"teacher_agreement{SUFFIXES[self.selection]}"
+        return selected if self.has_values(selected) else "teacher_agreement"
+
+    def has_values(self, column: str) -> bool:
+        """Whether any finished run has a value in a numeric column."""
+        return bool(self._numbers(column))
+
+    def unique_values(self, column: str) -> list[str]:
+        """Return the different values of the finished runs in a column of text, sorted."""
+        return sorted(set(self._done[column].dropna().astype(str))) if column in self._done.columns else []
+
+    def status(self, run_id: str) -> Status:
+        """Return the status of a run; "pending" if the frame has none."""
+        return self._status.get(run_id, "pending")
+
+    def count_by_status(self, run_ids: Iterable[str]) -> Counter[Status]:
+        """Return the number of runs with each status."""
+        return Counter(self.status(run_id) for run_id in run_ids)
+
+    def error(self, run_id: str) -> str:
+        """Return the first line of a failed run's error."""
+        text = self._failed.at[run_id, "error"]
+        lines = text.strip().splitlines() if isinstance(text, str) else []
+        return lines[0] if lines else "no message"
+
+    def values(self, cell: IndexCell, column: str) -> "pd.Series[float]":
+        """Return the values of a cell's finished runs in a column, indexed by seed."""
+        import pandas as pd
+
+        numbers = self._numbers(column)
+        by_seed = {seed: numbers[run] for seed, run in cell.runs.items() if run in numbers}
+        return pd.Series(list(by_seed.values()), self._seeds(tuple(by_seed)), dtype=float)
+
+    def scores(self, cells: Iterable[IndexCell | None], column: str) -> "pd.DataFrame":
+        """Return one row per seed and one column per cell, named by the cell's position; None has no column."""
+        import pandas as pd
+
+        columns = {index: self.values(cell, column) for index, cell in enumerate(cells) if cell is not None}
+        return pd.DataFrame(columns, dtype=float)
+
+    def _numeric_column(self, column: str) -> Mapping[str, float]:
+        if column not in self._done.columns:
+            return {}
+        values = self._done[column].astype(float).dropna()
+        return dict(zip(map(str, values.index), values.tolist(), strict=True))
+
+    def _seed_index(self, seeds: tuple[str, ...]) -> "pd.Index[str]":
+        import pandas as pd
+
+        return pd.Index(seeds, dtype=str)

@@ -1,0 +1,51 @@
+"""Table cells computed from runs: mean, standard deviation and flags."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from kdbench.analysis import Summary, best_candidate, summarize, tied_candidates
+from kdbench.reporting.configurations import Choice
+from kdbench.reporting.matrix_results import MatrixResults
+from kdbench.reporting.pair import Pair
+from kdbench.reporting.rows import Row
+from kdbench.reporting.table import DASH, TableCell, Unit
+
+
+def metric_cell(results: MatrixResults, choice: Choice, column: str, unit: Unit) -> TableCell:
+    """Return the mean of a metric over seeds, or the reason why there is none."""
+    if choice.chosen is None:
+        return missing_cell(results, choice)
+    summary = summarize(results.values(choice.chosen, column))
+    if summary is None:
+        return missing_cell(results, choice)
+    return _cell(summary, unit, len(choice.chosen.runs))
+
+
+def metric_column(results: MatrixResults, rows: Sequence[Row], pair: Pair, column: str, unit: Unit) -> list[TableCell]:
+    """Return a metric of every row on one pair, with flags for the best student and those tied with it."""
+    students = [None if row.kind == "teacher" else row.choice_for(pair).chosen for row in rows]
+    scores = results.scores(students, column)
+    best, tied = best_candidate(scores), tied_candidates(scores)
+    cells = [metric_cell(results, row.choice_for(pair), column, unit) for row in rows]
+    return [replace(cell, is_best=n == best, is_tied=n in tied) for n, cell in enumerate(cells)]
+
+
+def gain_cell(results: MatrixResults, choice: Choice, baseline: Choice, column: str, unit: Unit) -> TableCell:
+    """Return the mean over seeds of the paired differences to the baseline."""
+    if choice.chosen is None or baseline.chosen is None:
+        return missing_cell(results, choice)
+    summary = summarize(results.values(choice.chosen, column) - results.values(baseline.chosen, column))
+    return missing_cell(results, choice) if summary is None else _cell(summary, unit, len(choice.chosen.runs))
+
+
+def missing_cell(results: MatrixResults, choice: Choice) -> TableCell:
+    """Return the reason why there is no number: n/a (incompatible), running, pending, failed, or a dash."""
+    if choice.is_incompatible:
+        return TableCell("n/a", is_missing=True)
+    count = results.count_by_status(run for cell in choice.candidates for run in cell.runs.values())
+    status = next((status for status in ("running", "pending", "failed") if count[status]), DASH)
+    return TableCell(status, is_missing=True)
+
+
+def _cell(summary: Summary, unit: Unit, planned: int) -> TableCell:
+    return TableCell(mean=summary.mean, std=summary.std, n=summary.n, unit=unit, is_incomplete=summary.n < planned)

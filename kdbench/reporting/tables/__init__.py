@@ -1,0 +1,1 @@
+"""One module per table of a report: from results to a `Table`."""

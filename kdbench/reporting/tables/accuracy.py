@@ -1,0 +1,63 @@
+"""The accuracy table: test accuracy of all methods on all pairs."""
+
+from collections.abc import Sequence
+
+from kdbench.reporting import captions
+from kdbench.reporting.matrix_results import MatrixResults
+from kdbench.reporting.metric_cells import gain_cell, metric_cell, metric_column
+from kdbench.reporting.pair import Pair
+from kdbench.reporting.rows import Row
+from kdbench.reporting.table import PERCENT, POINTS, Column, Table, TableCell
+
+
+def accuracy_table(results: MatrixResults, rows: Sequence[Row]) -> Table:
+    """Return test accuracy, one row per method and one column per pair.
+
+    With one pair there are two more columns: gain over the student from scratch, and agreement with the teacher.
+    """
+    pairs, accuracy = results.pairs, results.metric_column("test", "accuracy")
+    has_one_pair = len(pairs) == 1
+    columns = [Column(f"{pair.teacher} →\n{pair.student}", group=pair.dataset) for pair in pairs]
+    cells = [metric_column(results, rows, pair, accuracy, PERCENT) for pair in pairs]
+    if has_one_pair:
+        columns += [Column("gain over\nscratch"), Column("agreement with\nteacher (%)")]
+        cells += [_gains(results, rows, pairs[0]), _agreement(results, rows, pairs[0])]
+    lines = tuple(zip([TableCell(row.name) for row in rows], *cells, strict=True))
+    return Table(
+        name="accuracy",
+        title="Accuracy",
+        caption=captions.join(
+            captions.describe_numbers(results, "Test accuracy in %"),
+            captions.describe_bold(results),
+            captions.GAIN if has_one_pair else "",
+            captions.describe_choice(results, rows),
+        ),
+        columns=(Column("method", is_numeric=False), *columns),
+        rows=lines,
+        notes=(
+            *captions.make_notes(results, rows, (cell for line in lines for cell in line)),
+            *(captions.agreement_notes(results) if has_one_pair else ()),
+        ),
+        configurations=captions.list_configurations(rows, pairs),
+        num_baselines=sum(row.kind != "method" for row in rows),
+    )
+
+
+def _gains(results: MatrixResults, rows: Sequence[Row], pair: Pair) -> list[TableCell]:
+    scratch = next((row.choice_for(pair) for row in rows if row.kind == "scratch"), None)
+    accuracy = results.metric_column("test", "accuracy")
+    return [
+        TableCell()
+        if scratch is None or row.kind != "method"
+        else gain_cell(results, row.choice_for(pair), scratch, accuracy, POINTS)
+        for row in rows
+    ]
+
+
+def _agreement(results: MatrixResults, rows: Sequence[Row], pair: Pair) -> list[TableCell]:
+    """Return the share of test images for which student and teacher predict the same class."""
+    column = results.agreement_column
+    return [
+        metric_cell(results, row.choice_for(pair), column, PERCENT) if row.kind == "method" else TableCell()
+        for row in rows
+    ]

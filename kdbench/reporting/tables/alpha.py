@@ -1,0 +1,134 @@
+"""Tables by alpha: one table per label with all metrics, and one that compares labels with the same alphas."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+
+from kdbench.formatting import format_value
+from kdbench.reporting import captions
+from kdbench.reporting.alpha_sweep import AlphaSweep
+from kdbench.reporting.configurations import Choice
+from kdbench.reporting.matrix_results import MatrixResults
+from kdbench.reporting.metric_cells import gain_cell, metric_cell
+from kdbench.reporting.pair import Pair
+from kdbench.reporting.rows import Row
+from kdbench.reporting.table import DASH, PERCENT, POINTS, Column, Table, TableCell
+from kdbench.reporting.tables.metrics import SCORES
+from kdbench.results.index import IndexCell
+
+OTHERS = "The other hyperparameters are those of the chosen configuration."
+
+
+def alpha_tables(results: MatrixResults, rows: Sequence[Row], sweeps: Sequence[AlphaSweep]) -> Iterator[Table]:
+    """Yield, pair by pair, the comparisons of labels with the same alphas, then one table per label."""
+    scratch = next((row for row in rows if row.kind == "scratch"), Row("scratch", "", {}))
+    for pair in dict.fromkeys(sweep.pair for sweep in sweeps):
+        on_pair = [sweep for sweep in sweeps if sweep.pair == pair]
+        for alphas in dict.fromkeys(sweep.alphas for sweep in on_pair):
+            same = [sweep for sweep in on_pair if sweep.alphas == alphas]
+            if len(same) > 1:
+                yield _comparison(results, pair, same)
+        for sweep in on_pair:
+            yield _label_table(results, sweep, scratch.choice_for(pair))
+
+
+def _comparison(results: MatrixResults, pair: Pair, sweeps: Sequence[AlphaSweep]) -> Table:
+    """Return test accuracy, one row per alpha and one column per label."""
+    curves = [(name, sweep, cells) for sweep in sweeps for name, cells in sweep.curves.items()]
+    lines = tuple(
+        (TableCell(format_value(alpha)), *(_accuracy(results, sweep, cells, alpha) for _, sweep, cells in curves))
+        for alpha in sweeps[0].alphas
+    )
+    columns = [Column(name.replace(" + ", " +\n"), group="test accuracy (%)") for name, _, _ in curves]
+    subject = f"{pair}. Test accuracy in % by alpha, the weight of the distillation term"
+    others = OTHERS if any(sweep.has_hidden_configurations for sweep in sweeps) else ""
+    return Table(
+        name=f"alpha-{pair.file_stem}",
+        title=f"Accuracy by alpha, {pair}",
+        caption=_caption(results, subject, sweeps, others),
+        columns=(Column("alpha", is_numeric=False, is_key=True), *columns),
+        rows=lines,
+        notes=_notes(results, sweeps, lines),
+        configurations=_configurations(sweeps),
+    )
+
+
+def _accuracy(results: MatrixResults, sweep: AlphaSweep, cells: Sequence[IndexCell], alpha: float) -> TableCell:
+    cell = next((cell for cell in cells if sweep.alpha_of(cell) == alpha), None)
+    if cell is None:
+        return TableCell(DASH, is_missing=True)
+    accuracy = metric_cell(results, Choice.of(cell), results.metric_column("test", "accuracy"), PERCENT)
+    return replace(accuracy, is_chosen=cell is sweep.choice.chosen)
+
+
+def _label_table(results: MatrixResults, sweep: AlphaSweep, scratch: Choice) -> Table:
+    """Return all metrics of a label, one row per configuration."""
+    lines = tuple(
+        (*map(TableCell, other_values), *_line(results, sweep, cell, scratch))
+        for other_values, cells in sweep.groups.items()
+        for cell in cells
+    )
+    subject = (
+        f"{sweep.label} by {sweep.alpha_name}, {sweep.pair}. Metrics in % (F1, precision and recall are macro averages)"
+    )
+    keys = [Column(name, is_numeric=False, hides_repeats=True) for name in sweep.other_names]
+    return Table(
+        name=f"alpha-{sweep.label}-{sweep.pair.file_stem}",
+        title=f"{sweep.label} by alpha, {sweep.pair}",
+        caption=_caption(results, subject, [sweep], captions.GAIN if scratch.chosen else ""),
+        columns=(*keys, Column(sweep.alpha_name, is_numeric=False, is_key=True), *_metric_columns(results, scratch)),
+        rows=lines,
+        notes=(*_notes(results, [sweep], lines), *captions.agreement_notes(results)),
+        configurations=_configurations([sweep]),
+    )
+
+
+def _metric_columns(results: MatrixResults, scratch: Choice) -> Iterator[Column]:
+    yield from (Column(title, group="test") for title in SCORES)
+    if results.index.validation > 0:
+        yield Column("accuracy\n(%)", group="validation")
+    if scratch.chosen:
+        yield Column("gain over\nscratch")
+    if results.has_values(results.agreement_column):
+        yield Column("agreement\n(%)")
+
+
+def _line(results: MatrixResults, sweep: AlphaSweep, cell: IndexCell, scratch: Choice) -> Iterator[TableCell]:
+    is_chosen = cell is sweep.choice.chosen
+    yield TableCell(format_value(sweep.alpha_of(cell)), is_chosen=is_chosen)
+    for metric in _metric_cells(results, cell, scratch):
+        yield replace(metric, is_chosen=is_chosen)
+
+
+def _metric_cells(results: MatrixResults, cell: IndexCell, scratch: Choice) -> Iterator[TableCell]:
+    choice, accuracy = Choice.of(cell), results.metric_column("test", "accuracy")
+    for metric in SCORES.values():
+        yield metric_cell(results, choice, results.metric_column("test", metric), PERCENT)
+    if results.index.validation > 0:
+        yield metric_cell(results, choice, results.metric_column("val", "accuracy"), PERCENT)
+    if scratch.chosen:
+        yield gain_cell(results, choice, scratch, accuracy, POINTS)
+    if results.has_values(results.agreement_column):
+        yield metric_cell(results, choice, results.agreement_column, PERCENT)
+
+
+def _caption(results: MatrixResults, subject: str, sweeps: Sequence[AlphaSweep], more: str) -> str:
+    rows = [sweep.row for sweep in sweeps if sweep.choice.chosen]
+    bold, choice = (captions.BOLD_CHOSEN, captions.describe_choice(results, rows)) if rows else ("", "")
+    return captions.join(captions.describe_numbers(results, subject), more, bold, choice)
+
+
+def _notes(
+    results: MatrixResults, sweeps: Sequence[AlphaSweep], lines: Sequence[Sequence[TableCell]]
+) -> tuple[str, ...]:
+    return captions.make_notes(results, [sweep.row for sweep in sweeps], (cell for line in lines for cell in line))
+
+
+def _configurations(sweeps: Sequence[AlphaSweep]) -> tuple[str, ...]:
+    """Return the chosen configuration of each label, or what all its configurations share if none was chosen."""
+    lines: list[str] = []
+    for sweep in sweeps:
+        if sweep.choice.chosen:
+            lines += captions.list_configurations([sweep.row], [sweep.pair])
+        elif sweep.common_configuration:
+            lines.append(f"{sweep.label}: {sweep.common_configuration} in all rows")
+    return tuple(lines)

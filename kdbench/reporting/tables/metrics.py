@@ -1,0 +1,43 @@
+"""The metrics table of a pair: accuracy, F1, precision, recall and inference time."""
+
+from collections.abc import Sequence
+
+from kdbench.reporting import captions
+from kdbench.reporting.matrix_results import MatrixResults
+from kdbench.reporting.metric_cells import metric_column
+from kdbench.reporting.pair import Pair
+from kdbench.reporting.rows import Row
+from kdbench.reporting.table import MILLISECONDS, PERCENT, Column, Table, TableCell
+from kdbench.reporting.tables.costs import cost_column, describe_devices
+
+SCORES = {
+    "accuracy\n(%)": "accuracy",
+    "F1\n(%)": "f1",
+    "precision\n(%)": "precision",
+    "recall\n(%)": "recall",
+}
+
+
+def metrics_table(results: MatrixResults, rows: Sequence[Row], pair: Pair) -> Table:
+    """Return accuracy, macro F1, precision and recall on the test set, and inference time: one row per method."""
+    rows = [row for row in rows if pair in row.choices]
+    columns = [results.metric_column("test", metric) for metric in SCORES.values()]
+    scores = [metric_column(results, rows, pair, column, PERCENT) for column in columns]
+    inference = cost_column(results, rows, pair, "inference_ms", MILLISECONDS)
+    lines = tuple(zip([TableCell(row.name) for row in rows], *scores, inference, strict=True))
+    subject = f"{pair}. Test metrics in % (F1, precision and recall are macro averages)"
+    return Table(
+        name=f"metrics-{pair.file_stem}",
+        title=f"Metrics, {pair}",
+        caption=captions.join(
+            captions.describe_numbers(results, subject),
+            captions.describe_bold(results),
+            f"Inference: median time of one image's forward pass in float32{describe_devices(results)}.",
+            captions.describe_choice(results, rows),
+        ),
+        columns=(Column("method", is_numeric=False), *map(Column, SCORES), Column("inference\n(ms)")),
+        rows=lines,
+        notes=captions.make_notes(results, rows, (cell for line in lines for cell in line)),
+        configurations=captions.list_configurations(rows, [pair]),
+        num_baselines=sum(row.kind != "method" for row in rows),
+    )

@@ -1,0 +1,83 @@
+"""The accuracy table, cell by cell."""
+
+from kdbench.reporting import build_tables
+from kdbench.reporting.table import DASH, MINUS
+
+
+def _accuracy(builder, selection="last"):
+    return build_tables(builder.index, builder.frame, selection)[0]
+
+
+def _shown(table):
+    return {row[0].text: [cell.display for cell in row[1:]] for row in table.rows}
+
+
+def test_one_pair_with_gain_and_agreement(thesis) -> None:
+    table = _accuracy(thesis())
+    assert [column.full_title for column in table.columns] == [
+        "method",
+        "cifar10: resnet34 → resnet18",
+        "gain over scratch",
+        "agreement with teacher (%)",
+    ]
+    assert _shown(table) == {
+        "teacher": ["95.00", "", ""],
+        "student from scratch": ["91.00 ± 1.00", "", ""],
+        "vanilla": ["93.10 ± 1.10", "+2.10 ± 0.10", "90.00 ± 0.00"],
+        "dkd": ["93.23 ± 1.17", "+2.23 ± 0.25", "90.00 ± 0.00"],
+        "half": ["89.00 (n=1)†", f"{MINUS}1.00 (n=1)†", "90.00 (n=1)†"],
+        "broken": ["failed"] * 3,
+        "later": ["pending"] * 3,
+        "fsp": ["n/a"] * 3,
+    }
+    assert table.num_baselines == 2
+
+
+def test_several_pairs_and_data_sets_are_columns(thesis) -> None:
+    pairs = (("a", "t", "s"), ("b", "t", "s"), ("a", "u", "v"))
+    table = _accuracy(thesis(pairs))
+    assert [column.full_title for column in table.columns] == ["method", "a: t → s", "a: u → v", "b: t → s"]
+    assert _shown(table)["vanilla"] == ["93.10 ± 1.10", "73.10 ± 1.10", "83.10 ± 1.10"]
+    assert "Gain" not in table.caption
+
+
+def test_a_pair_without_a_cell_of_the_label_shows_a_dash(builder) -> None:
+    builder.add("a", [0.5], pair=("x", "t", "s"))
+    builder.add("b", [0.5], pair=("y", "t", "s"))
+    assert _shown(_accuracy(builder)) == {"a": ["50.00", DASH], "b": [DASH, "50.00"]}
+
+
+def test_bold_students_share_a_column_with_a_better_teacher(thesis) -> None:
+    bold = [row[0].text for row in _accuracy(thesis()).rows if row[1].is_bold]
+    assert bold == ["vanilla", "dkd"]  # "half" has one seed, too few for a test
+
+
+def test_scratch_is_bold_where_distillation_does_not_help(builder) -> None:
+    builder.add("scratch", [0.9, 0.91, 0.92], kind="scratch")
+    builder.add("a", [0.8, 0.811, 0.822])
+    rows = _accuracy(builder).rows
+    assert [(row[0].text, row[1].is_best, row[1].is_tied) for row in rows] == [
+        ("student from scratch", True, False),
+        ("a", False, False),
+    ]
+
+
+def test_one_seed_shows_no_spread(builder) -> None:
+    builder.add("teacher", [0.95], kind="teacher")
+    builder.add("scratch", [0.9], kind="scratch")
+    builder.add("a", [0.8])
+    table = _accuracy(builder)
+    assert _shown(table)["a"] == ["80.00", f"{MINUS}10.00", "90.00"]
+    assert not any("±" in text or "nan" in text for text in (table.caption, *table.notes))
+
+
+def test_the_selection_picks_the_columns(thesis) -> None:
+    table = _accuracy(thesis(), "best_validation")
+    assert _shown(table)["teacher"] == ["95.10", "", ""]
+    assert "selection: best validation epoch" in table.caption
+    assert table.notes[-1] == "Agreement with the teacher: measured at the last epoch."
+
+
+def test_without_a_student_from_scratch_there_is_no_gain(builder) -> None:
+    builder.add("a", [0.8])
+    assert _shown(_accuracy(builder))["a"] == ["80.00", "", "90.00"]

@@ -1,0 +1,50 @@
+"""From runs to a cell with its flags."""
+
+from kdbench.reporting.configurations import Choice
+from kdbench.reporting.matrix_results import MatrixResults
+from kdbench.reporting.metric_cells import gain_cell, metric_cell, metric_column
+from kdbench.reporting.rows import make_rows
+from kdbench.reporting.table import DASH, PERCENT, POINTS
+
+
+def _one(builder, *scores):
+    cell = builder.add("a", list(scores))
+    runs = MatrixResults(builder.index, builder.frame, "last")
+    return metric_cell(runs, Choice((cell,), cell), "test_accuracy", PERCENT)
+
+
+def test_a_complete_cell(builder) -> None:
+    cell = _one(builder, 0.5, 0.6, 0.7)
+    assert (cell.display, cell.n, cell.is_incomplete) == ("60.00 ± 10.00", 3, False)
+
+
+def test_an_incomplete_cell_is_flagged_with_its_runs(builder) -> None:
+    cell = _one(builder, 0.5, 0.7, None)
+    assert (cell.display, cell.n, cell.is_incomplete) == ("60.00 ± 14.14 (n=2)†", 2, True)
+
+
+def test_missing_cells_say_why(builder) -> None:
+    assert _one(builder, "boom", "boom").display == "failed"
+    assert _one(builder, "boom", None).display == "pending"
+    assert _one(builder, float("nan")).display == DASH
+    runs = MatrixResults(builder.index, builder.frame, "last")
+    assert metric_cell(runs, Choice(is_incompatible=True), "test_accuracy", PERCENT).display == "n/a"
+    assert metric_cell(runs, Choice(), "test_accuracy", PERCENT).is_missing
+
+
+def test_the_teacher_is_never_the_best(thesis) -> None:
+    builder = thesis()
+    runs = MatrixResults(builder.index, builder.frame, "last")
+    made = metric_column(runs, make_rows(runs), runs.pairs[0], "test_accuracy", PERCENT)
+    assert made[0].mean == 0.95
+    assert max(cell.mean for cell in made[1:] if cell.mean is not None) < 0.95
+    assert [index for index, cell in enumerate(made) if cell.is_best] == [3]
+    assert [index for index, cell in enumerate(made) if cell.is_tied] == [2]  # 4 has one seed: it cannot be tested
+
+
+def test_a_gain_is_the_mean_of_paired_differences(builder) -> None:
+    scratch, method = builder.add("s", [0.5, 0.6, 0.7]), builder.add("m", [0.52, None, 0.74])
+    runs = MatrixResults(builder.index, builder.frame, "last")
+    cell = gain_cell(runs, Choice((method,), method), Choice((scratch,), scratch), "test_accuracy", POINTS)
+    assert cell.display == "+3.00 ± 1.41 (n=2)†"
+    assert gain_cell(runs, Choice((method,), method), Choice(), "test_accuracy", POINTS).mean is None
