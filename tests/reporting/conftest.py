@@ -34,7 +34,7 @@ class MatrixBuilder:
         hyperparameters: Mapping[str, Any] | None = None,
         **more: Any,
     ) -> IndexCell:
-        """Add a cell with one run per test score: a number is done, None is pending, a string failed with that error."""
+        """Add a cell with one run per test score: done for a number, pending for None, failed for an error."""
         configurations = dict(hyperparameters or {})
         key = f"{len(self.cells)}/{label}"
         ids = {str(seed): hashlib.sha256(f"{key}/{seed}".encode()).hexdigest()[:16] for seed in range(len(test))}

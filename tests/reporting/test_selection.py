@@ -17,7 +17,7 @@ def test_a_matrix_with_validation_and_track_test_supports_all_selections(builder
 def test_without_validation_nothing_is_chosen(builder) -> None:
     builder.validation = 0.0
     assert choice_column(builder.index, "last") is None
-    with pytest.raises(ReportError, match="needs validation images, and matrix 'thesis' has protocol.validation = 0"):
+    with pytest.raises(ReportError, match=r"needs validation images, and matrix 'thesis' has protocol\.validation = 0"):
         check_selection(builder.index, "best_validation")
 
 

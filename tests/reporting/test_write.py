@@ -72,7 +72,7 @@ def test_an_unknown_matrix_is_refused_before_anything_is_written(results: None, 
 
 
 def test_nothing_is_written_if_one_matrix_does_not_support_the_selection(results: None, tmp_path: Path) -> None:
-    with pytest.raises(ReportError, match="matrix 'paper' has protocol.validation = 0"):
+    with pytest.raises(ReportError, match=r"matrix 'paper' has protocol\.validation = 0"):
         write_report("results", tmp_path, selection="best_validation")
     assert list(tmp_path.iterdir()) == []
 
