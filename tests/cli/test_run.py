@@ -166,7 +166,7 @@ def test_a_run_folder_is_complete(tiny: Any, table: list[dict[str, Any]]) -> Non
 def test_the_report_is_written(tiny: Any) -> None:
     text = (tiny.reports / "tiny" / "report.md").read_text()
     assert text.startswith("# tiny\n")
-    assert f"- runs: {RUNS} done, 0 failed, 0 pending" in text
+    assert f"- runs: {RUNS} done, 0 failed, 0 running, 0 pending" in text
     assert "- matrix: tiny.toml" in text
     assert "attention needs stages with height and width" in text
 
@@ -255,7 +255,7 @@ def test_a_failure_is_told_and_its_traceback_kept(extended: tuple[Any, Any, Path
     logs = [path.read_text() for path in folder.glob("results/runs/*/log.txt")]
     assert sum("Traceback" in log and "methods_of_my_own.py" in log for log in logs) == 4
     report = (folder / "reports" / "tiny" / "report.md").read_text()
-    assert f"- runs: {RUNS + 2} done, 4 failed, 0 pending" in report
+    assert f"- runs: {RUNS + 2} done, 4 failed, 0 running, 0 pending" in report
 
 
 def test_running_again_trains_no_failed_run_anew(
