@@ -30,9 +30,7 @@ def chosen_table(results: MatrixResults, rows: Sequence[Row]) -> Table:
         for row, pair, choice in _choices(results, methods)
         if not choice.is_incompatible
     )
-    subject = (
-        f"Configuration of each method, number of configurations tried, and {split} accuracy in % of the configuration"
-    )
+    subject = f"Configuration of each method, number of configurations tried, and {split} accuracy in %"
     return Table(
         name="hyperparameters",
         title="Hyperparameters",

@@ -71,7 +71,7 @@ def _pending(results: MatrixResults) -> Table:
     counts = {run_ids: results.count_by_status(run_ids) for run_ids in order}
     unfinished = {run_ids: count["pending"] + count["running"] for run_ids, count in counts.items()}
     has_failed = any(results.status(run) == "failed" for run in results.index.run_ids)
-    retry = f" To start runs blocked by a failed run: `kdbench retry {results.index.name}` first." if has_failed else ""
+    retry = f" To retry failed runs, which may block others: kdbench retry {results.index.name}" if has_failed else ""
     return Table(
         name="pending",
         title="Pending runs",

@@ -47,7 +47,7 @@ def test_the_caption_names_the_command_for_runs_blocked_by_a_failed_run(thesis, 
     (pending,) = [table for table in build_tables(builder.index, builder.frame) if table.name == "pending"]
     assert pending.caption.endswith("Rerun the same command to continue.")
     (pending,) = [table for table in build_tables(thesis().index, thesis().frame) if table.name == "pending"]
-    assert pending.caption.endswith("blocked by a failed run: `kdbench retry thesis` first.")
+    assert pending.caption.endswith("which may block others: kdbench retry thesis")
 
 
 def test_no_table_if_nothing_is_missing(builder) -> None:
