@@ -250,7 +250,7 @@ def _cohorts(runs: Sequence[RunSpec], slot_count: int) -> list[list[RunSpec]]:
 
 def _sizes(run: RunSpec) -> tuple[Task, int]:
     """The task of a run, and its number of validation images."""
-    loaded = data.load(run.dataset) if run.dataset.fingerprint else data.info(run.dataset)
+    loaded = data.load(run.dataset) if run.dataset.fingerprint else data.get_info(run.dataset)
     parts = split(loaded.train_labels, run.split.validation, run.split.split_seed, run.recipe.train_samples)
     task = Task(loaded.num_classes, len(parts.train), loaded.image_shape, run.recipe.batch_size)
     return task, len(parts.validation)

@@ -9,7 +9,7 @@ from typing import Any, final, get_origin
 import torch
 
 from kdbench import data, methods, models
-from kdbench.data.dataset import DataSet
+from kdbench.data.dataset import Dataset
 from kdbench.data.dataset_info import DatasetInfo
 from kdbench.data.splits import split
 from kdbench.errors import DataError, KdbenchError, MatrixError
@@ -138,13 +138,13 @@ class Registry:
 
     def data(self, spec: DataSpec) -> DataSpec:
         """The data set with its content's fingerprint; without one where it is absent and may be."""
-        reason = data.absent(spec) if self.provisional else None
+        reason = data.find_missing(spec) if self.provisional else None
         if reason:
             self.dataset(spec)
             self.absent[spec.name] = reason
             return spec
         data.check(spec)
-        return replace(spec, fingerprint=data.fingerprint(spec))
+        return replace(spec, fingerprint=data.get_fingerprint(spec))
 
     def network(self, spec: NetworkSpec) -> NetworkSpec:
         """The network with the hash of its source, if it is a user's own, and of the weights that it starts from."""
@@ -201,7 +201,7 @@ class Registry:
         except KdbenchError as error:
             raise MatrixError(f"{file}: {cell.label} on {cell.dataset.name}: {error}") from error
 
-    def _reason(self, spec: RunSpec, loaded: DataSet | DatasetInfo) -> str | None:
+    def _reason(self, spec: RunSpec, loaded: Dataset | DatasetInfo) -> str | None:
         task = self._task(spec, loaded)
         student, *_ = [self.shapes(network, task, spec.recipe.epochs > 0) for network in (spec.student, *spec.peers)]
         teacher = self.shapes(spec.teacher.student, task, spec.teacher.recipe.epochs > 0) if spec.teacher else student
@@ -213,12 +213,12 @@ class Registry:
                 self._checked[key] = methods.check(names, parameters, student, teacher, task)
         return self._checked[key]
 
-    def _task(self, spec: RunSpec, loaded: DataSet | DatasetInfo) -> Task:
+    def _task(self, spec: RunSpec, loaded: Dataset | DatasetInfo) -> Task:
         size = self.train_size(spec.dataset, spec.split.validation, spec.split.split_seed, spec.recipe)
         return Task(loaded.num_classes, size, loaded.image_shape, spec.recipe.batch_size)
 
-    def _dataset(self, spec: DataSpec) -> DataSet | DatasetInfo:
-        return data.load(spec) if spec.fingerprint else data.info(spec)
+    def _dataset(self, spec: DataSpec) -> Dataset | DatasetInfo:
+        return data.load(spec) if spec.fingerprint else data.get_info(spec)
 
     def _train_size(self, dataset: DataSpec, validation: float, split_seed: int, recipe: Recipe) -> int:
         labels = self.dataset(dataset).train_labels

@@ -11,7 +11,7 @@ import pytest
 
 import kdbench
 from kdbench.data import DATASETS
-from kdbench.data.downloads import FASHION_MNIST
+from kdbench.data.mnist import FASHION_MNIST
 from kdbench.errors import DataError, MatrixError
 from kdbench.matrix import parse
 from kdbench.plan import Plan, make_plan
@@ -56,7 +56,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Files of Fashion-MNIST's layout and size, black, their labels in no order."""
     root = tmp_path_factory.mktemp("whole")
     train = np.random.default_rng(0).permutation(FASHION_MNIST.info.train_labels)
-    train_images, train_labels, test_images, test_labels = FASHION_MNIST.places
+    train_images, train_labels, test_images, test_labels = FASHION_MNIST.file_sets[0]
     for images, labels, count in ((train_images, train_labels, 60_000), (test_images, test_labels, 10_000)):
         (root / images).parent.mkdir(parents=True, exist_ok=True)
         (root / images).write_bytes(struct.pack(">4i", 0x803, count, 28, 28) + bytes(count * 28 * 28))
@@ -124,13 +124,13 @@ def test_provisional_ids_are_those_of_kind_and_options() -> None:
 
 
 def test_a_plan_to_run_still_fetches_the_data(asked: list[Any]) -> None:
-    with pytest.raises(MatrixError, match="FashionMNIST cannot be read there, nor downloaded"):
+    with pytest.raises(MatrixError, match="FashionMNIST can be neither read nor downloaded"):
         planned(provisional=False)
     assert asked
 
 
 def test_a_provisional_plan_cannot_be_run() -> None:
-    missing = re.escape(f"{Path.cwd() / 'data' / FASHION_MNIST.places[0]} does not exist")
+    missing = re.escape(f"{Path.cwd() / 'data' / FASHION_MNIST.file_sets[0][0]} does not exist")
     with pytest.raises(DataError, match=f"a provisional plan cannot be run; .*{missing}"):
         planned().index()
 
@@ -140,7 +140,7 @@ def test_a_provisional_plan_cannot_be_run() -> None:
     [
         (
             {"kind": "uc_merced"},
-            "m.toml: dataset.mine: data set 'mine': its images differ in size; give the option resize",
+            "m.toml: dataset.mine: data set 'mine': its images differ in size; set the option resize",
         ),
         ({"kind": "folder", "root": "pictures"}, "pictures does not exist; 'root' must name a folder with one folder"),
         ({"kind": "npz", "root": "a.npz"}, "a.npz does not exist; 'root' must name an .npz file"),

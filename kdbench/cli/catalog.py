@@ -45,13 +45,10 @@ def _networks() -> Table:
 
 def _datasets() -> Table:
     from kdbench import data
-    from kdbench.data.prepare import prepare
-    from kdbench.hyperparameters import declared
 
     grid = _grid("data set", "what it is", "options", "source")
-    for kind in data.catalog():
-        options = ", ".join({**declared(kind.load), **declared(prepare)})
-        grid.add_row(*map(Text, (kind.name, kind.description, options, kind.source)))
+    for kind in data.DATASETS.values():
+        grid.add_row(*map(Text, (kind.name, kind.description, ", ".join(kind.options), kind.source)))
     return grid
 
 

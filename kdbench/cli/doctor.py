@@ -66,11 +66,11 @@ def _compiler() -> Iterator[Check]:
 
 def _data() -> Iterator[Check]:
     from kdbench import data
-    from kdbench.data.cache import location
+    from kdbench.data.cache import cache_folder
     from kdbench.matrix import DataSpec
 
-    yield _tried("data cache", lambda: str(location()))
-    yield _tried("digits", lambda: f"content {data.fingerprint(DataSpec('digits', 'digits'))}")
+    yield _tried("data cache", lambda: str(cache_folder()))
+    yield _tried("digits", lambda: f"content {data.get_fingerprint(DataSpec('digits', 'digits'))}")
 
 
 def _tried(what: str, action: Callable[[], str]) -> Check:

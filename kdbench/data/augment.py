@@ -1,4 +1,4 @@
-"""Augmentation of whole batches, on the device where they are."""
+"""Augment complete batches on their device."""
 
 import math
 
@@ -9,13 +9,13 @@ from torch.nn.functional import pad
 from kdbench.data.transfer import to_device_async
 from kdbench.matrix.recipe import Augmentations, Crop, Flip, RandomErasing, Rotate90, Translate
 
-SMALLEST, FLATTEST = 0.02, 0.3  # of an erased rectangle: share of the image, height to width relative to the image's
+MIN_AREA, MIN_ASPECT = 0.02, 0.3  # of an erased rectangle, relative to the image: area, height / width
 
 
 def augment(images: Tensor, augmentations: Augmentations, generator: Generator) -> Tensor:
-    """Images (B, C, H, W) after each augmentation in turn, each image by its own draw.
+    """Apply each augmentation in turn to images (B, C, H, W) in [0, 1], with independent random numbers per image.
 
-    The random numbers are drawn on the CPU, so that they are the same on every device.
+    The random numbers are drawn on the CPU, so that they are the same for every device.
     """
     for augmentation in augmentations:
         match augmentation:
@@ -24,22 +24,22 @@ def augment(images: Tensor, augmentations: Augmentations, generator: Generator) 
             case Flip(probability=probability):
                 images = _flip(images, probability, generator)
             case Translate(pixels=pixels):
-                images = _shift(images, pixels, generator)
+                images = _translate(images, pixels, generator)
             case Rotate90():
                 images = _rotate90(images, generator)
             case RandomErasing(probability=probability, area=area):
-                images = _erase(images, probability, area, generator)
+                images = _random_erasing(images, probability, area, generator)
     return images
 
 
 def _crop(images: Tensor, padding: int, generator: Generator) -> Tensor:
-    offsets = _offsets(images, 2 * padding + 1, generator)
-    return _taken(pad(images, [padding] * 4), offsets, images.shape[2:])
+    offsets = _draw_offsets(images, 2 * padding + 1, generator)
+    return _cut_out(pad(images, [padding] * 4), offsets, images.shape[2:])
 
 
-def _shift(images: Tensor, pixels: int, generator: Generator) -> Tensor:
-    offsets = _offsets(images, 2 * pixels + 1, generator) - pixels
-    return _taken(images, offsets, images.shape[2:])
+def _translate(images: Tensor, pixels: int, generator: Generator) -> Tensor:
+    offsets = _draw_offsets(images, 2 * pixels + 1, generator) - pixels
+    return _cut_out(images, offsets, images.shape[2:])
 
 
 def _flip(images: Tensor, probability: float, generator: Generator) -> Tensor:
@@ -55,37 +55,37 @@ def _rotate90(images: Tensor, generator: Generator) -> Tensor:
     return torch.where(turns % 2 == 1, half.rot90(1, (2, 3)), half).contiguous()
 
 
-def _erase(images: Tensor, probability: float, largest: float, generator: Generator) -> Tensor:
-    """Random erasing, Zhong et al., AAAI 2020, arXiv:1708.04896: uniform noise of 0 to 1 for each pixel and channel.
+def _random_erasing(images: Tensor, probability: float, max_area: float, generator: Generator) -> Tensor:
+    """Erase a rectangle with uniform noise in [0, 1] (random erasing, Zhong et al., AAAI 2020, arXiv:1708.04896).
 
-    The paper draws rectangles until one fits; here only those are drawn that do.
+    The paper draws rectangles until one fits; here every drawn rectangle fits.
     """
     chosen, share, ratio, top, left = torch.rand(5, len(images), generator=generator)
     noise = to_device_async(torch.rand(images.shape, generator=generator), images.device)
-    area = SMALLEST + share * (largest - SMALLEST)
-    bound = -area.log().clamp(min=math.log(FLATTEST))
+    area = MIN_AREA + share * (max_area - MIN_AREA)
+    bound = -area.log().clamp(min=math.log(MIN_ASPECT))
     aspect = ((2 * ratio - 1) * bound).exp()
-    rows = _inside(top, (area * aspect).sqrt(), images.shape[2])
-    columns = _inside(left, (area / aspect).sqrt(), images.shape[3])
+    rows = _interval(top, (area * aspect).sqrt(), images.shape[2])
+    columns = _interval(left, (area / aspect).sqrt(), images.shape[3])
     erased = (chosen < probability)[:, None, None] & rows[:, :, None] & columns[:, None, :]
     return torch.where(to_device_async(erased, images.device)[:, None], noise, images)
 
 
-def _inside(place: Tensor, share: Tensor, length: int) -> Tensor:
-    """Which of `length` pixels (B, length) belong to a stretch of that share of them, at a place from 0 to 1."""
+def _interval(position: Tensor, share: Tensor, length: int) -> Tensor:
+    """Return a mask (B, length) of an interval that covers `share` (B,) of the pixels, at a position (B,) in [0, 1)."""
     size = (share * length).round().clamp(1, length)
-    start = (place * (length - size + 1)).floor()
+    start = (position * (length - size + 1)).floor()
     pixels = torch.arange(length)
     return (pixels >= start[:, None]) & (pixels < (start + size)[:, None])
 
 
-def _offsets(images: Tensor, count: int, generator: Generator) -> Tensor:
-    """A row and a column (B, 2) from 0 to count - 1 for each image."""
+def _draw_offsets(images: Tensor, count: int, generator: Generator) -> Tensor:
+    """Draw a row and a column (B, 2) from 0 to count - 1 for each image."""
     return to_device_async(torch.randint(count, (len(images), 2), generator=generator), images.device)
 
 
-def _taken(images: Tensor, offsets: Tensor, size: torch.Size) -> Tensor:
-    """Of each image the part (C, *size) from its offset on; what lies outside repeats the border."""
+def _cut_out(images: Tensor, offsets: Tensor, size: torch.Size) -> Tensor:
+    """Cut out (C, *size) from each image at its offset; pixels outside the image repeat the border."""
     count, channels, height, width = images.shape
     device = images.device
     rows = (offsets[:, :1] + torch.arange(size[0], device=device)).clamp(0, height - 1)

@@ -1,4 +1,4 @@
-"""Decoded data sets, kept as .npy files that are mapped into memory, with their fingerprint beside them."""
+"""The cache of decoded data sets: memory-mapped .npy files, with the fingerprint beside them."""
 
 import json
 import os
@@ -12,92 +12,86 @@ from pathlib import Path
 import numpy as np
 from filelock import FileLock
 
-from kdbench.data.dataset import DataSet, fingerprint_of
+from kdbench.data.dataset import Dataset, compute_fingerprint
 from kdbench.errors import DataError
 
 ARRAYS = ("train_images", "train_labels", "test_images", "test_labels")
-FACTS = "dataset.json"
+METADATA = "dataset.json"
 
 
-def location() -> Path:
-    """$KDBENCH_CACHE, or kdbench's folder in the platform's folder for caches."""
+def cache_folder() -> Path:
+    """Return $KDBENCH_CACHE, or the folder `kdbench` in the user's cache folder."""
     chosen = os.environ.get("KDBENCH_CACHE")
     if chosen:
         return Path(chosen).expanduser()
-    if sys.platform == "win32":
-        base = os.environ.get("LOCALAPPDATA", "~/AppData/LocalExecutor")
-    elif sys.platform == "darwin":
-        base = "~/Library/Caches"
-    else:
-        base = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
+    base = "~/Library/Caches" if sys.platform == "darwin" else os.environ.get("XDG_CACHE_HOME") or "~/.cache"
     return Path(base).expanduser() / "kdbench"
 
 
-def cached(key: str, build: Callable[[], DataSet]) -> DataSet:
-    """The data set kept under `key`, built and kept first where it is not there or corrupted.
+def cached(key: str, build: Callable[[], Dataset]) -> Dataset:
+    """Return the data set cached under `key`; call `build` and cache its result if it is missing or corrupted.
 
-    Every value is checked against the fingerprint. Of several processes one builds and the others wait.
+    Every value is checked against the fingerprint. If several processes call this at once, one builds and the others
+    wait for it.
 
     Raises:
-        DataError: the folder cannot be written to, or what `build` raises.
+        DataError: The cache folder is not writable, or `build` fails.
     """
-    folder = location() / key
-    found = _read(folder)
+    folder = cache_folder() / key
+    found = _read_checked(folder)
     if found is not None:
         return found
-    with _writable(folder.parent):
+    with _explain_write_errors(folder.parent):
         folder.parent.mkdir(parents=True, exist_ok=True)
         lock = FileLock(f"{folder}.lock").acquire()
     with lock:
-        return _read(folder) or _keep(folder, build())
+        return _read_checked(folder) or _write(folder, build())
 
 
 def cached_fingerprint(key: str) -> str | None:
-    """The fingerprint kept under `key`, or None; opens no image."""
-    folder = location() / key
-    found = _open(folder)
+    """Return the fingerprint of the data set cached under `key`, or None; read no image."""
+    found = _read(cache_folder() / key)
     return None if found is None else found.fingerprint
 
 
-def _keep(folder: Path, data: DataSet) -> DataSet:
-    """Write a data set whole or not at all, and read it back."""
-    with _writable(folder.parent), tempfile.TemporaryDirectory(dir=folder.parent, prefix=".new-") as temporary:
-        whole = Path(temporary) / "whole"
-        whole.mkdir()
+def _write(folder: Path, data: Dataset) -> Dataset:
+    """Write a data set atomically, and return it memory-mapped."""
+    with _explain_write_errors(folder.parent), tempfile.TemporaryDirectory(dir=folder.parent, prefix=".new-") as parent:
+        new = Path(parent) / "new"
+        new.mkdir()
         for name in ARRAYS:
-            np.save(whole / f"{name}.npy", getattr(data, name))
-        facts = {"fingerprint": data.fingerprint, "num_classes": data.num_classes}
-        (whole / FACTS).write_text(json.dumps(facts), encoding="utf-8")
+            np.save(new / f"{name}.npy", getattr(data, name))
+        metadata = {"fingerprint": data.fingerprint, "num_classes": data.num_classes}
+        (new / METADATA).write_text(json.dumps(metadata), encoding="utf-8")
         if folder.is_dir():
             shutil.rmtree(folder)
-        whole.rename(folder)
-    return _open(folder) or data
+        new.rename(folder)
+    return _read(folder) or data
 
 
-def _read(folder: Path) -> DataSet | None:
-    """The data set in a folder, every value checked; None where there is none or it is corrupted."""
-    data = _open(folder)
-    if data is None or fingerprint_of(*(getattr(data, name) for name in ARRAYS)) != data.fingerprint:
+def _read_checked(folder: Path) -> Dataset | None:
+    """Return the data set in a folder after checking every value; None if it is missing or corrupted."""
+    data = _read(folder)
+    if data is None or compute_fingerprint(*(getattr(data, name) for name in ARRAYS)) != data.fingerprint:
         return None
     return data
 
 
-def _open(folder: Path) -> DataSet | None:
-    """The same, with only the files' heads and sizes checked."""
+def _read(folder: Path) -> Dataset | None:
+    """As `_read_checked`, but check only the headers and the sizes of the files."""
     try:
-        facts = json.loads((folder / FACTS).read_text(encoding="utf-8"))
+        metadata = json.loads((folder / METADATA).read_text(encoding="utf-8"))
         arrays = {name: np.load(folder / f"{name}.npy", mmap_mode="r") for name in ARRAYS}
-        return DataSet(**arrays, **{name: facts[name] for name in ("num_classes", "fingerprint")})
+        return Dataset(**arrays, **{name: metadata[name] for name in ("num_classes", "fingerprint")})
     except (OSError, ValueError, KeyError, TypeError, EOFError):
         return None
 
 
 @contextmanager
-def _writable(folder: Path) -> Iterator[None]:
+def _explain_write_errors(folder: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
         raise DataError(
-            f"{folder}: the decoded data cannot be kept there ({error.strerror}); "
-            "set KDBENCH_CACHE to a folder that can be written to"
+            f"{folder}: decoded data cannot be written ({error.strerror}); set KDBENCH_CACHE to a writable folder"
         ) from error

@@ -1,4 +1,4 @@
-"""A data set in memory, decoded, and the fingerprint of its content."""
+"""A decoded data set in memory, and the fingerprint of its content."""
 
 import hashlib
 from dataclasses import dataclass
@@ -11,16 +11,16 @@ from numpy.typing import NDArray
 Images = NDArray[np.uint8]
 Labels = NDArray[np.int64]
 
-CHUNK = 4096  # images that are counted at once
+CHUNK = 4096  # images per step of the histogram
 
 
 @final
 @dataclass(frozen=True, eq=False)
-class DataSet:
-    """Images and labels, to train on and to test on. The arrays may be read-only."""
+class Dataset:
+    """Training and test images (N, C, H, W) uint8 with their labels (N,) int64. The arrays may be read-only."""
 
-    train_images: Images  # (N, C, H, W)
-    train_labels: Labels  # (N,)
+    train_images: Images
+    train_labels: Labels
     test_images: Images
     test_labels: Labels
     num_classes: int
@@ -34,17 +34,17 @@ class DataSet:
 
     @cached_property
     def mean(self) -> tuple[float, ...]:
-        """The mean of each channel of the training images, where white is 1."""
-        return tuple(float(mean) / 255 for mean in self._moments[0])
+        """The mean of each channel of the training images, scaled to [0, 1]."""
+        return tuple(float(mean) / 255 for mean in self._mean_and_variance[0])
 
     @cached_property
     def std(self) -> tuple[float, ...]:
-        """The standard deviation of each channel, where white is 1; 1 for a channel that is the same everywhere."""
-        return tuple(float(variance) ** 0.5 / 255 or 1.0 for variance in self._moments[1])
+        """The standard deviation of each channel, scaled to [0, 1]; 1 for a constant channel."""
+        return tuple(float(variance) ** 0.5 / 255 or 1.0 for variance in self._mean_and_variance[1])
 
     @cached_property
-    def _moments(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Mean and variance of each channel (C,), exactly, from a histogram."""
+    def _mean_and_variance(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Mean and variance (C,) of each channel, computed exactly from a histogram."""
         counts, values = _histogram(self.train_images), np.arange(256)
         total = counts.sum(axis=1)
         mean = (counts * values).sum(axis=1) / total
@@ -57,19 +57,19 @@ def assemble(
     test_images: NDArray[Any],
     test_labels: NDArray[Any],
     num_classes: int,
-) -> DataSet:
-    """A data set of these arrays, in its types, with its fingerprint."""
+) -> Dataset:
+    """Return a data set of images (N, C, H, W) and labels (N,), converted to its types, with its fingerprint."""
     arrays = (
         np.ascontiguousarray(train_images, dtype=np.uint8),
         np.ascontiguousarray(train_labels, dtype="<i8"),
         np.ascontiguousarray(test_images, dtype=np.uint8),
         np.ascontiguousarray(test_labels, dtype="<i8"),
     )
-    return DataSet(*arrays, num_classes=num_classes, fingerprint=fingerprint_of(*arrays))
+    return Dataset(*arrays, num_classes=num_classes, fingerprint=compute_fingerprint(*arrays))
 
 
-def fingerprint_of(*arrays: NDArray[Any]) -> str:
-    """Sixteen hexadecimal digits of the SHA-256 of the arrays' shapes, types and values."""
+def compute_fingerprint(*arrays: NDArray[Any]) -> str:
+    """Return 16 hexadecimal digits of the SHA-256 of the shapes, types and values of the arrays."""
     content = hashlib.sha256()
     for array in arrays:
         content.update(f"{array.shape}{array.dtype.str}".encode())
@@ -78,7 +78,7 @@ def fingerprint_of(*arrays: NDArray[Any]) -> str:
 
 
 def _histogram(images: Images) -> NDArray[np.int64]:
-    """How often each channel has each value, (C, 256)."""
+    """Count how often each channel has each value, (C, 256)."""
     counts = np.zeros((images.shape[1], 256), dtype=np.int64)
     for start in range(0, len(images), CHUNK):
         chunk = images[start : start + CHUNK]

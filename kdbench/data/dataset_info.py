@@ -9,18 +9,18 @@ from annotated_types import Ge
 
 from kdbench.data.dataset import Labels
 from kdbench.data.images import Side
-from kdbench.data.prepare import sampled
+from kdbench.data.prepare import sample_indices
 from kdbench.errors import DataError
 
 
 @final
 @dataclass(frozen=True)
 class DatasetInfo:
-    """Enough of a data set to plan with: how many images of each class train, and their shape."""
+    """What a plan needs to know of a data set: the number of training images of each class, and the image shape."""
 
     class_sizes: tuple[int, ...]
     channels: int
-    side: int | None  # pixels; None where the images differ in size
+    side: int | None  # height and width in pixels; None if the images differ in size
 
     @property
     def num_classes(self) -> int:
@@ -32,31 +32,31 @@ class DatasetInfo:
         """Channels, height and width.
 
         Raises:
-            DataError: the images differ in size.
+            DataError: The images differ in size.
         """
         if self.side is None:
-            raise DataError("its images differ in size; give the option resize, such as resize = 64")
+            raise DataError("its images differ in size; set the option resize, such as resize = 64")
         return self.channels, self.side, self.side
 
     @cached_property
     def train_labels(self) -> Labels:
-        """The labels (N,) of the training images, class by class: a split of them is as large as one of the data's."""
+        """The labels (N,) of the training images, sorted by class; a split of them is as large as one of the data."""
         return np.repeat(np.arange(self.num_classes, dtype=np.int64), self.class_sizes)
 
-    def prepared(
+    def prepare(
         self,
         *,
         samples: Annotated[int, Ge(1)] | None = None,
         resize: Side = None,
         grayscale: bool = False,
     ) -> "DatasetInfo":
-        """The info of what `prepare` makes of the data set.
+        """Return the info of the data set after `kdbench.data.prepare.prepare` with the same options.
 
         Raises:
-            DataError: there are fewer training images than `samples`.
+            DataError: There are fewer training images than `samples`.
         """
         sizes = self.class_sizes
         if samples is not None:
-            chosen = self.train_labels[sampled(self.train_labels, samples)]
+            chosen = self.train_labels[sample_indices(self.train_labels, samples)]
             sizes = tuple(np.bincount(chosen, minlength=self.num_classes).tolist())
         return DatasetInfo(sizes, 1 if grayscale else self.channels, self.side if resize is None else resize)

@@ -1,146 +1,126 @@
-"""Known data sets as torchvision has them: read where they are, downloaded where they are not."""
+"""Known data sets with an official split: read by torchvision, which also downloads them, or from Parquet files."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, final
 
 import numpy as np
 
-from kdbench.data.dataset import DataSet, Images, Labels, assemble
+from kdbench.data.dataset import Dataset, Images, Labels, assemble
 from kdbench.data.dataset_info import DatasetInfo
+from kdbench.data.kind import Archives, DatasetKind
+from kdbench.data.parquet import load_parquet
 from kdbench.errors import DataError
-
-IDX = tuple(f"{part}-{what}-ubyte" for part in ("train", "t10k") for what in ("images-idx3", "labels-idx1"))
-
-Archives = tuple[tuple[str, str], ...]  # below the root, each with its MD5
 
 
 @final
 @dataclass(frozen=True)
-class Download:
-    """A data set with an official split."""
+class Original:
+    """The original files of a data set.
 
-    name: str
-    original: str  # the name of torchvision's class
-    places: tuple[str, ...]  # below the root
-    archives: Archives  # what is downloaded, and unpacked where it is there
+    Attributes:
+        reader: The name of the class of torchvision that reads and downloads them.
+        files: Their paths below the root.
+        archives: What is downloaded and unpacked.
+        layout: What the option `root` must name.
+        label: The column of the labels in the Parquet files of Hugging Face.
+    """
+
+    reader: str
+    files: tuple[str, ...]
+    archives: Archives
     layout: str
-    description: str
-    source: str
-    info: DatasetInfo
-
-    @property
-    def load(self) -> Callable[..., DataSet]:
-        """Reads it."""
-
-        def load(*, root: str = "data") -> DataSet:
-            found = [downloaded(self.original, root, self.layout, download=False, train=part) for part in (True, False)]
-            train, test = map(_arrays, found)
-            return assemble(*train, *test, num_classes=len(found[0].classes))
-
-        return load
-
-    def fetch(self, root: str) -> None:
-        """Download it into the folder `root`, or unpack there what was downloaded before."""
-        downloaded(self.original, root, self.layout, download=True)
+    label: str = "label"
 
 
-def downloaded(original: str, root: str, layout: str, *, download: bool, **options: Any) -> Any:
-    """The data set in the folder `root` as an object of torchvision's class `original`.
+def idx_files(reader: str, archives: Mapping[str, str]) -> Original:
+    """Return the files of MNIST's format in the folder `reader`/raw; `archives` has the MD5 of each .gz."""
+    folder = f"{reader}/raw"
+    return Original(
+        reader,
+        tuple(f"{folder}/{name.removesuffix('.gz')}" for name in archives),
+        tuple((f"{folder}/{name}", md5) for name, md5 in archives.items()),
+        f"a folder with {folder}/ that contains {', '.join(archives)} (packed or unpacked)",
+    )
 
-    With `download` it is unpacked, and downloaded, if need be.
+
+def pickle_files(reader: str, paths: tuple[str, ...], archive: str, md5: str, label: str) -> Original:
+    """Return the files of CIFAR's format, unpacked from `archive`."""
+    folder = paths[0].partition("/")[0]
+    layout = f"a folder with {folder}/ that contains the files of {archive}, or with that archive"
+    return Original(reader, paths, ((archive, md5),), layout, label)
+
+
+def make_kind(name: str, original: Original, *, description: str, source: str, info: DatasetInfo) -> DatasetKind:
+    """Return the kind that reads the original files or, if these are missing, the Parquet files of Hugging Face.
+
+    The Parquet files are in the root, or in its folder data/ or `name`/.
+    """
+    layout = (
+        f"{original.layout}; or Hugging Face's train-*.parquet and test-*.parquet, directly, in data/ or in {name}/"
+    )
+
+    def load(*, root: str = "data") -> Dataset:
+        shards = [file for file in kind.find_files(root) if file.suffix == ".parquet"]
+        if shards:
+            return _check(load_parquet(root=str(shards[0].parent), label=original.label), shards[0].parent, info)
+        parts = [downloaded(original.reader, root, layout, download=False, train=train) for train in (True, False)]
+        train, test = map(_to_arrays, parts)
+        return assemble(*train, *test, num_classes=info.num_classes)
+
+    def download(root: str) -> None:
+        downloaded(original.reader, root, layout, download=True)
+
+    parquet_files = ((f"{folder}train-*.parquet", f"{folder}test-*.parquet") for folder in ("", "data/", f"{name}/"))
+    kind = DatasetKind(
+        name=name,
+        load=load,
+        description=description,
+        source=source,
+        layout=layout,
+        file_sets=(original.files, *parquet_files),
+        download=download,
+        archives=original.archives,
+        info=info,
+    )
+    return kind
+
+
+def downloaded(reader: str, root: str, layout: str, *, download: bool, **options: Any) -> Any:
+    """Return the data set in the folder `root` as an object of the class `reader` of torchvision.
+
+    With `download`, its archives are downloaded and unpacked if necessary.
 
     Raises:
-        DataError: it is not there and cannot be downloaded, or a file is corrupted.
+        DataError: The data set is missing and cannot be downloaded, or a file is corrupted.
     """
     import torchvision.datasets
 
     try:
-        return getattr(torchvision.datasets, original)(root, download=download, **options)
+        return getattr(torchvision.datasets, reader)(root, download=download, **options)
     except MemoryError:
         raise
-    except Exception as error:  # torchvision raises nearly anything at corrupted files
+    except Exception as error:  # torchvision raises various exceptions for corrupted files
         reason = " ".join((str(error) or type(error).__name__).split())
-        failed = "cannot be read there, nor downloaded" if download else "cannot be read there"
+        failed = "can be neither read nor downloaded" if download else "cannot be read"
+        remedy = "connect to the internet, or provide the files" if download else "replace the corrupted files"
+        raise DataError(f"{root}: {reader} {failed} ({reason}); required: {layout}; {remedy}") from error
+
+
+def _check(data: Dataset, folder: Path, info: DatasetInfo) -> Dataset:
+    """Return the data set with the known number of classes, if its images and labels fit."""
+    largest = int(max(data.train_labels.max(), data.test_labels.max()))
+    if data.image_shape != info.image_shape or largest >= info.num_classes:
         raise DataError(
-            f"{root}: {original} {failed} ({reason}); delete what is corrupted, and connect to the internet or make it "
-            f"{layout}"
-        ) from error
+            f"{folder}: the Parquet files contain images (C, H, W) of {data.image_shape} with labels up to {largest}; "
+            f"required: {info.image_shape} with labels up to {info.num_classes - 1}; for other data set "
+            "kind = 'parquet'"
+        )
+    return replace(data, num_classes=info.num_classes)
 
 
-def _arrays(found: Any) -> tuple[Images, Labels]:
-    """Images (N, C, H, W) and labels (N,) of torchvision's (N, H, W) or (N, H, W, C)."""
-    images = np.asarray(found.data)
-    return images[:, None] if images.ndim == 3 else images.transpose(0, 3, 1, 2), np.asarray(found.targets)
-
-
-def _idx(folder: str, *md5: str) -> dict[str, Any]:
-    return {
-        "places": tuple(f"{folder}/{file}" for file in IDX),
-        "archives": tuple((f"{folder}/{file}.gz", digest) for file, digest in zip(IDX, md5, strict=True)),
-        "layout": f"a folder with {folder}/, and in it {', '.join(IDX)}, or the same as .gz",
-    }
-
-
-def _pickles(folder: str, files: tuple[str, ...], archive: str, md5: str) -> dict[str, Any]:
-    return {
-        "places": tuple(f"{folder}/{file}" for file in files),
-        "archives": ((archive, md5),),
-        "layout": f"a folder with {folder}/, and in it the files of {archive}, or with that archive",
-    }
-
-
-MNIST = Download(
-    "mnist",
-    "MNIST",
-    **_idx(
-        "MNIST/raw",
-        "f68b3c2dcbeaaa9fbdd348bbdeb94873",
-        "d53e105ee54ea40749a09fcbcd1e9432",
-        "9fb629c4189551a2d022fa330f9573f3",
-        "ec29112dd5afa0611ce80d1b7f02629c",
-    ),
-    description="70,000 handwritten digits, 28x28 gray, 10 classes; downloaded",
-    source="LeCun, Bottou, Bengio, Haffner, Proceedings of the IEEE 86(11), 1998",
-    info=DatasetInfo((5923, 6742, 5958, 6131, 5842, 5421, 5918, 6265, 5851, 5949), channels=1, side=28),
-)
-FASHION_MNIST = Download(
-    "fashion_mnist",
-    "FashionMNIST",
-    **_idx(
-        "FashionMNIST/raw",
-        "8d4fb7e6c68d591d4c3dfef9ec88bf0d",
-        "25c81989df183df01b3e8a0aad5dffbe",
-        "bef4ecab320f06d8554ea6380940ec79",
-        "bb300cfdad3c16e7a12a480ee83cd310",
-    ),
-    description="70,000 pieces of clothing, 28x28 gray, 10 classes; downloaded",
-    source="Xiao, Rasul, Vollgraf, 2017, arXiv:1708.07747",
-    info=DatasetInfo((6000,) * 10, channels=1, side=28),
-)
-CIFAR10 = Download(
-    "cifar10",
-    "CIFAR10",
-    **_pickles(
-        "cifar-10-batches-py",
-        (*(f"data_batch_{number}" for number in range(1, 6)), "test_batch", "batches.meta"),
-        "cifar-10-python.tar.gz",
-        "c58f30108f718f92721af3b95e74349a",
-    ),
-    description="60,000 photographs, 32x32 RGB, 10 classes; downloaded",
-    source="Krizhevsky, Learning Multiple Layers of Features from Tiny Images, technical report, 2009",
-    info=DatasetInfo((5000,) * 10, channels=3, side=32),
-)
-CIFAR100 = Download(
-    "cifar100",
-    "CIFAR100",
-    **_pickles(
-        "cifar-100-python",
-        ("train", "test", "meta"),
-        "cifar-100-python.tar.gz",
-        "eb9058c3a382ffc7106e4002c42a8d85",
-    ),
-    description="60,000 photographs, 32x32 RGB, 100 classes (the fine labels); downloaded",
-    source="Krizhevsky, Learning Multiple Layers of Features from Tiny Images, technical report, 2009",
-    info=DatasetInfo((500,) * 100, channels=3, side=32),
-)
+def _to_arrays(part: Any) -> tuple[Images, Labels]:
+    """Return images (N, C, H, W) and labels (N,) of torchvision's (N, H, W) or (N, H, W, C)."""
+    images = np.asarray(part.data)
+    return images[:, None] if images.ndim == 3 else images.transpose(0, 3, 1, 2), np.asarray(part.targets)

@@ -1,4 +1,4 @@
-"""Encoded images, decoded one at a time into one array of the size that is wanted."""
+"""Decode encoded images, one at a time, into one array of their final size."""
 
 import os
 from collections.abc import Iterable, Iterator, Sequence, Sized
@@ -16,109 +16,102 @@ from PIL import Image, UnidentifiedImageError
 from kdbench.data.dataset import Images
 from kdbench.errors import DataError
 
-Side = Annotated[int, Ge(1), Le(4096)] | None
+Side = Annotated[int, Ge(1), Le(4096)] | None  # height and width in pixels
 
-GREY = ("1", "L", "LA")  # modes of Pillow
-DEEP = ("I", "F")  # what modes of more than 8 bits a channel begin with
+GRAY_MODES = ("1", "L", "LA")  # of Pillow
+DEEP_MODES = ("I", "F")  # prefixes of Pillow's modes with more than 8 bits per channel
 
 
 @final
 @dataclass(frozen=True)
-class Encoded:
-    """An image file or its content, and the name that an error gives it."""
+class EncodedImage:
+    """The path or the bytes of an image, and its name in errors."""
 
     name: str
     content: Path | bytes
 
 
-class Part(Sized, Iterable[Encoded], Protocol):
-    """Images that train, or that test; gone through twice."""
+class EncodedImages(Sized, Iterable[EncodedImage], Protocol):
+    """The encoded training or test images; iterated twice."""
 
 
 @final
 @dataclass(frozen=True)
-class Form:
-    """What every image of a data set becomes."""
-
-    gray: bool
+class _Format:
+    is_gray: bool
     height: int
     width: int
 
 
-def decoded(parts: Sequence[Part], *, resize: Side = None, grayscale: bool = False) -> list[Images]:
-    """For each part its images (N, C, H, W): C is 1 if all images of all parts are gray, or with `grayscale`; else 3.
+def decode(parts: Sequence[EncodedImages], *, resize: Side = None, grayscale: bool = False) -> list[Images]:
+    """Decode each part to an array (N, C, H, W).
 
-    Large images never lie in memory together: each is made gray and resized (bilinear, antialiased) as soon as it is
-    decoded.
-
-    Raises:
-        DataError: an image cannot be read, has more than 8 bits a channel, or, without `resize`, another size.
-    """
-    form = _form(chain.from_iterable(parts), resize, grayscale)
-    return [_array(part, form) for part in parts]
-
-
-def _form(images: Iterable[Encoded], resize: Side, grayscale: bool) -> Form:
-    """From the images' heads alone."""
-    first, gray = None, True
-    for one in images:
-        with _reading(one), _opened(one) as image:
-            mode, size = image.mode, image.size
-        first = first or (one.name, size)
-        gray = gray and mode in GREY
-        if mode.startswith(DEEP):
-            raise DataError(f"{one.name}: it has more than 8 bits a channel (mode {mode}); convert it to 8 bits")
-        if resize is None and size != first[1]:
-            raise DataError(
-                f"images must be of one size, but {first[0]} is {_words(first[1])} pixels and {one.name} "
-                f"{_words(size)}; give the option resize, such as resize = 64"
-            )
-    if first is None:
-        raise DataError("a data set needs images, but there is none")
-    width, height = first[1] if resize is None else (resize, resize)
-    return Form(gray or grayscale, height, width)
-
-
-def _array(part: Part, form: Form) -> Images:
-    images = room(len(part), 1 if form.gray else 3, form.height, form.width)
-    for place, one in enumerate(part):
-        with _reading(one), _opened(one) as image:
-            plain = image.convert("L" if form.gray else "RGB")
-            small = plain.resize((form.width, form.height), Image.Resampling.BILINEAR)
-        images[place] = np.atleast_3d(np.asarray(small)).transpose(2, 0, 1)
-    return images
-
-
-def room(count: int, channels: int, height: int, width: int) -> Images:
-    """An array (N, C, H, W) to be filled.
+    C is 1 with `grayscale` or if all images of all parts are gray, else 3. Each image is converted and resized
+    (bilinear, antialiased) right after it is decoded, so that large images are never in memory together.
 
     Raises:
-        DataError: this machine has less memory.
+        DataError: An image cannot be read, has more than 8 bits per channel, or, without `resize`, another size.
     """
-    needed, there = count * channels * height * width, os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    if needed > there:
+    target = _find_format(chain.from_iterable(parts), resize, grayscale)
+    return [_decode_part(part, target) for part in parts]
+
+
+def allocate(count: int, channels: int, height: int, width: int) -> Images:
+    """Return an uninitialized array (count, channels, height, width).
+
+    Raises:
+        DataError: This machine has less memory.
+    """
+    needed, memory = count * channels * height * width, os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    if needed > memory:
         raise DataError(
-            f"{count} images of {channels} x {height} x {width} need {needed / 1e9:.0f} GB decoded, and this machine "
-            f"has {there / 1e9:.0f}; give a smaller resize, or fewer samples"
+            f"{count} images of {channels} x {height} x {width} need {needed / 1e9:.0f} GB decoded, but this machine "
+            f"has {memory / 1e9:.0f} GB; set a smaller resize, or fewer samples"
         )
     return np.empty((count, channels, height, width), dtype=np.uint8)
 
 
-def _opened(one: Encoded) -> Image.Image:
-    return Image.open(BytesIO(one.content) if isinstance(one.content, bytes) else one.content)
+def _find_format(images: Iterable[EncodedImage], resize: Side, grayscale: bool) -> _Format:
+    """Find the common format from the headers of all images."""
+    first, is_gray = None, True
+    for encoded in images:
+        with _name_in_errors(encoded), _open(encoded) as image:
+            mode, size = image.mode, image.size
+        first = first or (encoded.name, size)
+        is_gray = is_gray and mode in GRAY_MODES
+        if mode.startswith(DEEP_MODES):
+            raise DataError(f"{encoded.name}: more than 8 bits per channel (mode {mode}); convert the image to 8 bits")
+        if resize is None and size != first[1]:
+            raise DataError(
+                f"images must have equal size, but {first[0]} has {first[1][0]}x{first[1][1]} pixels and "
+                f"{encoded.name} {size[0]}x{size[1]}; set the option resize, such as resize = 64"
+            )
+    if first is None:
+        raise DataError("a data set must contain images, but none was found")
+    width, height = first[1] if resize is None else (resize, resize)
+    return _Format(is_gray or grayscale, height, width)
+
+
+def _decode_part(part: EncodedImages, target: _Format) -> Images:
+    images = allocate(len(part), 1 if target.is_gray else 3, target.height, target.width)
+    for index, encoded in enumerate(part):
+        with _name_in_errors(encoded), _open(encoded) as image:
+            converted = image.convert("L" if target.is_gray else "RGB")
+            resized = converted.resize((target.width, target.height), Image.Resampling.BILINEAR)
+        images[index] = np.atleast_3d(np.asarray(resized)).transpose(2, 0, 1)
+    return images
+
+
+def _open(encoded: EncodedImage) -> Image.Image:
+    return Image.open(BytesIO(encoded.content) if isinstance(encoded.content, bytes) else encoded.content)
 
 
 @contextmanager
-def _reading(one: Encoded) -> Iterator[None]:
-    """Names the image in an error. Decoders raise nearly anything at corrupted content, hence all exceptions."""
+def _name_in_errors(encoded: EncodedImage) -> Iterator[None]:
     try:
         yield
     except MemoryError:
         raise
-    except Exception as error:
-        reason = "its format is not known" if isinstance(error, UnidentifiedImageError) else str(error)
-        raise DataError(f"{one.name}: the image cannot be read ({reason}); replace it or take it out") from error
-
-
-def _words(size: tuple[int, int]) -> str:
-    return f"{size[0]}x{size[1]}"
+    except Exception as error:  # decoders raise various exceptions for corrupted content
+        reason = "unknown image format" if isinstance(error, UnidentifiedImageError) else str(error)
+        raise DataError(f"{encoded.name}: the image cannot be read ({reason}); replace or remove it") from error

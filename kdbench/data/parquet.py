@@ -1,5 +1,6 @@
-"""A data set in Parquet files, in the layout of Hugging Face."""
+"""Parquet files in the layout of Hugging Face."""
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -9,117 +10,143 @@ from typing import Any, final
 
 import numpy as np
 
-from kdbench.data.dataset import DataSet, Labels, assemble
-from kdbench.data.images import Encoded, Side, decoded
+from kdbench.data.dataset import Dataset, Labels, assemble
+from kdbench.data.images import EncodedImage, Side, decode
+from kdbench.data.kind import DatasetKind
+from kdbench.data.parquet_columns import Columns, find_columns
 from kdbench.errors import DataError
 
-DESCRIPTION = "Parquet files in the layout of Hugging Face"
-SOURCE = "your own"
 LAYOUT = (
-    "a folder with train-*.parquet and test-*.parquet, perhaps below data/; a column of images, encoded, as "
-    "struct<bytes, path>, and a column of labels, integers from 0; the options image and label name the columns"
+    "a folder with train-*.parquet and test-*.parquet, directly or below data/; one column of encoded images (binary, "
+    "or struct<bytes, path>) and one column of labels (integers from 0). The options image and label name the columns "
+    "if more than one fits"
 )
 
-ROWS = 256  # images in memory at a time, still encoded
+ROWS = 256  # encoded images in memory at a time
 
 
-def parquet(
-    *, root: str, image: str = "image", label: str = "label", resize: Side = None, grayscale: bool = False
-) -> DataSet:
-    """The data set of the folder `root`; a file is read after the other in the order of their names.
+def load_parquet(
+    *, root: str, image: str | None = None, label: str | None = None, resize: Side = None, grayscale: bool = False
+) -> Dataset:
+    """Read the data set in the folder `root`, its files in alphabetical order.
 
-    An image without bytes is the file that its path names, counted from the Parquet file's folder.
+    Without `image` and `label`, `find_columns` finds the columns. An image without bytes is the file at its path,
+    relative to the folder of the Parquet file. The number of classes is that of the class names in the metadata of
+    Hugging Face, or else the largest label plus one.
 
     Raises:
-        DataError: a file cannot be read or does not have the layout, or an image cannot be read.
+        DataError: A file cannot be read or has another layout, more than one column fits, or an image cannot be read.
     """
-    train, test = (Rows(_shards(Path(root), part), image, label) for part in ("train", "test"))
+    train_files, test_files = (_find_shards(Path(root), part) for part in ("train", "test"))
+    columns = _find_columns(train_files[0], image, label)
+    train, test = ParquetImages(train_files, columns), ParquetImages(test_files, columns)
     labels = train.labels, test.labels
-    train_images, test_images = decoded([train, test], resize=resize, grayscale=grayscale)
-    classes = int(max(labels[0].max(), labels[1].max())) + 1
-    return assemble(train_images, labels[0], test_images, labels[1], num_classes=classes)
+    train_images, test_images = decode([train, test], resize=resize, grayscale=grayscale)
+    num_classes = max(len(columns.class_names), *(int(part.max()) + 1 for part in labels))
+    return assemble(train_images, labels[0], test_images, labels[1], num_classes=num_classes)
+
+
+PARQUET = DatasetKind(
+    name="parquet",
+    load=load_parquet,
+    description="Parquet files in the layout of Hugging Face",
+    source="your own files",
+    layout=LAYOUT,
+)
 
 
 @final
 @dataclass(frozen=True)
-class Rows:
-    """The images of some files, read from the disk as they are gone through."""
+class ParquetImages:
+    """The images of some files, read from disk during iteration."""
 
     files: tuple[Path, ...]
-    image: str
-    label: str
+    columns: Columns
 
     def __len__(self) -> int:
         return len(self.labels)
 
-    def __iter__(self) -> Iterator[Encoded]:
+    def __iter__(self) -> Iterator[EncodedImage]:
         for file in self.files:
-            place = 0
-            for batch in self._batches(file):
+            row = 0
+            for batch in self._read_batches(file):
                 for value in batch.column(0).to_pylist():
-                    yield self._encoded(file, place, value)
-                    place += 1
+                    yield self._encoded_image(file, row, value)
+                    row += 1
 
     @cached_property
     def labels(self) -> Labels:
         """The labels (N,) of all files."""
-        return np.concatenate([self._labels(file) for file in self.files])
+        return np.concatenate([self._read_labels(file) for file in self.files])
 
-    def _labels(self, file: Path) -> Labels:
+    def _read_labels(self, file: Path) -> Labels:
         import pyarrow as pa
 
-        with _reading(file), _opened(file) as source:
-            names = source.schema_arrow.names
-            column = source.read([self.label]).column(0) if self.label in names else None
-        for option, name in (("image", self.image), ("label", self.label)):
-            if name not in names:
-                raise _bad(file, f"there is no column '{name}', but {', '.join(names)}; give the option {option}")
-        if column is None or not pa.types.is_integer(column.type) or column.null_count:
-            raise _bad(file, f"the column '{self.label}' does not hold an integer in every row")
+        name = self.columns.label
+        _find_columns(file, self.columns.image, name)
+        with _name_in_errors(file), _open(file) as source:
+            column = source.read([name]).column(0)
+        if not pa.types.is_integer(column.type) or column.null_count:
+            raise _error(file, f"the column '{name}' must contain an integer in every row")
         labels: Labels = column.to_numpy().astype(np.int64)
-        if not labels.size or labels.min() < 0:
-            raise _bad(file, f"the column '{self.label}' has {'a label below 0' if labels.size else 'no row'}")
+        if not labels.size:
+            raise _error(file, "there are no rows")
+        if labels.min() < 0:
+            raise _error(file, f"the column '{name}' contains the label {labels.min()}")
         return labels
 
-    def _batches(self, file: Path) -> Iterator[Any]:
-        with _reading(file), _opened(file) as source:
-            yield from source.iter_batches(ROWS, columns=[self.image])
+    def _read_batches(self, file: Path) -> Iterator[Any]:
+        with _name_in_errors(file), _open(file) as source:
+            yield from source.iter_batches(ROWS, columns=[self.columns.image])
 
-    def _encoded(self, file: Path, place: int, value: object) -> Encoded:
-        name = f"{file}: row {place}, column '{self.image}'"
+    def _encoded_image(self, file: Path, row: int, value: object) -> EncodedImage:
+        name = f"{file}: row {row}, column '{self.columns.image}'"
         if isinstance(value, bytes):
-            return Encoded(name, value)
+            return EncodedImage(name, value)
         content = value if isinstance(value, dict) else {}
         if isinstance(content.get("bytes"), bytes):
-            return Encoded(name, content["bytes"])
+            return EncodedImage(name, content["bytes"])
         if isinstance(content.get("path"), str):
-            return Encoded(name, file.parent / content["path"])
-        raise _bad(file, f"row {place} of the column '{self.image}' has neither the bytes of an image nor its path")
+            return EncodedImage(name, file.parent / content["path"])
+        raise _error(file, f"row {row} of the column '{self.columns.image}' has neither bytes nor a path")
 
 
-def _shards(root: Path, part: str) -> tuple[Path, ...]:
+def _find_shards(root: Path, part: str) -> tuple[Path, ...]:
+    """Return the files of a part, and check that none of those that their names count is missing."""
     found = sorted(root.glob(f"{part}-*.parquet")) or sorted((root / "data").glob(f"{part}-*.parquet"))
     if not found:
-        raise _bad(root, f"there is no {part}-*.parquet")
+        raise _error(root, f"no {part}-*.parquet found")
+    counts = {match[1] for file in found if (match := re.search(r"-of-(\d+)\.parquet$", file.name))}
+    if len(counts) == 1 and int(next(iter(counts))) != len(found):
+        expected = int(counts.pop())
+        raise _error(found[0].parent, f"{len(found)} of {expected} files {part}-*-of-{expected:05d}.parquet found")
     return tuple(found)
 
 
-def _opened(file: Path) -> Any:
+def _find_columns(file: Path, image: str | None, label: str | None) -> Columns:
+    with _name_in_errors(file), _open(file) as source:
+        schema = source.schema_arrow
+    try:
+        return find_columns(schema, image, label)
+    except DataError as error:
+        raise _error(file, str(error)) from None
+
+
+def _open(file: Path) -> Any:
     import pyarrow.parquet as pq
 
     return pq.ParquetFile(file)
 
 
 @contextmanager
-def _reading(file: Path) -> Iterator[None]:
-    """Names the file in an error of pyarrow."""
+def _name_in_errors(file: Path) -> Iterator[None]:
     import pyarrow as pa
 
     try:
         yield
     except (pa.ArrowException, OSError) as error:
-        raise _bad(file, f"it cannot be read ({error})") from error
+        raise _error(file, f"cannot be read ({error})") from error
 
 
-def _bad(path: Path, problem: str) -> DataError:
-    return DataError(f"{path}: {problem}; needed: {LAYOUT}")
+def _error(path: Path, problem: str) -> DataError:
+    return DataError(f"{path}: {problem}; required: {LAYOUT}")

@@ -1,4 +1,4 @@
-"""What may be asked of every kind of data set: fewer training images, another size, no colors."""
+"""The options of every kind of data set: fewer training images, another image size, grayscale."""
 
 from typing import Annotated
 
@@ -6,64 +6,68 @@ import numpy as np
 from annotated_types import Ge
 from PIL import Image
 
-from kdbench.data.dataset import DataSet, Images, Labels, assemble
-from kdbench.data.images import Side, room
-from kdbench.data.splits import Places, split
+from kdbench.data.dataset import Dataset, Images, Labels, assemble
+from kdbench.data.images import Side, allocate
+from kdbench.data.splits import IndexArray, split
 from kdbench.errors import DataError
 
-LUMA = (19595, 38470, 7471)  # ITU-R 601 weights of red, green and blue in 65536ths, as Pillow has them
+LUMA = (19595, 38470, 7471)  # ITU-R 601 weights of red, green and blue in 65536ths, as in Pillow
 
 
 def prepare(
-    data: DataSet,
+    data: Dataset,
     *,
     samples: Annotated[int, Ge(1)] | None = None,
     resize: Side = None,
     grayscale: bool = False,
-) -> DataSet:
-    """A data set of `samples` stratified training images, of `resize` x `resize` pixels, in gray.
+) -> Dataset:
+    """Return the data set with `samples` stratified training images, of `resize` x `resize` pixels, in grayscale.
 
     Raises:
-        DataError: there are fewer training images than `samples`.
+        DataError: There are fewer training images than `samples`.
     """
     labels = data.train_labels
-    places = slice(None) if samples is None else sampled(labels, samples)
-    train, test = data.train_images[places], data.test_images
+    kept = slice(None) if samples is None else sample_indices(labels, samples)
+    train, test = data.train_images[kept], data.test_images
     if grayscale:
-        train, test = gray(train), gray(test)
+        train, test = to_gray(train), to_gray(test)
     if resize is not None:
-        train, test = resized(train, resize), resized(test, resize)
-    return assemble(train, labels[places], test, data.test_labels, data.num_classes)
+        train, test = resize_images(train, resize), resize_images(test, resize)
+    return assemble(train, labels[kept], test, data.test_labels, data.num_classes)
 
 
-def sampled(labels: Labels, samples: int) -> Places:
-    """The places, ascending, of `samples` training images, stratified.
+def sample_indices(labels: Labels, samples: int) -> IndexArray:
+    """Return the ascending indices of `samples` stratified training images.
 
     Raises:
-        DataError: there are fewer.
+        DataError: There are fewer training images.
     """
     if samples > len(labels):
         raise DataError(
             f"samples is {samples}, but there are {len(labels)} training images; "
-            f"give a number from 1 to {len(labels)}, or leave it out to use all"
+            f"set it to a number from 1 to {len(labels)}, or remove it to use all"
         )
     return np.sort(split(labels, 0, 0, samples).train)
 
 
-def gray(images: Images) -> Images:
-    """The luma (N, 1, H, W) of images (N, 3, H, W); gray images stay what they are."""
+def to_gray(images: Images) -> Images:
+    """Return the luma (N, 1, H, W) of images (N, 3, H, W); gray images are returned unchanged."""
     if images.shape[1] == 1:
         return images
     red, green, blue = (images[:, channel].astype(np.uint32) * weight for channel, weight in enumerate(LUMA))
     return ((red + green + blue + 2**15) >> 16).astype(np.uint8)[:, None]
 
 
-def resized(images: Images, size: int) -> Images:
-    """Images (N, C, H, W) as (N, C, size, size): bilinear, antialiased where they shrink."""
+def resize_images(images: Images, size: int) -> Images:
+    """Return images (N, C, H, W) as (N, C, size, size), with bilinear interpolation and antialiasing.
+
+    Raises:
+        DataError: The result does not fit into the memory of this machine.
+    """
     count, channels, height, width = images.shape
     if height == width == size:
         return images
-    small = room(count, channels, size, size)
-    for place, plane in zip(small.reshape(-1, size, size), images.reshape(-1, height, width), strict=True):
-        place[:] = np.asarray(Image.fromarray(plane).resize((size, size), Image.Resampling.BILINEAR))
-    return small
+    resized = allocate(count, channels, size, size)
+    for target, plane in zip(resized.reshape(-1, size, size), images.reshape(-1, height, width), strict=True):
+        target[:] = np.asarray(Image.fromarray(plane).resize((size, size), Image.Resampling.BILINEAR))
+    return resized

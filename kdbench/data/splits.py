@@ -1,4 +1,4 @@
-"""Which images train and which validate: stratified, and a function of the seed alone, whatever numpy's version."""
+"""Stratified splits into training and validation images: functions of the seed alone, with any version of numpy."""
 
 from dataclasses import dataclass
 from typing import final
@@ -8,47 +8,47 @@ from numpy.typing import NDArray
 
 from kdbench.errors import DataError
 
-Places = NDArray[np.int64]
+IndexArray = NDArray[np.int64]
 
 
 @final
 @dataclass(frozen=True, eq=False)
 class Indices:
-    """Places in the training images of a data set."""
+    """Indices (N,) into the training images of a data set."""
 
-    train: Places
-    validation: Places
+    train: IndexArray
+    validation: IndexArray
 
 
 def split(labels: NDArray[np.int64], validation: float, split_seed: int, train_samples: int | None = None) -> Indices:
-    """Hold out the share `validation` of each class, rounded, and choose `train_samples` of the others.
+    """Hold out the share `validation` of each class, rounded, and choose `train_samples` of the remaining images.
 
-    A class with two or more images keeps at least one on either side (none is held out if `validation` is 0). The
-    images held out do not depend on `train_samples`. A subset is a prefix of any larger one of the same seed, and has
-    of each class its share, to within one image. Without `train_samples` the training places ascend.
+    A class with two or more images keeps at least one in each part (none is held out if `validation` is 0). The
+    validation images do not depend on `train_samples`. A subset is a prefix of any larger one with the same seed, and
+    contains the share of each class to within one image. Without `train_samples` the training indices are ascending.
 
     Raises:
-        DataError: `validation` is not in [0, 1), or `train_samples` is more than there is.
+        DataError: `validation` is not in [0, 1), or `train_samples` exceeds the number of remaining images.
     """
     if not 0 <= validation < 1:
-        raise DataError(f"the validation share must be at least 0 and less than 1, got {validation}")
+        raise DataError(f"the share of validation images must be in [0, 1), got {validation}")
     sizes = np.unique(labels, return_counts=True)[1]
-    held = _held_out(sizes, validation)
-    groups = np.split(_by_class(labels, split_seed), np.cumsum(sizes)[:-1])
-    out = np.sort(np.concatenate([group[:count] for group, count in zip(groups, held, strict=True)]))
-    kept = [group[count:] for group, count in zip(groups, held, strict=True)]
+    held_out = _validation_sizes(sizes, validation)
+    groups = np.split(_shuffle_by_class(labels, split_seed), np.cumsum(sizes)[:-1])
+    chosen = np.sort(np.concatenate([group[:count] for group, count in zip(groups, held_out, strict=True)]))
+    remaining = [group[count:] for group, count in zip(groups, held_out, strict=True)]
     if train_samples is None:
-        return Indices(np.sort(np.concatenate(kept)), out)
-    return Indices(_subset(kept, train_samples), out)
+        return Indices(np.sort(np.concatenate(remaining)), chosen)
+    return Indices(_choose_stratified(remaining, train_samples), chosen)
 
 
-def hold_out_test(labels: NDArray[np.int64]) -> tuple[Places, Places]:
-    """The places that train and, a fifth of each class, those that test, of a data set without an official split.
+def hold_out_test(labels: NDArray[np.int64]) -> tuple[IndexArray, IndexArray]:
+    """Return training and test indices for a data set without an official split: a fifth of each class is test.
 
-    This is scikit-learn's `train_test_split` with `random_state=0`, so that anybody can make the same.
+    This is scikit-learn's `train_test_split` with `random_state=0`, so that everyone can reproduce it.
 
     Raises:
-        DataError: there are too few images for each class to be on either side.
+        DataError: A class has too few images to be in both parts.
     """
     from sklearn.model_selection import train_test_split
 
@@ -59,49 +59,49 @@ def hold_out_test(labels: NDArray[np.int64]) -> tuple[Places, Places]:
     return train, test
 
 
-def _by_class(labels: NDArray[np.int64], seed: int) -> Places:
-    """All places, class by class, shuffled within a class.
+def _shuffle_by_class(labels: NDArray[np.int64], seed: int) -> IndexArray:
+    """Return all indices, sorted by class and shuffled within each class.
 
-    Only the raw stream of a bit generator is promised to stay the same across versions of numpy.
+    Of numpy's generators, only the raw output of a bit generator is guaranteed to be the same in all versions.
     """
     noise = np.random.PCG64(seed % 2**64).random_raw(len(labels))
-    places: Places = np.lexsort((noise, labels))
-    return places
+    indices: IndexArray = np.lexsort((noise, labels))
+    return indices
 
 
-def _held_out(sizes: NDArray[np.int64], validation: float) -> NDArray[np.int64]:
-    """How many of each class validate."""
+def _validation_sizes(sizes: NDArray[np.int64], validation: float) -> NDArray[np.int64]:
+    """Return the number of validation images of each class."""
     if validation == 0:
         return np.zeros_like(sizes)
     rounded = np.rint(sizes * validation).astype(np.int64)
-    held: NDArray[np.int64] = np.minimum(np.maximum(rounded, 1), sizes - 1)
-    return held
+    held_out: NDArray[np.int64] = np.minimum(np.maximum(rounded, 1), sizes - 1)
+    return held_out
 
 
-def _subset(groups: list[Places], count: int) -> Places:
-    """`count` places from groups, one group of places a class."""
+def _choose_stratified(groups: list[IndexArray], count: int) -> IndexArray:
+    """Choose `count` indices from groups of indices, one group per class."""
     total = sum(map(len, groups))
     if not 1 <= count <= total:
         raise DataError(
-            f"train_samples is {count}, but there are {total} training images without those that validate; "
-            f"give a number from 1 to {total}, or leave it out to use all"
+            f"train_samples is {count}, but there are {total} training images without the validation images; "
+            f"set it to a number from 1 to {total}, or remove it to use all"
         )
-    turns = _turns(np.array([len(group) for group in groups]), count)
+    order = _class_order(np.array([len(group) for group in groups]), count)
     remaining = [iter(group) for group in groups]
-    return np.array([next(remaining[turn]) for turn in turns], dtype=np.int64)
+    return np.array([next(remaining[label]) for label in order], dtype=np.int64)
 
 
-def _turns(sizes: NDArray[np.int64], count: int) -> list[int]:
-    """Whose turn it is, so that after every turn each class has had its share to within one.
+def _class_order(sizes: NDArray[np.int64], count: int) -> list[int]:
+    """Return the class of each choice, such that each prefix contains the share of each class to within one.
 
-    Of the classes below their share the one goes first that will be a whole image behind it first: Tijdeman's
+    Among the classes below their share, the class that will first be a full image below it is next: Tijdeman's
     solution of the chairman assignment problem (Discrete Mathematics 32, 1980).
     """
-    total, taken, turns = int(sizes.sum()), np.zeros_like(sizes), []
-    for turn in range(1, count + 1):
-        behind = taken * total < turn * sizes
-        deadline = np.where(behind, (taken + 1) / sizes, np.inf)
+    total, taken, order = int(sizes.sum()), np.zeros_like(sizes), []
+    for choice in range(1, count + 1):
+        is_behind = taken * total < choice * sizes
+        deadline = np.where(is_behind, (taken + 1) / sizes, np.inf)
         chosen = int(np.argmin(deadline))
         taken[chosen] += 1
-        turns.append(chosen)
-    return turns
+        order.append(chosen)
+    return order

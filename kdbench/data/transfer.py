@@ -1,13 +1,13 @@
-"""Tensors on their way from the processor to a device."""
+"""Copies of tensors from the CPU to a device."""
 
 import torch
 from torch import Tensor
 
 
 def to_device_async(tensor: Tensor, device: torch.device) -> Tensor:
-    """A tensor of the processor's on a device, where it is needed; on the processor it stays as it is.
+    """Return a tensor of the CPU on `device`, without synchronizing with a GPU.
 
-    To a GPU it goes from pinned memory: a copy from any other waits until the GPU has done all that is queued.
+    The copy uses pinned memory: a copy from pageable memory would block until the GPU has finished all queued work.
     """
     if device.type != "cuda":
         return tensor.to(device)

@@ -71,7 +71,7 @@ def load_cohort_data(spec: RunSpec, device: torch.device) -> CohortData:
     )
 
 
-def _loaded(spec: RunSpec) -> data.DataSet:
+def _loaded(spec: RunSpec) -> data.Dataset:
     """The data set, whose content is part of the run's identity."""
     loaded = data.load(spec.dataset)
     if loaded.fingerprint != spec.dataset.fingerprint:
@@ -83,11 +83,11 @@ def _loaded(spec: RunSpec) -> data.DataSet:
     return loaded
 
 
-def _task(spec: RunSpec, loaded: data.DataSet, parts: Indices) -> Task:
+def _task(spec: RunSpec, loaded: data.Dataset, parts: Indices) -> Task:
     return Task(loaded.num_classes, len(parts.train), loaded.image_shape, spec.recipe.batch_size)
 
 
-def _parts(spec: RunSpec, loaded: data.DataSet) -> Indices:
+def _parts(spec: RunSpec, loaded: data.Dataset) -> Indices:
     return split(loaded.train_labels, spec.split.validation, spec.split.split_seed, spec.recipe.train_samples)
 
 

@@ -14,7 +14,7 @@ import torch
 from safetensors.torch import load, save
 from torch import Tensor
 
-from kdbench.data.cache import location
+from kdbench.data.cache import cache_folder
 from kdbench.matrix import RunSpec
 from kdbench.matrix.identity import canonical, digest
 from kdbench.matrix.plan_digest import source_digest
@@ -110,7 +110,7 @@ class TeacherCache:
 
 def disk_cache(gigabytes: float) -> LRUCache:
     """The place of what teachers said, beside the decoded data: it serves every results folder."""
-    return LRUCache(location() / "replay", int(gigabytes * 1e9))
+    return LRUCache(cache_folder() / "replay", int(gigabytes * 1e9))
 
 
 def outputs_read(teacher: Frozen, methods: Iterable[Method]) -> Reads:

@@ -97,11 +97,11 @@ CASES: dict[str, tuple[Edit, tuple[str, ...]]] = {
     ),
     "a data set that is not there": (
         ('datasets = ["digits"]', 'datasets = ["mine"]\ndataset.mine = { kind = "npz", root = "nowhere/mine.npz" }'),
-        ("m.toml: dataset.mine: data set 'mine' is not there: ", "/nowhere/mine.npz does not exist", "train_images"),
+        ("m.toml: dataset.mine: data set 'mine' not found: ", "/nowhere/mine.npz does not exist", "train_images"),
     ),
     "more training images than there are": (
         ("train_samples = 100", "train_samples = 5000"),
-        ("m.toml: teacher on digits: train_samples is 5000, but there are ", "leave it out to use all"),
+        ("m.toml: teacher on digits: train_samples is 5000, but there are ", "remove it to use all"),
     ),
     "a batch larger than the training set": (
         ("batch_size = 32", "batch_size = 101"),

@@ -147,8 +147,8 @@ def test_a_data_set_that_is_absent_is_told_in_one_line(
     said = say("plan", matrix)
     assert said.status == 0
     (line,) = [line for line in said.out.splitlines() if line.startswith("provisional: ")]
-    assert f"'cifar100' is not there: {tmp_path / 'data' / 'cifar-100-python' / 'train'} does not exist; " in line
-    assert "'root' must name a folder with cifar-100-python/, and in it the files of cifar-100-python.tar.gz" in line
+    assert f"'cifar100' not found: {tmp_path / 'data' / 'cifar-100-python' / 'train'} does not exist; " in line
+    assert "'root' must name a folder with cifar-100-python/ that contains the files of cifar-100-python.tar.gz" in line
     assert line.endswith("; the ids of its runs will change")
     assert json.loads(say("plan", matrix, "--json").out)["provisional"] == ["cifar100"]
     assert list(tmp_path.iterdir()) == [matrix]

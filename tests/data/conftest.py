@@ -1,4 +1,4 @@
-"""A cache of the test's own, small data sets in files, and real ones where they are at hand."""
+"""A cache per test, small data sets in files, and real ones if they are available."""
 
 import subprocess
 import sys
@@ -15,7 +15,7 @@ SHARED = Path(__file__).parents[3] / "shared"
 
 @pytest.fixture(autouse=True)
 def cache_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Where decoded data are kept during the test."""
+    """The cache folder of the test."""
     folder = tmp_path / "cache"
     monkeypatch.setenv("KDBENCH_CACHE", str(folder))
     return folder
@@ -35,45 +35,45 @@ def arrays() -> dict[str, Any]:
 
 @pytest.fixture
 def write(tmp_path: Path) -> Callable[[dict[str, Any]], Path]:
-    """Writes arrays to a file and gives its path."""
+    """Write arrays to a file and return its path."""
 
-    def written(arrays: dict[str, Any]) -> Path:
+    def write_file(arrays: dict[str, Any]) -> Path:
         path = tmp_path / "small.npz"
         np.savez(path, **arrays)
         return path
 
-    return written
+    return write_file
 
 
 @pytest.fixture
 def draw(tmp_path: Path) -> Callable[..., Path]:
-    """Draws an image file of one value, or one a channel, below the test's folder and gives its path."""
+    """Write an image file of one value, or one per channel, below `tmp_path` and return its path."""
 
-    def drawn(name: str, value: Any = 0, size: tuple[int, int] = (4, 3), mode: str = "RGB") -> Path:
+    def draw_image(name: str, value: Any = 0, size: tuple[int, int] = (4, 3), mode: str = "RGB") -> Path:
         path = tmp_path / name
         path.parent.mkdir(parents=True, exist_ok=True)
         Image.new(mode, size, value).save(path)
         return path
 
-    return drawn
+    return draw_image
 
 
 @pytest.fixture(scope="session")
 def shared() -> Path:
-    """The folder with real data, packed."""
+    """The folder with packed real data."""
     if not (SHARED / "tools" / "unpack_data.py").exists():
-        pytest.skip("there is no ../shared with real data beside the repository")
+        pytest.skip("real data are missing: ../shared/tools/unpack_data.py does not exist")
     return SHARED
 
 
 @pytest.fixture(scope="session")
 def unpack(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
-    """Unpacks a real data set, once, and gives the folder that it is in."""
+    """Unpack a real data set and return the folder that contains it."""
     tool = shared / "tools" / "unpack_data.py"
     root = tmp_path_factory.mktemp("real")
 
-    def unpacked(name: str) -> Path:
+    def unpack_dataset(name: str) -> Path:
         subprocess.run([sys.executable, tool, root, name], check=True, stdout=subprocess.DEVNULL)
         return root
 
-    return unpacked
+    return unpack_dataset

@@ -12,14 +12,14 @@ from kdbench.training.randomness import make_generator
 AUGMENTATIONS: list[Augmentation] = [Crop(padding=2), Flip(), Translate(pixels=2), Rotate90(), RandomErasing()]
 
 
-def pictures(count: int, channels: int = 2, height: int = 5, width: int = 4) -> torch.Tensor:
-    """Images whose values are all different, and none is 0."""
+def make_images(count: int, channels: int = 2, height: int = 5, width: int = 4) -> torch.Tensor:
+    """Return images with distinct values, none of them 0."""
     values = torch.arange(1, count * channels * height * width + 1, dtype=torch.float32)
     return values.reshape(count, channels, height, width)
 
 
-def places_of(result: np.ndarray, padded: np.ndarray) -> list[tuple[int, int]]:
-    """Where a part (C, H, W) was cut out of (C, H', W')."""
+def find_offsets(result: np.ndarray, padded: np.ndarray) -> list[tuple[int, int]]:
+    """Return the offsets at which `result` (C, H, W) occurs in `padded` (C, H', W')."""
     height, width = result.shape[1:]
     rows, columns = padded.shape[1] - height + 1, padded.shape[2] - width + 1
     return [
@@ -31,19 +31,19 @@ def places_of(result: np.ndarray, padded: np.ndarray) -> list[tuple[int, int]]:
 
 
 def test_no_augmentation_changes_nothing() -> None:
-    images = pictures(3)
+    images = make_images(3)
     assert augment(images, (), make_generator(0)) is images
 
 
-def test_a_certain_flip_mirrors_as_pillow_does() -> None:
-    images = pictures(2, channels=1)
+def test_flip_with_probability_1_mirrors_as_pillow_does() -> None:
+    images = make_images(2, channels=1)
     flipped = augment(images, (Flip(probability=1.0),), make_generator(0))
     expected = [np.asarray(ImageOps.mirror(Image.fromarray(image[0].numpy()))) for image in images]
     assert np.array_equal(flipped[:, 0].numpy(), expected)
 
 
-def test_a_flip_takes_about_its_share_and_leaves_the_others_as_they_are() -> None:
-    images = pictures(2000, channels=1, height=1, width=2)
+def test_flip_mirrors_its_share_and_keeps_the_others() -> None:
+    images = make_images(2000, channels=1, height=1, width=2)
     result = augment(images, (Flip(probability=0.3),), make_generator(0))
     mirrored = (result == images.flip(3)).flatten(1).all(1)
     same = (result == images).flatten(1).all(1)
@@ -52,16 +52,16 @@ def test_a_flip_takes_about_its_share_and_leaves_the_others_as_they_are() -> Non
 
 
 @pytest.mark.parametrize(("augmentation", "mode"), [(Crop(padding=2), "constant"), (Translate(pixels=2), "edge")])
-def test_crops_and_shifts_are_cuts_from_the_padded_image(augmentation: Augmentation, mode: str) -> None:
-    images = pictures(400)
+def test_crop_and_translate_cut_out_of_the_padded_image(augmentation: Augmentation, mode: str) -> None:
+    images = make_images(400)
     results = augment(images, (augmentation,), make_generator(0)).numpy()
     padded = np.pad(images.numpy(), ((0, 0), (0, 0), (2, 2), (2, 2)), mode=mode)  # type: ignore[call-overload]
-    found = [places_of(result, whole) for result, whole in zip(results, padded, strict=True)]
-    assert all(len(places) == 1 for places in found)
-    assert {places[0] for places in found} == {(row, column) for row in range(5) for column in range(5)}
+    found = [find_offsets(result, image) for result, image in zip(results, padded, strict=True)]
+    assert all(len(offsets) == 1 for offsets in found)
+    assert {offsets[0] for offsets in found} == {(row, column) for row in range(5) for column in range(5)}
 
 
-def test_what_a_crop_pads_is_black_and_what_a_shift_brings_in_is_the_border() -> None:
+def test_crop_pads_with_black_and_translate_repeats_the_border() -> None:
     white = torch.ones(200, 1, 3, 3)
     assert set(augment(white, (Crop(padding=3),), make_generator(0)).unique().tolist()) == {0.0, 1.0}
     assert torch.equal(augment(white, (Translate(pixels=5),), make_generator(0)), white)
@@ -74,10 +74,10 @@ def test_what_a_crop_pads_is_black_and_what_a_shift_brings_in_is_the_border() ->
     width=st.integers(1, 6),
     seed=st.integers(0, 99),
 )
-def test_shape_and_type_stay_and_the_generator_decides(
+def test_shape_and_type_stay_the_same_and_the_generator_determines_the_result(
     chosen: list[Augmentation], count: int, height: int, width: int, seed: int
 ) -> None:
-    images = pictures(count, 3, height, width)
+    images = make_images(count, 3, height, width)
     before = images.clone()
     result = augment(images, tuple(chosen), make_generator(seed))
     assert result.shape == images.shape
@@ -88,25 +88,24 @@ def test_shape_and_type_stay_and_the_generator_decides(
 
 
 @pytest.mark.parametrize(("width", "turns"), [(5, [0, 1, 2, 3]), (4, [0, 2])])
-def test_quarter_turns_are_equally_likely_and_half_turns_where_an_image_is_not_square(
-    width: int, turns: list[int]
-) -> None:
-    images = pictures(2000, channels=2, height=5, width=width)
+def test_rotate90_is_uniform_and_uses_half_turns_if_images_are_not_square(width: int, turns: list[int]) -> None:
+    images = make_images(2000, channels=2, height=5, width=width)
     results = augment(images, (Rotate90(),), make_generator(0)).numpy()
     matches = np.array([(np.rot90(images.numpy(), turn, (2, 3)) == results).all(axis=(1, 2, 3)) for turn in turns])
     assert (matches.sum(axis=0) == 1).all()
     assert np.abs(matches.mean(axis=1) - 1 / len(turns)).max() < 0.04
 
 
-def test_an_erased_part_is_a_rectangle_of_noise_within_its_bounds() -> None:
+def test_random_erasing_fills_a_rectangle_with_noise_within_its_bounds() -> None:
     images = torch.full((2000, 3, 20, 30), 2.0)
     erased = augment(images, (RandomErasing(probability=0.5, area=0.3),), make_generator(0))
     changed = (erased != 2).numpy()
-    hit = changed.any(axis=(1, 2, 3))
-    assert abs(hit.mean() - 0.5) < 0.04
-    rows, columns = changed.any(axis=(1, 3))[hit], changed.any(axis=(1, 2))[hit]
+    is_erased = changed.any(axis=(1, 2, 3))
+    assert abs(is_erased.mean() - 0.5) < 0.04
+    rows, columns = changed.any(axis=(1, 3))[is_erased], changed.any(axis=(1, 2))[is_erased]
     assert np.array_equal(
-        changed[hit], np.broadcast_to((rows[:, :, None] & columns[:, None])[:, None], (hit.sum(), 3, 20, 30))
+        changed[is_erased],
+        np.broadcast_to((rows[:, :, None] & columns[:, None])[:, None], (is_erased.sum(), 3, 20, 30)),
     )
     for lines in (rows, columns):
         assert (np.abs(np.diff(lines.astype(int), prepend=0, append=0, axis=1)).sum(axis=1) == 2).all()
@@ -120,8 +119,8 @@ def test_an_erased_part_is_a_rectangle_of_noise_within_its_bounds() -> None:
     assert abs(values.mean() - 0.5) < 0.01
 
 
-def test_augmentations_follow_one_another() -> None:
-    images, generator = pictures(50), make_generator(0)
+def test_augmentations_are_applied_in_order() -> None:
+    images, generator = make_images(50), make_generator(0)
     together = augment(images, (Crop(padding=1), Flip()), make_generator(0))
     one_by_one = augment(augment(images, (Crop(padding=1),), generator), (Flip(),), generator)
     assert torch.equal(together, one_by_one)

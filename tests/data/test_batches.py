@@ -20,11 +20,11 @@ LABELS = torch.arange(20) % 3
 INDICES = np.array([19, 3, 5, 7, 0, 1, 2, 11, 12, 13, 14])
 
 
-def made(recipe: Recipe, seed: int = 0, views: int = 1) -> Batches:
+def make_batches(recipe: Recipe, seed: int = 0, views: int = 1) -> Batches:
     return Batches(IMAGES, LABELS, INDICES, mean=MEAN, std=STD, recipe=recipe, seed=seed, views=views)
 
 
-def normalized(images: torch.Tensor) -> np.ndarray:
+def normalize(images: torch.Tensor) -> np.ndarray:
     mean, std = (np.array(values).reshape(2, 1, 1) for values in (MEAN, STD))
     return (images.numpy() / 255 - mean) / std
 
@@ -36,18 +36,18 @@ def equal(one: Batch, other: Batch) -> bool:
     )
 
 
-def test_a_batch_holds_normalised_images_with_their_labels() -> None:
-    for batch in made(PLAIN).epoch(0, 1):
-        places = INDICES[batch.indices.numpy()]
-        np.testing.assert_allclose(batch.images, normalized(IMAGES[places]), rtol=1e-5, atol=1e-5)
+def test_a_batch_contains_normalized_images_with_their_labels() -> None:
+    for batch in make_batches(PLAIN).epoch(0, 1):
+        indices = INDICES[batch.indices.numpy()]
+        np.testing.assert_allclose(batch.images, normalize(IMAGES[indices]), rtol=1e-5, atol=1e-5)
         assert batch.images.dtype == torch.float32
-        assert torch.equal(batch.labels, LABELS[places])
+        assert torch.equal(batch.labels, LABELS[indices])
         assert batch.views[0] is batch.images
         assert len(batch.views) == 1
 
 
-def test_batches_are_full_and_hold_an_image_at_most_once() -> None:
-    batches = made(PLAIN)
+def test_batches_are_full_and_contain_an_image_at_most_once() -> None:
+    batches = make_batches(PLAIN)
     found = list(batches.epoch(3, 5))
     assert batches.steps_per_epoch == len(found) == 2
     seen = torch.cat([batch.indices for batch in found]).tolist()
@@ -55,19 +55,19 @@ def test_batches_are_full_and_hold_an_image_at_most_once() -> None:
     assert set(seen) <= set(range(11))
 
 
-def test_every_image_has_its_turn() -> None:
-    seen = {place for epoch in range(20) for batch in made(PLAIN).epoch(epoch, 20) for place in batch.indices.tolist()}
+def test_every_image_is_used_in_some_epoch() -> None:
+    seen = {i for epoch in range(20) for batch in make_batches(PLAIN).epoch(epoch, 20) for i in batch.indices.tolist()}
     assert seen == set(range(11))
 
 
 def test_progress_goes_from_zero_to_one() -> None:
-    batches = made(PLAIN)
+    batches = make_batches(PLAIN)
     progress = [batch.progress for epoch in range(4) for batch in batches.epoch(epoch, 4)]
     assert progress == [step / 8 for step in range(8)]
 
 
 def test_a_batch_is_a_function_of_seed_epoch_and_position() -> None:
-    forward, backward = made(AUGMENTED, views=2), made(AUGMENTED, views=2)
+    forward, backward = make_batches(AUGMENTED, views=2), make_batches(AUGMENTED, views=2)
     first = {epoch: list(forward.epoch(epoch, 3)) for epoch in (0, 1, 2)}
     second = {epoch: list(backward.epoch(epoch, 3)) for epoch in (2, 1, 0)}
     for epoch, batches in first.items():
@@ -75,22 +75,22 @@ def test_a_batch_is_a_function_of_seed_epoch_and_position() -> None:
 
 
 def test_epochs_seeds_and_views_differ() -> None:
-    batches = made(AUGMENTED, views=2)
+    batches = make_batches(AUGMENTED, views=2)
     first, next_epoch = next(batches.epoch(0, 2)), next(batches.epoch(1, 2))
-    other_seed = next(made(AUGMENTED, seed=1).epoch(0, 2))
+    other_seed = next(make_batches(AUGMENTED, seed=1).epoch(0, 2))
     assert first.indices.tolist() != next_epoch.indices.tolist()
     assert first.indices.tolist() != other_seed.indices.tolist()
     assert not torch.equal(first.views[0], first.views[1])
 
 
-def test_the_first_view_and_the_order_do_not_depend_on_what_else_is_asked() -> None:
-    one, two = next(made(AUGMENTED).epoch(0, 1)), next(made(AUGMENTED, views=2).epoch(0, 1))
-    plain = next(made(PLAIN).epoch(0, 1))
+def test_the_first_view_and_the_order_do_not_depend_on_other_views_or_augmentations() -> None:
+    one, two = next(make_batches(AUGMENTED).epoch(0, 1)), next(make_batches(AUGMENTED, views=2).epoch(0, 1))
+    plain = next(make_batches(PLAIN).epoch(0, 1))
     assert torch.equal(one.images, two.images)
     assert torch.equal(one.indices, plain.indices)
 
 
-def test_a_crop_pads_with_black_and_not_with_the_mean() -> None:
+def test_crop_pads_with_black_and_not_with_the_mean() -> None:
     black = torch.tensor([(0 - m) / s for m, s in zip(MEAN, STD, strict=True)])
     white = torch.full_like(IMAGES, 255)
     batches = Batches(white, LABELS, INDICES, mean=MEAN, std=STD, recipe=AUGMENTED, seed=0)
@@ -101,16 +101,16 @@ def test_a_crop_pads_with_black_and_not_with_the_mean() -> None:
         assert high == pytest.approx((1 - MEAN[channel]) / STD[channel])
 
 
-def test_the_second_view_is_the_strong_one() -> None:
+def test_the_second_view_uses_the_strong_augmentation() -> None:
     recipe = Recipe(batch_size=4, strong_augment=(Flip(probability=1.0),))
-    batch = next(made(recipe, views=3).epoch(0, 1))
+    batch = next(make_batches(recipe, views=3).epoch(0, 1))
     assert torch.equal(batch.views[1], batch.views[0].flip(3))
     assert torch.equal(batch.views[2], batch.views[0])
 
 
-def test_without_a_strong_one_views_are_independent_draws_of_the_same() -> None:
-    batch = next(made(Recipe(batch_size=11, augment=(Translate(pixels=1),)), views=2).epoch(0, 1))
-    source = normalized(IMAGES[INDICES[batch.indices.numpy()]])
+def test_without_strong_augmentation_views_are_independent() -> None:
+    batch = next(make_batches(Recipe(batch_size=11, augment=(Translate(pixels=1),)), views=2).epoch(0, 1))
+    source = normalize(IMAGES[INDICES[batch.indices.numpy()]])
     padded = np.pad(source, ((0, 0), (0, 0), (1, 1), (1, 1)), mode="edge")
     cuts = [padded[:, :, row : row + 6, column : column + 6] for row in range(3) for column in range(3)]
     choices = [
@@ -120,31 +120,33 @@ def test_without_a_strong_one_views_are_independent_draws_of_the_same() -> None:
     assert choices[0] != choices[1]
 
 
-def test_fewer_images_than_a_batch_are_refused() -> None:
-    message = r"batch_size is 12, but there are only 11 training images.* lower it to 11 or less"
+def test_fewer_images_than_a_batch_raise() -> None:
+    message = r"batch_size is 12, but there are only 11 training images.* set it to 11 or less"
     with pytest.raises(DataError, match=message):
-        made(Recipe(batch_size=12))
-    assert made(Recipe(batch_size=11)).steps_per_epoch == 1
+        make_batches(Recipe(batch_size=12))
+    assert make_batches(Recipe(batch_size=11)).steps_per_epoch == 1
 
 
-def test_evaluation_sees_every_image_in_order() -> None:
+def test_evaluation_batches_contain_every_image_in_order() -> None:
     found = list(evaluation_batches(IMAGES, LABELS, MEAN, STD, size=8))
     assert [len(images) for images, _ in found] == [8, 8, 4]
-    np.testing.assert_allclose(torch.cat([i for i, _ in found]), normalized(IMAGES), rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(torch.cat([i for i, _ in found]), normalize(IMAGES), rtol=1e-5, atol=1e-5)
     assert torch.equal(torch.cat([labels for _, labels in found]), LABELS)
 
 
 @pytest.mark.parametrize("augmentation", [Crop(padding=2), Flip(), Translate(pixels=2), Rotate90(), RandomErasing()])
-def test_no_batch_waits_for_a_gpu(augmentation: Augmentation, waits: Waits, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of what is drawn on the processor all is sent by `to_device_async`: here to "meta", where nothing can be read."""
+def test_no_batch_synchronizes_with_a_gpu(
+    augmentation: Augmentation, waits: Waits, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`to_device_async` copies all random numbers from the CPU; the device here is "meta", which has no values."""
     for module in ("augment", "batches"):
         monkeypatch.setattr(
             f"kdbench.data.{module}.to_device_async", lambda tensor, device: torch.empty_like(tensor, device=device)
         )
-    there, recipe = torch.device("meta"), Recipe(batch_size=4, augment=(augmentation,))
-    pictures = Batches(IMAGES.to(there), LABELS.to(there), INDICES, mean=MEAN, std=STD, recipe=recipe, seed=0, views=2)
+    meta, recipe = torch.device("meta"), Recipe(batch_size=4, augment=(augmentation,))
+    batches = Batches(IMAGES.to(meta), LABELS.to(meta), INDICES, mean=MEAN, std=STD, recipe=recipe, seed=0, views=2)
     with waits() as found:
-        drawn = list(pictures.epoch(0, 1))
+        drawn = list(batches.epoch(0, 1))
     assert found == []
-    assert {t.device for batch in drawn for t in (*batch.views, batch.labels, batch.indices)} == {there}
+    assert {t.device for batch in drawn for t in (*batch.views, batch.labels, batch.indices)} == {meta}
     assert [batch.images.shape for batch in drawn] == [(4, 2, 6, 6)] * 2

@@ -9,33 +9,33 @@ import numpy as np
 import pytest
 
 from kdbench.data import cache
-from kdbench.data.dataset import DataSet, assemble
+from kdbench.data.dataset import Dataset, assemble
 from kdbench.errors import DataError
 
 
-def made() -> DataSet:
+def make_dataset() -> Dataset:
     images = np.arange(96, dtype=np.uint8).reshape(6, 1, 4, 4)
     return assemble(images, np.arange(6) % 2, images[:2], np.arange(2), num_classes=2)
 
 
-def never() -> DataSet:
+def fail_build() -> Dataset:
     raise AssertionError("built again")
 
 
-def same(one: DataSet, other: DataSet) -> bool:
+def are_equal(one: Dataset, other: Dataset) -> bool:
     return (one.fingerprint, one.num_classes) == (other.fingerprint, other.num_classes) and all(
         np.array_equal(getattr(one, name), getattr(other, name)) for name in cache.ARRAYS
     )
 
 
-def test_what_is_kept_is_what_was_built_and_is_mapped() -> None:
+def test_a_cached_data_set_equals_the_built_one_and_is_memory_mapped() -> None:
     assert cache.cached_fingerprint("set") is None
-    assert same(cache.cached("set", made), made())
-    again = cache.cached("set", never)
-    assert same(again, made())
+    assert are_equal(cache.cached("set", make_dataset), make_dataset())
+    again = cache.cached("set", fail_build)
+    assert are_equal(again, make_dataset())
     assert isinstance(again.train_images, np.memmap)
     assert not again.train_images.flags.writeable
-    assert cache.cached_fingerprint("set") == made().fingerprint
+    assert cache.cached_fingerprint("set") == make_dataset().fingerprint
 
 
 def truncate(folder: Path) -> None:
@@ -58,27 +58,27 @@ def empty(folder: Path) -> None:
     (folder / "train_labels.npy").write_bytes(b"")
 
 
-def half_a_json(folder: Path) -> None:
-    (folder / cache.FACTS).write_text('{"fingerprint": ')
+def truncated_json(folder: Path) -> None:
+    (folder / cache.METADATA).write_text('{"fingerprint": ')
 
 
-def no_facts(folder: Path) -> None:
-    (folder / cache.FACTS).write_text(json.dumps([1]))
+def not_a_dictionary(folder: Path) -> None:
+    (folder / cache.METADATA).write_text(json.dumps([1]))
 
 
-@pytest.mark.parametrize("corrupt", [truncate, flip_a_bit, remove, empty, half_a_json, no_facts])
+@pytest.mark.parametrize("corrupt", [truncate, flip_a_bit, remove, empty, truncated_json, not_a_dictionary])
 def test_a_corrupted_cache_is_rebuilt(cache_folder: Path, corrupt: Callable[[Path], None]) -> None:
-    cache.cached("set", made)
+    cache.cached("set", make_dataset)
     corrupt(cache_folder / "set")
-    assert same(cache.cached("set", made), made())
-    assert same(cache.cached("set", never), made())
+    assert are_equal(cache.cached("set", make_dataset), make_dataset())
+    assert are_equal(cache.cached("set", fail_build), make_dataset())
 
 
-def test_a_build_that_fails_leaves_nothing(cache_folder: Path) -> None:
+def test_a_failed_build_writes_nothing(cache_folder: Path) -> None:
     with pytest.raises(AssertionError, match="built again"):
-        cache.cached("set", never)
+        cache.cached("set", fail_build)
     assert not (cache_folder / "set").exists()
-    assert same(cache.cached("set", made), made())
+    assert are_equal(cache.cached("set", make_dataset), make_dataset())
 
 
 BUILDER = """
@@ -104,7 +104,7 @@ print(data.fingerprint, data.train_images.sum())
 """
 
 
-def test_two_processes_at_once_build_it_once(tmp_path: Path, cache_folder: Path) -> None:
+def test_of_two_processes_one_builds(tmp_path: Path, cache_folder: Path) -> None:
     builds, start = tmp_path / "builds", tmp_path / "start"
     builds.mkdir()
     command = [sys.executable, "-c", BUILDER, str(builds), str(start)]
@@ -119,34 +119,34 @@ def test_two_processes_at_once_build_it_once(tmp_path: Path, cache_folder: Path)
     assert [path.name for path in cache_folder.iterdir() if path.is_dir()] == ["set"]
 
 
-def test_a_data_set_appears_whole(cache_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    there: list[bool] = []
+def test_a_data_set_is_written_atomically(cache_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    exists: list[bool] = []
     save = np.save
 
-    def watched(file: Path, array: np.ndarray) -> None:
-        there.append((cache_folder / "set").exists())
+    def record_and_save(file: Path, array: np.ndarray) -> None:
+        exists.append((cache_folder / "set").exists())
         save(file, array)
 
-    monkeypatch.setattr(np, "save", watched)
-    cache.cached("set", made)
-    assert there == [False] * 4
+    monkeypatch.setattr(np, "save", record_and_save)
+    cache.cached("set", make_dataset)
+    assert exists == [False] * 4
     assert sorted(path.name for path in (cache_folder / "set").iterdir()) == sorted(
-        [cache.FACTS, *(f"{name}.npy" for name in cache.ARRAYS)]
+        [cache.METADATA, *(f"{name}.npy" for name in cache.ARRAYS)]
     )
 
 
-def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_read_only_cache_folder_raises(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "file").touch()
     monkeypatch.setenv("KDBENCH_CACHE", str(tmp_path / "file"))
-    with pytest.raises(DataError, match=r"file: the decoded data cannot be kept there .* set KDBENCH_CACHE"):
-        cache.cached("set", made)
+    with pytest.raises(DataError, match=r"file: decoded data cannot be written .* set KDBENCH_CACHE"):
+        cache.cached("set", make_dataset)
 
 
-def test_the_folder_is_the_platforms_unless_chosen(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    assert cache.location() == tmp_path / "cache"
+def test_the_cache_folder_depends_on_the_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    assert cache.cache_folder() == tmp_path / "cache"
     monkeypatch.delenv("KDBENCH_CACHE")
     monkeypatch.setattr(sys, "platform", "linux")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    assert cache.location() == tmp_path / "kdbench"
+    assert cache.cache_folder() == tmp_path / "kdbench"
     monkeypatch.delenv("XDG_CACHE_HOME")
-    assert cache.location() == Path.home() / ".cache" / "kdbench"
+    assert cache.cache_folder() == Path.home() / ".cache" / "kdbench"

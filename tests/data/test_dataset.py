@@ -1,41 +1,41 @@
 import numpy as np
 import pytest
 
-from kdbench.data.dataset import DataSet, assemble, fingerprint_of
+from kdbench.data.dataset import Dataset, assemble, compute_fingerprint
 
 
-def made(images: np.ndarray) -> DataSet:
+def make_dataset(images: np.ndarray) -> Dataset:
     labels = np.zeros(len(images), dtype=np.int64)
     return assemble(images, labels, images[:1], labels[:1], num_classes=1)
 
 
-def test_mean_and_std_are_those_of_the_channels() -> None:
+def test_mean_and_std_of_each_channel() -> None:
     images = np.random.default_rng(0).integers(0, 256, (5000, 3, 4, 2), dtype=np.uint8)
-    data = made(images)
+    data = make_dataset(images)
     np.testing.assert_allclose(data.mean, (images / 255).mean(axis=(0, 2, 3)), rtol=1e-12)
     np.testing.assert_allclose(data.std, (images / 255).std(axis=(0, 2, 3)), rtol=1e-12)
     assert data.image_shape == (3, 4, 2)
 
 
 def test_a_constant_channel_can_be_divided_by_its_std() -> None:
-    data = made(np.full((2, 1, 3, 3), 255, dtype=np.uint8))
+    data = make_dataset(np.full((2, 1, 3, 3), 255, dtype=np.uint8))
     assert data.mean == (1.0,)
     assert data.std == (1.0,)
 
 
-def test_the_fingerprint_sees_values_shapes_and_types() -> None:
+def test_the_fingerprint_depends_on_values_shapes_and_types() -> None:
     values = np.arange(6, dtype=np.uint8)
-    prints = {
-        fingerprint_of(values),
-        fingerprint_of(values[::-1]),
-        fingerprint_of(values.reshape(2, 3)),
-        fingerprint_of(values.view(np.int8)),
-        fingerprint_of(values[:3], values[3:]),
+    fingerprints = {
+        compute_fingerprint(values),
+        compute_fingerprint(values[::-1]),
+        compute_fingerprint(values.reshape(2, 3)),
+        compute_fingerprint(values.view(np.int8)),
+        compute_fingerprint(values[:3], values[3:]),
     }
-    assert len(prints) == 5
-    assert fingerprint_of(values[::-1]) == fingerprint_of(values[::-1].copy())
+    assert len(fingerprints) == 5
+    assert compute_fingerprint(values[::-1]) == compute_fingerprint(values[::-1].copy())
 
 
 def test_a_data_set_is_frozen() -> None:
     with pytest.raises(AttributeError, match="cannot assign"):
-        made(np.zeros((1, 1, 1, 1), dtype=np.uint8)).num_classes = 2  # type: ignore[misc]
+        make_dataset(np.zeros((1, 1, 1, 1), dtype=np.uint8)).num_classes = 2  # type: ignore[misc]

@@ -1,4 +1,4 @@
-"""What is known of data sets without their files, held against the files and against the readers' own split."""
+"""What is known of data sets without their files, compared with the files and with the split of the loaders."""
 
 import pickle
 import re
@@ -15,14 +15,18 @@ from hypothesis import strategies as st
 
 from kdbench import data
 from kdbench.data import DatasetInfo, DataSpec
+from kdbench.data.cifar import CIFAR10, CIFAR100
 from kdbench.data.dataset import assemble
-from kdbench.data.downloads import CIFAR10, CIFAR100, FASHION_MNIST, IDX, MNIST
+from kdbench.data.kind import DatasetKind
+from kdbench.data.mnist import FASHION_MNIST, MNIST
 from kdbench.data.prepare import prepare
-from kdbench.data.remote_sensing import AID, EUROSAT, NWPU_RESISC45, UC_MERCED, Land
+from kdbench.data.remote_sensing import AID, EUROSAT, NWPU_RESISC45, UC_MERCED
 from kdbench.data.splits import hold_out_test, split
 from kdbench.errors import DataError
 
 Unpack = Callable[[str], Path]
+IDX = tuple(Path(file).name for file in MNIST.file_sets[0])
+TORCHVISION = {"mnist": "MNIST", "fashion_mnist": "FashionMNIST", "cifar10": "CIFAR10", "cifar100": "CIFAR100"}
 KNOWN = ("mnist", "fashion_mnist", "cifar10", "cifar100", "eurosat", "uc_merced", "aid", "nwpu_resisc45")
 
 
@@ -38,17 +42,18 @@ def spec(kind: str, root: Path, **options: int | bool) -> DataSpec:
         ("uc_merced", "uc-merced", {"resize": 4, "grayscale": True}),
     ],
 )
-def test_an_outline_agrees_with_the_real_data(
+def test_the_info_agrees_with_the_real_data(
     unpack: Unpack, kind: str, source: str, options: dict[str, int | bool]
 ) -> None:
-    there = spec(kind, unpack(source), **options)
-    loaded, info = data.load(there), data.info(there)
+    available = spec(kind, unpack(source), **options)
+    loaded, info = data.load(available), data.get_info(available)
     assert np.bincount(loaded.train_labels).tolist() == list(info.class_sizes)
     assert (info.num_classes, info.image_shape) == (loaded.num_classes, loaded.image_shape)
 
 
-def test_cifar_100_has_as_many_images_of_each_class(shared: Path) -> None:
+def test_the_info_agrees_with_the_labels_of_cifar_100(shared: Path) -> None:
     labels = np.load(shared / "data" / "cifar-100" / "labels.npz")
+    assert CIFAR100.info is not None
     assert np.bincount(labels["train_y"]).tolist() == list(CIFAR100.info.class_sizes)
 
 
@@ -64,18 +69,19 @@ def test_cifar_100_has_as_many_images_of_each_class(shared: Path) -> None:
         ("nwpu_resisc45", 25_200, 45, (3, 256, 256)),
     ],
 )
-def test_outlines_are_those_of_the_publications(
+def test_the_info_agrees_with_the_publications(
     tmp_path: Path, kind: str, train: int, classes: int, shape: tuple[int, int, int]
 ) -> None:
-    info = data.info(spec(kind, tmp_path))
+    info = data.get_info(spec(kind, tmp_path))
     assert (len(info.train_labels), info.num_classes, info.image_shape) == (train, classes, shape)
 
 
-@pytest.mark.parametrize("land", [EUROSAT, UC_MERCED, AID, NWPU_RESISC45], ids=lambda land: land.name)
-def test_a_fifth_is_held_out_as_the_reader_does(land: Land) -> None:
-    labels = np.repeat(np.arange(len(land.class_sizes)), land.class_sizes)
+@pytest.mark.parametrize("kind", [EUROSAT, UC_MERCED, AID, NWPU_RESISC45], ids=lambda kind: kind.name)
+def test_the_info_holds_out_as_many_images_as_the_loader(kind: DatasetKind) -> None:
+    assert kind.info is not None
+    labels = np.repeat(np.arange(kind.info.num_classes), [size * 5 // 4 for size in kind.info.class_sizes])
     train, _ = hold_out_test(labels)
-    assert np.bincount(labels[train]).tolist() == list(land.info.class_sizes)
+    assert np.bincount(labels[train]).tolist() == list(kind.info.class_sizes)
 
 
 @given(
@@ -86,111 +92,113 @@ def test_a_fifth_is_held_out_as_the_reader_does(land: Land) -> None:
     validation=st.sampled_from([0.0, 0.1, 0.37]),
     seed=st.integers(0, 99),
 )
-def test_options_change_an_outline_as_they_change_the_data(
+def test_options_change_the_info_as_they_change_the_data(
     sizes: list[int], share: float, resize: int | None, grayscale: bool, validation: float, seed: int
 ) -> None:
     labels = np.random.default_rng(seed).permutation(np.repeat(np.arange(len(sizes)), sizes))
     images = np.zeros((len(labels), 3, 4, 4), dtype=np.uint8)
     options: Any = {"samples": max(1, int(share * len(labels))), "resize": resize, "grayscale": grayscale}
-    made = prepare(assemble(images, labels, images[:1], labels[:1], len(sizes)), **options)
-    info = DatasetInfo(tuple(sizes), channels=3, side=4).prepared(**options)
-    assert (info.num_classes, info.image_shape) == (made.num_classes, made.image_shape)
-    assert np.bincount(made.train_labels, minlength=len(sizes)).tolist() == list(info.class_sizes)
-    places = [split(of.train_labels, validation, 7) for of in (made, info)]
-    assert len(places[0].train) == len(places[1].train)
+    prepared = prepare(assemble(images, labels, images[:1], labels[:1], len(sizes)), **options)
+    info = DatasetInfo(tuple(sizes), channels=3, side=4).prepare(**options)
+    assert (info.num_classes, info.image_shape) == (prepared.num_classes, prepared.image_shape)
+    assert np.bincount(prepared.train_labels, minlength=len(sizes)).tolist() == list(info.class_sizes)
+    indices = [split(labels, validation, 7) for labels in (prepared.train_labels, info.train_labels)]
+    assert len(indices[0].train) == len(indices[1].train)
 
 
 @pytest.mark.parametrize("kind", KNOWN)
-def test_what_is_absent_says_what_belongs_where_and_stays_absent(tmp_path: Path, kind: str) -> None:
+def test_missing_data_are_described_and_not_created(tmp_path: Path, kind: str) -> None:
     root = tmp_path / "data"
-    reason = data.absent(spec(kind, root))
+    reason = data.find_missing(spec(kind, root))
     assert reason is not None
-    assert reason.startswith(f"data set 'mine' is not there: {root / data.DATASETS[kind].places[0]} does not exist; ")
+    assert reason.startswith(
+        f"data set 'mine' not found: {root / data.DATASETS[kind].file_sets[0][0]} does not exist; "
+    )
     assert f"'root' must name {data.DATASETS[kind].layout}" in reason
-    assert reason.endswith("training downloads it where there is internet") == bool(data.DATASETS[kind].fetch)
-    assert data.info(spec(kind, root, resize=8)).image_shape[1:] == (8, 8)
+    assert reason.endswith("training downloads it if there is internet access") == bool(data.DATASETS[kind].download)
+    assert data.get_info(spec(kind, root, resize=8)).image_shape[1:] == (8, 8)
     assert not root.exists()
 
 
-def test_images_of_several_sizes_need_resize(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="data set 'mine': its images differ in size; give the option resize"):
-        data.info(spec("uc_merced", tmp_path))
+def test_images_of_different_sizes_require_resize(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="data set 'mine': its images differ in size; set the option resize"):
+        data.get_info(spec("uc_merced", tmp_path))
 
 
-def test_more_samples_than_are_known_are_refused(tmp_path: Path) -> None:
+def test_more_samples_than_images_raise(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="data set 'mine': samples is 60001, but there are 60000"):
-        data.info(spec("mnist", tmp_path, samples=60_001))
+        data.get_info(spec("mnist", tmp_path, samples=60_001))
 
 
 @pytest.mark.parametrize("kind", ["npz", "folder", "parquet"])
-def test_of_data_of_ones_own_nothing_is_known(tmp_path: Path, kind: str) -> None:
-    absent = spec(kind, tmp_path / "nothing")
+def test_nothing_is_known_of_your_own_files(tmp_path: Path, kind: str) -> None:
+    missing = spec(kind, tmp_path / "nothing")
     with pytest.raises(DataError, match=re.escape(f"{tmp_path / 'nothing'} does not exist; 'root' must name")):
-        data.info(absent)
-    assert data.absent(absent) is not None
+        data.get_info(missing)
+    assert data.find_missing(missing) is not None
 
 
-def test_digits_are_never_absent() -> None:
-    assert data.absent(DataSpec("digits", "digits")) is None
+def test_digits_are_never_missing() -> None:
+    assert data.find_missing(DataSpec("digits", "digits")) is None
     with pytest.raises(DataError, match="data set 'digits': nothing is known of it"):
-        data.info(DataSpec("digits", "digits"))
+        data.get_info(DataSpec("digits", "digits"))
 
 
-def test_an_unknown_option_is_refused_also_where_files_are_absent(tmp_path: Path) -> None:
-    for refusing in (data.absent, data.info):
-        with pytest.raises(DataError, match="has no option 'sample'; did you mean 'samples'"):
-            refusing(spec("mnist", tmp_path, sample=3))
+def test_an_unknown_option_raises_even_if_files_are_missing(tmp_path: Path) -> None:
+    for function in (data.find_missing, data.get_info):
+        with pytest.raises(DataError, match="unknown option 'sample'; did you mean 'samples'"):
+            function(spec("mnist", tmp_path, sample=3))
 
 
-def test_archives_count_only_whole(unpack: Unpack, tmp_path: Path) -> None:
+def test_archives_count_only_if_they_are_intact(unpack: Unpack, tmp_path: Path) -> None:
     raw = tmp_path / "MNIST" / "raw"
     raw.mkdir(parents=True)
     for name in IDX:
         shutil.copy(unpack("mnist") / "MNIST" / "raw" / f"{name}.gz", raw)
-    assert data.absent(spec("mnist", tmp_path)) is None
-    (raw / f"{IDX[3]}.gz").write_bytes(b"cut off")
-    assert f"{raw / IDX[0]} does not exist" in str(data.absent(spec("mnist", tmp_path)))
+    assert data.find_missing(spec("mnist", tmp_path)) is None
+    (raw / f"{IDX[3]}.gz").write_bytes(b"truncated")
+    assert f"{raw / IDX[0]} does not exist" in str(data.find_missing(spec("mnist", tmp_path)))
 
 
-def test_half_of_the_files_are_not_enough(tmp_path: Path) -> None:
+def test_all_files_must_exist(tmp_path: Path) -> None:
     raw = tmp_path / "MNIST" / "raw"
     raw.mkdir(parents=True)
     for name in IDX[:2]:
         (raw / name).touch()
-    assert f"{raw / IDX[2]} does not exist" in str(data.absent(spec("mnist", tmp_path)))
+    assert f"{raw / IDX[2]} does not exist" in str(data.find_missing(spec("mnist", tmp_path)))
     for name in IDX[2:]:
         (raw / name).touch()
-    assert data.absent(spec("mnist", tmp_path)) is None
+    assert data.find_missing(spec("mnist", tmp_path)) is None
 
 
-def test_archives_are_those_that_torchvision_takes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_files_and_archives_are_those_of_torchvision(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for idx in (MNIST, FASHION_MNIST):
-        known = dict(getattr(torchvision.datasets, idx.original).resources)
+        known = dict(getattr(torchvision.datasets, TORCHVISION[idx.name]).resources)
         assert {Path(name).name: md5 for name, md5 in idx.archives} == known
     for cifar in (CIFAR10, CIFAR100):
-        original = getattr(torchvision.datasets, cifar.original)
+        original = getattr(torchvision.datasets, TORCHVISION[cifar.name])
         assert cifar.archives == ((original.filename, original.tgz_md5),)
         files = [*original.train_list, *original.test_list, [original.meta["filename"]]]
-        assert cifar.places == tuple(f"{original.base_folder}/{name}" for name, *_ in files)
-    asked: list[tuple[str, str]] = []
+        assert cifar.file_sets[0] == tuple(f"{original.base_folder}/{name}" for name, *_ in files)
+    requested: list[tuple[str, str]] = []
 
-    def taken(url: str, download_root: str, md5: str) -> None:
-        asked.append((f"{download_root}/{Path(url).name}", md5))
+    def record(url: str, download_root: str, md5: str) -> None:
+        requested.append((f"{download_root}/{Path(url).name}", md5))
 
-    monkeypatch.setattr(torchvision.datasets.eurosat, "download_and_extract_archive", taken)
-    with pytest.raises(DataError, match="EuroSAT cannot be read there"):
+    monkeypatch.setattr(torchvision.datasets.eurosat, "download_and_extract_archive", record)
+    with pytest.raises(DataError, match="EuroSAT can be neither read nor downloaded"):
         data.load(spec("eurosat", tmp_path))
-    assert asked == [(f"{tmp_path}/{name}", md5) for name, md5 in EUROSAT.archives]
+    assert requested == [(f"{tmp_path}/{name}", md5) for name, md5 in EUROSAT.archives]
 
 
-def test_corrupted_files_are_no_reason_to_download(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_corrupted_files_are_not_downloaded_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "cifar-100-python").mkdir()
-    for name in CIFAR100.places:
+    for name in CIFAR100.file_sets[0]:
         (tmp_path / name).write_bytes(pickle.dumps({}))
-    asked: list[Any] = []
-    monkeypatch.setattr(torchvision.datasets.utils, "download_url", lambda *given, **options: asked.append(given))
+    requested: list[Any] = []
+    monkeypatch.setattr(torchvision.datasets.utils, "download_url", lambda *given, **options: requested.append(given))
     corrupted = spec("cifar100", tmp_path)
-    assert data.absent(corrupted) is None
-    with pytest.raises(DataError, match=r"CIFAR100 cannot be read there .*; delete what is corrupted"):
+    assert data.find_missing(corrupted) is None
+    with pytest.raises(DataError, match=r"CIFAR100 cannot be read .*; replace the corrupted files"):
         data.load(corrupted)
-    assert asked == []
+    assert requested == []

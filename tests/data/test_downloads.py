@@ -11,6 +11,7 @@ import torchvision.datasets
 
 from kdbench import data
 from kdbench.data import DataSpec, downloads
+from kdbench.data.mnist import MNIST
 from kdbench.errors import DataError
 
 Unpack = Callable[[str], Path]
@@ -18,15 +19,15 @@ Unpack = Callable[[str], Path]
 
 @pytest.fixture(autouse=True)
 def offline(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nothing is downloaded; what was downloaded before is unpacked."""
+    """Fail all downloads; existing archives are still unpacked."""
     original = torchvision.datasets.utils.download_url
 
-    def refused(url: str, root: str, filename: str, md5: str | None = None, **options: Any) -> None:
+    def fail(url: str, root: str, filename: str, md5: str | None = None, **options: Any) -> None:
         if not torchvision.datasets.utils.check_integrity(str(Path(root) / filename), md5):
             raise URLError("no route to host")
         original(url, root, filename, md5, **options)
 
-    monkeypatch.setattr(torchvision.datasets.utils, "download_url", refused)
+    monkeypatch.setattr(torchvision.datasets.utils, "download_url", fail)
 
 
 @pytest.mark.parametrize(
@@ -50,22 +51,22 @@ def test_the_original_files_are_unpacked_and_read_once(
 
 
 @pytest.mark.parametrize(("kind", "folder"), [("mnist", "MNIST/raw"), ("fashion_mnist", "FashionMNIST/raw")])
-def test_without_files_and_internet_the_error_says_what_belongs_where(tmp_path: Path, kind: str, folder: str) -> None:
+def test_without_files_and_internet_the_error_states_the_layout(tmp_path: Path, kind: str, folder: str) -> None:
     spec = DataSpec(kind, kind, {"root": str(tmp_path)})
     data.check(spec)
-    with pytest.raises(DataError, match=re.escape(f"{tmp_path}: ")) as refused:
+    with pytest.raises(DataError, match=re.escape(f"{tmp_path}: ")) as raised:
         data.load(spec)
-    assert "no route to host" in str(refused.value)
-    assert f"or make it a folder with {folder}/, and in it train-images-idx3-ubyte" in str(refused.value)
-    assert "\n" not in str(refused.value)
+    assert "no route to host" in str(raised.value)
+    assert f"required: a folder with {folder}/ that contains train-images-idx3-ubyte" in str(raised.value)
+    assert "\n" not in str(raised.value)
 
 
-def test_a_corrupted_file_is_an_error_that_names_its_folder(tmp_path: Path) -> None:
+def test_a_corrupted_file_raises_with_its_folder(tmp_path: Path) -> None:
     raw = tmp_path / "MNIST" / "raw"
     raw.mkdir(parents=True)
-    for name in downloads.IDX:
-        (raw / name).write_bytes(b"\x00\x00\x08\x03 cut off")
-    with pytest.raises(DataError, match=re.escape(f"{tmp_path}: MNIST cannot be read")):
+    for name in MNIST.file_sets[0]:
+        (tmp_path / name).write_bytes(b"\x00\x00\x08\x03 truncated")
+    with pytest.raises(DataError, match=re.escape(f"{tmp_path}: MNIST can")):
         data.load(DataSpec("mnist", "mnist", {"root": str(tmp_path)}))
 
 
@@ -76,17 +77,17 @@ CIFARS = {
 
 
 @pytest.fixture
-def batches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], np.ndarray]:
-    """Writes small files in CIFAR's own layout, five images each, and gives their pixels (N, 3, 32, 32) in order."""
+def write_cifar(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], np.ndarray]:
+    """Write small files in the layout of CIFAR, five images each, and return their pixels (N, 3, 32, 32) in order."""
 
-    def written(kind: str) -> np.ndarray:
+    def write(kind: str) -> np.ndarray:
         original, key, names, classes = CIFARS[kind]
         folder = tmp_path / original.base_folder
         folder.mkdir()
         files = [name for name, _ in original.train_list + original.test_list]
         pixels = np.random.default_rng(0).integers(0, 256, (5 * len(files), 3072), dtype=np.uint8)
-        for place, name in enumerate(files):
-            content = {"data": pixels[5 * place : 5 * place + 5], key: [classes - 1, 0, 1, 2, place]}
+        for number, name in enumerate(files):
+            content = {"data": pixels[5 * number : 5 * number + 5], key: [classes - 1, 0, 1, 2, number]}
             (folder / name).write_bytes(pickle.dumps(content))
         (folder / original.meta["filename"]).write_bytes(pickle.dumps({names: ["name"] * classes}))
         for attribute in ("train_list", "test_list"):
@@ -94,12 +95,14 @@ def batches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], 
         monkeypatch.setattr(original, "meta", {**original.meta, "md5": None})
         return pixels.reshape(-1, 3, 32, 32)
 
-    return written
+    return write
 
 
 @pytest.mark.parametrize("kind", CIFARS)
-def test_cifar_is_read_from_its_own_files(tmp_path: Path, batches: Callable[[str], np.ndarray], kind: str) -> None:
-    pixels = batches(kind)
+def test_cifar_is_read_from_its_original_files(
+    tmp_path: Path, write_cifar: Callable[[str], np.ndarray], kind: str
+) -> None:
+    pixels = write_cifar(kind)
     found = data.load(DataSpec(kind, kind, {"root": str(tmp_path)}))
     assert np.array_equal(np.concatenate([found.train_images, found.test_images]), pixels)
     assert found.num_classes == CIFARS[kind][3]
@@ -108,26 +111,28 @@ def test_cifar_is_read_from_its_own_files(tmp_path: Path, batches: Callable[[str
 
 
 @pytest.mark.parametrize("kind", CIFARS)
-def test_cifar_with_another_checksum_is_refused(tmp_path: Path, kind: str) -> None:
+def test_cifar_with_another_checksum_raises(tmp_path: Path, kind: str) -> None:
     original = CIFARS[kind][0]
     (tmp_path / original.base_folder).mkdir()
     (tmp_path / original.base_folder / original.test_list[0][0]).write_bytes(b"corrupted")
-    with pytest.raises(DataError, match=f"{original.__name__} cannot be read there.*{original.base_folder}/"):
+    with pytest.raises(
+        DataError, match=f"{original.__name__} can be neither read nor downloaded.*{original.base_folder}/"
+    ):
         data.load(DataSpec(kind, kind, {"root": str(tmp_path)}))
 
 
-def test_other_files_below_the_root_do_not_matter(
+def test_other_files_below_the_root_are_ignored(
     unpack: Unpack, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     root = unpack("mnist")
     spec = DataSpec("mnist", "mnist", {"root": str(root), "samples": 100})
-    expected = data.fingerprint(spec)
+    expected = data.get_fingerprint(spec)
     (root / "another.txt").touch()
     monkeypatch.setattr(downloads, "downloaded", None)
-    assert data.fingerprint(spec) == expected
+    assert data.get_fingerprint(spec) == expected
 
 
-def test_the_root_is_the_folder_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_default_root_is_the_folder_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(DataError, match=re.escape(f"{tmp_path / 'data'}: MNIST cannot be read")):
+    with pytest.raises(DataError, match=re.escape(f"{tmp_path / 'data'}: MNIST can")):
         data.load(DataSpec("mnist", "mnist"))

@@ -139,7 +139,9 @@ def test_the_time_of_inference_needs_no_weights(first: tuple[Store, Plan], store
 def test_weights_that_do_not_fit_are_refused_by_the_plan(first: tuple[Store, Plan], tmp_path: Path) -> None:
     path = tmp_path / "w.safetensors"
     save_file({"x": torch.ones(1)}, path)
-    with pytest.raises(MatrixError, match=r"^second\.toml: teacher on digits: .*w\.safetensors: the weights do not fit"):
+    with pytest.raises(
+        MatrixError, match=r"^second\.toml: teacher on digits: .*w\.safetensors: the weights do not fit"
+    ):
         plan_with(path, AS_IT_IS)
     with pytest.raises(MatrixError, match=r"^second\.toml: network\.big: .*gone: not found; 'weights' must name"):
         plan_with(tmp_path / "gone", AS_IT_IS)

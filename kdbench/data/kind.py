@@ -1,0 +1,62 @@
+"""A kind of data set: what each file of this folder offers to the table of contents."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import final
+
+from kdbench.data.dataset import Dataset
+from kdbench.data.dataset_info import DatasetInfo
+from kdbench.data.prepare import prepare
+from kdbench.hyperparameters import Hyperparameter, declared
+
+Archives = tuple[tuple[str, str], ...]  # path below the root, MD5
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class DatasetKind:
+    """A known data set, or a file format for your own.
+
+    Attributes:
+        name: The value of `kind` in a matrix.
+        load: Reads the data set. Its keyword-only arguments are options; `root` is the path of the files.
+        description: What it is, in one line.
+        source: Authors, venue, year, arXiv id or DOI.
+        layout: What the option `root` must name.
+        file_sets: The files of the data set, as glob patterns below `root`, for each of the layouts that `load` reads.
+            Without any, the file or folder `root` itself.
+        download: Downloads the data set into the folder `root`, if that is possible.
+        archives: If all of these are present, `download` unpacks them and needs no internet access.
+        info: What is known without the files, if anything.
+    """
+
+    name: str
+    load: Callable[..., Dataset]
+    description: str
+    source: str
+    layout: str = ""
+    file_sets: tuple[tuple[str, ...], ...] = ()
+    download: Callable[[str], None] | None = None
+    archives: Archives = ()
+    info: DatasetInfo | None = None
+
+    @property
+    def options(self) -> Mapping[str, Hyperparameter]:
+        """The options of the kind, then those of every kind: `samples`, `resize`, `grayscale`."""
+        return {**declared(self.load), **declared(prepare)}
+
+    def find_files(self, root: str) -> list[Path]:
+        """Return the files below `root`, in the first layout that is complete; empty if none is."""
+        if not self.file_sets:
+            return [Path(root)] if Path(root).exists() else []
+        for patterns in self.file_sets:
+            found = [sorted(Path(root).glob(pattern)) for pattern in patterns]
+            if all(found):
+                return [path for paths in found for path in paths]
+        return []
+
+    def first_missing(self, root: str) -> Path:
+        """Return the first path that the first layout lacks."""
+        patterns = self.file_sets[0] if self.file_sets else ()
+        return next((Path(root) / pattern for pattern in patterns if not (Path(root) / pattern).exists()), Path(root))
