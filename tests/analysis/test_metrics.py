@@ -51,7 +51,7 @@ def test_classification_agrees_with_scikit_learn(drawn):
 def test_top_k_agrees_with_scikit_learn(drawn, k):
     logits, labels = drawn
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # scikit-learn finds k >= K useless
+        warnings.simplefilter("ignore")  # scikit-learn warns if k >= K
         expected = (
             top_k_accuracy_score(labels, logits, k=k, labels=range(logits.shape[1])) if logits.shape[1] > 2 else None
         )
@@ -87,7 +87,7 @@ def test_calibration_by_hand():
     assert expected_calibration_error(confidence, correct, bins=10) == pytest.approx((0.05 + 0.85 + 0.35 + 0.45) / 4)
 
 
-def test_a_perfect_and_a_hopeless_classifier():
+def test_a_classifier_that_is_always_right_and_one_that_is_always_wrong():
     labels = np.array([0, 1, 2, 0])
     right, wrong = 100.0 * np.eye(3)[labels], 100.0 * np.eye(3)[(labels + 1) % 3]
     assert classification_metrics(right, labels) == pytest.approx(
@@ -104,7 +104,7 @@ def test_huge_logits_stay_finite():
     assert found["nll"] == pytest.approx(1e30)
 
 
-def test_a_tie_between_the_label_and_others_counts_for_the_label_in_top_k():
+def test_top_k_counts_a_tie_for_the_label():
     assert top_k_accuracy(np.zeros((3, 8)), np.array([0, 3, 7]), 1) == 1
 
 

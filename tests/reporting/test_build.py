@@ -20,13 +20,13 @@ def test_the_order_of_tables(thesis) -> None:
     ]
 
 
-def test_every_row_has_a_cell_a_column(thesis) -> None:
+def test_every_row_has_one_cell_per_column(thesis) -> None:
     builder = thesis((("a", "t", "s"), ("b", "t", "s")))
     for table in build_tables(builder.index, builder.frame):
         assert {len(row) for row in table.rows} == {len(table.columns)}
 
 
-def test_shuffled_test_scores_leave_every_choice_as_it_was(thesis) -> None:
+def test_shuffled_test_scores_do_not_change_the_choice(thesis) -> None:
     builder = thesis()
     shuffled = builder.frame.copy()
     for index, column in enumerate(c for c in shuffled if c.startswith("test_")):
@@ -55,6 +55,6 @@ def test_the_frame_is_not_changed(thesis) -> None:
     pd.testing.assert_frame_equal(frame, before)
 
 
-def test_import_loads_neither_torch_nor_pandas_nor_scipy() -> None:
+def test_the_import_does_not_load_torch_pandas_or_scipy() -> None:
     code = "import sys, kdbench.reporting; print([m for m in ('torch', 'pandas', 'scipy') if m in sys.modules])"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"

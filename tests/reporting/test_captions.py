@@ -16,7 +16,7 @@ from kdbench.reporting.table import TableCell
         ("best_test", "best test epoch (optimistic: chosen on the test set)"),
     ],
 )
-def test_a_caption_names_selection_seeds_and_spread(thesis, selection: str, description: str) -> None:
+def test_a_caption_names_selection_seeds_and_standard_deviation(thesis, selection: str, description: str) -> None:
     builder = thesis(track_test=True)
     runs = MatrixResults(builder.index, builder.frame.assign(test_accuracy_best_test=0.5), selection)
     text = captions.describe_numbers(runs, "Accuracy in %")
@@ -25,7 +25,7 @@ def test_a_caption_names_selection_seeds_and_spread(thesis, selection: str, desc
     assert "paired two-sided t-test over common seeds, 5 % level" in captions.describe_bold(runs)
 
 
-def test_one_seed_has_no_spread_and_no_test(builder) -> None:
+def test_one_seed_has_no_standard_deviation_and_no_test(builder) -> None:
     builder.add("a", [0.5])
     runs = MatrixResults(builder.index, builder.frame, "last")
     assert captions.describe_numbers(runs, "Accuracy") == "Accuracy, one seed; selection: last epoch."

@@ -8,7 +8,7 @@ from kdbench.reporting.matrix_results import MatrixResults
 from kdbench.reporting.pair import Pair
 
 
-def test_values_are_by_seed_and_only_of_runs_that_are_done(builder) -> None:
+def test_values_are_those_of_finished_runs_by_seed(builder) -> None:
     cell = builder.add("a", [0.5, None, "boom", 0.75])
     runs = MatrixResults(builder.index, builder.frame, "last")
     assert runs.values(cell, "test_accuracy").to_dict() == {"0": 0.5, "3": 0.75}
@@ -24,7 +24,7 @@ def test_scores_align_seeds_and_skip_missing_cells(builder) -> None:
     assert scores[2].dropna().to_dict() == {"1": 0.75}
 
 
-def test_the_selection_names_the_column(builder) -> None:
+def test_the_selection_determines_the_column(builder) -> None:
     cell = builder.add("a", [0.5])
     runs = MatrixResults(builder.index, builder.frame, "best_validation")
     assert runs.values(cell, runs.metric_column("test", "accuracy")).tolist() == [0.501]

@@ -1,10 +1,12 @@
 """From runs to a cell with its flags."""
 
+import pandas as pd
+
 from kdbench.reporting.configurations import Choice
 from kdbench.reporting.matrix_results import MatrixResults
 from kdbench.reporting.metric_cells import gain_cell, metric_cell, metric_column
 from kdbench.reporting.rows import make_rows
-from kdbench.reporting.table import DASH, PERCENT, POINTS
+from kdbench.reporting.table import DASH, PERCENT, POINTS, TableCell
 
 
 def _one(builder, *scores):
@@ -23,13 +25,21 @@ def test_an_incomplete_cell_is_flagged_with_its_runs(builder) -> None:
     assert (cell.display, cell.n, cell.is_incomplete) == ("60.00 ± 14.14 (n=2)†", 2, True)
 
 
-def test_missing_cells_say_why(builder) -> None:
+def test_missing_cells_give_the_reason(builder) -> None:
     assert _one(builder, "boom", "boom").display == "failed"
     assert _one(builder, "boom", None).display == "pending"
     assert _one(builder, float("nan")).display == DASH
     runs = MatrixResults(builder.index, builder.frame, "last")
     assert metric_cell(runs, Choice(is_incompatible=True), "test_accuracy", PERCENT).display == "n/a"
     assert metric_cell(runs, Choice(), "test_accuracy", PERCENT).is_missing
+
+
+def test_running_comes_before_pending_and_failed(builder) -> None:
+    cell = builder.add("a", [None, None, "boom"])
+    first, second, _ = cell.runs.values()
+    frame = pd.DataFrame([{"run_id": first, "status": "running"}, {"run_id": second, "status": "pending"}])
+    results = MatrixResults(builder.index, pd.concat([builder.frame, frame]), "last")
+    assert metric_cell(results, Choice.of(cell), "test_accuracy", PERCENT) == TableCell("running", is_missing=True)
 
 
 def test_the_teacher_is_never_the_best(thesis) -> None:
@@ -39,7 +49,7 @@ def test_the_teacher_is_never_the_best(thesis) -> None:
     assert made[0].mean == 0.95
     assert max(cell.mean for cell in made[1:] if cell.mean is not None) < 0.95
     assert [index for index, cell in enumerate(made) if cell.is_best] == [3]
-    assert [index for index, cell in enumerate(made) if cell.is_tied] == [2]  # 4 has one seed: it cannot be tested
+    assert [index for index, cell in enumerate(made) if cell.is_tied] == [2]  # 4 has one seed, too few for a test
 
 
 def test_a_gain_is_the_mean_of_paired_differences(builder) -> None:

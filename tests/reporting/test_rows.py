@@ -54,7 +54,7 @@ def test_the_choice_does_not_depend_on_the_test_set(scores: list[float]) -> None
         assert row.choices[Pair.of(cells[0])].chosen is cells[1]
 
 
-def test_best_test_chooses_on_test_and_only_then(thesis) -> None:
+def test_only_best_test_chooses_on_the_test_set(thesis) -> None:
     builder = thesis(track_test=True)
     frame = builder.frame.assign(test_accuracy_best_test=-builder.frame["test_accuracy"])  # reverses the order
     found = {row.name: row for row in make_rows(MatrixResults(builder.index, frame, "best_test"))}

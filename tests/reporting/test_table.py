@@ -1,4 +1,4 @@
-"""Numbers as a reader sees them."""
+"""Units, cells and columns."""
 
 from kdbench.reporting.table import COUNT, MILLISECONDS, MINUS, PERCENT, POINTS, Column, TableCell, one_line
 
@@ -19,7 +19,7 @@ def test_cells() -> None:
     assert TableCell("failed", is_missing=True).display == "failed"
 
 
-def test_the_best_and_what_is_tied_with_it_are_bold() -> None:
+def test_the_best_and_its_ties_are_bold() -> None:
     assert TableCell(is_best=True).is_bold
     assert TableCell(is_tied=True).is_bold
     assert not TableCell(is_missing=True, is_incomplete=True).is_bold

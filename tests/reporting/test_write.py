@@ -60,7 +60,7 @@ def test_a_given_frame_is_used(results: None, tmp_path: Path) -> None:
     assert "12.50 ± 0.00" in report.paths[0].read_text(encoding="utf-8")
 
 
-def test_the_selection_reaches_the_report(results: None, tmp_path: Path) -> None:
+def test_the_selection_is_in_the_report(results: None, tmp_path: Path) -> None:
     write_report("results", tmp_path, ["thesis"], "best_validation")
     assert "selection: best validation epoch" in (tmp_path / "thesis" / "report.md").read_text(encoding="utf-8")
 
@@ -104,7 +104,7 @@ def test_labels_with_the_same_slug_get_different_files(builder) -> None:
     assert names == [f"tables/configurations-{stem}.{end}" for stem in ("a-b", "a-b-2") for end in ("tex", "csv")]
 
 
-def test_a_results_folder_as_the_store_writes_it(tmp_path: Path) -> None:
+def test_a_results_folder_written_by_the_store(tmp_path: Path) -> None:
     store = Store(tmp_path / "results")
     data, network = DataSpec("digits", "digits"), NetworkSpec("mlp_8")
     specs = [RunSpec(data, network, (Part("scratch"),), Recipe(), Split(), seed) for seed in (0, 1, 2)]

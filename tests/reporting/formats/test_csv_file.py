@@ -1,4 +1,4 @@
-"""CSV that other programs can compute with."""
+"""CSV for other programs."""
 
 import csv
 import io
@@ -35,7 +35,7 @@ def test_a_table_exactly() -> None:
 
 
 @given(st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=30), st.floats(0, 1))
-def test_text_and_numbers_come_back(text: str, share: float) -> None:
+def test_text_and_numbers_are_read_back(text: str, share: float) -> None:
     found = _read((TableCell(text), TableCell(mean=share, n=1, unit=PERCENT)))[1]
     assert found[0] == text.replace("\r", " ")
     assert float(found[1]) == share * 100

@@ -109,7 +109,7 @@ def test_a_group_is_named_once_on_each_page() -> None:
     ]
 
 
-def test_a_group_within_a_group_is_named_again_in_the_next() -> None:
+def test_a_nested_group_is_named_again_in_the_next_group() -> None:
     columns = (
         Column("a", is_numeric=False, hides_repeats=True),
         Column("b", is_numeric=False, hides_repeats=True),
@@ -134,7 +134,7 @@ def test_wide_tables_have_subscripts_and_wider_ones_are_split() -> None:
     assert [text.count("\\begin{table}") for text in texts] == [1, 1]
 
 
-def test_hyperparameters_are_below_the_last_page_and_many_of_them_follow_it() -> None:
+def test_hyperparameters_are_below_the_last_page_or_after_it_if_they_are_many() -> None:
     rows = tuple((TableCell(str(n)), TableCell(), TableCell()) for n in range(PAGE_LINES + 1))
     first, second = render_latex(_table(rows, configurations=("vanilla: alpha = 0.9",)), "t").split("(continued)")
     assert "vanilla" not in first
@@ -148,7 +148,6 @@ def test_slugs() -> None:
     assert slug("../é") == "table"
 
 
-@pytest.mark.slow
 @pytest.mark.skipif(shutil.which("pdflatex") is None, reason="needs pdflatex with booktabs (texlive-latex-recommended)")
 def test_all_tables_compile(thesis, tmp_path: Path) -> None:
     pairs = tuple((data, teacher, "s_1") for data in ("a&b", "c%d") for teacher in ("t#1", "t^2", "t~3"))

@@ -1,4 +1,4 @@
-"""Markdown that is also printable as plain text."""
+"""Markdown that is also readable as plain text."""
 
 import re
 
@@ -52,13 +52,13 @@ def test_escaped_text_is_one_line_without_a_bare_pipe_and_keeps_its_words(text: 
 
 
 @given(st.lists(st.tuples(TEXT, TEXT), min_size=1, max_size=5))
-def test_pipes_are_aligned_whatever_the_text(texts: list[tuple[str, str]]) -> None:
+def test_pipes_are_aligned_for_any_text(texts: list[tuple[str, str]]) -> None:
     lines = render_grid(_table(*((TableCell(a), TableCell(b)) for a, b in texts))).split("\n")
     assert len(lines) == len(texts) + 2
     assert len({cell_len(line) for line in lines}) == 1
 
 
-def test_a_whole_report_has_rectangular_tables(thesis) -> None:
+def test_all_tables_of_a_report_are_rectangular(thesis) -> None:
     builder = thesis()
     for table in build_tables(builder.index, builder.frame):
         pipes = {len(re.findall(r"(?<!\\)\|", line)) for line in render_grid(table).split("\n")}

@@ -52,7 +52,7 @@ def test_bold_students_share_a_column_with_a_better_teacher(thesis) -> None:
     assert bold == ["vanilla", "dkd"]  # "half" has one seed, too few for a test
 
 
-def test_scratch_is_bold_where_distillation_does_not_help(builder) -> None:
+def test_scratch_is_bold_if_distillation_does_not_help(builder) -> None:
     builder.add("scratch", [0.9, 0.91, 0.92], kind="scratch")
     builder.add("a", [0.8, 0.811, 0.822])
     rows = _accuracy(builder).rows
@@ -62,7 +62,7 @@ def test_scratch_is_bold_where_distillation_does_not_help(builder) -> None:
     ]
 
 
-def test_one_seed_shows_no_spread(builder) -> None:
+def test_one_seed_has_no_standard_deviation(builder) -> None:
     builder.add("teacher", [0.95], kind="teacher")
     builder.add("scratch", [0.9], kind="scratch")
     builder.add("a", [0.8])
@@ -71,7 +71,7 @@ def test_one_seed_shows_no_spread(builder) -> None:
     assert not any("±" in text or "nan" in text for text in (table.caption, *table.notes))
 
 
-def test_the_selection_picks_the_columns(thesis) -> None:
+def test_the_selection_determines_the_columns(thesis) -> None:
     table = _accuracy(thesis(), "best_validation")
     assert _shown(table)["teacher"] == ["95.10", "", ""]
     assert "selection: best validation epoch" in table.caption

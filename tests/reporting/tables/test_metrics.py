@@ -21,7 +21,7 @@ def test_the_five_metrics_of_a_pair(thesis) -> None:
     assert table.configurations[:2] == ("vanilla: alpha = 0.9, temperature = 4", "dkd: beta = 8")
 
 
-def test_what_the_networks_cost(thesis) -> None:
+def test_costs_of_the_networks(thesis) -> None:
     builder = thesis()
     table = next(table for table in build_tables(builder.index, builder.frame) if table.name.startswith("costs"))
     shown = {row[0].text: [cell.display for cell in row[1:]] for row in table.rows}

@@ -55,7 +55,7 @@ def test_no_table_if_nothing_is_missing(builder) -> None:
     assert _missing(builder) == {}
 
 
-def test_a_run_that_two_pairs_share_is_listed_once(builder) -> None:
+def test_a_run_shared_by_two_pairs_is_listed_once(builder) -> None:
     first = builder.add("scratch", ["boom", None], kind="scratch", pair=("a", "t", "s"))
     builder.cells.append(IndexCell("scratch", "scratch", "a", "u", "s", "scratch", {}, first.runs))
     assert _missing(builder) == {
