@@ -9,7 +9,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kdbench.errors import MethodError
-from kdbench.hyperparameters import Hyperparameter, Tune, declared, identity_fields, resolve, roles
+from kdbench.hyperparameters import (
+    DefaultBy,
+    Hyperparameter,
+    Tune,
+    When,
+    declared,
+    defaults,
+    identity_fields,
+    resolve,
+    roles,
+)
 from kdbench.matrix.identity import Since
 
 LAYERS = [1, 2]  # a default that cannot be hashed
@@ -39,9 +49,10 @@ class Example:
 def test_keyword_only_arguments_are_declared_in_their_order():
     found = declared(Example)
     assert list(found) == ["alpha", "steps", "layers", "sizes", "mode", "grad_clip_norm", "flag", "gamma"]
-    assert found["alpha"] == Hyperparameter("alpha", SHARE, 0.9, Tune(0.05, 0.95))
+    assert found["alpha"] == Hyperparameter("alpha", SHARE, 0.9)
+    assert found["alpha"].tune == Tune(0.05, 0.95)
     assert found["steps"].tune is None
-    assert [name for name, parameter in found.items() if parameter.required] == ["gamma"]
+    assert [name for name, parameter in found.items() if parameter.is_required] == ["gamma"]
 
 
 def test_a_function_declares_too():
@@ -79,7 +90,7 @@ def test_positional_arguments_are_roles():
     ],
 )
 def test_a_type_reads_well(annotation, text):
-    assert Hyperparameter("x", annotation, 0, None).describe() == text
+    assert Hyperparameter("x", annotation, 0).describe() == text
 
 
 @pytest.mark.parametrize(
@@ -103,7 +114,7 @@ def test_a_value_that_keeps_the_rule_gets_the_declared_type(name, value, expecte
 
 
 def test_a_tuple_with_a_rule_of_its_own_takes_a_list_too():
-    sizes = Hyperparameter("sizes", Annotated[tuple[int, ...], MinLen(2)], (1, 2), None)
+    sizes = Hyperparameter("sizes", Annotated[tuple[int, ...], MinLen(2)], (1, 2))
     assert sizes.validate([4, 5]) == (4, 5)
     with pytest.raises(MethodError, match=r"^sizes Tuple should have at least 2 items.*, got \[4\]"):
         sizes.validate([4])
@@ -183,3 +194,98 @@ def test_what_was_added_later_is_no_part_of_the_identity_while_it_holds_its_defa
 
     assert identity_fields(owner, {"old": 1.0, "new": 2.0}) == {"old": 1.0}
     assert identity_fields(owner, {"old": 1.0, "new": 3.0}) == {"old": 1.0, "new": 3.0}
+
+
+def staged(
+    *,
+    mode: Literal["joint", "two_stage", "auto"] = "joint",
+    weight: Annotated[float, Gt(0), DefaultBy(mode={"two_stage": 0.5}), Since("0.2")] = 100.0,
+    share: Annotated[float, Gt(0), Tune(0.1, 0.5), When(mode="two_stage")] = 0.25,
+    schedule: Annotated[Literal["linear", "step"], When(mode="two_stage")] = "linear",
+    steps: Annotated[int, Ge(1), When(mode="two_stage", schedule="step")] = 3,
+) -> None:
+    """Hyperparameters that depend on one another."""
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ({}, {"mode": "joint", "weight": 100.0}),
+        ({"mode": "auto", "weight": 2}, {"mode": "auto", "weight": 2.0}),
+        ({"mode": "two_stage"}, {"mode": "two_stage", "weight": 0.5, "share": 0.25, "schedule": "linear"}),
+        (
+            {"schedule": "step", "steps": 4, "weight": 1.0, "mode": "two_stage"},
+            {"mode": "two_stage", "weight": 1.0, "share": 0.25, "schedule": "step", "steps": 4},
+        ),
+    ],
+)
+def test_resolve_returns_only_hyperparameters_that_count(given, expected):
+    found = resolve(staged, given, "staged")
+    assert found == expected
+    assert list(found) == list(expected)
+
+
+def test_resolve_rejects_a_hyperparameter_that_does_not_count():
+    with pytest.raises(MethodError) as caught:
+        resolve(staged, {"share": 0.3}, "staged")
+    assert str(caught.value) == (
+        "'staged' does not use share = 0.3 with mode = 'joint'; share counts only with mode = 'two_stage': remove "
+        "share or set mode = 'two_stage'; to sweep over mode, write one label per value"
+    )
+    with pytest.raises(MethodError, match=r"with mode = 'two_stage' and schedule = 'linear'; steps counts only with"):
+        resolve(staged, {"mode": "two_stage", "steps": 2}, "staged")
+    with pytest.raises(MethodError, match=r"does not use steps = 2 with mode = 'joint'; steps counts only with mode ="):
+        resolve(staged, {"steps": 2}, "staged")
+
+
+def test_defaults_are_those_of_the_default_mode():
+    assert defaults(staged) == {"mode": "joint", "weight": 100.0}
+    assert "gamma" not in defaults(Example)
+
+
+def test_the_identity_follows_the_default_of_the_mode():
+    assert identity_fields(staged, resolve(staged, {}, "staged")) == {"mode": "joint"}
+    assert "weight" not in identity_fields(staged, resolve(staged, {"mode": "two_stage"}, "staged"))
+    assert identity_fields(staged, resolve(staged, {"mode": "two_stage", "weight": 100.0}, "staged"))["weight"] == 100.0
+
+
+def test_the_last_search_range_holds():
+    assert Hyperparameter("x", Annotated[SHARE, Tune(1, 2)], 0).tune == Tune(1, 2)
+
+
+def test_a_condition_reads_well():
+    assert str(declared(staged)["steps"].when) == "mode = 'two_stage' and schedule = 'step'"
+    assert declared(staged)["mode"].when is None
+
+
+def undeclared(*, share: Annotated[float, When(mdoe="joint")] = 1.0, mode: Literal["joint"] = "joint") -> None: ...
+
+
+def misspelled(*, mode: Literal["joint"] = "joint", share: Annotated[float, When(mode="jiont")] = 1.0) -> None: ...
+
+
+def on_searched(*, a: Annotated[float, Tune(1, 2)] = 1.0, b: Annotated[float, When(a=1.0)] = 1.0) -> None: ...
+
+
+def without_default(*, mode: Literal["joint"] = "joint", b: Annotated[float, When(mode="joint")]) -> None: ...
+
+
+def bad_default(
+    *, mode: Literal["joint"] = "joint", b: Annotated[float, Gt(0), DefaultBy(mode={"joint": -1.0})] = 1.0
+) -> None: ...
+
+
+@pytest.mark.parametrize(
+    ("owner", "message"),
+    [
+        (undeclared, "undeclared: share depends on 'mdoe', which is not declared before it; there is none"),
+        (misspelled, "misspelled: mode must be 'joint', got 'jiont'; declared as 'joint'"),
+        (on_searched, "on_searched: b depends on a, which has a search range; remove its Tune"),
+        (without_default, "without_default: b counts only with mode = 'joint' and has no default; give it one"),
+        (bad_default, "bad_default: b must be greater than 0, got -1.0; declared as float > 0"),
+    ],
+)
+def test_a_condition_that_cannot_hold_is_refused(owner, message):
+    with pytest.raises(MethodError) as caught:
+        declared(owner)
+    assert str(caught.value) == message

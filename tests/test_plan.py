@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kdbench import methods
+from kdbench.errors import MatrixError
 from kdbench.matrix import RunSpec, parse
 from kdbench.methods.response.vanilla import Vanilla
 from kdbench.plan import Plan, batches_key, make_plan
@@ -207,9 +208,45 @@ def test_a_method_that_cannot_run_says_why_and_leaves_the_others() -> None:
     plan = plan_of(methods={"attention": {}, "vanilla": {}, "dml + vanilla": {}})
     reasons = {i.cell.label: i.reason for i in plan.incompatible}
     assert set(reasons) == {"attention", "dml + vanilla"}
-    assert "needs stages with height and width, but those of the student have none" in reasons["attention"]
+    assert "needs stages with height and width, but the student has none" in reasons["attention"]
     assert reasons["dml + vanilla"].startswith("dml cannot be a part of a sum")
     assert {run.method for run in plan.runs} == {"scratch", "vanilla"}
+
+
+TWO_CNNS = [{"teacher": "cnn_8_16", "student": "cnn_4_8"}]
+
+
+def test_a_hyperparameter_that_does_not_count_is_no_part_of_a_run() -> None:
+    plan = plan_of(pairs=TWO_CNNS, methods={"fitnets": {}, "two": {"method": "fitnets", "mode": "two_stage"}})
+    joint, two = (of_cell(plan, label)[0] for label in ("fitnets", "two"))
+    assert joint.hyperparameters == {"mode": "joint", "layer": "middle", "weight": 100.0}
+    assert list(two.hyperparameters) == ["mode", "layer", "hint_weight", "share", "temperature"]
+    assert [cell.hyperparameters for cell in plan.index().cells if cell.kind == "method"] == [
+        joint.hyperparameters,
+        two.hyperparameters,
+    ]
+
+
+@pytest.mark.parametrize("mode", ["joint", ["joint", "two_stage"]], ids=["fixed", "swept"])
+def test_a_hyperparameter_that_does_not_count_is_refused(mode: str | list[str]) -> None:
+    with pytest.raises(MatrixError) as caught:
+        plan_of(pairs=TWO_CNNS, methods={"F": {"method": "fitnets", "mode": mode, "share": [0.25, 0.5]}})
+    assert str(caught.value) == (
+        "m.toml: methods.F: 'fitnets' does not use share = 0.25 with mode = 'joint'; share counts only with mode = "
+        "'two_stage': remove share or set mode = 'two_stage'; to sweep over mode, write one label per value"
+    )
+
+
+def test_a_sweep_over_the_mode_takes_the_defaults_of_each() -> None:
+    plan = plan_of(pairs=TWO_CNNS, methods={"F": {"method": "fitnets", "mode": ["joint", "two_stage"]}})
+    first, second = [cell.hyperparameters for cell in plan.index().cells if cell.label == "F"]
+    assert ("weight" in first, "weight" in second, "share" in first, "share" in second) == (True, False, False, True)
+
+
+def test_scratch_and_self_distillation_use_no_teacher() -> None:
+    plan = plan_of(methods={"S": {"method": "scratch", "label_smoothing": 0.1}, "snapshot": {}, "vanilla": {}})
+    assert all(run.needs == () for label in ("scratch", "S", "snapshot") for run in of_cell(plan, label).values())
+    assert all(run.teacher is not None for run in of_cell(plan, "vanilla").values())
 
 
 def test_every_method_comes_after_what_it_needs() -> None:

@@ -126,7 +126,7 @@ def _validate_options(spec: DataSpec, kind: DatasetKind) -> dict[str, Any]:
         if name not in known:
             raise DataError(f"data set '{spec.name}': unknown option '{name}'; {did_you_mean(name, known)}")
     for name, option in known.items():
-        if option.required and name not in spec.options:
+        if option.is_required and name not in spec.options:
             raise DataError(f"data set '{spec.name}' requires the option '{name}': {kind.layout or option.describe()}")
     try:
         given = {name: known[name].validate(value) for name, value in spec.options.items()}

@@ -38,8 +38,8 @@ def create(
     given = _by_part(names, parameters or {}, hyperparameters)
     filled: dict[str, object] = {
         "student": student,
-        "teacher": None if teacher is None else _frozen(teacher),
-        "teachers": [_frozen(t) for t in teachers] or None,
+        "teacher": None if teacher is None else Frozen.of(teacher),
+        "teachers": [Frozen.of(t) for t in teachers] or None,
         "peers": list(peers) or None,
         "task": task,
     }
@@ -116,7 +116,3 @@ def _build(name: str, filled: Mapping[str, object], given: Mapping[str, object],
             raise MethodError(f"'{name}' needs {_ROLES[role]}; pass {role}=...")
     built: Method = method(**fitting, **complete)
     return built
-
-
-def _frozen(network: nn.Module) -> Frozen:
-    return network if isinstance(network, Frozen) else Frozen(network)

@@ -1,36 +1,43 @@
-"""What methods demand of a pair of networks: each function gives the reason why it is not met, or None."""
+"""What methods require of a pair of networks. Each function returns why a requirement is not met, or None."""
 
 from kdbench.training.method import Shapes, Task
 
+NEEDS_TEACHER = "needs a teacher"
+
 
 def same_classes(student: Shapes, teacher: Shapes | None) -> str | None:
-    """Logits can only be compared class by class."""
-    if teacher is None or student.num_classes == teacher.num_classes:
+    """Require logits that can be compared class by class."""
+    if teacher is None:
+        return NEEDS_TEACHER
+    if student.num_classes == teacher.num_classes:
         return None
     return f"compares logits, but the teacher has {teacher.num_classes} classes and the student {student.num_classes}"
 
 
-def enough_images(task: Task, least: int) -> str | None:
-    """Relations within a batch need so many images."""
-    if task.batch_size >= least:
+def enough_images(task: Task, min_batch_size: int) -> str | None:
+    """Require a batch of at least `min_batch_size` images."""
+    if task.batch_size >= min_batch_size:
         return None
-    return f"compares images with one another and needs a batch of at least {least}, got {task.batch_size}"
+    return f"compares the images of a batch and needs a batch size of at least {min_batch_size}, got {task.batch_size}"
 
 
-def shared_space(student: Shapes, teacher: Shapes | None) -> str | None:
-    """At least one of the stages that `maps.aligned` pairs must have more than one pixel on both sides."""
+def spatial_maps(student: Shapes, teacher: Shapes | None) -> str | None:
+    """Require that at least one pair of `maps.aligned` has more than one pixel on both sides."""
     if teacher is None:
-        return None
-    for who, shapes in (("student", student), ("teacher", teacher)):
-        if not spatial(shapes):
-            return f"needs stages with height and width, but those of the {who} have none (H = W = 1 or no stage)"
+        return NEEDS_TEACHER
+    for role, shapes in (("student", student), ("teacher", teacher)):
+        if not spatial_stages(shapes):
+            return (
+                f"compares feature maps and needs stages with height and width, but the {role} has none "
+                "(H = W = 1, or no stages)"
+            )
     common = min(len(student.stages), len(teacher.stages))
     pairs = zip(student.stages[-common:], teacher.stages[-common:], strict=True)
     if any(min(s[1], t[1]) * min(s[2], t[2]) > 1 for s, t in pairs):
         return None
-    return "needs a pair of stages with height and width on both sides, but the last stages of the two have none"
+    return "compares feature maps, but no pair of the last stages of student and teacher has height and width in both"
 
 
-def spatial(shapes: Shapes) -> list[int]:
-    """The places of the stages (C, H, W) that have more than one pixel."""
-    return [place for place, (_, height, width) in enumerate(shapes.stages) if height * width > 1]
+def spatial_stages(shapes: Shapes) -> list[int]:
+    """Return the indices of the stages (C, H, W) that have more than one pixel."""
+    return [index for index, (_, height, width) in enumerate(shapes.stages) if height * width > 1]

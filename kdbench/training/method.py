@@ -1,7 +1,7 @@
 """The contract between the harness and a distillation method.
 
-The harness owns how to optimize (precision, clipping, schedules, accounting: the same for every method); a method owns
-who trains, on what loss, and when. So a method is a generator of optimizer steps.
+The harness owns how to optimize (precision, clipping, schedules, accounting), which is the same for every method. A
+method owns what trains, on which loss, and when: it is a generator of optimizer steps.
 """
 
 from abc import ABC, abstractmethod
@@ -21,11 +21,11 @@ __all__ = ["Batch", "Method", "OptimizerSpec", "Output", "Shapes", "Step", "Task
 @final
 @dataclass(frozen=True, eq=False)
 class Batch:
-    """What the harness hands to a method. A method never writes into its tensors."""
+    """One training batch. A method never writes to its tensors."""
 
     images: Tensor  # (B, C, H, W) float
     labels: Tensor  # (B,) int64
-    indices: Tensor  # (B,) place in the training set, for memory banks
+    indices: Tensor  # (B,) position in the training set, for memory banks
     progress: float  # share of the run that is done, 0 to 1
     views: tuple[Tensor, ...] = ()  # independent augmentations; views[0] is images
 
@@ -42,7 +42,7 @@ class Step:
 @final
 @dataclass(frozen=True)
 class Task:
-    """What a method may know of the data set before it sees a batch."""
+    """The properties of a run that a method may depend on before it gets a batch."""
 
     num_classes: int
     train_size: int
@@ -53,10 +53,10 @@ class Task:
 @final
 @dataclass(frozen=True)
 class OptimizerSpec:
-    """Where a player departs from the recipe; what is None is the recipe's.
+    """How the training of a player differs from the recipe; a field that is None follows the recipe.
 
-    `cycles` runs the schedule that many times from start to end over the run (warm restarts). `grad_clip_norm` bounds the
-    gradient's Euclidean norm.
+    `cycles` is the number of times that the schedule runs from start to end (warm restarts). `grad_clip_norm` bounds
+    the Euclidean norm of the gradient.
     """
 
     optimizer: Optimizer | None = None
@@ -66,50 +66,73 @@ class OptimizerSpec:
 
 
 class Method(nn.Module, ABC):
-    """A distillation method.
+    """A distillation method. Subclass `kdbench.Offline` where one student learns from one fixed teacher.
 
-    Its constructor is its declaration: positional arguments are roles (`student`, `teacher`, `teachers`, `peers`,
-    `task`), keyword-only arguments are hyperparameters with their type, bounds, default and search range.
+    The constructor is the declaration. Positional arguments are roles: `student`, `teacher`, `teachers`, `peers`,
+    `task`. Keyword-only arguments are hyperparameters, each with its type, bounds, default and search range:
+
+        temperature: Annotated[float, Gt(0), Tune(1, 20, log=True)] = 4.0
+
+    A hyperparameter that counts only in a mode declares it by `When`, and one whose default depends on another
+    hyperparameter by `DefaultBy`:
+
+        mode: Literal["joint", "two_stage"] = "joint",
+        hint_weight: Annotated[float, Gt(0), When(mode="two_stage")] = 1.0,
+
+    Where it does not count it may not be given, and `kdbench.methods.create` leaves it out of the call, so that the
+    constructor sees the default in the signature and must ignore it.
+
+    A method keeps its student as the attribute `student`, and frozen networks as `Frozen.of(network)`.
     """
 
     views: ClassVar[int] = 1  # independent augmentations per image
-    data: ClassVar[Literal["train", "record", "none"]] = "train"  # the last two open no training image
-    cuda_graph_safe: bool = (
-        False  # whether the steps of all batches are the same work on the device, whatever `progress`
-    )
+    data: ClassVar[Literal["train", "record", "none"]] = "train"  # the last two read no training image
+    cuda_graph_safe: bool = False  # whether every batch takes the same steps and operations, whatever its `progress`
     version: ClassVar[int] = 1  # raised when the numbers of a method change; part of a run's identity
-    paper: ClassVar[str]  # authors, venue, arXiv id
+    paper: ClassVar[str]  # "Author, Author, Venue Year, arXiv:id"
+    student: nn.Module
 
     @abstractmethod
     def steps(self, batch: Batch) -> Iterator[Step]:
         """Yield the optimizer steps of one batch; code after a yield sees the updated weights.
 
-        Autocast is entered anew for every step. Nothing that runs through a player that has moved may be reused, and
-        no `with` block may be open across a yield.
+        The loop enters autocast for each step separately. After a yield, recompute every tensor that depends on the
+        player that stepped, and leave no `with` block open across a yield.
         """
 
-    @abstractmethod
     def players(self) -> dict[str, nn.Module]:
-        """Who trains. Players share no parameter; one is called "student"."""
+        """Return the modules that train, by name; one is called "student", and no two share a parameter.
 
-    @abstractmethod
+        Default: the player "student", which is the student with all modules that the method adds and that have
+        parameters to train. Frozen networks are not among them.
+        """
+        return {"student": nn.ModuleList(module for module in self.children() if _is_trainable(module))}
+
     def deployed(self) -> dict[str, nn.Module]:
-        """The networks to evaluate, save and report, as deployed; the first is the run's own row."""
+        """Return the networks to evaluate, save and report, by name; the first one is the run's row in the results.
+
+        Default: the student alone, without the modules that the method adds.
+        """
+        return {"student": self.student}
 
     def optimizers(self) -> dict[str, OptimizerSpec]:
-        """The players whose optimizer, schedule or restarts differ from the recipe."""
+        """Return how the training of some players differs from the recipe. Default: none does."""
         return {}
 
     @classmethod
     def incompatible(cls, student: Shapes, teacher: Shapes | None, task: Task, **hyperparameters: Any) -> str | None:
-        """Why the method cannot run on this pair, or None."""
+        """Return why the method cannot run on a pair of networks, or None. Default: it runs on every pair."""
         return None
 
     @classmethod
     def needs(cls, spec: RunSpec) -> dict[str, RunSpec]:
-        """Runs that must finish first, by the role they fill.
+        """Return the runs that must finish first, by the role that each fills. Default: none.
 
-        The pair's own teacher is handed over without being named here. A list of networks is filled in order by the
-        keys `teachers.0`, `teachers.1`, ...
+        The pair's own teacher fills the role `teacher` without being listed. The keys of a list of networks are
+        `teachers.0`, `teachers.1`, ...
         """
         return {}
+
+
+def _is_trainable(module: nn.Module) -> bool:
+    return any(parameter.requires_grad for parameter in module.parameters())

@@ -122,6 +122,11 @@ class Frozen(nn.Module):
         self._memory: list[CachedOutput] = []
         self.eval()
 
+    @classmethod
+    def of(cls, network: nn.Module) -> "Frozen":
+        """Return the network frozen; one that is frozen already is returned itself."""
+        return network if isinstance(network, Frozen) else cls(network)
+
     @property
     def image_shape(self) -> tuple[int, int, int]:
         """Of the network inside."""

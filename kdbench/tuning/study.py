@@ -15,7 +15,7 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 from kdbench import methods
 from kdbench.errors import MatrixError, MethodError
 from kdbench.events import EventHandler
-from kdbench.hyperparameters import Tune, declared
+from kdbench.hyperparameters import Tune, declared, defaults
 from kdbench.matrix import Cell, MatrixSpec, RunSpec
 from kdbench.matrix.identity import canonical, digest
 from kdbench.matrix.schema import Override
@@ -79,12 +79,12 @@ def _name(names: Sequence[str], base: MatrixSpec) -> str:
 
 
 def _space(names: Sequence[str]) -> dict[str, BaseDistribution]:
-    """The ranges that the parts of a method declare; in a sum a key is prefixed by its part."""
+    """The ranges of the hyperparameters that count by default; in a sum a key is prefixed by its part."""
     space = {
         _key(names, name, parameter.name): _distribution(parameter.annotation, parameter.tune)
         for name in names
         for parameter in declared(methods.find(name)).values()
-        if parameter.tune is not None
+        if parameter.tune is not None and parameter.is_active(defaults(methods.find(name)))
     }
     if not space:
         raise MethodError(f"'{' + '.join(names)}' declares no range to search; `kdbench list methods` shows which do")
@@ -93,10 +93,10 @@ def _space(names: Sequence[str]) -> dict[str, BaseDistribution]:
 
 def _defaults(names: Sequence[str]) -> dict[str, Any]:
     return {
-        _key(names, name, parameter.name): parameter.default
+        _key(names, name, key): default
         for name in names
-        for parameter in declared(methods.find(name)).values()
-        if parameter.tune is not None and not parameter.required
+        for key, default in defaults(methods.find(name)).items()
+        if declared(methods.find(name))[key].tune is not None
     }
 
 

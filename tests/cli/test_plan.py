@@ -55,8 +55,8 @@ def test_a_matrix_of_which_nothing_is_left_has_no_runs(matrix: Path, say: Callab
 
 def test_the_reason_of_an_impossible_cell_is_told(matrix: Path, say: Callable[..., Any]) -> None:
     assert (
-        "cannot run: digits / cnn_8_16 -> mlp_16 / attention: attention needs stages with height and width, but those "
-        "of the student have none (H = W = 1 or no stage)\n"
+        "cannot run: digits / cnn_8_16 -> mlp_16 / attention: attention compares feature maps and needs stages with "
+        "height and width, but the student has none (H = W = 1, or no stages)\n"
     ) in say("plan", matrix).out
 
 

@@ -168,7 +168,7 @@ def test_the_report_is_written(tiny: Any) -> None:
     assert text.startswith("# tiny\n")
     assert f"- runs: {RUNS} done, 0 failed, 0 running, 0 pending" in text
     assert "- matrix: tiny.toml" in text
-    assert "attention needs stages with height and width" in text
+    assert "attention compares feature maps and needs stages with height and width" in text
 
 
 def test_the_latex_tables_are_written(tiny: Any) -> None:

@@ -147,7 +147,7 @@ def test_a_configuration_of_a_sum_of_ones_own_is_valid_toml(
 REFUSED = {
     "no ranges": ("dml", "", "'dml' declares no range to search; `kdbench list methods` shows which do"),
     "unknown": ("vanila", "", "there is no method 'vanila'; did you mean 'vanilla'?"),
-    "incompatible": ("attention", "", "'attention' cannot run on the pair: attention needs stages"),
+    "incompatible": ("attention", "", "'attention' cannot run on the pair: attention compares"),
     "no validation": (
         "vanilla",
         "[protocol]\nvalidation = 0\n",

@@ -187,7 +187,7 @@ def test_the_losses_read_what_the_method_says(build, teacher, batch, parts):
     method = build(parts, teacher)
     if not isinstance(method, Offline | Sum):
         return
-    hidden = {"logits": ("embedding", "maps"), "embedding": ("maps",), "maps": ()}[method.reads]
+    hidden = {"logits": ("embedding", "maps"), "embedding": ("maps",)}.get(method.reads, ())
 
     def spoilt(output):
         embedding = output.embedding * math.nan if "embedding" in hidden else output.embedding
@@ -299,7 +299,7 @@ def test_keyword_only_arguments_are_hyperparameters(method):
     kinds = {p.kind for p in inspect.signature(method).parameters.values()}
     assert kinds <= {inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY}
     for name, parameter in declared(method).items():
-        assert not parameter.required, f"{name} has no default"
+        assert not parameter.is_required, f"{name} has no default"
         assert parameter.validate(parameter.default) == parameter.default
         assert unbounded(parameter.annotation) == [], f"{name} is a number without bounds"
 

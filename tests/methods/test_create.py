@@ -109,7 +109,11 @@ def test_check_passes_what_can_run(student, teacher, task):
 @pytest.mark.parametrize(
     ("names", "parameters", "reason"),
     [
-        (["attention"], {}, "attention needs stages with height and width, but those of the student have none"),
+        (
+            ["attention"],
+            {},
+            "attention compares feature maps and needs stages with height and width, but the student",
+        ),
         (["vanilla", "fitnets"], {}, "fitnets needs a stage with height and width, but the student has none"),
         (["vanilla", "scratch"], {}, "scratch cannot be a part of a sum: only methods with one fixed teacher"),
         (["vanilla", "fitnets"], {"fitnets": {"mode": "two_stage"}}, "fitnets cannot be a part of a sum: mode"),

@@ -79,11 +79,11 @@ def test_what_cannot_be_summed_says_why():
     assert not_summable(Vanilla, alpha=0.5) is None
     assert not_summable(FitNets, mode="joint") is None
     assert "mode = 'joint' can be summed" in not_summable(FitNets, mode="two_stage")
-    assert "one fixed teacher and one step a batch" in not_summable(Scratch)
+    assert "one fixed teacher and one step per batch" in not_summable(Scratch)
 
 
 def test_a_method_with_steps_or_images_of_its_own_cannot_be_summed():
     stepping = type("Stepping", (Vanilla,), {"steps": lambda self, batch: iter(())})
     viewing = type("Viewing", (Vanilla,), {"views": 2})
-    assert "makes steps of its own" in not_summable(stepping)
+    assert "has its own steps" in not_summable(stepping)
     assert "other images than the plain batches" in not_summable(viewing)

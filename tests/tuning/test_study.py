@@ -218,7 +218,7 @@ REFUSED: dict[str, tuple[str, dict[str, Any], type[KdbenchError], str]] = {
         "attention",
         {},
         MethodError,
-        "'attention' cannot run on the pair: attention needs stages",
+        "'attention' cannot run on the pair: attention compares feature maps",
     ),
     "an unknown method": ("vanila", {}, MethodError, r"there is no method 'vanila'; did you mean 'vanilla'\?"),
     "an incompatible sum": ("vanilla + fitnets + dml", {}, MethodError, "cannot run on the pair"),
@@ -239,3 +239,9 @@ def test_every_default_is_in_the_range_that_is_searched(method: str) -> None:
     searched = [p for p in declared(methods.METHODS[method]).values() if p.tune is not None]
     outside = [p.name for p in searched if p.tune and not p.tune.low <= float(str(p.default)) <= p.tune.high]
     assert outside == []
+
+
+def test_only_what_counts_by_default_is_searched(queue: Any, store: Store) -> None:
+    found = tune("fitnets", matrix(pairs=[{"teacher": "cnn_4_8", "student": "cnn_4_4"}]), 2, store, listen)
+    assert found.default == {"weight": 100.0}
+    assert found.best.keys() == {"weight"}

@@ -1,7 +1,7 @@
-"""Zero-shot knowledge transfer: a generator looks for images on which the student and the teacher disagree."""
+"""Zero-shot knowledge transfer: a generator searches for images on which student and teacher disagree."""
 
 from collections.abc import Iterator
-from typing import Annotated, Any, ClassVar, Literal, final
+from typing import Annotated, Any, final
 
 import torch
 import torch.nn.functional as F
@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from kdbench.hyperparameters import Tune
 from kdbench.matrix.recipe import Adam, Cosine
+from kdbench.methods.annotations import Weight
 from kdbench.methods.losses import kl_divergence
 from kdbench.methods.maps import aligned, attention_map
 from kdbench.methods.requirements import same_classes
@@ -21,19 +22,20 @@ LATENT = 100
 
 @final
 class ZSKT(Method):
-    """The generator maximizes KL(p_t || p_s), the student minimizes KL(p_t || p_s) + beta sum_l mean (Q_s - Q_t)^2.
+    """`L_student = KL(p_t || p_s) + beta sum_l mean (Q_s - Q_t)^2`, and `L_generator = -KL(p_t || p_s)`.
 
-    p = softmax(z), logits (B, K); Q (B, H * W) are the attention maps of the stages, mean over B and H * W, absent for
-    networks without maps. No image and no label of the batch is read; B is the task's batch size. The images made have
-    about zero mean and unit variance per channel, as the harness's normalized images do.
+    p are softmax outputs (B, K). Q (B, H W) are the attention maps of the stages l, as in `attention`; the mean is over
+    images and pixels. Networks without feature maps train without that term. Images and labels of the batch are not
+    read: the generator makes images of about zero mean and unit variance per channel, as the normalized images of the
+    data set have.
 
-    The authors' KL is a mean over classes too, and the paper's numbers are made with it. Here it is the sum over
-    classes, as everywhere: to repeat the authors' balance of the two terms, take beta = 250 K.
+    The authors average the KL over classes too, and the paper's numbers are made with that. Here it is the sum over
+    classes, as everywhere in kdbench: `beta = 250 K` gives the authors' balance of the two terms.
     """
 
     paper = "Micaelli, Storkey, NeurIPS 2019, arXiv:1905.09768"
     cuda_graph_safe = True
-    data: ClassVar[Literal["train", "record", "none"]] = "none"
+    data = "none"
 
     def __init__(
         self,
@@ -42,18 +44,18 @@ class ZSKT(Method):
         task: Task,
         *,
         student_steps: Annotated[int, Ge(1)] = 10,
-        beta: Annotated[float, Ge(0), Tune(10, 5000, log=True)] = 250.0,
+        beta: Annotated[Weight, Tune(10, 5000, log=True)] = 250.0,
     ) -> None:
         super().__init__()
         self.student = student
-        self.teacher = teacher if isinstance(teacher, Frozen) else Frozen(teacher)
+        self.teacher = Frozen.of(teacher)
         self.generator = Generator(task.image_shape)
         self.batch_size = task.batch_size
         self.student_steps = student_steps
         self.beta = beta
 
     def steps(self, batch: Batch) -> Iterator[Step]:
-        """One step of the generator, term "adversarial"; then `student_steps` of the student, terms "kl" and "at"."""
+        """Yield a step of the generator ("adversarial"), then `student_steps` of the student ("kl" and "at")."""
         noise = torch.randn(self.batch_size, LATENT, device=next(self.generator.parameters()).device)
         images = self.generator(noise)
         yield Step(
@@ -62,9 +64,9 @@ class ZSKT(Method):
         with torch.no_grad():
             images = self.generator(noise)
         for _ in range(self.student_steps):
-            yield Step(self._agreement(self.student(images).float(), self.teacher(images).float()))
+            yield Step(self._student_losses(self.student(images).float(), self.teacher(images).float()))
 
-    def _agreement(self, student: Output, teacher: Output) -> dict[str, Tensor]:
+    def _student_losses(self, student: Output, teacher: Output) -> dict[str, Tensor]:
         terms = {"kl": kl_divergence(student.logits, teacher.logits)}
         differences = [
             (attention_map(s) - attention_map(t)).square().mean() for s, t in aligned(student.stages, teacher.stages)
@@ -72,29 +74,25 @@ class ZSKT(Method):
         return {**terms, "at": self.beta * torch.stack(differences).sum()} if differences else terms
 
     def players(self) -> dict[str, nn.Module]:
-        """The student and the generator."""
+        """Return the student and the generator."""
         return {"student": self.student, "generator": self.generator}
 
-    def deployed(self) -> dict[str, nn.Module]:
-        """The student."""
-        return {"student": self.student}
-
-    @classmethod
-    def incompatible(cls, student: Shapes, teacher: Shapes | None, task: Task, **hyperparameters: Any) -> str | None:
-        """No teacher, or one with other classes."""
-        return "needs a teacher" if teacher is None else same_classes(student, teacher)
-
     def optimizers(self) -> dict[str, OptimizerSpec]:
-        """The paper's: Adam on a cosine, gradients clipped at 5, for both players."""
+        """Return the paper's training of both players: Adam on a cosine schedule, gradients clipped at norm 5."""
         return {
             "generator": OptimizerSpec(optimizer=Adam(lr=1e-3), schedule=Cosine(), grad_clip_norm=5.0),
             "student": OptimizerSpec(optimizer=Adam(lr=2e-3), schedule=Cosine(), grad_clip_norm=5.0),
         }
 
+    @classmethod
+    def incompatible(cls, student: Shapes, teacher: Shapes | None, task: Task, **hyperparameters: Any) -> str | None:
+        """Return that the classes differ from the teacher's."""
+        return same_classes(student, teacher)
+
 
 @final
 class Generator(nn.Module):
-    """Noise (B, 100) to images (B, C, H, W): a quarter, a half, then the whole of the height and width.
+    """Noise (B, 100) to images (B, C, H, W), at a quarter, a half and then all of the height and width.
 
     The last batch norm gives every channel zero mean and unit variance at the start.
     """
@@ -108,7 +106,7 @@ class Generator(nn.Module):
         self.paint = nn.Sequential(nn.Conv2d(64, channels, 3, padding=1), nn.BatchNorm2d(channels))
 
     def forward(self, noise: Tensor) -> Tensor:
-        """Noise (B, 100) to images (B, C, H, W), float32."""
+        """Return images (B, C, H, W) in float32 for noise (B, 100)."""
         maps = self.project(noise)
         for size, block in zip(self.sizes, self.grow, strict=True):
             maps = block(F.interpolate(maps, size))

@@ -13,11 +13,13 @@ from kdbench.training.method import Batch, Method, Step
 
 @final
 class DML(Method):
-    """L_i = CE(z_i, y) + 1 / (M - 1) sum_{j != i} KL(sg p_j || p_i) for M networks, p = softmax(z), logits (B, K).
+    """`L_i = CE(z_i, y) + 1 / (M - 1) sum_{j != i} KL(softmax(z_j) || softmax(z_i))`, M networks, logits z (B, K).
 
-    Algorithm 1 of the paper: the networks step in turn, and the outputs of one that has stepped are computed anew
-    before the next one steps. (The authors' code steps all at once and leaves out 1 / (M - 1); with two networks only
-    the first makes a difference.)
+    No gradient runs through z_j. This is Algorithm 1 of the paper: the networks step in turn, and the outputs of one
+    that has stepped are computed again before the next one steps. The authors' code steps all networks at once and
+    omits 1 / (M - 1); with two networks only the first makes a difference.
+
+    All networks are deployed, the student first.
 
     Raises:
         MethodError: there is no peer.
@@ -34,25 +36,25 @@ class DML(Method):
             raise MethodError("dml trains the student with at least one peer, got none; give peers=[network, ...]")
 
     def steps(self, batch: Batch) -> Iterator[Step]:
-        """One step a network, the student first; terms "ce" and "kl"."""
-        waiting = self.players()
-        logits: dict[str, Tensor] = {name: network(batch.images).logits for name, network in waiting.items()}
-        for name in tuple(waiting):
+        """Yield one step per network, the student first, with the terms "ce" and "kl"."""
+        pending = self.players()
+        logits: dict[str, Tensor] = {name: network(batch.images).logits for name, network in pending.items()}
+        for name in tuple(pending):
             yield Step(_losses(name, logits, batch.labels), name)
-            stepped = waiting.pop(name)
-            if waiting:
+            stepped = pending.pop(name)
+            if pending:
                 with torch.no_grad():
                     logits[name] = stepped(batch.images).logits
 
     def players(self) -> dict[str, nn.Module]:
-        """The student, then "peer1", "peer2", ..."""
+        """Return "student", "peer1", "peer2", ..."""
         return {"student": self.student, **{f"peer{i}": peer for i, peer in enumerate(self.peers, start=1)}}
 
     def deployed(self) -> dict[str, nn.Module]:
-        """Every network; the student first."""
+        """Return every network, the student first."""
         return self.players()
 
 
 def _losses(name: str, logits: Mapping[str, Tensor], labels: Tensor) -> dict[str, Tensor]:
-    others = [kl_divergence(logits[name], other.detach()) for peer, other in logits.items() if peer != name]
-    return {"ce": cross_entropy(logits[name], labels), "kl": torch.stack(others).mean()}
+    divergences = [kl_divergence(logits[name], other.detach()) for peer, other in logits.items() if peer != name]
+    return {"ce": cross_entropy(logits[name], labels), "kl": torch.stack(divergences).mean()}

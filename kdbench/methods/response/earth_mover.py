@@ -1,31 +1,34 @@
-"""Earth Mover Distillation: where the teacher is wrong, the label is given the probability of unlikely classes."""
+"""Earth Mover Distillation: where the teacher is wrong, the label gets the probability of unlikely classes."""
 
-from typing import Annotated, Any, Literal, final
+from typing import Literal, final
 
 import torch
 import torch.nn.functional as F
-from annotated_types import Ge, Gt, Le
 from torch import Tensor, nn
 
-from kdbench.hyperparameters import Tune
+from kdbench.methods.annotations import Alpha, Temperature
 from kdbench.methods.losses import cross_entropy, in_float32
-from kdbench.methods.offline import Offline, Reads
-from kdbench.methods.requirements import same_classes
-from kdbench.training.method import Batch, Output, Shapes, Task
+from kdbench.methods.offline import Offline
+from kdbench.training.method import Batch, Output
 
 Mass = Literal["added", "moved"]
 
 
 @final
 class EarthMover(Offline):
-    """L = (1 - alpha) CE(z_s, y) + alpha T^2 sum_k q_k (log q_k - log softmax(z_s / T)_k); logits (B, K).
+    """`L = (1 - alpha) CE(z_s, y) + alpha T^2 sum_k q_k (log q_k - log softmax(z_s / T)_k)`, with logits z (B, K).
 
-    q is the softmax of z_t / T, corrected by `correct_targets`; the sum is averaged over the batch, 0 log 0 is 0. Known to
-    collapse sometimes with `mass` "added", the published form, in which q sums to more than one.
+    q is softmax(z_t / T) where the teacher is right. Where it is wrong, the probabilities of the other classes are
+    added to the label's in ascending order, until the label's is the highest. The sum is averaged over the batch, and
+    0 log 0 is 0.
+
+    - `mass = "added"` (default, the published form): the other classes keep their probability, and q sums to more
+      than one. Training with it is known to collapse sometimes.
+    - `mass = "moved"`: the probability of the classes that were used becomes 0.
     """
 
     paper = "D'Amicantonio, thesis at the University of Bologna 2021"
-    reads: Reads = "logits"
+    reads = "logits"
     cuda_graph_safe = True
 
     def __init__(
@@ -33,45 +36,38 @@ class EarthMover(Offline):
         student: nn.Module,
         teacher: nn.Module,
         *,
-        alpha: Annotated[float, Ge(0), Le(1), Tune(0.05, 0.95)] = 0.3,
-        temperature: Annotated[float, Gt(0), Tune(1, 20, log=True)] = 5.0,
+        alpha: Alpha = 0.3,
+        temperature: Temperature = 5.0,
         mass: Mass = "added",
     ) -> None:
         super().__init__(student, teacher)
-        self.alpha = alpha
-        self.temperature = temperature
+        self.alpha, self.temperature = alpha, temperature
         self.mass: Mass = mass
 
     def losses(self, student: Output, teacher: Output, batch: Batch) -> dict[str, Tensor]:
-        """Terms "ce" and "emd"."""
+        """Return the terms "ce" and "emd"."""
         targets = correct_targets(F.softmax(teacher.logits / self.temperature, dim=1), batch.labels, self.mass)
-        ours = F.log_softmax(student.logits / self.temperature, dim=1)
-        apart = F.kl_div(ours, targets, reduction="batchmean")
+        log_probabilities = F.log_softmax(student.logits / self.temperature, dim=1)
+        distance = F.kl_div(log_probabilities, targets, reduction="batchmean")
         return {
             "ce": (1 - self.alpha) * cross_entropy(student.logits, batch.labels),
-            "emd": self.alpha * self.temperature**2 * apart,
+            "emd": self.alpha * self.temperature**2 * distance,
         }
-
-    @classmethod
-    def incompatible(cls, student: Shapes, teacher: Shapes | None, task: Task, **hyperparameters: Any) -> str | None:
-        """Other classes than the teacher's."""
-        return same_classes(student, teacher)
 
 
 @in_float32
 def correct_targets(probabilities: Tensor, labels: Tensor, mass: Mass) -> Tensor:
-    """Probabilities (B, K) in which the label of labels (B,) is the highest, or equal to it.
+    """Return probabilities (B, K) in which no class is above the label of labels (B,).
 
-    The other classes' probabilities are added to the label's in ascending order (of equal ones the lower index first),
-    until it is as high as every other; where it is so already, nothing is added. The donors keep theirs if `mass` is
-    "added" and go to zero if it is "moved".
+    The probabilities of the other classes are added to the label's in ascending order (of equal ones the lower index
+    first), until no other is higher. With `mass` "added" the donors keep theirs; with "moved" theirs become 0.
     """
     chosen = labels[:, None]
     is_chosen = torch.arange(probabilities.shape[1], device=labels.device) == chosen
     own, highest = probabilities.gather(1, chosen), probabilities.amax(dim=1, keepdim=True)
     # the label sorts last, so that the columns before it are the others
-    ordered, places = probabilities.masked_fill(is_chosen, torch.inf).sort(dim=1, stable=True)
+    ordered, order = probabilities.masked_fill(is_chosen, torch.inf).sort(dim=1, stable=True)
     sums = torch.cat([own, own + ordered[:, :-1].cumsum(dim=1)], dim=1)
     donors = (sums[:, :-1] < highest).sum(dim=1, keepdim=True)
-    rest = probabilities.masked_fill(places.argsort(dim=1) < donors, 0) if mass == "moved" else probabilities
+    rest = probabilities.masked_fill(order.argsort(dim=1) < donors, 0) if mass == "moved" else probabilities
     return torch.where(is_chosen, sums.gather(1, donors), rest)

@@ -1,30 +1,29 @@
-"""Spherical knowledge distillation: only the directions of the logits are compared, at the teacher's mean length."""
+"""Spherical knowledge distillation: logits are compared by direction, at the teacher's mean length."""
 
-from typing import Annotated, Any, Literal, final
+from typing import Any, Literal, final
 
 import torch.nn.functional as F
-from annotated_types import Ge, Gt, Le
 from torch import Tensor, nn
 
-from kdbench.hyperparameters import Tune
+from kdbench.methods.annotations import Alpha, Temperature
 from kdbench.methods.losses import cross_entropy, in_float32, kd_loss
-from kdbench.methods.offline import Offline, Reads
-from kdbench.methods.requirements import same_classes
-from kdbench.training.method import Batch, Output, Shapes, Task
+from kdbench.methods.offline import Offline
+from kdbench.training.method import Batch, Output
 
-SHORTEST = 1e-6  # logits shorter than this have no direction, and a gradient of 1 / length
+MIN_LENGTH = 1e-6  # shorter logits have no direction, and a gradient of 1 / length
 Normalize = Literal["l2", "standardize"]
 
 
 @final
 class Spherical(Offline):
-    """L = (1 - alpha) CE(n_s, y) + alpha T^2 KL(softmax(n_t / T) || softmax(n_s / T)); logits (B, K).
+    """`L = (1 - alpha) CE(n_s, y) + alpha T^2 KL(softmax(n_t / T) || softmax(n_s / T))`, with logits z (B, K).
 
-    n_s and n_t are the normalized logits of `on_sphere`; the cross-entropy too is on n_s.
+    - `normalize = "l2"` (default): `n = m z / ||z||`, where m is the mean of `||z_t||` over the batch (no gradient).
+    - `normalize = "standardize"`: the logits of each image are centered first.
     """
 
     paper = "Guo et al., 2020, arXiv:2010.07485"
-    reads: Reads = "logits"
+    reads = "logits"
     cuda_graph_safe = True
 
     def __init__(
@@ -32,50 +31,44 @@ class Spherical(Offline):
         student: nn.Module,
         teacher: nn.Module,
         *,
-        alpha: Annotated[float, Ge(0), Le(1), Tune(0.05, 0.95)] = 0.9,
-        temperature: Annotated[float, Gt(0), Tune(1, 20, log=True)] = 4.0,
+        alpha: Alpha = 0.9,
+        temperature: Temperature = 4.0,
         normalize: Normalize = "l2",
     ) -> None:
         super().__init__(student, teacher)
-        self.alpha = alpha
-        self.temperature = temperature
+        self.alpha, self.temperature = alpha, temperature
         self.normalize: Normalize = normalize
 
     def losses(self, student: Output, teacher: Output, batch: Batch) -> dict[str, Tensor]:
-        """Terms "ce" and "kl"."""
-        ours, theirs = on_sphere(student.logits, teacher.logits, self.normalize)
+        """Return the terms "ce" and "kl"."""
+        student_logits, teacher_logits = on_sphere(student.logits, teacher.logits, self.normalize)
         return {
-            "ce": (1 - self.alpha) * cross_entropy(ours, batch.labels),
-            "kl": self.alpha * kd_loss(ours, theirs, self.temperature),
+            "ce": (1 - self.alpha) * cross_entropy(student_logits, batch.labels),
+            "kl": self.alpha * kd_loss(student_logits, teacher_logits, self.temperature),
         }
 
     @classmethod
-    def incompatible(cls, student: Shapes, teacher: Shapes | None, task: Task, **hyperparameters: Any) -> str | None:
-        """Other classes than the teacher's."""
-        return same_classes(student, teacher)
-
-    @classmethod
     def not_summable(cls, **hyperparameters: Any) -> str | None:
-        """Its cross-entropy is on the normalized logits."""
+        """Return that the cross-entropy is not the plain one."""
         return "its cross-entropy is on normalized logits, and a sum has the plain one"
 
 
 @in_float32
 def on_sphere(student_logits: Tensor, teacher_logits: Tensor, normalize: Normalize) -> tuple[Tensor, Tensor]:
-    """Both logits (B, K) at unit length, times the mean length of the teacher's, which carries no gradient.
+    """Return both logits (B, K) at the mean length of the teacher's, which carries no gradient.
 
-    "standardize" centers each row first. That is (z - mean) / std times the teacher's mean std: with unbiased standard
-    deviations a length is sqrt(K - 1) std, and the roots cancel.
+    "standardize" centers each row first. That equals (z - mean) / std times the teacher's mean std: with unbiased
+    standard deviations a length is sqrt(K - 1) std, and the roots cancel.
     """
     if normalize == "standardize":
-        student_logits, teacher_logits = _centered(student_logits), _centered(teacher_logits)
+        student_logits, teacher_logits = _center(student_logits), _center(teacher_logits)
     length = teacher_logits.detach().norm(dim=1).mean()
     return length * _directions(student_logits), length * _directions(teacher_logits)
 
 
-def _centered(logits: Tensor) -> Tensor:
+def _center(logits: Tensor) -> Tensor:
     return logits - logits.mean(dim=1, keepdim=True)
 
 
 def _directions(logits: Tensor) -> Tensor:
-    return F.normalize(logits, dim=1, eps=SHORTEST)
+    return F.normalize(logits, dim=1, eps=MIN_LENGTH)

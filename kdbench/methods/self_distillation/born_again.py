@@ -1,4 +1,4 @@
-"""Born-again networks: a chain of equal networks, each taught by the one before it."""
+"""Born-again networks: a chain of equal networks, each of which learns from the one before it."""
 
 import math
 from collections.abc import Iterable, Iterator, Sequence
@@ -20,12 +20,14 @@ GENERATIONS = 2
 
 @final
 class BornAgain(Method):
-    """L = CE(z_s, y) + KL(softmax(z_t) || softmax(z_s)); logits (B, K), T = 1.
+    """`L = CE(z_s, y) + KL(softmax(z_t) || softmax(z_s))`, with logits z (B, K).
 
-    The student is the last of `generations` born-again networks; `teacher` is the generation before it, and `teachers`
-    are the still older ones, from generation 0 (trained without a teacher) on. They serve the ensemble only. All
-    generations begin with the same weights, since these are the seed's and not the method's; in the paper each begins
-    with its own.
+    The student is the last of `generations` born-again networks. `teacher` is the generation before it; `teachers` are
+    all earlier ones, from generation 0 (trained from scratch) on, and are used by the ensemble only. The pair's own
+    teacher is not used. All generations start from the same weights, which depend on the seed alone; in the paper
+    each starts from its own.
+
+    The student is deployed, and the ensemble of all generations as an extra score.
     """
 
     paper = "Furlanello, Lipton, Tschannen, Itti, Anandkumar, ICML 2018, arXiv:1805.04770"
@@ -41,31 +43,27 @@ class BornAgain(Method):
     ) -> None:
         super().__init__()
         self.student = student
-        self.teacher = _frozen(teacher)
-        self.teachers = nn.ModuleList(_frozen(older) for older in teachers)
+        self.teacher = Frozen.of(teacher)
+        self.teachers = nn.ModuleList(Frozen.of(older) for older in teachers)
         self.generations = generations
 
     def steps(self, batch: Batch) -> Iterator[Step]:
-        """One step a batch; terms "ce" and "kl"."""
+        """Yield one step with the terms "ce" and "kl"."""
         logits, targets = self.student(batch.images).logits, self.teacher(batch.images).logits
         yield Step({"ce": cross_entropy(logits, batch.labels), "kl": kl_divergence(logits, targets)})
 
-    def players(self) -> dict[str, nn.Module]:
-        """The student."""
-        return {"student": self.student}
-
     def deployed(self) -> dict[str, nn.Module]:
-        """The student, and the ensemble of all generations as an extra score."""
+        """Return the student and "ensemble", the ensemble of all generations."""
         return {"student": self.student, "ensemble": Ensemble([*self.teachers, self.teacher, self.student])}
 
     @classmethod
     def needs(cls, spec: RunSpec) -> dict[str, RunSpec]:
-        """The generations before this one, each with its own needs; the pair's teacher is not among them."""
+        """Return the generations before this one, each with its own needs."""
         (part,) = spec.parts
         chain = [spec.scratch()]
         for generation in range(1, part.hyperparameters.get("generations", GENERATIONS)):
-            younger = replace(part, hyperparameters={**part.hyperparameters, "generations": generation})
-            chain.append(replace(spec, parts=(younger,), needs=tuple(_roles(chain).items())))
+            earlier = replace(part, hyperparameters={**part.hyperparameters, "generations": generation})
+            chain.append(replace(spec, parts=(earlier,), needs=tuple(_roles(chain).items())))
         return _roles(chain)
 
 
@@ -74,13 +72,9 @@ def _roles(chain: Sequence[RunSpec]) -> dict[str, RunSpec]:
     return {"teacher": teacher, **{f"teachers.{i}": spec for i, spec in enumerate(older)}}
 
 
-def _frozen(network: nn.Module) -> Frozen:
-    return network if isinstance(network, Frozen) else Frozen(network)
-
-
 @final
 class Ensemble(nn.Module):
-    """The mean of its members' probabilities; its logits are the logarithm of that mean."""
+    """The mean of the members' probabilities; its logits are the logarithm of that mean."""
 
     def __init__(self, members: Iterable[nn.Module]) -> None:
         super().__init__()
@@ -88,12 +82,12 @@ class Ensemble(nn.Module):
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
-        """Of its members."""
+        """The shape (C, H, W) of the members' images."""
         return cast("tuple[int, int, int]", self.members[0].image_shape)
 
     def forward(self, images: Tensor) -> Output:
-        """Images (B, C, H, W) to logits (B, K) and the embeddings of all members, side by side."""
+        """Return logits (B, K) and the concatenated embeddings of the members for images (B, C, H, W)."""
         outputs: list[Output] = [member(images).float() for member in self.members]
-        logs = torch.stack([F.log_softmax(output.logits, dim=1) for output in outputs])
-        logits = logs.logsumexp(dim=0) - math.log(len(outputs))
+        log_probabilities = torch.stack([F.log_softmax(output.logits, dim=1) for output in outputs])
+        logits = log_probabilities.logsumexp(dim=0) - math.log(len(outputs))
         return Output(logits, (), (), torch.cat([output.embedding for output in outputs], dim=1))

@@ -79,10 +79,10 @@ def test_networks_without_space_are_refused():
     maps, flat = Shapes(((4, 8, 8),), 4, 10), Shapes(((4, 1, 1),), 4, 10)
     task = Task(10, 100, (3, 8, 8))
     assert Attention.incompatible(maps, maps, task) is None
-    assert "the student have none (H = W = 1" in Attention.incompatible(flat, maps, task)
-    assert "the teacher have none (H = W = 1" in Attention.incompatible(maps, flat, task)
+    assert "the student has none (H = W = 1" in Attention.incompatible(flat, maps, task)
+    assert "the teacher has none (H = W = 1" in Attention.incompatible(maps, flat, task)
 
 
 def test_stages_whose_common_size_is_one_pixel_are_refused():
     early, late = Shapes(((4, 8, 8), (4, 1, 1)), 4, 10), Shapes(((4, 8, 8),), 4, 10)
-    assert "needs a pair of stages" in Attention.incompatible(early, late, Task(10, 100, (3, 8, 8)))
+    assert "no pair of the last stages" in Attention.incompatible(early, late, Task(10, 100, (3, 8, 8)))

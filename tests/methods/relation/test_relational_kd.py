@@ -7,14 +7,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kdbench.methods.relation import relational_kd
-from kdbench.methods.relation.relational_kd import (
-    RelationalAngle,
-    RelationalDistance,
-    RelationalDistanceAngle,
-    angle_loss,
-    distance_loss,
-)
+from kdbench.methods.relation import geometry
+from kdbench.methods.relation.geometry import angle_loss, distance_loss
+from kdbench.methods.relation.relational_kd import RelationalAngle, RelationalDistance, RelationalDistanceAngle
 from kdbench.training.method import Shapes, Task
 
 
@@ -81,7 +76,7 @@ def test_chunks_give_the_same_angles_and_gradients(monkeypatch):
     student.requires_grad_()
     whole = angle_loss(student, teacher)
     (expected,) = torch.autograd.grad(whole, student)
-    monkeypatch.setattr(relational_kd, "LARGEST", 6)
+    monkeypatch.setattr(geometry, "MAX_BATCH_AT_ONCE", 6)
     chunked = angle_loss(student, teacher)
     (found,) = torch.autograd.grad(chunked, student)
     torch.testing.assert_close(chunked, whole)
@@ -91,7 +86,7 @@ def test_chunks_give_the_same_angles_and_gradients(monkeypatch):
 def test_chunks_leave_the_random_states_unread(monkeypatch):
     """They cannot be read while a CUDA graph is captured."""
     student, teacher = embeddings(2, 11)
-    monkeypatch.setattr(relational_kd, "LARGEST", 6)
+    monkeypatch.setattr(geometry, "MAX_BATCH_AT_ONCE", 6)
     monkeypatch.setattr(torch, "get_rng_state", lambda: pytest.fail("the state is read"))
     loss = angle_loss(student.requires_grad_(), teacher)
     assert torch.autograd.grad(loss, student)[0].isfinite().all()
@@ -172,6 +167,6 @@ def test_terms_are_weighted_and_on_the_embeddings(student, teacher, batch, metho
 @pytest.mark.parametrize("method", [RelationalDistance, RelationalAngle, RelationalDistanceAngle])
 def test_batches_of_two_are_refused(method):
     shapes = Shapes((), 8, 10)
-    reason = "compares images with one another and needs a batch of at least 3, got 2"
+    reason = "compares the images of a batch and needs a batch size of at least 3, got 2"
     assert method.incompatible(shapes, shapes, Task(10, 100, (3, 8, 8), batch_size=2)) == reason
     assert method.incompatible(shapes, shapes, Task(10, 100, (3, 8, 8), batch_size=3)) is None

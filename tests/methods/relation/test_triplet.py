@@ -130,5 +130,5 @@ def test_in_a_sum_its_term_stays_as_it_is(student, teacher, batch):
 
 def test_a_batch_of_one_image_is_refused(tiny, task):
     ours = shapes(tiny(1))
-    assert "needs a batch of at least 2, got 1" in Triplet.incompatible(ours, ours, replace(task, batch_size=1))
+    assert "needs a batch size of at least 2, got 1" in Triplet.incompatible(ours, ours, replace(task, batch_size=1))
     assert Triplet.incompatible(ours, ours, replace(task, batch_size=2)) is None

@@ -54,10 +54,10 @@ def test_the_past_changes_exactly_at_the_borders(student, batch, cycles, steps):
     method = Snapshot(student, cycles=cycles)
     for step in range(steps):
         move(student)
-        present, past = state(student), state(method.past.network)
+        present, past = state(student), state(method.snapshot.network)
         next(method.steps(replace(batch, progress=step / steps)))
         crossed = step > 0 and step * cycles // steps > (step - 1) * cycles // steps
-        assert same(method.past.network.state_dict(), present if crossed else past)
+        assert same(method.snapshot.network.state_dict(), present if crossed else past)
         assert method.cycle == step * cycles // steps
 
 
@@ -71,18 +71,18 @@ def test_the_past_is_never_trained(student, batch):
     method = Snapshot(student, cycles=2)
     method.train()
     next(method.steps(batch))
-    past = state(method.past)
+    past = state(method.snapshot)
     for _ in range(3):
         step = next(method.steps(replace(batch, progress=0.7)))
         sum(step.losses.values()).backward()
         with torch.no_grad():
             for parameter in method.players()["student"].parameters():
                 parameter -= 0.1 * parameter.grad
-    assert same(method.past.state_dict(), past)
-    assert not any(module.training for module in method.past.modules())
-    assert not any(parameter.requires_grad for parameter in method.past.parameters())
-    assert not {*method.past.parameters()} & {*method.players()["student"].parameters()}
-    assert not same(method.past.network.state_dict(), method.student.state_dict())
+    assert same(method.snapshot.state_dict(), past)
+    assert not any(module.training for module in method.snapshot.modules())
+    assert not any(parameter.requires_grad for parameter in method.snapshot.parameters())
+    assert not {*method.snapshot.parameters()} & {*method.players()["student"].parameters()}
+    assert not same(method.snapshot.network.state_dict(), method.student.state_dict())
 
 
 def test_the_past_survives_a_checkpoint(tiny, batch):
@@ -94,8 +94,8 @@ def test_the_past_survives_a_checkpoint(tiny, batch):
     expected, found = next(method.steps(later)).losses, next(resumed.steps(later)).losses
     assert {name: loss.item() for name, loss in found.items()} == {name: loss.item() for name, loss in expected.items()}
     assert resumed.cycle == 1
-    assert same(resumed.past.network.state_dict(), method.past.network.state_dict())
-    assert not same(resumed.past.network.state_dict(), resumed.student.state_dict())
+    assert same(resumed.snapshot.network.state_dict(), method.snapshot.network.state_dict())
+    assert not same(resumed.snapshot.network.state_dict(), resumed.student.state_dict())
 
 
 def test_a_new_past_does_not_answer_with_the_memory_of_the_old(student, batch):
@@ -113,8 +113,8 @@ def test_the_rate_restarts_with_every_cycle(student):
     assert Snapshot(student, cycles=3).optimizers() == {"student": OptimizerSpec(schedule=Cosine(), cycles=3)}
 
 
-def test_the_network_itself_trains_and_graduates(student):
+def test_the_student_trains_and_is_deployed(student):
     method = Snapshot(student)
-    assert isinstance(method.past, Frozen)
-    assert method.players() == {"student": student}
+    assert isinstance(method.snapshot, Frozen)
+    assert list(method.players()["student"].children()) == [student]
     assert method.deployed() == {"student": student}
