@@ -14,7 +14,7 @@ from collections.abc import Sequence
 import torch
 
 from kdbench import models
-from kdbench.training.evaluation import parameter_count, time_inference
+from kdbench.training.evaluation import count_parameters, time_inference
 from kdbench.training.network import to_device
 
 PAIRS = ("wrn_40_2:wrn_16_2", "resnet32x4:resnet8x4")
@@ -33,7 +33,7 @@ def main() -> None:
     for pair in asked.pair:
         names = pair.split(":")
         networks = [_network(name) for name in names]
-        sizes = ", ".join(f"{name} {parameter_count(n):,} parameters" for name, n in zip(names, networks, strict=True))
+        sizes = ", ".join(f"{name} {count_parameters(n):,} parameters" for name, n in zip(names, networks, strict=True))
         sys.stdout.write(f"{sizes}\n")
         for batch in asked.batch:
             taken = [

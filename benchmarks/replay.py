@@ -3,7 +3,7 @@
     python benchmarks/replay.py [--pair TEACHER:STUDENT] [--precision bf16] [--steps 4] [--epochs 2] [--rounds 5]
 
 One process on one core trains a teacher and a first column, which leaves the logits on disk; then the second column, in
-turn without and with replay, whole runs each time: reading the data, training, scores, files. ImageSplit are random, of
+turn without and with replay, whole runs each time: reading the data, training, scores, files. Images are random, of
 CIFAR-100's shape: their content does not matter here. Printed are the seconds and the ratio of each round; that both
 ways gave the same weights is checked.
 """

@@ -209,7 +209,7 @@ def _bytes(member: Any) -> int:
     moments = [
         value
         for optimizer in member.optimizers.values()
-        for state in optimizer.state()["torch"]["state"].values()
+        for state in optimizer.state_dict()["torch"]["state"].values()
         for value in state.values()
         if isinstance(value, torch.Tensor)
     ]

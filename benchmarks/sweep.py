@@ -6,7 +6,7 @@
 The plain loop is that of published repositories: one configuration at a time, torchvision's transforms in a DataLoader,
 float32, contiguous. It is given the machine in both ways, one process on all cores and one process a core, and the
 faster counts; so is torchdistill (from the package index, extra `bench`; left out where it is not installed). kdbench
-trains its cohort on one process a core. ImageSplit are random, of CIFAR-100's shape: their content does not matter here.
+trains its cohort on one process a core. Images are random, of CIFAR-100's shape: their content does not matter here.
 
 On a GPU each contender is one process. kdbench trains all configurations as one cohort; the others one configuration at a time,
 with torch's own defaults for TF32 (cuDNN's convolutions may use it, matrix products not), and with `--loaders` worker

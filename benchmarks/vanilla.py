@@ -12,7 +12,7 @@ from kdbench import methods, models
 from kdbench.data.batches import Batches
 from kdbench.matrix.recipe import Crop, Flip, Recipe, Sgd
 from kdbench.training import loop
-from kdbench.training.cuda_graphs import recorder
+from kdbench.training.cuda_graphs import make_recorder
 from kdbench.training.member import Member
 from kdbench.training.method import Batch
 from kdbench.training.network import Frozen
@@ -44,7 +44,7 @@ class Short:
 
 
 def photographs(count: int, device: torch.device) -> tuple[Tensor, Tensor]:
-    """ImageSplit (N, C, H, W) uint8 and labels (N,)."""
+    """Images (N, C, H, W) uint8 and labels (N,)."""
     images = torch.randint(0, 256, (count, *SHAPE), dtype=torch.uint8, device=device)
     return images, torch.randint(0, CLASSES, (count,), device=device)
 
@@ -68,13 +68,13 @@ def cohort(
     recipe = Recipe(epochs=2, batch_size=BATCH, precision=precision, optimizer=Sgd(lr=RATE), augment=(Crop(), Flip()))
     teacher_name, student_name = pair.split(":")
     teacher = Frozen(prepare(network(teacher_name), device, options.compile))
-    queue = recorder(device) if options.cuda_graphs else None
+    queue = make_recorder(device) if options.cuda_graphs else None
 
     def member(alpha: float, temperature: float) -> Member:
         given = {"vanilla": {"alpha": alpha, "temperature": temperature}}
         student = prepare(network(student_name), device, options.compile)
         method = methods.create(["vanilla"], student=student, teacher=teacher, parameters=given)
-        return Member("", method, recipe, 0, recorder(device) if options.cuda_graphs else None)
+        return Member("", method, recipe, 0, make_recorder(device) if options.cuda_graphs else None)
 
     images, labels = photographs(max(warm_up, steps) * BATCH, device)
     drawn = Batches(images, labels, torch.arange(len(labels)), mean=MEAN, std=STD, recipe=recipe, seed=0)

@@ -1,4 +1,4 @@
-"""Python's garbage collector, held back for a while."""
+"""Pause Python's garbage collector."""
 
 import gc
 from collections.abc import Iterator
@@ -7,11 +7,11 @@ from contextlib import contextmanager
 
 @contextmanager
 def gc_paused() -> Iterator[None]:
-    """Inside, nothing that lies in cycles is looked for and freed."""
-    was_on = gc.isenabled()
+    """Disable automatic garbage collection; restore its state at the end."""
+    was_enabled = gc.isenabled()
     gc.disable()
     try:
         yield
     finally:
-        if was_on:
+        if was_enabled:
             gc.enable()

@@ -1,8 +1,8 @@
-"""Work that is recorded once and then repeated as it was: CUDA graphs, for networks whose steps are all overhead.
+"""CUDA graphs: capture a method's steps once and replay them for every later batch.
 
-A GPU that is handed the hundreds of small kernels of a step one by one waits for the host between them. Recorded, they
-are handed over at once, and the members of a cohort run beside one another, each in a queue (stream) of its own. What
-is repeated reads and writes the same tensors again: so batches, teachers' outputs, rates and sums stay where they are.
+A small network spends most of a step launching kernels. A CUDA graph launches all kernels of a step at once, and the
+members of a cohort overlap, each on its own CUDA stream. A replay reads and writes the captured tensors again, so
+batches, teacher outputs, learning rates and sums of losses stay in the same tensors.
 """
 
 from collections.abc import Callable, Iterator
@@ -16,89 +16,89 @@ from kdbench.training.method import Batch
 from kdbench.training.network import Frozen
 from kdbench.training.step_runner import StepRunner
 
-WARM_UP = 3  # batches before the recording: momentum and libraries' workspaces must be there
+WARM_UP = 3  # eager batches before the capture: they create momentum buffers and the workspaces of libraries
 
 Work = Callable[[], None]
 
 
 class GraphRecorder(Protocol):
-    """A queue of work of its own, which can be recorded."""
+    """A stream of work on a device that can be captured in a graph."""
 
     def on_own_stream(self) -> AbstractContextManager[None]:
-        """What is asked for inside comes after all that was asked for before, and beside what other recorders do."""
+        """Run the work inside after all earlier work, concurrently with the streams of other recorders."""
 
     def record(self, work: Work) -> Work:
-        """Do `work`, and give what does the same again, to the same tensors; inside `on_own_stream`."""
+        """Capture `work`, run it, and return a function that replays it; call this inside `on_own_stream`."""
 
     def synchronize(self) -> None:
-        """What is asked for from now on comes after all that was done apart."""
+        """Make later work wait for the work of this stream."""
 
 
 @final
 class CudaGraphRecorder:
-    """A stream of a GPU, whose work is captured as CUDA graphs."""
+    """A CUDA stream whose work is captured in CUDA graphs."""
 
     def __init__(self, device: torch.device) -> None:
         self._stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
 
     @contextmanager
     def on_own_stream(self) -> Iterator[None]:
-        """Inside, the stream is the current one."""
+        """Make the stream the current one, after all work of the stream that was current before."""
         self._stream.wait_stream(torch.cuda.current_stream(self._stream.device))
         with torch.cuda.stream(self._stream):
             yield
 
     def record(self, work: Work) -> Work:
-        """Capture `work`, which does nothing yet, and launch it; gives what launches it again."""
+        """Capture `work`, launch the graph, and return its `replay`."""
         graph = torch.cuda.CUDAGraph()
-        # an older graph that is freed while another is captured spoils that
+        # freeing an older graph during a capture would invalidate the capture
         with gc_paused(), torch.cuda.graph(graph, stream=self._stream):
             work()
         graph.replay()
         return graph.replay
 
     def synchronize(self) -> None:
-        """Have the current stream wait for this one."""
+        """Make the current stream wait for this one."""
         torch.cuda.current_stream(self._stream.device).wait_stream(self._stream)
 
 
-def recorder(device: torch.device) -> GraphRecorder | None:
-    """What records on a device; None where there is nothing to gain."""
+def make_recorder(device: torch.device) -> GraphRecorder | None:
+    """Return a recorder for a GPU, and None for a CPU."""
     return CudaGraphRecorder(device) if device.type == "cuda" else None
 
 
 @final
 class GraphedSteps:
-    """The steps of a method that says it is `cuda_graph_safe`: recorded after some batches, from then on repeated."""
+    """The steps of a method with `cuda_graph_safe`: eager for the first batches, then captured and replayed."""
 
     def __init__(self, steps: StepRunner, recorder: GraphRecorder) -> None:
         self._steps = steps
         self._recorder = recorder
-        self._seen = 0
-        self._again: Work | None = None
-        self._counted = dict[str, int]()
+        self._batches = 0
+        self._replay: Work | None = None
+        self._counts_per_batch = dict[str, int]()
 
     @property
-    def is_recorded(self) -> bool:
-        """Whether steps are repeated by now."""
-        return self._again is not None
+    def is_captured(self) -> bool:
+        """Whether the steps have been captured."""
+        return self._replay is not None
 
     def __call__(self, batch: Batch) -> None:
-        """Make the steps of one batch, whose tensors are always the same."""
-        if self._again is not None:
-            self._again()
-            self._steps.counts.update(self._counted)
-        elif self._seen < WARM_UP:
+        """Run the steps of one batch. All batches must be in the same tensors."""
+        if self._replay is not None:
+            self._replay()
+            self._steps.counts.update(self._counts_per_batch)
+        elif self._batches < WARM_UP:
             self._steps(batch)
         else:
-            self._record(batch)
-        self._seen += 1
+            self._capture(batch)
+        self._batches += 1
 
-    def _record(self, batch: Batch) -> None:
+    def _capture(self, batch: Batch) -> None:
         before = self._steps.counts.copy()
-        with ExitStack() as memories:
+        with ExitStack() as stack:
             for module in self._steps.method.modules():
                 if isinstance(module, Frozen):
-                    memories.enter_context(module.static_only())
-            self._again = self._recorder.record(lambda: self._steps(batch))
-        self._counted = dict(self._steps.counts - before)
+                    stack.enter_context(module.static_only())
+            self._replay = self._recorder.record(lambda: self._steps(batch))
+        self._counts_per_batch = dict(self._steps.counts - before)

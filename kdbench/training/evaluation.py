@@ -1,4 +1,4 @@
-"""A trained network's logits, and what it costs: parameters, operations, time."""
+"""The logits of a trained network and its costs: parameters, operations, inference time."""
 
 import statistics
 import time
@@ -14,20 +14,28 @@ from torch.utils.flop_counter import FlopCounterMode
 from kdbench.training.network import Frozen
 from kdbench.training.precision import autocast
 
-PATIENCE = 10.0  # seconds for the timing of one batch size
+TIME_LIMIT = 10.0  # seconds for timing one batch size
+MIN_REPEATS = 3  # timed forward passes of a network that exceeds the time limit
+REPEATS = 20  # timed forward passes of any other network, at least
 
 
 @torch.no_grad()
-def logits_of(network: nn.Module, batches: Iterable[Tensor], precision: str) -> Tensor:
-    """The logits (N, K) of all batches, float32 on the CPU; the network is left in the mode it was in."""
-    with _evaluating(network), autocast(network, precision):
-        found = [network(images).logits.float() for images in batches]
-    return torch.cat(found).cpu()
+def compute_logits(network: nn.Module, batches: Iterable[Tensor], precision: str) -> Tensor:
+    """Return the logits (N, K) of all batches in eval mode, as float32 on the CPU.
+
+    Args:
+        network: any network; its mode (training or eval) is restored.
+        batches: images, each batch (B, C, H, W).
+        precision: "fp32" or "bf16".
+    """
+    with _evaluation_mode(network), autocast(network, precision):
+        logits = [network(images).logits.float() for images in batches]
+    return torch.cat(logits).cpu()
 
 
 @contextmanager
-def _evaluating(network: nn.Module) -> Iterator[None]:
-    """Eval mode, and nothing compiled; outside the mode of before. No frozen part remembers what it was shown."""
+def _evaluation_mode(network: nn.Module) -> Iterator[None]:
+    """Set eval mode without torch.compile; restore the mode and clear the caches of frozen parts at the end."""
     training = network.training
     network.eval()
     try:
@@ -40,17 +48,17 @@ def _evaluating(network: nn.Module) -> Iterator[None]:
                 module.clear_cache()
 
 
-def parameter_count(network: nn.Module) -> int:
-    """How many parameters a network has, each counted once."""
+def count_parameters(network: nn.Module) -> int:
+    """Return the number of parameters, shared ones counted once."""
     return sum(p.numel() for p in network.parameters())
 
 
 @torch.no_grad()
-def flops(network: nn.Module, image_shape: tuple[int, int, int]) -> int:
-    """Floating-point operations of one image's forward pass (a multiplication and an addition are two)."""
+def count_flops(network: nn.Module, image_shape: tuple[int, int, int]) -> int:
+    """Return the floating-point operations of one image's forward pass (a multiply-add counts as two)."""
     device = next(network.parameters()).device
     counter = FlopCounterMode(display=False)
-    with _evaluating(network), counter:
+    with _evaluation_mode(network), counter:
         network(torch.zeros(1, *image_shape, device=device))
     return counter.get_total_flops()
 
@@ -58,7 +66,7 @@ def flops(network: nn.Module, image_shape: tuple[int, int, int]) -> int:
 @final
 @dataclass(frozen=True)
 class Timing:
-    """How long one batch takes, in milliseconds."""
+    """The inference time of one batch, in milliseconds."""
 
     median_ms: float
     p95_ms: float
@@ -68,28 +76,29 @@ class Timing:
 def time_inference(
     network: nn.Module, image_shape: tuple[int, int, int], batch_size: int, seconds: float = 0.5
 ) -> Timing:
-    """Time a network's forward pass in float32, eval mode: warmed up, then for about `seconds`, at least 20 times.
+    """Time the forward pass of a network in float32 and eval mode, after warm-up.
 
-    Where 20 would take longer than `PATIENCE`, as many as fit into it, at least 3.
+    The forward pass is repeated for about `seconds`, at least 20 times. A network that is too slow for that is timed
+    for 10 s, at least 3 times.
     """
     images = torch.randn(batch_size, *image_shape, device=next(network.parameters()).device)
-    taken: list[float] = []
-    with _evaluating(network):
-        slow = _timed(network, images) > PATIENCE * 1000 / 25
-        for _ in range(1 if slow else 4):
-            _timed(network, images)
-        while _too_few(taken, seconds):
-            taken.append(_timed(network, images))
-    return Timing(statistics.median(taken), statistics.quantiles(taken, n=20, method="inclusive")[-1])
+    times_ms: list[float] = []
+    with _evaluation_mode(network):
+        is_slow = _time_forward(network, images) > TIME_LIMIT * 1000 / 25
+        for _ in range(1 if is_slow else 4):
+            _time_forward(network, images)
+        while _needs_more(times_ms, seconds):
+            times_ms.append(_time_forward(network, images))
+    return Timing(statistics.median(times_ms), statistics.quantiles(times_ms, n=20, method="inclusive")[-1])
 
 
-def _too_few(taken: Sequence[float], seconds: float) -> bool:
-    if len(taken) < 20:
-        return len(taken) < 3 or sum(taken) < PATIENCE * 1000
-    return sum(taken) < seconds * 1000
+def _needs_more(times_ms: Sequence[float], seconds: float) -> bool:
+    if len(times_ms) < REPEATS:
+        return len(times_ms) < MIN_REPEATS or sum(times_ms) < TIME_LIMIT * 1000
+    return sum(times_ms) < seconds * 1000
 
 
-def _timed(network: nn.Module, images: Tensor) -> float:
+def _time_forward(network: nn.Module, images: Tensor) -> float:
     started = time.perf_counter()
     network(images)
     if images.is_cuda:
@@ -97,8 +106,8 @@ def _timed(network: nn.Module, images: Tensor) -> float:
     return (time.perf_counter() - started) * 1000
 
 
-def inference_columns(network: nn.Module, image_shape: tuple[int, int, int]) -> dict[str, Any]:
-    """The columns of a result that tell a deployed network's speed; throughput in images a second at batch 256."""
+def measure_inference(network: nn.Module, image_shape: tuple[int, int, int]) -> dict[str, Any]:
+    """Return the inference columns of a result: times in ms at batch sizes 1 and 256, throughput in images/s at 256."""
     one, many = time_inference(network, image_shape, 1), time_inference(network, image_shape, 256)
     return {
         "inference_ms": one.median_ms,

@@ -1,4 +1,4 @@
-"""The loop: every batch is drawn once and taken by each member of a cohort in turn."""
+"""The training loop: each batch is drawn once, and every member of a cohort trains on it in turn."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -15,113 +15,119 @@ from kdbench.training.stopwatch import Stopwatch
 
 
 class Batches(Protocol):
-    """Where the batches of a cohort come from."""
+    """The source of a cohort's batches."""
 
     def epoch(self, epoch: int, epochs: int) -> Iterator[Batch]:
-        """The batches of an epoch, from 0."""
+        """Yield the batches of an epoch, counted from 0, of a run of `epochs`."""
 
 
-class TeacherCache(Protocol):
-    """Has a frozen teacher remember what it says of a batch, which it need not compute as it would by itself."""
+class TeacherForward(Protocol):
+    """A way to get a frozen teacher's output for a batch other than a forward pass: from disk, or by a CUDA graph."""
 
     @property
     def saved_seconds(self) -> float:
-        """How long it took to compute what then was only repeated."""
+        """The time that the outputs read from disk took to compute."""
 
-    def ask(self, images: Tensor, epoch: int, position: int) -> None:
-        """Images (B, C, H, W): the batch at a position of an epoch, both from 0."""
+    def forward(self, images: Tensor, epoch: int, position: int) -> None:
+        """Put the output for images (B, C, H, W) into the teacher's cache; epoch and position count from 0."""
 
 
 @final
 class CohortLoop:
-    """Runs that see the same batches and share frozen teachers.
+    """Trains runs that see the same batches and share frozen teachers.
 
-    `score` gives a member's scores at the end of an epoch; `report` is told of every epoch's end. A teacher that has a
-    replay is asked through it.
+    Args:
+        members: the runs.
+        batches: the source of the batches.
+        teachers: the frozen networks whose outputs are computed once per batch for all members.
+        evaluate: returns a member's scores at the end of an epoch.
+        on_epoch_end: called with the epoch, counted from 0, and the members that trained in it.
+        forwards: how to get a teacher's output, for teachers that are not simply called.
     """
 
     def __init__(
         self,
         members: Sequence[Member],
         batches: Batches,
-        frozen: Sequence[Frozen],
-        score: Callable[[Member], Mapping[str, float]],
-        report: Callable[[int, Sequence[Member]], None],
-        teacher_caches: Mapping[Frozen, TeacherCache] | None = None,
+        teachers: Sequence[Frozen],
+        evaluate: Callable[[Member], Mapping[str, float]],
+        on_epoch_end: Callable[[int, Sequence[Member]], None],
+        forwards: Mapping[Frozen, TeacherForward] | None = None,
     ) -> None:
         self._members = members
         self._batches = batches
-        self._frozen = frozen
-        self._teacher_caches = teacher_caches or {}
-        self._caching = {*frozen, *(m for member in members for m in _frozen_of(member))}
-        self._score = score
-        self._report = report
+        self._teachers = teachers
+        self._forwards = forwards or {}
+        self._frozen = {*teachers, *(network for member in members for network in _frozen_networks(member))}
+        self._evaluate = evaluate
+        self._on_epoch_end = on_epoch_end
         self._watch = Stopwatch(members[0].device)
 
     @property
     def shared_seconds(self) -> float:
-        """How long the work that all members share takes: batches, and what the teachers say of them.
+        """The time of the work that all members share: batches and teacher outputs.
 
-        What the teachers only repeated counts as long as it took to compute.
+        Teacher outputs read from disk count as long as they took to compute.
         """
-        return self._watch.seconds + sum(replay.saved_seconds for replay in self._teacher_caches.values())
+        return self._watch.seconds + sum(forward.saved_seconds for forward in self._forwards.values())
 
     def train(self, epochs: int, first: int = 0) -> None:
-        """Train all members from epoch `first` to their end: the last epoch, an early stop, a failure of their own.
+        """Train all members from epoch `first`, counted from 0, until the last epoch, an early stop, or an error.
 
-        Out of memory is nobody's own failure: it is raised, since any member may have used what another lacks.
+        Raises:
+            MemoryError, RuntimeError: out of memory, which no single member is to blame for.
         """
         for epoch in range(first, epochs):
-            active = [member for member in self._members if member.training]
+            active = [member for member in self._members if member.is_training]
             if not active:
                 return
-            self._epoch(epoch, epochs, active)
+            self._train_epoch(epoch, epochs, active)
             for member in active:
                 if member.error is None:
                     self._end_epoch(member, epoch, epochs)
-            self._report(epoch, active)
+            self._on_epoch_end(epoch, active)
 
     def _end_epoch(self, member: Member, epoch: int, epochs: int) -> None:
         try:
-            scores = self._score(member)
-        except Exception as error:  # a user's own network may fail in eval mode only
+            scores = self._evaluate(member)
+        except Exception as error:  # a custom network may fail in eval mode only
             if is_out_of_memory(error):
                 raise
             member.error = error
             return
         member.end_epoch(epoch, (epoch + 1) / epochs, scores)
 
-    def _epoch(self, epoch: int, epochs: int, active: Sequence[Member]) -> None:
+    def _train_epoch(self, epoch: int, epochs: int, active: Sequence[Member]) -> None:
         for member in active:
             member.start_epoch()
         batches = enumerate(self._batches.epoch(epoch, epochs))
-        while (batch := self._draw(batches, epoch)) is not None:
+        while (batch := self._next_batch(batches, epoch)) is not None:
             for member in active:
                 if member.error is None:
-                    member.take(batch)
+                    member.train_batch(batch)
             for member in active:
                 member.synchronize()
 
-    def _draw(self, batches: Iterator[tuple[int, Batch]], epoch: int) -> Batch | None:
-        """The next batch, and what the teachers say of it: the work that all members share."""
+    def _next_batch(self, batches: Iterator[tuple[int, Batch]], epoch: int) -> Batch | None:
+        """Draw the next batch and compute the teachers' outputs: the work that all members share."""
         with self._watch.running():
-            for network in self._caching:
+            for network in self._frozen:
                 network.clear_cache()
             position, batch = next(batches, (0, None))
             if batch is not None and batch.images.numel():
-                self._ask_teachers(batch.images, epoch, position)
+                self._compute_teacher_outputs(batch.images, epoch, position)
         return batch
 
-    def _ask_teachers(self, images: Tensor, epoch: int, position: int) -> None:
+    def _compute_teacher_outputs(self, images: Tensor, epoch: int, position: int) -> None:
         precision = self._members[0].recipe.precision
         with torch.autocast(images.device.type, dtype=torch.bfloat16, enabled=precision == "bf16"):
-            for network in self._frozen:
-                with suppress(Exception):  # the members that ask it will raise the same, each as its own failure
-                    if network in self._teacher_caches:
-                        self._teacher_caches[network].ask(images, epoch, position)
+            for teacher in self._teachers:
+                with suppress(Exception):  # each member that calls the teacher will raise the same error itself
+                    if teacher in self._forwards:
+                        self._forwards[teacher].forward(images, epoch, position)
                     else:
-                        network(images)
+                        teacher(images)
 
 
-def _frozen_of(member: Member) -> Iterator[Frozen]:
+def _frozen_networks(member: Member) -> Iterator[Frozen]:
     return (module for module in member.method.modules() if isinstance(module, Frozen))

@@ -1,4 +1,4 @@
-"""One run while it trains beside others: its method, optimizers, random stream, history and failure."""
+"""One run of a cohort while it trains: its method, optimizers, random state, history and error."""
 
 import math
 from collections import Counter
@@ -27,21 +27,29 @@ States = dict[str, dict[str, Tensor]]
 @final
 @dataclass
 class Best:
-    """The best validation epoch so far: highest accuracy, then lowest loss; and the deployed' weights of then."""
+    """The best validation epoch so far: highest accuracy, then lowest loss; with the deployed networks' weights.
 
-    epoch: int = -1
+    `epoch` counts from 1 and is 0 before the first validation; `score` is (accuracy, -loss).
+    """
+
+    epoch: int = 0
     score: tuple[float, float] = (-1.0, 0.0)
     weights: States = field(default_factory=dict)
 
 
 @final
 class Member:
-    """A run of a cohort. Nothing in it depends on the other members.
+    """A run of a cohort. It does not depend on the other members.
 
-    With a `recorder`, the steps of a method that allows it are recorded and repeated.
+    Args:
+        name: the run's id.
+        method: the method with its networks.
+        recipe: the run's recipe.
+        seed: the run's seed.
+        recorder: captures the steps in a graph, if the method is `cuda_graph_safe`.
 
     Raises:
-        MethodError: the method's players share a parameter, or an optimizer is given for a player that is not there.
+        MethodError: players share a parameter, or `optimizers()` names an unknown player.
     """
 
     def __init__(
@@ -50,103 +58,107 @@ class Member:
         self.name = name
         self.method = method
         self.recipe = recipe
-        self.optimizers = _optimizers(method, recipe)
+        self.optimizers = _make_optimizers(method, recipe)
         self.history: list[EpochRow] = []
         self.best = Best()
         self.error: BaseException | None = None
-        self.finished = False
+        self.is_finished = False
         self._network = next(iter(method.deployed().values()))
         self._watch = Stopwatch(self.device)
         self._steps = StepRunner(method, self.optimizers, recipe.precision)
         self._recorder = recorder if method.cuda_graph_safe else None
-        self._captured = GraphedSteps(self._steps, self._recorder) if self._recorder else None
-        self._random = IsolatedRNG(derive_seed(seed, "member"), self.device)
-        self._lowest_loss, self._waited = math.inf, 0
+        self._graphed = GraphedSteps(self._steps, self._recorder) if self._recorder else None
+        self._rng = IsolatedRNG(derive_seed(seed, "member"), self.device)
+        self._lowest_loss, self._bad_epochs = math.inf, 0
 
     @property
     def device(self) -> torch.device:
-        """Where its networks are."""
+        """The device of its networks."""
         return next(self._network.parameters()).device
 
     @property
     def seconds(self) -> float:
-        """How long its own steps took."""
+        """The time of its own steps."""
         return self._watch.seconds
 
     @property
-    def records(self) -> bool:
-        """Whether its steps are to be recorded; then all batches must be the same tensors."""
-        return self._captured is not None
+    def uses_cuda_graph(self) -> bool:
+        """Whether its steps are to be captured; then all batches must be in the same tensors."""
+        return self._graphed is not None
 
     @property
     def is_captured(self) -> bool:
-        """Whether its steps have been recorded and are repeated."""
-        return self._captured is not None and self._captured.is_recorded
+        """Whether its steps have been captured."""
+        return self._graphed is not None and self._graphed.is_captured
 
     @property
-    def training(self) -> bool:
-        """Whether it still takes batches."""
-        return self.error is None and not self.finished
+    def is_training(self) -> bool:
+        """Whether it trains on further batches."""
+        return self.error is None and not self.is_finished
 
-    def deployed(self) -> States:
-        """A copy of the weights of all deployed."""
+    def deployed_weights(self) -> States:
+        """Return a copy of the weights of all deployed networks."""
         return {
             name: {key: value.detach().clone() for key, value in network.state_dict().items()}
             for name, network in self.method.deployed().items()
         }
 
-    def state(self, shared: Collection[nn.Module]) -> dict[str, Any]:
-        """Everything that `resume` needs to go on bit for bit; the weights of the modules in `shared` are left out."""
+    def state_dict(self, shared: Collection[nn.Module]) -> dict[str, Any]:
+        """Return the state with which `load_state_dict` continues bit for bit, without the weights of `shared`."""
         return {
             "method": _own_state(self.method, shared),
-            "optimizers": {name: optimizer.state() for name, optimizer in self.optimizers.items()},
-            "random": self._random.state(),
+            "optimizers": {name: optimizer.state_dict() for name, optimizer in self.optimizers.items()},
+            "rng": self._rng.state_dict(),
             "history": self.history,
             "best": [self.best.epoch, list(self.best.score), self.best.weights],
             "seconds": self.seconds,
-            "judged": [self._lowest_loss, self._waited],
+            "early_stopping": [self._lowest_loss, self._bad_epochs],
         }
 
-    def resume(self, state: Mapping[str, Any], shared: Collection[nn.Module]) -> None:
-        """Go on from what `state` gave for the same shared modules.
+    def load_state_dict(self, state: Mapping[str, Any], shared: Collection[nn.Module]) -> None:
+        """Restore what `state_dict` returned for the same shared modules.
 
         Raises:
-            TrainingError: it is the state of another method or network.
+            TrainingError: the state belongs to another method or network.
         """
         if state["method"].keys() != _own_state(self.method, shared).keys():
-            raise TrainingError(f"{self.name}: the state to go on from is of another method or network")
+            raise TrainingError(f"{self.name}: the checkpoint belongs to another method or network")
         self.method.load_state_dict(state["method"], strict=False)
         for name, optimizer in self.optimizers.items():
-            optimizer.resume(state["optimizers"][name])
-        self._random.resume(state["random"])
+            optimizer.load_state_dict(state["optimizers"][name])
+        self._rng.load_state_dict(state["rng"])
         self.history = state["history"]
         epoch, score, weights = state["best"]
         self.best = Best(epoch, tuple(score), weights)
-        self._watch.resume(state["seconds"])
-        self._lowest_loss, self._waited = state["judged"]
+        self._watch.set(state["seconds"])
+        self._lowest_loss, self._bad_epochs = state["early_stopping"]
 
     def start_epoch(self) -> None:
-        """Everything that trains is put into training mode; frozen networks stay in eval mode."""
+        """Set training mode, in which frozen networks stay in eval mode, and reset the means of the losses."""
         self.method.train()
-        self._steps.start_over()
+        self._steps.reset()
 
-    def take(self, batch: Batch) -> None:
-        """Make the optimizer steps of one batch; an exception ends this run and no other."""
+    def train_batch(self, batch: Batch) -> None:
+        """Run the optimizer steps of one batch; an exception ends this run and no other.
+
+        Raises:
+            MemoryError, RuntimeError: out of memory, which other members may have caused.
+        """
         try:
-            with self._on_own_stream(), self._watch.running(), self._random.own(), torch.enable_grad():
+            with self._on_own_stream(), self._watch.running(), self._rng.active(), torch.enable_grad():
                 for optimizer in self.optimizers.values():
                     optimizer.set_lr(batch.progress)
-                (self._captured or self._steps)(batch)
-        except Exception as error:  # whatever a method raises is this run's failure, not its cohort's
-            if is_out_of_memory(error):  # which may be the others' doing
+                (self._graphed or self._steps)(batch)
+        except Exception as error:  # any error of a method is an error of this run, not of its cohort
+            if is_out_of_memory(error):
                 raise
-            clear_frames(error)  # they hold the batch's graphs, and the others need the memory
+            clear_frames(error)  # they hold the batch's autograd graphs, and the other members need the memory
             self.error = error
-        if not self.is_captured:  # what it asked of a frozen network is there for the others, so they come after it
+        if not self.is_captured:  # eager steps may fill the cache of a frozen network that other members read
             self.synchronize()
 
     def synchronize(self) -> None:
-        """Have what is asked of the device from now on wait for this member's steps."""
+        """Make later work on the device wait for this member's steps."""
         if self._recorder:
             self._recorder.synchronize()
 
@@ -154,51 +166,59 @@ class Member:
         return self._recorder.on_own_stream() if self._recorder else nullcontext()
 
     def end_epoch(self, epoch: int, progress: float, scores: Mapping[str, float]) -> None:
-        """Write the epoch's row: the mean size of every loss term, the rate, the scores; decide whether to go on.
+        """Add the epoch to the history and update the best epoch, the plateau schedule and early stopping.
 
-        `scores` may hold `val_accuracy` and `val_nll`.
+        A loss or score that is not finite ends the run with a `NotFiniteError`.
+
+        Args:
+            epoch: the epoch, counted from 0; the history counts from 1.
+            progress: the finished fraction of the run, 0 to 1.
+            scores: columns of the history; validation is in `val_accuracy` and `val_nll`.
         """
         means = self._steps.means()
         lr = next(iter(self.optimizers.values())).lr(progress)
-        self.history.append({"epoch": epoch, "lr": lr, "seconds": self.seconds, **means, **scores})
-        broken = _not_finite(means) or _not_finite(scores)
-        if broken:
+        number = epoch + 1  # as people count
+        self.history.append({"epoch": number, "lr": lr, "seconds": self.seconds, **means, **scores})
+        not_finite = _not_finite(means) or _not_finite(scores)
+        if not_finite:
             self.error = NotFiniteError(
-                f"epoch {epoch}: {', '.join(broken)} became NaN or infinite; lower the learning rate or the weight of "
-                "that term, or set recipe.grad_clip_norm"
+                f"epoch {number}: {', '.join(not_finite)} became NaN or infinite; lower the learning rate or the "
+                "weight of this term, or set recipe.grad_clip_norm"
             )
-            return
-        if "val_nll" in scores:
-            self._judge(epoch, scores["val_accuracy"], scores["val_nll"])
+        elif "val_nll" in scores:
+            self._observe(number, scores["val_accuracy"], scores["val_nll"])
 
-    def _judge(self, epoch: int, accuracy: float, loss: float) -> None:
+    def _observe(self, epoch: int, accuracy: float, loss: float) -> None:
         for optimizer in self.optimizers.values():
             optimizer.observe(loss)
         if (accuracy, -loss) > self.best.score:
-            self.best = Best(epoch, (accuracy, -loss), self.deployed())
-        self._waited = 0 if loss < self._lowest_loss else self._waited + 1
+            self.best = Best(epoch, (accuracy, -loss), self.deployed_weights())
+        self._bad_epochs = 0 if loss < self._lowest_loss else self._bad_epochs + 1
         self._lowest_loss = min(loss, self._lowest_loss)
         stopping = self.recipe.early_stopping
-        self.finished = stopping is not None and self._waited >= stopping.patience
+        self.is_finished = stopping is not None and self._bad_epochs >= stopping.patience
 
 
-def _optimizers(method: Method, recipe: Recipe) -> dict[str, PlayerOptimizer]:
+def _make_optimizers(method: Method, recipe: Recipe) -> dict[str, PlayerOptimizer]:
     players, specs = method.players(), method.optimizers()
     for name in specs:
         if name not in players:
             raise MethodError(
-                f"optimizers() names the player '{name}', whom players() does not; {did_you_mean(name, players)}"
+                f"optimizers() names the player '{name}', which players() does not return; "
+                f"{did_you_mean(name, players)}"
             )
-    made = {name: PlayerOptimizer(one, recipe, specs.get(name, OptimizerSpec())) for name, one in players.items()}
-    if any(count > 1 for count in Counter(p for one in made.values() for p in one.parameters).values()):
-        raise MethodError(f"the players {sorted(players)} share a parameter; each parameter trains with one player")
-    return made
+    optimizers = {
+        name: PlayerOptimizer(player, recipe, specs.get(name, OptimizerSpec())) for name, player in players.items()
+    }
+    if any(count > 1 for count in Counter(p for each in optimizers.values() for p in each.parameters).values()):
+        raise MethodError(f"the players {sorted(players)} share a parameter; each parameter must train with one player")
+    return optimizers
 
 
 def _own_state(method: Method, shared: Collection[nn.Module]) -> dict[str, Any]:
-    """A method's state without that of some modules inside it."""
-    places = [f"{name}." for name, module in method.named_modules(remove_duplicate=False) if module in shared]
-    return {key: value for key, value in method.state_dict().items() if not key.startswith(tuple(places))}
+    """Return a method's state dict without the entries of the modules in `shared`."""
+    prefixes = [f"{name}." for name, module in method.named_modules(remove_duplicate=False) if module in shared]
+    return {key: value for key, value in method.state_dict().items() if not key.startswith(tuple(prefixes))}
 
 
 def _not_finite(values: Mapping[str, float]) -> list[str]:

@@ -1,34 +1,33 @@
-"""Out of memory, as torch and Python tell it on a processor and on a GPU."""
+"""Out-of-memory errors of torch and Python, on the CPU and on a GPU."""
 
 import traceback
 from collections.abc import Iterator
 
 import torch
 
-TOLD_BY_THE_CPU = ("can't allocate memory", "not enough memory", "std::bad_alloc")
-TOLD_BY_A_GPU = ("CUDA error: out of memory", "CUBLAS_STATUS_ALLOC_FAILED", "CUDNN_STATUS_ALLOC_FAILED")
+CPU_MESSAGES = ("can't allocate memory", "not enough memory", "std::bad_alloc")
+GPU_MESSAGES = ("CUDA error: out of memory", "CUBLAS_STATUS_ALLOC_FAILED", "CUDNN_STATUS_ALLOC_FAILED")
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an exception, or one that it came of, says that memory has run out."""
-    return any(map(_says_so, _chain(error)))
+    """Return whether an exception, or one in its chain of causes, is an out-of-memory error."""
+    return any(map(_is_memory_error, _chain(error)))
 
 
-def _says_so(error: BaseException) -> bool:
+def _is_memory_error(error: BaseException) -> bool:
     if isinstance(error, MemoryError | torch.OutOfMemoryError):
         return True
-    told = (*TOLD_BY_THE_CPU, *TOLD_BY_A_GPU)
-    return isinstance(error, RuntimeError) and any(words in str(error) for words in told)
+    return isinstance(error, RuntimeError) and any(text in str(error) for text in (*CPU_MESSAGES, *GPU_MESSAGES))
 
 
 def clear_frames(error: BaseException) -> None:
-    """Let go of whatever is held by the frames in which an exception, and those that it came of, were raised."""
-    for one in _chain(error):
-        traceback.clear_frames(one.__traceback__)
+    """Free the local variables of all frames in the tracebacks of an exception and of its chain of causes."""
+    for each in _chain(error):
+        traceback.clear_frames(each.__traceback__)
 
 
 def _chain(error: BaseException | None) -> Iterator[BaseException]:
-    """An exception and those that it came of: torch raises another where it leaves what it was recording."""
+    """Yield an exception and its chain of causes; torch raises another error when a graph's capture is interrupted."""
     seen = list[BaseException]()
     while error is not None and error not in seen:
         seen.append(error)

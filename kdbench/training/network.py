@@ -4,14 +4,15 @@ import copy
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
-from typing import TypeVar, final
+from dataclasses import dataclass
+from typing import Any, TypeVar, final
 
 import torch
 from torch import Tensor, nn
+from torch.utils._pytree import tree_leaves
 
 from kdbench.errors import NetworkError
-from kdbench.training.partial_output import UnkeptMaps, UnkeptTensor, unkept_tensor
+from kdbench.training.partial_output import MissingField
 
 
 @final
@@ -25,18 +26,19 @@ class Output:
     embedding: Tensor  # (B, D), what the classifier sees
 
     def float(self, maps: bool = True) -> "Output":
-        """The same in float32, in which losses are computed; without `maps`, stages and preacts as they are."""
-        if maps:
-            return self._each(Tensor.float)
-        return replace(self, logits=self.logits.float(), embedding=self.embedding.float())
+        """Return the output in float32, in which losses are computed; without `maps`, stages and preacts stay as is."""
+        return self._each(Tensor.float, maps)
 
     def detach(self) -> "Output":
-        """The same without a graph."""
+        """Return the output without its autograd graph."""
         return self._each(Tensor.detach)
 
-    def _each(self, change: Callable[[Tensor], Tensor]) -> "Output":
-        stages, preacts = tuple(map(change, self.stages)), tuple(map(change, self.preacts))
-        return Output(change(self.logits), stages, preacts, change(self.embedding))
+    def _each(self, change: Callable[[Tensor], Tensor], maps: bool = True) -> "Output":
+        def each(tensors: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+            return tuple(map(change, tensors)) if maps and not isinstance(tensors, MissingField) else tensors
+
+        embedding = self.embedding if isinstance(self.embedding, MissingField) else change(self.embedding)
+        return Output(change(self.logits), each(self.stages), each(self.preacts), embedding)
 
 
 @final
@@ -107,11 +109,16 @@ def shapes(network: nn.Module) -> Shapes:
 
 @final
 class Frozen(nn.Module):
-    """A network that never trains and remembers what it said of the present batch.
+    """A network that never trains and caches its outputs for the current batch.
 
-    It stays in eval mode even after `.train()`. Gradients pass through it to its input; where the input needs none,
-    its output is made without a graph and kept, for the last `views` inputs, until `forget` is called. An input is
-    known again only if it is the same tensor, and nobody has written into it or into what was said of it.
+    It stays in eval mode even after `.train()`. Gradients pass through it to its input. If the input needs no gradient,
+    the output is computed without a graph and cached, for the last `views` inputs, until `clear_cache` is called. A
+    cached output is returned only for the same tensor, and only if neither the input nor the output has been modified
+    in place since. A deep copy starts with an empty cache.
+
+    Args:
+        network: the trained network; its parameters no longer require gradients.
+        views: the number of inputs whose outputs are cached.
     """
 
     def __init__(self, network: nn.Module, views: int = 4) -> None:
@@ -119,7 +126,7 @@ class Frozen(nn.Module):
         self.network = network
         self.requires_grad_(False)
         self._views = views
-        self._memory: list[CachedOutput] = []
+        self._cached: list[CachedOutput] = []
         self.eval()
 
     @classmethod
@@ -129,60 +136,63 @@ class Frozen(nn.Module):
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
-        """Of the network inside."""
+        """The image shape (C, H, W) of the network inside."""
         shape: tuple[int, int, int] = self.network.image_shape  # type: ignore[assignment]
         return shape
 
     def train(self, mode: bool = True) -> "Frozen":
-        """Stay in eval mode, whatever `mode` says."""
+        """Stay in eval mode, whatever `mode` is."""
         super().train(False)
         return self
 
-    def clear_cache(self) -> None:
-        """Drop all remembered outputs; the loop does so before each batch."""
-        self._memory.clear()
-
     def forward(self, images: Tensor) -> Output:
-        """The network's `Output` for images (B, C, H, W)."""
+        """Return the network's `Output` for images (B, C, H, W)."""
         if images.requires_grad:
-            through: Output = self.network(images)
-            return through
-        autocast = _autocast(images)
-        for known in self._memory:
-            if known.is_for(images, autocast):
-                return known.output
+            output: Output = self.network(images)
+            return output
+        autocast = _is_autocast_enabled(images)
+        for cached in self._cached:
+            if cached.is_valid_for(images, autocast):
+                return cached.output
         with torch.no_grad():
-            fresh = CachedOutput(images, self.network(images), autocast)
-        self._memory = [*self._memory, fresh][-self._views :]
-        return fresh.output
-
-    def cache_partial(self, images: Tensor, logits: Tensor, embedding: Tensor | None = None) -> None:
-        """Remember for these images, and the present autocast, nothing but logits (B, K) and perhaps embeddings (B, D).
-
-        Whoever reads more of that answer gets a MethodError.
-        """
-        maps = UnkeptMaps()
-        known = unkept_tensor() if embedding is None else embedding
-        self._store(images, Output(logits, maps, maps, known), is_static=False)
+            computed = CachedOutput(images, self.network(images), autocast)
+        self._cached = [*self._cached, computed][-self._views :]
+        return computed.output
 
     def cache(self, images: Tensor, output: Output) -> None:
-        """Remember an output for these images, and the present autocast, in tensors that last beyond this batch."""
+        """Cache an output for these images under the current autocast mode, in tensors that outlive the batch."""
         self._store(images, output, is_static=True)
+
+    def cache_partial(self, images: Tensor, logits: Tensor, embedding: Tensor | None = None) -> None:
+        """Cache logits (B, K), and optionally embeddings (B, D), for these images under the current autocast mode.
+
+        The other fields of the output raise `MethodError` when used.
+        """
+        missing: dict[str, Any] = {
+            name: MissingField(name, reads)
+            for name, reads in (("stages", "maps"), ("preacts", "maps"), ("embedding", "embedding"))
+        }
+        known = missing if embedding is None else {**missing, "embedding": embedding}
+        self._store(images, Output(logits=logits, **known), is_static=False)
+
+    def clear_cache(self) -> None:
+        """Drop all cached outputs. The training loop does this before each batch."""
+        self._cached.clear()
 
     @contextmanager
     def static_only(self) -> Iterator[None]:
-        """Inside, it knows only what `remember` was told; what it says inside is forgotten."""
-        before = self._memory
-        self._memory = [known for known in before if known.is_static]
+        """Use only outputs stored by `cache`; outputs that are computed inside are dropped at the end."""
+        before = self._cached
+        self._cached = [cached for cached in before if cached.is_static]
         try:
             yield
         finally:
-            self._memory = before
+            self._cached = before
 
     def _store(self, images: Tensor, output: Output, is_static: bool) -> None:
-        autocast = _autocast(images)
-        others = [known for known in self._memory if not known.is_for(images, autocast)]
-        self._memory = [*others, CachedOutput(images, output, autocast, is_static)][-self._views :]
+        autocast = _is_autocast_enabled(images)
+        others = [cached for cached in self._cached if not cached.is_valid_for(images, autocast)]
+        self._cached = [*others, CachedOutput(images, output, autocast, is_static)][-self._views :]
 
     def __deepcopy__(self, memo: dict[int, object]) -> "Frozen":
         return Frozen(copy.deepcopy(self.network, memo), self._views)
@@ -190,26 +200,32 @@ class Frozen(nn.Module):
 
 @final
 class CachedOutput:
-    """What a frozen network said of an input, as long as nobody writes into either."""
+    """An output of a frozen network, valid until its input or one of its tensors is modified in place.
+
+    Args:
+        images: the input (B, C, H, W).
+        output: the network's output for it.
+        autocast: whether autocast was enabled.
+        is_static: whether the output's tensors are reused for every batch, as CUDA graphs need it.
+    """
 
     def __init__(self, images: Tensor, output: Output, autocast: bool, is_static: bool = False) -> None:
         self.output = output
         self.is_static = is_static
         self._images, self._autocast = images, autocast
-        self._versions = self._written()
+        self._versions = self._current_versions()
 
-    def is_for(self, images: Tensor, autocast: bool) -> bool:
-        """Whether it answers this input."""
-        return self._images is images and self._autocast == autocast and self._versions == self._written()
+    def is_valid_for(self, images: Tensor, autocast: bool) -> bool:
+        """Return whether this is the network's output for an input."""
+        return self._images is images and self._autocast == autocast and self._versions == self._current_versions()
 
-    def _written(self) -> list[int]:
-        """How often each tensor has been written into."""
-        said = self.output
-        maps = () if isinstance(said.stages, UnkeptMaps) else (*said.stages, *said.preacts)
-        embedding = () if isinstance(said.embedding, UnkeptTensor) else (said.embedding,)
-        return [t._version for t in (self._images, said.logits, *embedding, *maps)]
+    def _current_versions(self) -> list[int]:
+        """Return how many times each tensor has been modified in place."""
+        output = self.output
+        fields = (self._images, output.logits, output.embedding, output.stages, output.preacts)
+        return [leaf._version for leaf in tree_leaves(fields) if not isinstance(leaf, MissingField)]
 
 
-def _autocast(images: Tensor) -> bool:
+def _is_autocast_enabled(images: Tensor) -> bool:
     device = images.device.type
     return torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device)

@@ -1,4 +1,4 @@
-"""A player's optimizer: its parameters, its rate, its clipping; one step at a time."""
+"""Optimize one player: its parameters, learning rate and gradient clipping."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, final
@@ -9,32 +9,43 @@ from torch import Tensor, nn
 from kdbench.errors import TrainingError
 from kdbench.matrix.recipe import Adam, AdamW, Optimizer, Plateau, Recipe, Sgd
 from kdbench.training.method import OptimizerSpec
-from kdbench.training.schedule import PlateauWatch, cycle_at, lr_factor
+from kdbench.training.schedule import PlateauFactor, cycle_at, lr_factor
 
-RECORDING = {"cuda"}  # the types of devices on which steps can be recorded
+GRAPH_DEVICES = {"cuda"}  # the device types on which steps can be captured in a graph
 
 
-def torch_optimizer(optimizer: Optimizer, parameters: list[nn.Parameter]) -> torch.optim.Optimizer:
-    """The torch optimizer of a recipe; where steps are recorded one whose rate is a tensor, which can be written to."""
+def make_torch_optimizer(optimizer: Optimizer, parameters: list[nn.Parameter]) -> torch.optim.Optimizer:
+    """Return the torch optimizer of a recipe.
+
+    On a device with graphs it is the fused one, and its learning rate is a tensor, which can change after the capture.
+    """
     device = parameters[0].device if parameters else torch.device("cpu")
-    records, on_gpu = device.type in RECORDING, device.type == "cuda"
-    lr = torch.tensor(optimizer.lr, device=device) if records else optimizer.lr
-    decay, fast = optimizer.weight_decay, {"fused" if records else "foreach": True}
+    has_graphs, is_cuda = device.type in GRAPH_DEVICES, device.type == "cuda"
+    lr = torch.tensor(optimizer.lr, device=device) if has_graphs else optimizer.lr
+    decay, fast = optimizer.weight_decay, {"fused" if has_graphs else "foreach": True}
     match optimizer:
         case Sgd(momentum=momentum, nesterov=nesterov):
             sgd = torch.optim.SGD(parameters, lr, momentum, weight_decay=decay, nesterov=nesterov, **fast)
-            if records and momentum:  # the fused one cannot begin with some parameters now and with others later
+            if (
+                has_graphs and momentum
+            ):  # the fused one requires that all parameters start with a momentum buffer, or none
                 sgd.state.update({p: {"momentum_buffer": torch.zeros_like(p)} for p in parameters})
             return sgd
         case Adam(betas=betas):
-            return torch.optim.Adam(parameters, lr, betas, weight_decay=decay, capturable=on_gpu, **fast)
+            return torch.optim.Adam(parameters, lr, betas, weight_decay=decay, capturable=is_cuda, **fast)
         case AdamW(betas=betas):
-            return torch.optim.AdamW(parameters, lr, betas, weight_decay=decay, capturable=on_gpu, **fast)
+            return torch.optim.AdamW(parameters, lr, betas, weight_decay=decay, capturable=is_cuda, **fast)
 
 
 @final
 class PlayerOptimizer:
-    """Steps one player of a method."""
+    """The optimizer of one player.
+
+    Args:
+        player: the module whose parameters train; those that do not require gradients are left out.
+        recipe: the run's recipe.
+        spec: where the player differs from the recipe.
+    """
 
     def __init__(self, player: nn.Module, recipe: Recipe, spec: OptimizerSpec) -> None:
         self._optimizer = spec.optimizer or recipe.optimizer
@@ -42,18 +53,18 @@ class PlayerOptimizer:
         self._cycles = spec.cycles
         self._epochs = recipe.epochs
         self._grad_clip_norm = spec.grad_clip_norm if spec.grad_clip_norm is not None else recipe.grad_clip_norm
-        self._watch = PlateauWatch(self._schedule) if isinstance(self._schedule, Plateau) else None
+        self._plateau = PlateauFactor(self._schedule) if isinstance(self._schedule, Plateau) else None
         self.parameters = [p for p in player.parameters() if p.requires_grad]
-        self._torch = torch_optimizer(self._optimizer, self.parameters)
+        self._torch = make_torch_optimizer(self._optimizer, self.parameters)
 
     def lr(self, progress: float) -> float:
-        """The learning rate at a share of the run."""
+        """Return the learning rate at a progress of the run, 0 to 1."""
         _, local = cycle_at(progress, self._cycles)
         factor = lr_factor(self._schedule, local, self._epochs / self._cycles)
-        return self._optimizer.lr * factor * (self._watch.factor if self._watch else 1.0)
+        return self._optimizer.lr * factor * (self._plateau.factor if self._plateau else 1.0)
 
     def set_lr(self, progress: float) -> None:
-        """Set the rate of the steps to come to that of a share of the run."""
+        """Set the learning rate of the next steps to that at a progress of the run, 0 to 1."""
         for group in self._torch.param_groups:
             if isinstance(group["lr"], Tensor):
                 group["lr"].fill_(self.lr(progress))
@@ -61,15 +72,17 @@ class PlayerOptimizer:
                 group["lr"] = self.lr(progress)
 
     def step(self, losses: Mapping[str, Tensor]) -> None:
-        """Move this player, and nobody else, down the gradient of the losses' sum.
+        """Update this player, and no other, along the gradient of the sum of the losses.
 
         Raises:
             TrainingError: no loss depends on the player.
         """
         for parameter, gradient in zip(self.parameters, self._gradients(losses), strict=True):
-            parameter.grad = None if gradient is None else _laid_out_as(gradient, parameter)
+            parameter.grad = None if gradient is None else _with_layout_of(gradient, parameter)
         if self._grad_clip_norm is not None:
-            for parameter in self.parameters:  # two that are added up have one gradient, which would be scaled twice
+            for (
+                parameter
+            ) in self.parameters:  # two parameters may share one gradient tensor, which would be scaled twice
                 parameter.grad = None if parameter.grad is None else parameter.grad.clone()
             nn.utils.clip_grad_norm_(self.parameters, self._grad_clip_norm)
         self._torch.step()
@@ -77,31 +90,32 @@ class PlayerOptimizer:
 
     def _gradients(self, losses: Mapping[str, Tensor]) -> Sequence[Tensor | None]:
         total = torch.stack([loss.float() for loss in losses.values()]).sum()
-        found = torch.autograd.grad(total, self.parameters, allow_unused=True) if total.requires_grad else ()
-        if all(gradient is None for gradient in found):
-            raise TrainingError(f"no loss of {sorted(losses)} depends on the player that steps")
-        return found
+        gradients = torch.autograd.grad(total, self.parameters, allow_unused=True) if total.requires_grad else ()
+        if all(gradient is None for gradient in gradients):
+            raise TrainingError(f"none of the losses {sorted(losses)} depends on the parameters of the step's player")
+        return gradients
 
-    def state(self) -> dict[str, Any]:
-        """What `resume` needs: moments of the optimizer, and how far the plateau schedule has come."""
-        return {"torch": self._torch.state_dict(), "watch": self._watch.state() if self._watch else None}
+    def state_dict(self) -> dict[str, Any]:
+        """Return the state for `load_state_dict`: that of the torch optimizer and of the plateau schedule."""
+        plateau = self._plateau.state_dict() if self._plateau else None
+        return {"torch": self._torch.state_dict(), "plateau": plateau}
 
-    def resume(self, state: Mapping[str, Any]) -> None:
-        """Go on from what `state` gave."""
-        ours = self._torch.state_dict()  # on another device groups and first moments may differ
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Restore what `state_dict` returned, perhaps on another device."""
+        ours = self._torch.state_dict()  # on another device groups and momentum buffers may differ
         moments = {**ours["state"], **state["torch"]["state"]}
         self._torch.load_state_dict({"state": moments, "param_groups": ours["param_groups"]})
-        if self._watch is not None:
-            self._watch.resume(state["watch"])
+        if self._plateau is not None:
+            self._plateau.load_state_dict(state["plateau"])
 
     def observe(self, validation_loss: float) -> None:
-        """Tell the plateau schedule how an epoch went."""
-        if self._watch is not None:
-            self._watch.observe(validation_loss)
+        """Update the plateau schedule after an epoch with this validation loss."""
+        if self._plateau is not None:
+            self._plateau.observe(validation_loss)
 
 
-def _laid_out_as(gradient: Tensor, parameter: Tensor) -> Tensor:
-    """A gradient in the memory layout of its parameter, as fused optimizers need it and `backward` would give it."""
+def _with_layout_of(gradient: Tensor, parameter: Tensor) -> Tensor:
+    """Return a gradient in the memory layout of its parameter, which fused optimizers need and `backward` produces."""
     strides = zip(parameter.shape, gradient.stride(), parameter.stride(), strict=True)
     if all(size == 1 or ours == theirs for size, ours, theirs in strides):
         return gradient

@@ -1,57 +1,42 @@
-"""What stands in an output for the parts that were not kept: nobody can compute with it by mistake."""
+"""A placeholder for the fields of an output that were not computed."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NoReturn, final
 
-import torch
-from torch import Tensor
+from torch.utils._pytree import tree_leaves
 
 from kdbench.errors import MethodError
 
-NO_EMBEDDING = (
-    'the method says that it reads only the logits of its teacher (reads = "logits"), so nothing else was kept, but it '
-    'reads the embedding; say reads = "embedding" in its class'
-)
-NO_MAPS = (
-    'the method says that it reads no maps of its teacher (reads = "logits" or "embedding"), so none were kept, but it '
-    'reads them; say reads = "maps" in its class'
-)
-
 
 @final
-class UnkeptTensor(Tensor):
-    """A tensor that raises MethodError whatever is done with it, but for what `Output` itself does."""
+class MissingField:
+    """A field of a teacher's `Output` that the teacher cache does not hold.
+
+    Any use of it, also as an argument of a torch function, raises `MethodError`.
+
+    Args:
+        field: the name of the field in `Output`.
+        reads: the value of `reads` with which a method declares that it reads this field.
+    """
+
+    def __init__(self, field: str, reads: str) -> None:
+        self._message = (
+            f"the method reads the field '{field}' of its teacher's output, but its class declares that it reads less; "
+            f'set reads = "{reads}" in the class'
+        )
+
+    def _raise(self, *args: Any, **kwargs: Any) -> NoReturn:
+        raise MethodError(self._message)
 
     @classmethod
     def __torch_function__(
-        cls,
-        func: Callable[..., Any],
-        types: Sequence[type],
-        args: Sequence[Any] = (),
-        kwargs: Mapping[str, Any] | None = None,
-    ) -> Any:
-        """Leave it as it is in float32 and without a graph; refuse everything else."""
-        if func in (Tensor.float, Tensor.detach):
-            return args[0]
-        raise MethodError(NO_EMBEDDING)
+        cls, func: Callable[..., Any], types: Sequence[type], args: Any = (), kwargs: Mapping[str, Any] | None = None
+    ) -> NoReturn:
+        """Raise the error of the first missing field among the arguments."""
+        next(leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, cls))._raise()
 
-
-@final
-class UnkeptMaps(tuple[Tensor, ...]):
-    """Maps that raise MethodError when somebody counts, takes or goes through them."""
-
-    __slots__ = ()
-
-    def __iter__(self) -> Iterator[Tensor]:
-        raise MethodError(NO_MAPS)
-
-    def __getitem__(self, place: object) -> NoReturn:
-        raise MethodError(NO_MAPS)
-
-    def __len__(self) -> int:
-        raise MethodError(NO_MAPS)
-
-
-def unkept_tensor() -> UnkeptTensor:
-    """In the place of an embedding."""
-    return torch.empty(0).as_subclass(UnkeptTensor)
+    __getattr__ = __call__ = __reduce_ex__ = __format__ = _raise
+    __len__ = __iter__ = __getitem__ = __contains__ = __bool__ = __float__ = __int__ = _raise
+    __add__ = __sub__ = __mul__ = __truediv__ = __pow__ = __matmul__ = _raise
+    __radd__ = __rsub__ = __rmul__ = __rtruediv__ = __rpow__ = __rmatmul__ = _raise
+    __eq__ = __ne__ = __lt__ = __le__ = __gt__ = __ge__ = __neg__ = __abs__ = _raise

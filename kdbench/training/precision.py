@@ -1,4 +1,4 @@
-"""bf16 or fp32: what the hardware has, and the autocast that follows from it."""
+"""The precisions bf16 and fp32: which one the hardware supports, and the autocast for it."""
 
 from pathlib import Path
 from typing import Literal
@@ -8,7 +8,7 @@ from torch import nn
 
 
 def resolve_precision(precision: Literal["auto", "bf16", "fp32"]) -> Literal["bf16", "fp32"]:
-    """`auto` is bf16 where the GPU, or without one the processor, computes in it natively."""
+    """Return the precision that "auto" stands for: bf16 if the GPU, or the CPU without one, supports it natively."""
     if precision != "auto":
         return precision
     return "bf16" if _has_bf16() else "fp32"
@@ -21,10 +21,10 @@ def _has_bf16() -> bool:
         flags = Path("/proc/cpuinfo").read_text(encoding="utf-8")
     except OSError:
         return False
-    return "bf16" in flags  # avx512_bf16 and amx_bf16 of x86, bf16 of ARM
+    return "bf16" in flags  # avx512_bf16 and amx_bf16 on x86, bf16 on ARM
 
 
 def autocast(network: nn.Module, precision: str) -> torch.autocast:
-    """The autocast under which a network of that precision runs on its device."""
+    """Return the autocast context for a network's device and a precision, "bf16" or "fp32"."""
     device = next(network.parameters()).device.type
     return torch.autocast(device, dtype=torch.bfloat16, enabled=precision == "bf16")

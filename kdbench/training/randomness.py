@@ -1,4 +1,4 @@
-"""Random streams named by what they are for, so that nothing depends on the order in which things run."""
+"""Random number generators with seeds derived from names, so that no number depends on the order of calls."""
 
 import hashlib
 from collections.abc import Iterator, Mapping
@@ -12,19 +12,19 @@ CPU = torch.device("cpu")
 
 
 def derive_seed(*keys: object) -> int:
-    """A seed of 63 bits for the stream that the keys name."""
+    """Return a seed in [0, 2**63) that is a function of the keys."""
     text = "/".join(str(key) for key in keys)
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 1
 
 
 def make_generator(*keys: object) -> torch.Generator:
-    """A generator on the CPU for the stream that the keys name."""
+    """Return a CPU generator seeded by the keys."""
     return torch.Generator().manual_seed(derive_seed(*keys))
 
 
 @contextmanager
 def seeded(*keys: object) -> Iterator[None]:
-    """Inside, torch's global generators follow the named stream; outside, they go on as before."""
+    """Seed torch's global generators by the keys; restore their states at the end."""
     with torch.random.fork_rng():
         torch.manual_seed(derive_seed(*keys))
         yield
@@ -32,34 +32,34 @@ def seeded(*keys: object) -> Iterator[None]:
 
 @final
 class IsolatedRNG:
-    """A random stream of its own: torch's generators for the CPU and for `device` follow it only inside `own()`.
+    """A random state that torch's generators for the CPU and for `device` use only inside `active()`.
 
-    On a GPU the generator takes on a state of its own, rather than a copy: what has been captured draws from the state
-    that was there, so that streams of different members can run beside one another.
+    On a GPU the default generator is given another state object, not a copy of the state: a captured CUDA graph draws
+    from the state object that was set during its capture, so members' graphs can run concurrently.
     """
 
     def __init__(self, seed: int, device: torch.device = CPU) -> None:
         self._cpu = torch.Generator().manual_seed(seed).get_state()
         self._cuda = torch.Generator(device).manual_seed(seed) if device.type == "cuda" else None
 
-    def state(self) -> dict[str, Tensor | None]:
-        """What `resume` needs to go on as if nothing had happened."""
+    def state_dict(self) -> dict[str, Tensor | None]:
+        """Return the state for `load_state_dict`."""
         return {"cpu": self._cpu, "cuda": self._cuda.get_state() if self._cuda else None}
 
-    def resume(self, state: Mapping[str, Tensor | None]) -> None:
-        """Go on from what `state` gave."""
+    def load_state_dict(self, state: Mapping[str, Tensor | None]) -> None:
+        """Restore what `state_dict` returned."""
         cpu, cuda = state["cpu"], state["cuda"]
         self._cpu = self._cpu if cpu is None else cpu
         if self._cuda is not None and cuda is not None:
             self._cuda.set_state(cuda)
 
     @contextmanager
-    def own(self) -> Iterator[None]:
-        """Inside, whatever draws at random draws from this stream."""
+    def active(self) -> Iterator[None]:
+        """Let torch's default generators use this state; restore theirs at the end."""
         outside = torch.get_rng_state()
         torch.set_rng_state(self._cpu)
         try:
-            with nullcontext() if self._cuda is None else _in_the_place_of_the_default(self._cuda):
+            with nullcontext() if self._cuda is None else _as_default_generator(self._cuda):
                 yield
         finally:
             self._cpu = torch.get_rng_state()
@@ -67,10 +67,10 @@ class IsolatedRNG:
 
 
 @contextmanager
-def _in_the_place_of_the_default(own: torch.Generator) -> Iterator[None]:
-    default = torch.cuda.default_generators[own.device.index or 0]
+def _as_default_generator(generator: torch.Generator) -> Iterator[None]:
+    default = torch.cuda.default_generators[generator.device.index or 0]
     outside = default.graphsafe_get_state()
-    default.graphsafe_set_state(own)
+    default.graphsafe_set_state(generator)
     try:
         yield
     finally:

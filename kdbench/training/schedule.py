@@ -9,11 +9,12 @@ from kdbench.matrix.recipe import Constant, Cosine, MultiStep, OneCycle, Plateau
 
 
 def lr_factor(schedule: Schedule, progress: float, epochs: float) -> float:
-    """What the recipe's learning rate is multiplied by.
+    """Return the factor of the recipe's learning rate.
 
     Args:
-        progress: share of the run (or of the cycle) that is done, 0 to 1.
-        epochs: how long the run (or the cycle) is; warm-up and milestones are given in epochs.
+        schedule: the schedule; its warm-up and milestones are in epochs.
+        progress: the finished fraction of the run (or of the cycle), 0 to 1.
+        epochs: the length of the run (or of the cycle).
     """
     done = progress * epochs
     warm = min(done / schedule.warmup, 1.0) if schedule.warmup else 1.0
@@ -29,18 +30,15 @@ def lr_factor(schedule: Schedule, progress: float, epochs: float) -> float:
 
 
 def cycle_at(progress: float, cycles: int) -> tuple[int, float]:
-    """Which of `cycles` equal parts of the run is on, from 0, and the share of it that is done.
-
-    Rounded, because 15 / 22 * 22 is a little below 15.
-    """
-    done = round(progress * cycles, 9)
+    """Return the current one of `cycles` equal parts of the run, counted from 0, and its finished fraction."""
+    done = round(progress * cycles, 9)  # 15 / 22 * 22 is slightly below 15
     number = min(int(done), cycles - 1)
     return number, done - number
 
 
-def _cosine(share: float) -> float:
-    """From 1 to 0 along half a cosine."""
-    return (1 + math.cos(math.pi * min(share, 1.0))) / 2
+def _cosine(progress: float) -> float:
+    """Return half a cosine wave, falling from 1 to 0."""
+    return (1 + math.cos(math.pi * min(progress, 1.0))) / 2
 
 
 def _one_cycle(schedule: OneCycle, progress: float) -> float:
@@ -52,29 +50,29 @@ def _one_cycle(schedule: OneCycle, progress: float) -> float:
 
 
 @final
-class PlateauWatch:
-    """The factor of the `plateau` schedule: falls when the validation loss has not improved for `patience` epochs."""
+class PlateauFactor:
+    """The factor of the `plateau` schedule: lowered when the validation loss has not improved for `patience` epochs."""
 
     def __init__(self, schedule: Plateau) -> None:
         self._schedule = schedule
         self._best = math.inf
-        self._waited = 0
+        self._bad_epochs = 0
         self.factor = 1.0
 
-    def state(self) -> dict[str, float | int]:
-        """What `resume` needs to go on as if nothing had happened."""
-        return {"best": self._best, "waited": self._waited, "factor": self.factor}
+    def state_dict(self) -> dict[str, float | int]:
+        """Return the state for `load_state_dict`."""
+        return {"best": self._best, "bad_epochs": self._bad_epochs, "factor": self.factor}
 
-    def resume(self, state: Mapping[str, Any]) -> None:
-        """Go on from what `state` gave."""
-        self._best, self._waited, self.factor = state["best"], state["waited"], state["factor"]
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Restore what `state_dict` returned."""
+        self._best, self._bad_epochs, self.factor = state["best"], state["bad_epochs"], state["factor"]
 
     def observe(self, validation_loss: float) -> None:
-        """Take note of an epoch's validation loss."""
+        """Update the factor after an epoch with this validation loss."""
         if validation_loss < self._best:
-            self._best, self._waited = validation_loss, 0
+            self._best, self._bad_epochs = validation_loss, 0
             return
-        self._waited += 1
-        if self._waited > self._schedule.patience:
+        self._bad_epochs += 1
+        if self._bad_epochs > self._schedule.patience:
             self.factor *= self._schedule.factor
-            self._waited = 0
+            self._bad_epochs = 0

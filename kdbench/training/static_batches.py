@@ -1,4 +1,4 @@
-"""What a cohort shares, in tensors that stay where they are, so that recorded steps find it there."""
+"""Batches and teacher outputs that stay in the same tensors, as CUDA graphs require."""
 
 import math
 from collections.abc import Iterator
@@ -15,62 +15,62 @@ from kdbench.training.network import Frozen, Output
 
 @final
 class GraphedTeacher:
-    """A frozen teacher whose forward pass is recorded after some batches; a `TeacherCache` to the loop."""
+    """A `TeacherForward` that captures the teacher's forward pass after the first batches and then replays it."""
 
-    saved_seconds = 0.0  # it computes whatever it says
+    saved_seconds = 0.0  # every output is computed
 
     def __init__(self, teacher: Frozen, recorder: GraphRecorder) -> None:
         self._teacher = teacher
         self._recorder = recorder
-        self._waits = float(WARM_UP)  # batches until it is recorded; forever, if it cannot be
+        self._eager_batches = float(WARM_UP)  # until the capture; infinite once a capture has been attempted
         self._output: Output | None = None
-        self._again: Work | None = None
+        self._replay: Work | None = None
 
-    def ask(self, images: Tensor, epoch: int, position: int) -> None:
-        """Have the teacher remember its output for these images (B, C, H, W), always the same tensor."""
+    def forward(self, images: Tensor, epoch: int, position: int) -> None:
+        """Put the output for images (B, C, H, W), always in the same tensor, into the teacher's cache."""
         with self._recorder.on_own_stream():
-            if self._again is not None:
-                self._again()
-            elif self._waits:
-                self._waits -= 1
+            if self._replay is not None:
+                self._replay()
+            elif self._eager_batches:
+                self._eager_batches -= 1
                 self._teacher(images)
             else:
-                self._waits = math.inf
-                self._again = self._recorder.record(lambda: self._answer(images))
+                self._eager_batches = math.inf
+                self._replay = self._recorder.record(lambda: self._compute(images))
         self._recorder.synchronize()
         if self._output is not None:
             self._teacher.cache(images, self._output)
 
-    def _answer(self, images: Tensor) -> None:
+    def _compute(self, images: Tensor) -> None:
         self._output = self._teacher(images)
 
 
 @final
 class StaticBatches:
-    """Batches whose tensors stay where they are: each batch is copied into those of the first."""
+    """Batches in tensors that stay the same: every batch is copied into those of the first one."""
 
     def __init__(self, batches: Batches) -> None:
         self._batches = batches
-        self._held: Batch | None = None
+        self._static: Batch | None = None
 
     def epoch(self, epoch: int, epochs: int) -> Iterator[Batch]:
-        """The batches of an epoch, from 0."""
+        """Yield the batches of an epoch, counted from 0, of a run of `epochs`."""
         for batch in self._batches.epoch(epoch, epochs):
-            if self._held is None:
-                self._held = _copy(batch)
+            if self._static is None:
+                self._static = _clone(batch)
             else:
-                _write(batch, self._held)
-            yield replace(self._held, progress=batch.progress)
+                _copy(batch, self._static)
+            yield replace(self._static, progress=batch.progress)
 
 
-def _copy(batch: Batch) -> Batch:
+def _clone(batch: Batch) -> Batch:
     labels, indices, images, *others = (tensor.clone() for tensor in _tensors(batch))
     return replace(batch, images=images, labels=labels, indices=indices, views=(images, *others))
 
 
-def _write(batch: Batch, held: Batch) -> None:
-    for new, place in zip(_tensors(batch), _tensors(held), strict=True):
-        place.copy_(new)
+def _copy(batch: Batch, static: Batch) -> None:
+    for source, target in zip(_tensors(batch), _tensors(static), strict=True):
+        target.copy_(source)
 
 
 def _tensors(batch: Batch) -> tuple[Tensor, ...]:

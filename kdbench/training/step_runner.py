@@ -1,4 +1,4 @@
-"""The optimizer steps of one batch, and the sizes of their losses: all that a run does on its device for a batch."""
+"""Run the optimizer steps of one batch and add up their losses: all of a run's work on the device for a batch."""
 
 from collections import Counter
 from collections.abc import Generator, Iterator, Mapping
@@ -15,53 +15,62 @@ from kdbench.training.precision import autocast
 
 @final
 class StepRunner:
-    """Makes the steps of a method, and adds up its losses where they are, so that nothing waits for the device.
+    """Runs the steps of a method and sums its losses on the device, without synchronizing.
 
-    From one call to the next the sums stay the same tensors.
+    The sums stay in the same tensors from batch to batch.
+
+    Args:
+        method: the method.
+        optimizers: one per player.
+        precision: "fp32" or "bf16".
     """
 
     def __init__(self, method: Method, optimizers: Mapping[str, PlayerOptimizer], precision: str) -> None:
         self.method = method
-        self.counts: Counter[str] = Counter()  # how often each loss was added
+        self.counts: Counter[str] = Counter()  # the number of values in each sum
         self._optimizers = optimizers
         self._precision = precision
         self._network = next(iter(method.deployed().values()))
         self._sums: dict[str, Tensor] = {}
 
     def __call__(self, batch: Batch) -> None:
-        """Make the steps of one batch."""
+        """Run the steps of one batch.
+
+        Raises:
+            TrainingError: a step names an unknown player, or no loss depends on the step's player.
+        """
         steps = self.method.steps(batch)
         try:
             while (step := self._next(steps)) is not None:
                 self._optimizer(step.player).step(step.losses)
-                self._account(step)
+                self._add_losses(step)
         finally:
             if isinstance(steps, Generator):
                 steps.close()
 
-    def start_over(self) -> None:
-        """Begin new sums."""
+    def reset(self) -> None:
+        """Set the sums of the losses to zero."""
         self.counts.clear()
         for total in self._sums.values():
             total.zero_()
 
     def means(self) -> dict[str, float]:
-        """The mean size of every loss term since the last start; waits for the device."""
+        """Return the mean of every loss term since the last reset; synchronizes with the device."""
         counted = {key: total for key, total in self._sums.items() if self.counts[key]}
         totals = torch.stack(list(counted.values())).tolist() if counted else []
         return {key: total / self.counts[key] for key, total in zip(counted, totals, strict=True)}
 
     def _next(self, steps: Iterator[Step]) -> Step | None:
-        """The next step, with autocast entered anew: a cast cache must not outlive the weights it was made from."""
+        """Return the next step. Autocast is entered for each step: its weight cache is stale after an update."""
         with autocast(self._network, self._precision):
             return next(steps, None)
 
     def _optimizer(self, player: str) -> PlayerOptimizer:
         if player not in self._optimizers:
-            raise TrainingError(f"a step names the player '{player}'; the method has {sorted(self._optimizers)}")
+            raise TrainingError(f"a step names the player '{player}'; the players are {sorted(self._optimizers)}")
         return self._optimizers[player]
 
-    def _account(self, step: Step) -> None:
+    def _add_losses(self, step: Step) -> None:
         for name, loss in step.losses.items():
             key = f"loss.{name}" if step.player == "student" else f"loss.{step.player}.{name}"
             value = loss.detach().float()

@@ -1,4 +1,4 @@
-"""How long work takes, on a processor or on a GPU that only queues what it is given."""
+"""Measure how long work takes, on the CPU or on a GPU."""
 
 import time
 from collections.abc import Iterator
@@ -12,33 +12,33 @@ import torch
 class Stopwatch:
     """Adds up the seconds of the work inside `running()`.
 
-    On CUDA they lie between two events in the GPU's queue, so that nothing waits for the GPU before `seconds` is read.
+    On a GPU it measures between two CUDA events, so that nothing synchronizes before `seconds` is read.
     """
 
     def __init__(self, device: torch.device) -> None:
-        self._queued = device.type == "cuda"
+        self._is_cuda = device.type == "cuda"
         self._spans: list[tuple[torch.cuda.Event, torch.cuda.Event]] = []
         self._seconds = 0.0
 
-    def resume(self, seconds: float) -> None:
-        """Go on from a sum."""
+    def set(self, seconds: float) -> None:
+        """Set the sum, to continue from an earlier measurement."""
         self._seconds = seconds
 
     @contextmanager
     def running(self) -> Iterator[None]:
-        """What is done inside is counted, also if it raises."""
-        begin, started = _event() if self._queued else None, time.perf_counter()
+        """Add the time of the work inside, also if it raises an exception."""
+        begin, started = _record_event() if self._is_cuda else None, time.perf_counter()
         try:
             yield
         finally:
             if begin is None:
                 self._seconds += time.perf_counter() - started
             else:
-                self._spans.append((begin, _event()))
+                self._spans.append((begin, _record_event()))
 
     @property
     def seconds(self) -> float:
-        """The sum so far; waits for the work to end."""
+        """The sum so far; synchronizes with the GPU."""
         for begin, end in self._spans:
             end.synchronize()
             self._seconds += begin.elapsed_time(end) / 1000
@@ -46,7 +46,7 @@ class Stopwatch:
         return self._seconds
 
 
-def _event() -> torch.cuda.Event:
+def _record_event() -> torch.cuda.Event:
     event = torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call]
     event.record()
     return event

@@ -36,7 +36,7 @@ class Checkpoints:
                 if head is None:
                     raise TrainingError(f"{path.name} is corrupted")
                 state = from_bytes(content)
-                member.resume(state["member"], self._shared)
+                member.load_state_dict(state["member"], self._shared)
             except TrainingError as error:
                 self._warn(member, f"{error}; the run goes on from the checkpoint before it, or from its start")
                 with writable(path.parent):
@@ -62,7 +62,7 @@ class Checkpoints:
             return
         for member in members:
             state = {
-                "member": member.state(self._shared),
+                "member": member.state_dict(self._shared),
                 "shared_seconds": self.shared_seconds(member, shared_seconds),
             }
             checkpoints.write(self._store.folder(member.name), epoch, to_bytes(state), self._made_with(member))
@@ -86,5 +86,5 @@ class Checkpoints:
             "device": member.device.type,
             "threads": torch.get_num_threads(),
             "compile": self._options.compile,
-            "cuda_graphs": member.records,
+            "cuda_graphs": member.uses_cuda_graph,
         }

@@ -14,8 +14,8 @@ from kdbench.matrix import RunSpec
 from kdbench.results import Store
 from kdbench.results.integrity import WEIGHTS
 from kdbench.results.provenance import now
-from kdbench.training.cuda_graphs import GraphRecorder, recorder
-from kdbench.training.evaluation import logits_of
+from kdbench.training.cuda_graphs import GraphRecorder, make_recorder
+from kdbench.training.evaluation import compute_logits
 from kdbench.training.loop import CohortLoop
 from kdbench.training.member import Member
 from kdbench.training.memory import is_out_of_memory
@@ -27,7 +27,7 @@ from kdbench.worker.cohort_data import CohortData, batches, load_cohort_data
 from kdbench.worker.memory import check_room
 from kdbench.worker.options import Options
 from kdbench.worker.run_writer import RunWriter, write_failure
-from kdbench.worker.teacher_cache import TeacherCache, cache_key, disk_cache, outputs_read
+from kdbench.worker.teacher_cache import TeacherCache, cache_key, fields_read, open_cache
 
 
 @final
@@ -86,7 +86,7 @@ class CohortWorker:
 
         def epoch_ended(epoch: int, active: Sequence[Member]) -> None:
             self._emit_epoch(epoch, first, active)
-            ended = [m for m in active if not m.training or epoch + 1 == self._epochs]
+            ended = [m for m in active if not m.is_training or epoch + 1 == self._epochs]
             for member in ended:
                 self._finish(member, data, saved.shared_seconds(member, cohort.shared_seconds), size)
             going_on = [m for m in active if m not in ended]
@@ -94,7 +94,7 @@ class CohortWorker:
 
         drawn = batches(self._first, data, views, opens_images)
         asked = self._asked(members) if opens_images else {}
-        records = any(member.records for member in members)
+        records = any(member.uses_cuda_graph for member in members)
         cohort = CohortLoop(
             members,
             StaticBatches(drawn) if records else drawn,
@@ -125,7 +125,7 @@ class CohortWorker:
             return None
 
     def _recorder(self) -> GraphRecorder | None:
-        return recorder(self._device) if self._options.cuda_graphs else None
+        return make_recorder(self._device) if self._options.cuda_graphs else None
 
     def _captured(self, asked: Iterable[Frozen]) -> dict[Frozen, GraphedTeacher]:
         return {network: GraphedTeacher(network, one) for network in asked if (one := self._recorder())}
@@ -142,10 +142,10 @@ class CohortWorker:
         options = self._options
         if not options.teacher_cache_gb or options.compile:
             return {}
-        kept, found = disk_cache(options.teacher_cache_gb), {}
+        kept, found = open_cache(options.teacher_cache_gb), {}
         for network, teacher in asked.items():
             weights = (self._store.result(teacher.id) or {}).get("files", {}).get(WEIGHTS, {}).get("sha256")
-            read = outputs_read(network, [member.method for member in members])
+            read = fields_read(network, [member.method for member in members])
             if weights and read != "maps":
                 name = cache_key(self._first, teacher, weights, self._device)
                 found[network] = TeacherCache(network, kept, name, self._epochs, steps, self._warn, read == "embedding")
@@ -164,7 +164,7 @@ class CohortWorker:
         scores: dict[str, float] = {}
         for name, images in sets.items():
             found = classification_metrics(
-                logits_of(network, images.batches(), spec.recipe.precision), images.labels.cpu()
+                compute_logits(network, images.batches(), spec.recipe.precision), images.labels.cpu()
             )
             scores |= {f"{name}_{metric}": value for metric, value in found.items()}
         return scores

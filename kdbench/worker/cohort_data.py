@@ -20,7 +20,7 @@ from kdbench.training.method import Batch, Task
 @final
 @dataclass(frozen=True, eq=False)
 class ImageSplit:
-    """ImageSplit (N, C, H, W) uint8 with labels (N,) int64, and the moments of each channel that normalize them."""
+    """Images (N, C, H, W) uint8 with labels (N,) int64, and the moments of each channel that normalize them."""
 
     images: Tensor
     labels: Tensor

@@ -1,4 +1,4 @@
-"""Files in a folder that is bounded in bytes: what was not used for longest makes room for what is new."""
+"""A least-recently-used file cache in one folder, bounded in bytes and safe for several processes."""
 
 import hashlib
 import os
@@ -8,15 +8,18 @@ from typing import final
 
 from filelock import FileLock
 
-PATIENCE = 10.0  # seconds that a file may wait to be written while other processes write theirs
+LOCK_TIMEOUT = 10.0  # seconds to wait for other processes that write
 
 
 @final
 class LRUCache:
-    """At most `limit` bytes in all, for several processes at once.
+    """Files in a folder, at most `limit` bytes in total; the least recently used ones are evicted.
 
-    Each file begins with the SHA-256 of its name and its content, so that one that is corrupted, half written or in the
-    place of another is known.
+    Each file starts with the SHA-256 of its name and content, so a corrupted, truncated or misplaced file is a miss.
+
+    Args:
+        folder: where the files are; created by the first write.
+        limit: the total size of all files, in bytes.
     """
 
     def __init__(self, folder: Path, limit: int) -> None:
@@ -24,15 +27,15 @@ class LRUCache:
         self.limit = limit
 
     def read(self, name: str) -> bytes | None:
-        """What is kept under a name, or None; a corrupted file is removed."""
+        """Return the content cached under a name, or None; a corrupted file is deleted."""
         path = self.folder / name
         try:
-            whole = path.read_bytes()
+            data = path.read_bytes()
         except OSError:
             return None
         size = hashlib.sha256().digest_size
-        content = whole[size:]
-        if whole[:size] != _sum(name, content):
+        checksum, content = data[:size], data[size:]
+        if checksum != _checksum(name, content):
             with suppress(OSError):
                 path.unlink()
             return None
@@ -41,52 +44,53 @@ class LRUCache:
         return content
 
     def write(self, name: str, content: bytes) -> None:
-        """Keep `content` under a name, whole or not at all, if it fits and nothing is there yet.
+        """Cache `content` under a name (FOLDER/FILE), unless it exceeds the limit or the name is taken.
 
         Raises:
-            OSError: the folder cannot be written to, or other processes write to it for too long.
+            OSError: the folder is not writable, or other processes hold its lock for more than 10 s.
         """
-        path, whole = self.folder / name, _sum(name, content) + content
-        if len(whole) > self.limit:
+        path, data = self.folder / name, _checksum(name, content) + content
+        if len(data) > self.limit:
             return
         self.folder.mkdir(parents=True, exist_ok=True)
-        with FileLock(self.folder / ".lock", timeout=PATIENCE):
+        with FileLock(self.folder / ".lock", timeout=LOCK_TIMEOUT):
             if not path.exists():
-                self._make_room(len(whole))
-                _put(path, whole)
+                self._evict(len(data))
+                _write_atomically(path, data)
 
-    def _make_room(self, size: int) -> None:
+    def _evict(self, needed: int) -> None:
+        """Delete the least recently used files until `needed` bytes fit."""
         files = sorted(self._files())
-        excess = sum(held for _, held, _ in files) + size - self.limit
-        for _, held, path in files:
+        excess = sum(size for _, size, _ in files) + needed - self.limit
+        for _, size, path in files:
             if excess <= 0:
                 return
             path.unlink(missing_ok=True)
-            with suppress(OSError):  # others are left in its folder
+            with suppress(OSError):  # not empty
                 path.parent.rmdir()
-            excess -= held
+            excess -= size
 
     def _files(self) -> list[tuple[int, int, Path]]:
-        """When each file was used last, its size and path."""
-        found = []
+        """Return the time of last use (ns), size (bytes) and path of every file."""
+        files = []
         for path in self.folder.glob("*/*"):
             with suppress(FileNotFoundError):
                 stat = path.stat()
-                found.append((stat.st_mtime_ns, stat.st_size, path))
-        return found
+                files.append((stat.st_mtime_ns, stat.st_size, path))
+        return files
 
 
-def _sum(name: str, content: bytes) -> bytes:
-    found = hashlib.sha256(name.encode() + b"\n")
-    found.update(content)
-    return found.digest()
+def _checksum(name: str, content: bytes) -> bytes:
+    checksum = hashlib.sha256(name.encode() + b"\n")
+    checksum.update(content)
+    return checksum.digest()
 
 
-def _put(path: Path, whole: bytes) -> None:
+def _write_atomically(path: Path, data: bytes) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        temporary.write_bytes(whole)
+        temporary.write_bytes(data)
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)

@@ -20,7 +20,7 @@ from kdbench.results.files import write_whole
 from kdbench.results.integrity import HISTORY, WEIGHTS, checksums
 from kdbench.results.provenance import now, provenance
 from kdbench.results.table import EPOCH, to_arrow
-from kdbench.training.evaluation import flops, logits_of, parameter_count
+from kdbench.training.evaluation import compute_logits, count_flops, count_parameters
 from kdbench.training.member import Member, States
 from kdbench.training.network import Frozen
 from kdbench.worker.cohort_data import CohortData, ImageSplit
@@ -49,7 +49,7 @@ class RunWriter:
             ResultsError: the folder cannot be written to.
             NotFiniteError: a deployed network's outputs are NaN or infinite.
         """
-        last, best = self._member.deployed(), self._member.best.weights
+        last, best = self._member.deployed_weights(), self._member.best.weights
         row = self._scores("")
         agreement = self._teacher_agreement()
         others = {name: self._others(network) for name, network in list(self._deployed.items())[1:]}
@@ -90,7 +90,7 @@ class RunWriter:
         return found
 
     def _logits(self, network: nn.Module, images: ImageSplit) -> Tensor:
-        return logits_of(network, images.batches(), self._spec.recipe.precision)
+        return compute_logits(network, images.batches(), self._spec.recipe.precision)
 
     def _scores(self, suffix: str) -> dict[str, Any]:
         sets = {"val": self._data.validation, "test": self._data.test}
@@ -126,7 +126,7 @@ class RunWriter:
     def _others(self, network: nn.Module) -> dict[str, Any]:
         """A deployed network beside the first: a peer, an ensemble."""
         scores = self._metrics(network, self._data.test)
-        return {**{f"test_{key}": value for key, value in scores.items()}, "parameters": parameter_count(network)}
+        return {**{f"test_{key}": value for key, value in scores.items()}, "parameters": count_parameters(network)}
 
     def _teacher_agreement(self) -> float | None:
         """The share of test images on which the student predicts what its teacher predicts."""
@@ -145,9 +145,9 @@ class RunWriter:
         players = self._member.method.players().values()
         on_gpu = self._device.type == "cuda"
         return {
-            "parameters": parameter_count(self._network),
-            "parameters_training": sum(parameter_count(player) for player in players),
-            "flops": flops(self._network, self._data.task.image_shape),
+            "parameters": count_parameters(self._network),
+            "parameters_training": sum(count_parameters(player) for player in players),
+            "flops": count_flops(self._network, self._data.task.image_shape),
             "peak_memory_mb": torch.cuda.max_memory_allocated() / 2**20 if on_gpu else _resident_mb(),
         }
 

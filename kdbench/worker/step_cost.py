@@ -10,8 +10,8 @@ import torch
 from kdbench import models
 from kdbench.matrix import RunSpec
 from kdbench.training import loop
-from kdbench.training.cuda_graphs import recorder
-from kdbench.training.evaluation import logits_of
+from kdbench.training.cuda_graphs import make_recorder
+from kdbench.training.evaluation import compute_logits
 from kdbench.training.member import Member
 from kdbench.training.method import Batch, Task
 from kdbench.training.network import Frozen
@@ -97,12 +97,16 @@ def _cohort(
         if len(data.validation.labels):
             with watch.running():
                 network = next(iter(one.method.deployed().values()))
-                logits_of(network, data.validation.batches(), run.recipe.precision)
+                compute_logits(network, data.validation.batches(), run.recipe.precision)
         return {}
 
-    if member.records:
+    if member.uses_cuda_graph:
         first = StaticBatches(first)
-    graphed = {one: GraphedTeacher(one, queue) for one in teachers if member.records and (queue := recorder(device))}
+    graphed = {
+        one: GraphedTeacher(one, queue)
+        for one in teachers
+        if member.uses_cuda_graph and (queue := make_recorder(device))
+    }
     shared = teachers if reads_images else []
     return loop.CohortLoop([member], first, shared, evaluate, lambda epoch, active: None, graphed)
 
@@ -118,7 +122,7 @@ def _build(run: RunSpec, task: Task, device: torch.device, options: Options) -> 
 
     bare = replace(run, student=run.student.untrained(), peers=tuple(peer.untrained() for peer in run.peers))
     method = build_method(bare, task, device, untrained, options.compile)
-    queue = recorder(device) if options.cuda_graphs else None
+    queue = make_recorder(device) if options.cuda_graphs else None
     return Member(run.id, method, run.recipe, run.seed, queue), [built[run.teacher.id]] if run.teacher else []
 
 

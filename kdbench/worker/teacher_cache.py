@@ -1,8 +1,8 @@
-"""Teachers that were asked about the same batches before: what they said is kept, and repeated from disk.
+"""Cache the outputs of frozen teachers on disk, for later runs that see the same batches.
 
-Batches are functions of seed, epoch and position, and so is what a frozen teacher says of them. What is kept is exactly
-what it said, in its own type, so that a run has the same numbers with and without. It is its logits, and where somebody
-reads them its embeddings; maps are hundreds of times as large.
+A batch is a function of seed, epoch and position, and so is a frozen teacher's output for it. The cache holds the exact
+logits in their own dtype, so a run has the same numbers with and without it; and the embeddings, if a method reads them.
+Feature maps are hundreds of times larger and are never cached.
 """
 
 import platform
@@ -24,117 +24,138 @@ from kdbench.training.network import Frozen
 from kdbench.training.stopwatch import Stopwatch
 from kdbench.worker.disk_cache import LRUCache
 
-UNSEEN = {"epochs", "optimizer", "schedule", "grad_clip_norm", "early_stopping", "strong_augment", "steps_per_epoch"}
-HEAD = 1024  # bytes of a file beside what was said, at most
+# fields of a recipe that change neither the batches nor the teacher's outputs
+IRRELEVANT = frozenset(
+    ["epochs", "optimizer", "schedule", "grad_clip_norm", "early_stopping", "strong_augment", "steps_per_epoch"]
+)
+OVERHEAD = 1024  # bytes of a file beside the tensors, at most
 
 
 @final
 class TeacherCache:
-    """What one teacher says of the batches of a run of `epochs` with `steps` each.
+    """A `TeacherForward` that reads a teacher's outputs from disk, or computes and writes them, one file per epoch.
 
-    Its logits, and with `embeddings` these too. They are kept under `name`, a file an epoch, if all epochs find room on
-    the cache together. `warn` hears once of what stands in the way of that, which is no reason for a run to fail.
+    Nothing is written if the outputs of all epochs together exceed the cache's limit.
+
+    Args:
+        teacher: the teacher.
+        cache: the files.
+        key: the folder of this teacher and these batches (`cache_key`).
+        epochs: the number of epochs of the run.
+        steps: the number of batches per epoch.
+        warn: called once if the cache cannot be written to; training continues without it.
+        embeddings: whether embeddings are cached beside the logits.
     """
 
     def __init__(
         self,
         teacher: Frozen,
         cache: LRUCache,
-        name: str,
+        key: str,
         epochs: int,
         steps: int,
         warn: Callable[[str], None],
         embeddings: bool = False,
     ) -> None:
-        self._teacher, self._cache = teacher, cache
-        self._epochs, self._steps, self._warn = epochs, steps, warn
-        self._parts = ("logits", "embedding") if embeddings else ("logits",)
-        self._names = [f"{name}-embedding"] if embeddings else [name, f"{name}-embedding"]  # the first is its own
-        self._known: list[Tensor] | None = None  # of the present epoch, each part (steps, B, K or D)
-        self._fresh: list[list[Tensor]] = []  # of the present epoch as far as it is computed, each part (B, K or D)
+        self._teacher, self._cache, self._warn = teacher, cache, warn
+        self._epochs, self._steps = epochs, steps
+        self._fields = ("logits", "embedding") if embeddings else ("logits",)
+        with_embeddings = f"{key}-embedding"  # its files hold the logits too
+        self._folders = [with_embeddings] if embeddings else [key, with_embeddings]  # the first one is written to
+        self._cached: list[Tensor] | None = None  # the epoch's outputs from disk; per field (steps, B, K or D)
+        self._computed: list[list[Tensor]] = []  # the epoch's outputs so far; per batch and field (B, K or D)
         self._saved_seconds = 0.0
         self._device = next(teacher.parameters()).device
         self._watch = Stopwatch(self._device)
 
     @property
     def saved_seconds(self) -> float:
-        """How long it took to compute what then was only repeated."""
+        """The time that the outputs read from disk took to compute."""
         return self._saved_seconds
 
-    def ask(self, images: Tensor, epoch: int, position: int) -> None:
-        """Have the teacher remember what is kept of the images (B, C, H, W) at a position of an epoch, and no more."""
+    def forward(self, images: Tensor, epoch: int, position: int) -> None:
+        """Put the cached fields of the output for images (B, C, H, W) into the teacher's cache, and no others."""
         if position == 0:
-            self._fresh, self._known = [], self._recall(epoch, images)
+            self._computed, self._cached = [], self._read(epoch, len(images))
             self._watch = Stopwatch(self._device)
-        if self._known is not None:
-            # cloned, to be as aligned in memory as a computed one
-            self._teacher.cache_partial(images, *(part[position].clone() for part in self._known))
+        if self._cached is not None:
+            # cloned, so that it is aligned in memory like a computed output
+            self._teacher.cache_partial(images, *(field[position].clone() for field in self._cached))
             return
         with self._watch.running():
             output = self._teacher(images)
-        said = [getattr(output, part) for part in self._parts]
-        self._teacher.cache_partial(images, *said)
-        if self._may_be_kept(said):
-            self._fresh.append([part.clone() for part in said])
-            if len(self._fresh) == self._steps:
-                self._keep(epoch)
+        fields = [getattr(output, name) for name in self._fields]
+        self._teacher.cache_partial(images, *fields)
+        if self._is_cacheable(fields):
+            self._computed.append([field.clone() for field in fields])
+            if len(self._computed) == self._steps:
+                self._write(epoch)
 
-    def _recall(self, epoch: int, images: Tensor) -> list[Tensor] | None:
-        for name in self._names:
-            content = self._cache.read(f"{name}/{epoch}")
-            kept = {} if content is None else load(content)
-            if kept and kept["logits"].shape[:2] == (self._steps, len(images)):
-                self._saved_seconds += kept["seconds"].item()
-                return [kept[part].to(self._device) for part in self._parts]
+    def _read(self, epoch: int, batch_size: int) -> list[Tensor] | None:
+        for folder in self._folders:
+            content = self._cache.read(f"{folder}/{epoch}")
+            tensors = {} if content is None else load(content)
+            if tensors and tensors["logits"].shape[:2] == (self._steps, batch_size):
+                self._saved_seconds += tensors["seconds"].item()
+                return [tensors[name].to(self._device) for name in self._fields]
         return None
 
-    def _may_be_kept(self, said: Sequence[Tensor]) -> bool:
-        size = self._steps * sum(part.nbytes for part in said) + HEAD
-        return all(part.is_contiguous() for part in said) and self._epochs * size <= self._cache.limit
+    def _is_cacheable(self, fields: Sequence[Tensor]) -> bool:
+        size = self._steps * sum(field.nbytes for field in fields) + OVERHEAD
+        return all(field.is_contiguous() for field in fields) and self._epochs * size <= self._cache.limit
 
-    def _keep(self, epoch: int) -> None:
-        whole = [torch.stack(part).cpu() for part in zip(*self._fresh, strict=True)]
+    def _write(self, epoch: int) -> None:
+        tensors = {
+            name: torch.stack(batches).cpu()
+            for name, batches in zip(self._fields, zip(*self._computed, strict=True), strict=True)
+        }
+        self._computed = []
         seconds = torch.tensor(self._watch.seconds, dtype=torch.float64)
-        self._fresh = []
-        content = save({**dict(zip(self._parts, whole, strict=True)), "seconds": seconds})
         try:
-            self._cache.write(f"{self._names[0]}/{epoch}", content)
+            self._cache.write(f"{self._folders[0]}/{epoch}", save({**tensors, "seconds": seconds}))
         except OSError as error:
             self._cache = LRUCache(self._cache.folder, 0)
             self._warn(
-                f"{self._cache.folder}: what teachers say cannot be kept there ({error.strerror or error}), so it is "
-                "computed again each time; set KDBENCH_CACHE to a folder that can be written to, or "
-                "run.teacher_cache_gb to 0"
+                f"{self._cache.folder}: cannot write to the cache of teacher outputs ({error.strerror or error}), so "
+                "every cohort computes them again; set KDBENCH_CACHE to a writable folder, or run.teacher_cache_gb to 0"
             )
 
 
-def disk_cache(gigabytes: float) -> LRUCache:
-    """The place of what teachers said, beside the decoded data: it serves every results folder."""
-    return LRUCache(cache_folder() / "replay", int(gigabytes * 1e9))
+def open_cache(gigabytes: float) -> LRUCache:
+    """Return the cache of teacher outputs, in the user's cache folder; it serves every results folder."""
+    return LRUCache(cache_folder() / "teacher_outputs", int(gigabytes * 1e9))
 
 
-def outputs_read(teacher: Frozen, methods: Iterable[Method]) -> Reads:
-    """The most that any of the methods looks at of a teacher's outputs: "maps" of one that does not say."""
-    said = [getattr(m, "reads", "maps") for m in methods if any(module is teacher for module in m.modules())]
-    if all(reads == "logits" for reads in said):
+def fields_read(teacher: Frozen, methods: Iterable[Method]) -> Reads:
+    """Return the most that any of the methods reads of a teacher's output; "maps" if one declares nothing."""
+    reads = [
+        getattr(method, "reads", "maps") for method in methods if any(module is teacher for module in method.modules())
+    ]
+    if all(each == "logits" for each in reads):
         return "logits"
-    return "embedding" if all(reads in ("logits", "embedding") for reads in said) else "maps"
+    return "embedding" if all(each in ("logits", "embedding") for each in reads) else "maps"
 
 
 def cache_key(run: RunSpec, teacher: RunSpec, weights: str, device: torch.device) -> str:
-    """Equal for runs for which what a teacher says is the same, bit for bit; `weights`: the hash of the teacher's.
+    """Return a hash that is equal for runs for which the teacher's outputs are equal, bit for bit.
 
-    In it: the teacher, all that decides the first view of a batch, the precision, kdbench's source, torch and the
-    processor. What a recipe may come to have later is in it until it is known not to matter (`UNSEEN`).
+    It covers the teacher, everything that determines the first view of a batch, the precision, kdbench's source, torch,
+    and the hardware. Every field of a recipe counts unless it is in `IRRELEVANT`.
+
+    Args:
+        run: the run that trains.
+        teacher: the teacher's run.
+        weights: the SHA-256 of the teacher's weights file.
+        device: where the teacher's outputs are computed.
     """
-    seen = run.recipe.model_dump(mode="json", exclude=UNSEEN)
-    batches = [run.dataset.canonical, run.split.canonical, seen, run.seed]
-    made_with = [source_digest(), torch.__version__, torch.get_num_threads(), _processor(device)]
-    return digest(canonical([teacher.id, weights, batches, made_with]))
+    recipe = run.recipe.model_dump(mode="json", exclude=set(IRRELEVANT))
+    batches = [run.dataset.canonical, run.split.canonical, recipe, run.seed]
+    software = [source_digest(), torch.__version__, torch.get_num_threads(), _hardware(device)]
+    return digest(canonical([teacher.id, weights, batches, software]))
 
 
-def _processor(device: torch.device) -> list[str | int | None]:
-    """What decides which kernels compute."""
+def _hardware(device: torch.device) -> list[str | int | None]:
+    """Return what determines which kernels compute."""
     if device.type == "cuda":
         cudnn: int | None = torch.backends.cudnn.version()  # type: ignore[no-untyped-call]
         return [torch.cuda.get_device_name(device), torch.version.cuda, cudnn]
@@ -142,5 +163,5 @@ def _processor(device: torch.device) -> list[str | int | None]:
         first = Path("/proc/cpuinfo").read_text(encoding="utf-8").split("\n\n")[0]
     except OSError:
         return [platform.machine(), platform.processor(), platform.node()]
-    named = ("vendor_id", "cpu family", "model", "flags", "CPU ", "Features")
-    return [torch.backends.cpu.get_cpu_capability(), *(line for line in first.splitlines() if line.startswith(named))]
+    fields = ("vendor_id", "cpu family", "model", "flags", "CPU ", "Features")
+    return [torch.backends.cpu.get_cpu_capability(), *(line for line in first.splitlines() if line.startswith(fields))]

@@ -7,7 +7,7 @@ import torch
 from kdbench import models
 from kdbench.matrix import RunSpec
 from kdbench.results import Store
-from kdbench.training.evaluation import inference_columns
+from kdbench.training.evaluation import measure_inference
 from kdbench.training.network import Frozen
 from kdbench.worker.build import build_method
 from kdbench.worker.cohort_data import task_of
@@ -27,5 +27,5 @@ def time_run(spec: RunSpec, store: Store, device: torch.device) -> str:
     key = architecture_key(network, task.image_shape, device)
     with store.timing_lock():
         if store.timing(key) is None:
-            store.write_timing(key, inference_columns(network, task.image_shape))
+            store.write_timing(key, measure_inference(network, task.image_shape))
     return key

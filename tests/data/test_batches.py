@@ -10,7 +10,7 @@ from kdbench.errors import DataError
 from kdbench.matrix.recipe import Augmentation, Crop, Flip, RandomErasing, Recipe, Rotate90, Translate
 from kdbench.training.method import Batch
 
-Waits = Callable[[], AbstractContextManager[list[str]]]
+SyncOps = Callable[[], AbstractContextManager[list[str]]]
 MEAN, STD = (0.4, 0.5), (0.2, 0.3)
 PLAIN = Recipe(batch_size=4)
 AUGMENTED = Recipe(batch_size=4, augment=(Crop(padding=2), Flip()))
@@ -136,7 +136,7 @@ def test_evaluation_batches_contain_every_image_in_order() -> None:
 
 @pytest.mark.parametrize("augmentation", [Crop(padding=2), Flip(), Translate(pixels=2), Rotate90(), RandomErasing()])
 def test_no_batch_synchronizes_with_a_gpu(
-    augmentation: Augmentation, waits: Waits, monkeypatch: pytest.MonkeyPatch
+    augmentation: Augmentation, sync_ops: SyncOps, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """`to_device_async` copies all random numbers from the CPU; the device here is "meta", which has no values."""
     for module in ("augment", "batches"):
@@ -145,7 +145,7 @@ def test_no_batch_synchronizes_with_a_gpu(
         )
     meta, recipe = torch.device("meta"), Recipe(batch_size=4, augment=(augmentation,))
     batches = Batches(IMAGES.to(meta), LABELS.to(meta), INDICES, mean=MEAN, std=STD, recipe=recipe, seed=0, views=2)
-    with waits() as found:
+    with sync_ops() as found:
         drawn = list(batches.epoch(0, 1))
     assert found == []
     assert {t.device for batch in drawn for t in (*batch.views, batch.labels, batch.indices)} == {meta}

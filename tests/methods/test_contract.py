@@ -163,7 +163,7 @@ def test_a_resumed_run_is_the_undisturbed_one(build, tiny, batch, parts, precisi
 
     def train(run, first, last):
         def stop(epoch, members):
-            run.finished = epoch + 1 == last
+            run.is_finished = epoch + 1 == last
 
         CohortLoop([run], Repeated(batch), list(shared(run)), lambda member: {}, stop).train(4, first)
 
@@ -176,7 +176,7 @@ def test_a_resumed_run_is_the_undisturbed_one(build, tiny, batch, parts, precisi
     assert whole.error is None
     train(begun, 0, 2)
     torch.manual_seed(99)
-    resumed.resume(from_bytes(to_bytes(begun.state(shared(begun)))), shared(resumed))
+    resumed.load_state_dict(from_bytes(to_bytes(begun.state_dict(shared(begun)))), shared(resumed))
     train(resumed, 2, 4)
     assert same(weights(whole.method.players()), weights(resumed.method.players()))
     assert same(weights(whole.method.deployed()), weights(resumed.method.deployed()))
@@ -203,11 +203,11 @@ def test_the_losses_read_what_the_method_says(build, teacher, batch, parts):
     assert all(torch.equal(whole[name], blind[name]) for name in whole)
 
 
-def test_no_step_waits_for_a_gpu(build, teacher, batch, parts, waits):
+def test_no_step_waits_for_a_gpu(build, teacher, batch, parts, sync_ops):
     """Nothing of a GPU is read within a batch, and nothing is made elsewhere than where the batch is."""
     method = build(parts, teacher)
     elsewhere = torch.device("meta")  # of tensors for which no device is given; they cannot be computed with
-    with waits() as found, elsewhere:
+    with sync_ops() as found, elsewhere:
         list(drive(method, batch))
     assert set(found) == set().union(*(WAITING.get(name, set()) for name in parts))
 
@@ -233,9 +233,9 @@ PLANTED = {
 
 
 @pytest.mark.parametrize(("plant", "name"), PLANTED.values(), ids=PLANTED)
-def test_what_waits_for_a_gpu_is_found(waits, plant, name):
+def test_what_waits_for_a_gpu_is_found(sync_ops, plant, name):
     tensor = torch.arange(4.0)
-    with waits() as found:
+    with sync_ops() as found:
         plant(tensor)
     assert name in found
 

@@ -42,7 +42,7 @@ class Varied:
 @pytest.fixture
 def train(build, tiny, batch, monkeypatch):
     """`train(parts, precision, recorder)`: a member that has trained for two epochs, recorded or not."""
-    monkeypatch.setattr(optimizer, "RECORDING", {"cpu"})
+    monkeypatch.setattr(optimizer, "GRAPH_DEVICES", {"cpu"})
 
     def trained(parts, precision, recorder=None):
         recipe = Recipe(epochs=2, precision=precision, optimizer=Sgd(lr=1e-3), schedule=Cosine())

@@ -1,4 +1,4 @@
-"""A tiny network with dropout, a method with two players, and batches that are a function of epoch and position."""
+"""A tiny network with dropout, a method with two players, and batches that depend on epoch and position only."""
 
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -33,21 +33,21 @@ class Tiny(Network):
         return Output(self.head(embedding), (preact.relu(),), (preact,), embedding)
 
 
-class Pupil(Method):
-    """Cross-entropy, a term to the teacher, and a second player that steps on its own; `spoil` may break a batch."""
+class TwoPlayers(Method):
+    """Cross-entropy, a term with the teacher, and a second player; `change_loss` may change a batch's cross-entropy."""
 
     paper = "none"
 
-    def __init__(self, student: nn.Module, teacher: Frozen, spoil: Callable[[Batch, Tensor], Tensor]) -> None:
+    def __init__(self, student: nn.Module, teacher: Frozen, change_loss: Callable[[Batch, Tensor], Tensor]) -> None:
         super().__init__()
-        self.student, self.teacher, self.spoil = student, teacher, spoil
+        self.student, self.teacher, self.change_loss = student, teacher, change_loss
         self.scale = nn.Linear(1, 1)
         self.modes: list[bool] = []
 
     def steps(self, batch: Batch) -> Iterator[Step]:
         self.modes.append(self.student.training)
         logits = self.student(batch.images).logits.float()
-        ce = self.spoil(batch, F.cross_entropy(logits, batch.labels))
+        ce = self.change_loss(batch, F.cross_entropy(logits, batch.labels))
         yield Step({"ce": ce, "hint": F.mse_loss(logits, self.teacher(batch.images).logits.float())})
         noise = torch.rand(1, 1, device=batch.images.device)
         yield Step({"size": self.scale(noise).square().sum()}, "scale")
@@ -59,7 +59,7 @@ class Pupil(Method):
         return {"student": self.student}
 
 
-class Drawn:
+class TinyBatches:
     """Four batches of six images an epoch."""
 
     def epoch(self, epoch: int, epochs: int) -> Iterator[Batch]:
@@ -70,19 +70,19 @@ class Drawn:
 
 
 @pytest.fixture
-def drawn() -> Drawn:
-    return Drawn()
+def batches() -> TinyBatches:
+    return TinyBatches()
 
 
 @pytest.fixture
 def batch() -> Batch:
     """The first batch of a run of one epoch."""
-    return next(Drawn().epoch(0, 1))
+    return next(TinyBatches().epoch(0, 1))
 
 
 @pytest.fixture
 def tiny() -> Callable[[int], Network]:
-    """`tiny(seed)`: the same network for the same seed."""
+    """`tiny(seed)`: a network whose weights depend on the seed only."""
 
     def make(seed: int) -> Network:
         with torch.random.fork_rng(devices=[]):
@@ -94,19 +94,19 @@ def tiny() -> Callable[[int], Network]:
 
 @pytest.fixture
 def member(tiny: Callable[[int], Network]) -> Callable[..., Member]:
-    """`member(name, teacher, spoil, seed, recorder, **recipe)`: a run of `Pupil`, the same for the same arguments."""
+    """`member(name, teacher, change_loss, seed, recorder, **recipe)`: a run that depends on its arguments only."""
 
     def make(
         name: str = "run",
         teacher: Frozen | None = None,
-        spoil: Callable[[Batch, Tensor], Tensor] = lambda batch, loss: loss,
+        change_loss: Callable[[Batch, Tensor], Tensor] = lambda batch, loss: loss,
         seed: int = 7,
         recorder: GraphRecorder | None = None,
         **recipe: Any,
     ) -> Member:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            method = Pupil(tiny(seed), teacher or Frozen(tiny(99)), spoil)
+            method = TwoPlayers(tiny(seed), teacher or Frozen(tiny(99)), change_loss)
         method.cuda_graph_safe = recorder is not None
         return Member(name, method, Recipe(**{"epochs": 3, "precision": "fp32", **recipe}), seed, recorder)
 

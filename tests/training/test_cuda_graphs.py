@@ -1,4 +1,4 @@
-"""Recorded steps: the same as others, apart from one another, and nobody's failure but their own."""
+"""Captured steps: equal to eager ones, isolated from other members, and failing alone."""
 
 import gc
 from contextlib import nullcontext
@@ -8,8 +8,7 @@ import torch
 
 from kdbench.matrix.recipe import Sgd
 from kdbench.training import optimizer
-from kdbench.training.cuda_graphs import WARM_UP, CudaGraphRecorder
-from kdbench.training.cuda_graphs import recorder as recorder_for
+from kdbench.training.cuda_graphs import WARM_UP, CudaGraphRecorder, make_recorder
 from kdbench.training.loop import CohortLoop
 from kdbench.training.network import Frozen
 from kdbench.training.static_batches import GraphedTeacher, StaticBatches
@@ -18,17 +17,18 @@ EPOCHS = 3
 
 
 @pytest.fixture(autouse=True)
-def optimizers_that_can_be_recorded(monkeypatch):
-    monkeypatch.setattr(optimizer, "RECORDING", {"cpu"})
+def graphs_on_the_cpu(monkeypatch):
+    monkeypatch.setattr(optimizer, "GRAPH_DEVICES", {"cpu"})
 
 
 @pytest.fixture
-def train(drawn, recorder):
-    """`train(members, teacher)`: together, on batches that are held, beside a recorded teacher."""
+def train(batches, recorder):
+    """`train(members, teacher)`: train a cohort on static batches with a graphed teacher."""
 
-    def run(members, teacher, epochs=EPOCHS, first=0, report=lambda epoch, active: None):
-        asked = {teacher: GraphedTeacher(teacher, recorder())}
-        CohortLoop(members, StaticBatches(drawn), [teacher], lambda member: {}, report, asked).train(epochs, first)
+    def run(members, teacher, epochs=EPOCHS, first=0, on_epoch_end=lambda epoch, active: None):
+        forwards = {teacher: GraphedTeacher(teacher, recorder())}
+        loop = CohortLoop(members, StaticBatches(batches), [teacher], lambda member: {}, on_epoch_end, forwards)
+        loop.train(epochs, first)
 
     return run
 
@@ -51,19 +51,19 @@ def losses(member):
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
-def test_a_recorded_run_is_the_plain_one(train, member, teacher, recorder, precision):
-    """With dropout, noise of its own, batch norm, two players and a rate that falls."""
-    plain = member(teacher=teacher, precision=precision)
-    recorded = member(teacher=teacher, precision=precision, recorder=recorder())
-    train([plain], teacher)
-    train([recorded], teacher)
-    assert recorded.is_captured
-    assert not plain.is_captured
-    assert same(plain, recorded)
-    assert losses(plain) == losses(recorded)
+def test_a_captured_run_equals_an_eager_one(train, member, teacher, recorder, precision):
+    """With dropout, random noise, batch norm, two players and a learning rate that changes."""
+    eager = member(teacher=teacher, precision=precision)
+    captured = member(teacher=teacher, precision=precision, recorder=recorder())
+    train([eager], teacher)
+    train([captured], teacher)
+    assert captured.is_captured
+    assert not eager.is_captured
+    assert same(eager, captured)
+    assert losses(eager) == losses(captured)
 
 
-def test_recorded_beside_others_it_is_as_alone(train, member, teacher, recorder):
+def test_a_captured_run_is_the_same_in_a_cohort_as_alone(train, member, teacher, recorder):
     alone = {seed: member(str(seed), teacher, seed=seed) for seed in (1, 2, 3)}
     for run in alone.values():
         train([run], teacher)
@@ -73,76 +73,76 @@ def test_recorded_beside_others_it_is_as_alone(train, member, teacher, recorder)
     assert all(same(run, alone[int(run.name)]) for run in together)
 
 
-def test_it_is_recorded_once_after_some_batches(member, batch, recorder, teacher):
+def test_steps_are_captured_once_after_the_warm_up(member, batch, recorder, teacher):
     one = recorder()
     run = member(teacher=teacher, recorder=one)
     run.start_epoch()
     for _ in range(WARM_UP):
-        run.take(batch)
+        run.train_batch(batch)
     assert not run.is_captured
     for _ in range(3):
-        run.take(batch)
+        run.train_batch(batch)
     assert (
         one.events
         == ["on_own_stream", "synchronized"] * WARM_UP + ["on_own_stream", "recorded"] + ["on_own_stream"] * 2
     )
-    assert len(run.method.modes) == WARM_UP + 1  # from then on no Python of the method runs
+    assert len(run.method.modes) == WARM_UP + 1  # replays run no Python
 
 
-def test_a_run_that_goes_on_is_recorded_again(train, member, teacher, recorder):
-    whole, begun, resumed = (member(teacher=teacher, recorder=recorder()) for _ in range(3))
-    train([whole], teacher)
+def test_a_resumed_run_is_captured_again(train, member, teacher, recorder):
+    complete, interrupted, resumed = (member(teacher=teacher, recorder=recorder()) for _ in range(3))
+    train([complete], teacher)
 
     def stop(epoch, active):
-        begun.finished = epoch == 0
+        interrupted.is_finished = epoch == 0
 
-    train([begun], teacher, report=stop)
-    resumed.resume(begun.state({teacher}), {teacher})
+    train([interrupted], teacher, on_epoch_end=stop)
+    resumed.load_state_dict(interrupted.state_dict({teacher}), {teacher})
     train([resumed], teacher, first=1)
-    assert begun.is_captured
+    assert interrupted.is_captured
     assert resumed.is_captured
-    assert same(whole, resumed)
+    assert same(complete, resumed)
 
 
-def test_what_another_asked_a_teacher_is_not_recorded(train, member, teacher, tiny, recorder):
-    """A plain member asks a network that the loop does not: what it was told lies at an address for one batch only."""
+def test_an_output_cached_by_another_member_is_not_captured(train, member, teacher, tiny, recorder):
+    """An eager member fills the cache of a network that the loop does not call, with tensors of one batch only."""
     shared = Frozen(tiny(98))
 
-    def second_opinion(batch, loss):
+    def add_term(batch, loss):
         return loss + shared(batch.images).logits.square().mean()
 
-    def run(captured):
-        return member(teacher=teacher, spoil=second_opinion, recorder=recorder() if captured else None)
+    def run(is_graphed):
+        return member(teacher=teacher, change_loss=add_term, recorder=recorder() if is_graphed else None)
 
-    def among(*members):
+    def train_with_shared(*members):
         for one in members:
-            one.method.other = shared  # so that the loop has it forget
+            one.method.other = shared  # so that the loop clears its cache
         train(members, teacher)
         return members
 
-    (alone,), (_, beside) = among(run(False)), among(run(False), run(True))
+    (alone,), (_, beside) = train_with_shared(run(False)), train_with_shared(run(False), run(True))
     assert beside.is_captured
     assert same(alone, beside)
     assert losses(alone) == losses(beside)
 
 
-def test_what_cannot_be_recorded_is_its_own_failure(train, member, teacher, recorder):
-    def waits(batch, loss):
+def test_steps_that_cannot_be_captured_fail_their_run_only(train, member, teacher, recorder):
+    def synchronize(batch, loss):
         return loss * (1.0 if loss.item() > 0 else 2.0)
 
-    wrong = member("wrong", teacher, spoil=waits, recorder=recorder())
-    right, alone = (member("right", teacher, seed=8, recorder=recorder()) for _ in range(2))
-    train([wrong, right], teacher)
+    bad = member("bad", teacher, change_loss=synchronize, recorder=recorder())
+    good, alone = (member("good", teacher, seed=8, recorder=recorder()) for _ in range(2))
+    train([bad, good], teacher)
     train([alone], teacher)
-    assert "capturing" in str(wrong.error)
-    assert right.error is None
-    assert same(right, alone)
+    assert "capturing" in str(bad.error)
+    assert good.error is None
+    assert same(good, alone)
 
 
-def test_each_batch_ends_when_all_queues_have_been_joined(train, member, teacher, recorder):
-    queues = [recorder(), recorder()]
-    train([member(teacher=teacher, recorder=one) for one in queues], teacher, epochs=1)
-    for one in queues:
+def test_all_streams_are_synchronized_after_each_batch(train, member, teacher, recorder):
+    recorders = [recorder(), recorder()]
+    train([member(teacher=teacher, recorder=one) for one in recorders], teacher, epochs=1)
+    for one in recorders:
         assert one.events == ["on_own_stream", "synchronized", "synchronized"] * WARM_UP + [
             "on_own_stream",
             "recorded",
@@ -150,20 +150,20 @@ def test_each_batch_ends_when_all_queues_have_been_joined(train, member, teacher
         ]
 
 
-def test_until_it_is_recorded_the_others_come_after_it(train, member, teacher, recorder):
-    """They may find what it asked a network that they share: in a queue of its own it would be read too early."""
+def test_eager_steps_are_synchronized_before_the_next_member(train, member, teacher, recorder):
+    """The next member may read an output that they put into the cache of a shared network."""
     first, order = recorder(), []
-    ahead, behind = member(teacher=teacher, recorder=first), member(teacher=teacher, recorder=recorder())
-    steps = behind.method.steps
-    behind.method.steps = lambda batch: (order.append(first.events[-1]), steps(batch))[1]
-    train([ahead, behind], teacher, epochs=1)
+    leading, following = member(teacher=teacher, recorder=first), member(teacher=teacher, recorder=recorder())
+    steps = following.method.steps
+    following.method.steps = lambda batch: (order.append(first.events[-1]), steps(batch))[1]
+    train([leading, following], teacher, epochs=1)
     assert order == ["synchronized"] * WARM_UP + ["recorded"]
 
 
-def test_a_rate_is_written_into_the_tensor_that_was_recorded(train, member, teacher, recorder):
-    steep = {"optimizer": Sgd(lr=0.5, momentum=0.0), "epochs": EPOCHS}
+def test_a_captured_step_uses_the_current_learning_rate(train, member, teacher, recorder):
+    recipe = {"optimizer": Sgd(lr=0.5, momentum=0.0), "epochs": EPOCHS}
     falling, constant = (
-        member(teacher=teacher, recorder=recorder(), schedule=schedule, **steep)
+        member(teacher=teacher, recorder=recorder(), schedule=schedule, **recipe)
         for schedule in ({"name": "cosine"}, {"name": "constant"})
     )
     train([falling], teacher)
@@ -171,26 +171,26 @@ def test_a_rate_is_written_into_the_tensor_that_was_recorded(train, member, teac
     assert not same(falling, constant)
 
 
-def test_nothing_is_collected_while_a_gpu_records(monkeypatch):
-    """Torch's part is left out, so that it is seen without a GPU."""
+def test_garbage_collection_is_paused_during_a_capture(monkeypatch):
+    """Torch's part is replaced, so that the test needs no GPU."""
 
     class Graph:
         def replay(self):
-            played.append(gc.isenabled())
+            replayed.append(gc.isenabled())
 
-    recorded, played = [], []
+    captured, replayed = [], []
     monkeypatch.setattr(torch.cuda, "Stream", lambda device: None)
     monkeypatch.setattr(torch.cuda, "CUDAGraph", Graph)
     monkeypatch.setattr(torch.cuda, "graph", lambda graph, stream: nullcontext())
-    again = CudaGraphRecorder(torch.device("cuda")).record(lambda: recorded.append(gc.isenabled()))
-    again()
-    assert (recorded, played) == ([False], [True, True])
+    replay = CudaGraphRecorder(torch.device("cuda")).record(lambda: captured.append(gc.isenabled()))
+    replay()
+    assert (captured, replayed) == ([False], [True, True])
 
 
-def test_only_a_gpu_records():
-    assert recorder_for(torch.device("cpu")) is None
+def test_a_cpu_has_no_recorder():
+    assert make_recorder(torch.device("cpu")) is None
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU answers here")
-def test_a_gpu_records():
-    assert isinstance(recorder_for(torch.device("cuda")), CudaGraphRecorder)
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_a_gpu_has_a_recorder():
+    assert isinstance(make_recorder(torch.device("cuda")), CudaGraphRecorder)

@@ -1,10 +1,10 @@
-"""Logits, parameters, operations and time."""
+"""Logits, parameters, operations and inference time."""
 
 import pytest
 import torch
 from torch import nn
 
-from kdbench.training.evaluation import flops, inference_columns, logits_of, parameter_count, time_inference
+from kdbench.training.evaluation import compute_logits, count_flops, count_parameters, measure_inference, time_inference
 from kdbench.training.network import Frozen, Network, Output
 
 
@@ -33,51 +33,53 @@ def images():
 
 
 @pytest.mark.parametrize("mode", [True, False])
-def test_logits_are_those_of_eval_mode_and_the_mode_is_restored(network, images, mode):
+def test_logits_are_computed_in_eval_mode_and_the_mode_is_restored(network, images, mode):
     network.train(mode)
-    found = logits_of(network, images.split(4), "fp32")
+    logits = compute_logits(network, images.split(4), "fp32")
     assert network.training is network.drop.training is mode
-    torch.testing.assert_close(found, network.eval()(images).logits.detach())
-    assert not found.requires_grad
+    torch.testing.assert_close(logits, network.eval()(images).logits.detach())
+    assert not logits.requires_grad
 
 
-def test_evaluation_leaves_nothing_in_a_frozen_networks_memory(network, images):
+def test_evaluation_clears_the_cache_of_a_frozen_network(network, images):
     frozen = Frozen(network)
-    found = logits_of(nn.Sequential(frozen), images.split(4), "fp32")
-    assert len(found) == 10
-    assert frozen._memory == []
+    calls = []
+    network.register_forward_hook(lambda module, arguments, output: calls.append(1))
+    assert len(compute_logits(nn.Sequential(frozen), [images], "fp32")) == 10
+    frozen(images)
+    assert len(calls) == 2
 
 
 def test_the_mode_is_restored_after_an_exception(network):
     network.train()
     with pytest.raises(RuntimeError, match="mat1 and mat2"):
-        logits_of(network, [torch.zeros(1, 7)], "fp32")
+        compute_logits(network, [torch.zeros(1, 7)], "fp32")
     assert network.training
 
 
 def test_logits_are_float32_whatever_the_precision(network, images):
-    exact, rounded = (logits_of(network, [images], precision) for precision in ("fp32", "bf16"))
+    exact, rounded = (compute_logits(network, [images], precision) for precision in ("fp32", "bf16"))
     assert exact.dtype == rounded.dtype == torch.float32
     assert not torch.equal(exact, rounded)
     torch.testing.assert_close(exact, rounded, atol=0.05, rtol=0.05)
 
 
-def test_parameters_are_counted_once(network):
-    assert parameter_count(network) == 12 * 5 + 5 + 5 * 5 + 5
+def test_shared_parameters_are_counted_once(network):
+    assert count_parameters(network) == 12 * 5 + 5 + 5 * 5 + 5
     network.again = network.first
-    assert parameter_count(network) == 12 * 5 + 5 + 5 * 5 + 5
+    assert count_parameters(network) == 12 * 5 + 5 + 5 * 5 + 5
 
 
 @pytest.mark.parametrize("mode", [True, False])
-def test_operations_of_linear_layers(network, mode):
+def test_flops_of_linear_layers(network, mode):
     network.train(mode)
-    assert flops(network, (3, 2, 2)) == 2 * (12 * 5 + 5 * 5 + 5 * 5)
+    assert count_flops(network, (3, 2, 2)) == 2 * (12 * 5 + 5 * 5 + 5 * 5)
     assert network.training is network.drop.training is mode
 
 
-def test_operations_of_a_convolution():
+def test_flops_of_a_convolution():
     convolution = nn.Conv2d(2, 4, 3, padding=1, bias=False)
-    assert flops(convolution, (2, 5, 6)) == 2 * (2 * 3 * 3) * 4 * 5 * 6
+    assert count_flops(convolution, (2, 5, 6)) == 2 * (2 * 3 * 3) * 4 * 5 * 6
 
 
 def test_times_are_positive_and_ordered(network):
@@ -86,8 +88,8 @@ def test_times_are_positive_and_ordered(network):
     assert 0 < timing.median_ms <= timing.p95_ms
 
 
-def test_throughput_follows_from_the_time_of_256_images(network):
-    columns = inference_columns(network, (3, 2, 2))
+def test_throughput_is_at_batch_size_256(network):
+    columns = measure_inference(network, (3, 2, 2))
     assert set(columns) == {
         *("inference_ms", "inference_ms_p95", "inference_ms_256", "inference_ms_256_p95", "throughput"),
     }
@@ -95,11 +97,13 @@ def test_throughput_follows_from_the_time_of_256_images(network):
     assert min(columns.values()) > 0
 
 
-@pytest.mark.parametrize(("each", "expected"), [(0.01, 20), (0.3, 20), (1.0, 10), (8.0, 3)])
-def test_a_slow_network_is_timed_less_often(network, monkeypatch, each, expected):
-    """`each`: seconds of one forward pass; the first few are for warming up."""
+@pytest.mark.parametrize(("seconds", "expected"), [(0.01, 20), (0.3, 20), (1.0, 10), (8.0, 3)])
+def test_a_slow_network_is_timed_less_often(network, monkeypatch, seconds, expected):
+    """`seconds`: of one forward pass; the first few are warm-up."""
     calls = []
-    monkeypatch.setattr("kdbench.training.evaluation._timed", lambda network, images: calls.append(each) or each * 1000)
+    monkeypatch.setattr(
+        "kdbench.training.evaluation._time_forward", lambda network, images: calls.append(1) or seconds * 1000
+    )
     time_inference(network, (3, 2, 2), 4, seconds=0.1)
-    warm = 5 if each <= 0.4 else 2
-    assert len(calls) == warm + expected
+    warm_up = 5 if seconds <= 0.4 else 2
+    assert len(calls) == warm_up + expected

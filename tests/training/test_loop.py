@@ -1,4 +1,4 @@
-"""Members side by side: each as if it were alone."""
+"""Members of a cohort train as if each were alone."""
 
 import math
 import weakref
@@ -15,8 +15,8 @@ EPOCHS = 3
 SCORES = {"val_accuracy": 0.5, "val_nll": 1.0}
 
 
-def train(members, drawn, frozen=(), score=lambda member: SCORES, report=lambda epoch, active: None):
-    cohort = CohortLoop(members, drawn, frozen, score, report)
+def train(members, batches, teachers=(), evaluate=lambda member: SCORES, on_epoch_end=lambda epoch, active: None):
+    cohort = CohortLoop(members, batches, teachers, evaluate, on_epoch_end)
     cohort.train(EPOCHS)
     return cohort
 
@@ -35,225 +35,227 @@ def teacher(tiny):
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
-def test_the_cohort_does_not_change_a_members_weights(member, drawn, teacher, precision):
-    """Each draws its own dropout, so a shared random stream would show."""
+def test_a_cohort_does_not_change_the_weights_of_a_member(member, batches, teacher, precision):
+    """Each member draws its own dropout masks, so a shared random state would fail this test."""
     alone = {seed: member(str(seed), teacher, seed=seed, precision=precision) for seed in (1, 2, 3)}
     for run in alone.values():
-        train([run], drawn, [teacher])
+        train([run], batches, [teacher])
     for seeds in ((1, 2, 3), (3, 1), (2, 3, 1)):
         together = {seed: member(str(seed), teacher, seed=seed, precision=precision) for seed in seeds}
-        train(list(together.values()), drawn, [teacher])
+        train(list(together.values()), batches, [teacher])
         assert all(same(run, alone[seed]) for seed, run in together.items()), seeds
     assert not same(alone[1], alone[2])
 
 
-def test_random_streams_of_members_matter(member, drawn, teacher):
-    """The test above would be empty if dropout did nothing."""
+def test_dropout_changes_the_weights(member, batches, teacher):
+    """Otherwise the test above could not fail."""
     first, second = member(teacher=teacher), member(teacher=teacher)
     second.method.student.drop.p = 0.0
-    train([first], drawn, [teacher])
-    train([second], drawn, [teacher])
+    train([first], batches, [teacher])
+    train([second], batches, [teacher])
     assert not same(first, second)
 
 
-def test_every_member_sees_every_batch_in_order(member, drawn):
+def test_every_member_trains_on_every_batch_in_order(member, batches):
     seen = {"a": [], "b": []}
 
-    def noting(name):
+    def append_to(name):
         return lambda batch, loss: (seen[name].append(batch.images), loss)[1]
 
-    train([member(name, spoil=noting(name)) for name in seen], drawn)
-    expected = [batch.images for epoch in range(EPOCHS) for batch in drawn.epoch(epoch, EPOCHS)]
+    train([member(name, change_loss=append_to(name)) for name in seen], batches)
+    expected = [batch.images for epoch in range(EPOCHS) for batch in batches.epoch(epoch, EPOCHS)]
     for name, images in seen.items():
         assert len(images) == len(expected) == 12, name
         assert all(torch.equal(a, b) for a, b in zip(images, expected, strict=True)), name
 
 
 @pytest.mark.parametrize("failure", ["raises", "nan", "in evaluation"])
-def test_a_failing_member_leaves_the_others_as_they_are(member, drawn, teacher, failure):
-    def spoil(batch, loss):
+def test_a_failing_member_does_not_change_the_others(member, batches, teacher, failure):
+    def fail(batch, loss):
         if failure == "raises" and batch.progress > 0.5:
             raise RuntimeError("broken")
         return loss * math.nan if failure == "nan" and batch.progress > 0.5 else loss
 
-    def score(run):
+    def evaluate(run):
         if failure == "in evaluation" and run.name == "bad" and len(run.history) == 1:
             raise RuntimeError("broken")
         return SCORES
 
     alone, beside = member("good", teacher), member("good", teacher)
-    bad = member("bad", teacher, spoil=spoil)
-    train([alone], drawn, [teacher])
-    train([bad, beside], drawn, [teacher], score)
+    bad = member("bad", teacher, change_loss=fail)
+    train([alone], batches, [teacher])
+    train([bad, beside], batches, [teacher], evaluate)
     assert same(alone, beside)
     assert len(beside.history) == EPOCHS
     assert beside.error is None
-    assert {"raises": "broken", "nan": "epoch 1: loss.ce", "in evaluation": "broken"}[failure] in str(bad.error)
-    assert bad.history[-1]["epoch"] == (1 if failure == "nan" else 0)
+    assert {"raises": "broken", "nan": "epoch 2: loss.ce", "in evaluation": "broken"}[failure] in str(bad.error)
+    assert bad.history[-1]["epoch"] == (2 if failure == "nan" else 1)
 
 
-def test_when_all_have_failed_the_rest_is_not_drawn(member, drawn):
+def test_training_ends_when_all_members_have_failed(member, batches):
     def raising(batch, loss):
         raise RuntimeError("broken")
 
-    reported = []
-    train([member(spoil=raising)], drawn, report=lambda epoch, active: reported.append(epoch))
-    assert reported == [0]
+    epochs = []
+    train([member(change_loss=raising)], batches, on_epoch_end=lambda epoch, active: epochs.append(epoch))
+    assert epochs == [0]
 
 
-def test_a_member_that_stopped_early_takes_no_more_batches(member, drawn):
+def test_a_member_that_stopped_early_trains_no_more(member, batches):
     stopping = member("stops", early_stopping=EarlyStopping(patience=1))
-    going, reported = member("goes"), []
-    train([stopping, going], drawn, report=lambda epoch, active: reported.append([m.name for m in active]))
-    assert reported == [["stops", "goes"], ["stops", "goes"], ["goes"]]
+    going, epochs = member("goes"), []
+    train([stopping, going], batches, on_epoch_end=lambda epoch, active: epochs.append([m.name for m in active]))
+    assert epochs == [["stops", "goes"], ["stops", "goes"], ["goes"]]
     assert [len(stopping.history), len(going.history)] == [2, 3]
     assert len(stopping.method.modes) == 8
 
 
-def test_members_train_in_training_mode_although_they_are_evaluated(member, drawn):
-    def score(run):
+def test_members_return_to_training_mode_after_an_evaluation(member, batches):
+    def evaluate(run):
         run.method.eval()
         return SCORES
 
     run = member()
-    train([run], drawn, score=score)
+    train([run], batches, evaluate=evaluate)
     assert run.method.modes == [True] * 12
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
-def test_a_shared_teacher_is_asked_once_a_batch_and_stays_as_it_is(member, drawn, teacher, monkeypatch, precision):
+def test_a_shared_teacher_computes_each_batch_once_and_does_not_change(
+    member, batches, teacher, monkeypatch, precision
+):
     before = {name: value.clone() for name, value in teacher.state_dict().items()}
-    asked, forward = [], teacher.network.forward
-    monkeypatch.setattr(teacher.network, "forward", lambda images: (asked.append(images), forward(images))[1])
+    calls, forward = [], teacher.network.forward
+    monkeypatch.setattr(teacher.network, "forward", lambda images: (calls.append(images), forward(images))[1])
     members = [member(str(seed), teacher, seed=seed, precision=precision) for seed in (1, 2, 3)]
-    cohort = train(members, drawn, [teacher])
-    assert len(asked) == 12
+    cohort = train(members, batches, [teacher])
+    assert len(calls) == 12
     assert all(run.error is None for run in members)
     assert all(torch.equal(before[name], value) for name, value in teacher.state_dict().items())
     assert cohort.shared_seconds > 0
 
 
-def test_a_broken_teacher_costs_only_those_that_ask_it(member, drawn, teacher, monkeypatch):
-    def broken(images):
-        raise RuntimeError("no such teacher")
+def test_a_failing_teacher_fails_only_the_members_that_use_it(member, batches, teacher, monkeypatch):
+    def failing(images):
+        raise RuntimeError("invalid input")
 
-    asking, other, alone = member("asks", teacher), member("other"), member("other")
-    monkeypatch.setattr(teacher.network, "forward", broken)
-    train([asking, other], drawn, [teacher])
-    train([alone], drawn)
-    assert str(asking.error) == "no such teacher"
+    using, other, alone = member("uses", teacher), member("other"), member("other")
+    monkeypatch.setattr(teacher.network, "forward", failing)
+    train([using, other], batches, [teacher])
+    train([alone], batches)
+    assert str(using.error) == "invalid input"
     assert other.error is None
     assert same(other, alone)
 
 
-def test_a_network_that_only_one_member_has_is_forgotten_too(member, drawn):
-    """A snapshot's past, a born-again network's older generations."""
-    kept = []
-
-    def noting(batch, loss):
-        kept.append(len(run.method.teacher._memory))
-        return loss
-
-    run = member(spoil=noting)
-    train([run], drawn)
-    assert kept == [0] * 12
-    assert len(run.method.teacher._memory) == 0
+def test_the_cache_of_a_members_own_frozen_network_is_cleared_for_each_batch(member, batch, monkeypatch):
+    """Such as a snapshot's past, or an older generation of a born-again network."""
+    run, calls = member(), []
+    forward = run.method.teacher.network.forward
+    monkeypatch.setattr(
+        run.method.teacher.network, "forward", lambda images: (calls.append(images), forward(images))[1]
+    )
+    train([run], RepeatedBatch(batch))
+    assert len(calls) == 4 * EPOCHS
 
 
-def test_a_teacher_forgets_between_batches(member, teacher, batch, monkeypatch):
-    """Even if the next batch is the very same tensor."""
+class RepeatedBatch:
+    """Four times the same tensors per epoch."""
 
-    class Again:
-        def epoch(self, epoch, epochs):
-            yield from [batch] * 4
+    def __init__(self, batch):
+        self.batch = batch
 
-    asked, forward = [], teacher.network.forward
-    monkeypatch.setattr(teacher.network, "forward", lambda images: (asked.append(images), forward(images))[1])
-    train([member(teacher=teacher)], Again(), [teacher])
-    assert len(asked) == 4 * EPOCHS
+    def epoch(self, epoch, epochs):
+        yield from [self.batch] * 4
 
 
-def test_batches_without_images_are_not_shown_to_the_teacher(member, teacher, monkeypatch):
+def test_the_cache_of_a_teacher_is_cleared_for_each_batch(member, teacher, batch, monkeypatch):
+    calls, forward = [], teacher.network.forward
+    monkeypatch.setattr(teacher.network, "forward", lambda images: (calls.append(images), forward(images))[1])
+    train([member(teacher=teacher)], RepeatedBatch(batch), [teacher])
+    assert len(calls) == 4 * EPOCHS
+
+
+def test_a_teacher_is_not_called_for_batches_without_images(member, teacher, monkeypatch):
     class Empty:
         def epoch(self, epoch, epochs):
-            nothing = torch.empty(0, 2, 3, 3)
-            yield Batch(nothing, torch.empty(0, dtype=torch.int64), torch.empty(0, dtype=torch.int64), 0.0)
+            images = torch.empty(0, 2, 3, 3)
+            yield Batch(images, torch.empty(0, dtype=torch.int64), torch.empty(0, dtype=torch.int64), 0.0)
 
-    asked, run = [], member(teacher=teacher)
-    monkeypatch.setattr(teacher.network, "forward", lambda images: asked.append(images))
+    calls, run = [], member(teacher=teacher)
+    monkeypatch.setattr(teacher.network, "forward", lambda images: calls.append(images))
     monkeypatch.setattr(run.method, "steps", lambda batch: iter(()))
     train([run], Empty(), [teacher])
-    assert asked == []
+    assert calls == []
     assert run.error is None
 
 
-class Parrot:
-    """Says the teacher's logits in its place, and notes when it is asked."""
+class LogitsOnly:
+    """A `TeacherForward` that puts only logits into the teacher's cache."""
 
     saved_seconds = 100.0
 
     def __init__(self, teacher):
-        self.teacher, self.asked = teacher, []
+        self.teacher, self.calls = teacher, []
 
-    def ask(self, images, epoch, position):
-        self.asked.append((epoch, position))
+    def forward(self, images, epoch, position):
+        self.calls.append((epoch, position))
         with torch.no_grad():
             self.teacher.cache_partial(images, self.teacher.network(images).logits)
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
-def test_a_teacher_is_asked_through_its_replay(member, drawn, teacher, precision):
-    plain, repeated = member("a", teacher, precision=precision), member("b", teacher, precision=precision)
-    train([plain], drawn, [teacher])
-    parrot = Parrot(teacher)
+def test_a_teacher_forward_replaces_the_call_of_the_teacher(member, batches, teacher, precision):
+    plain, cached = member("a", teacher, precision=precision), member("b", teacher, precision=precision)
+    train([plain], batches, [teacher])
+    forward = LogitsOnly(teacher)
     cohort = CohortLoop(
-        [repeated], drawn, [teacher], lambda member: SCORES, lambda epoch, active: None, {teacher: parrot}
+        [cached], batches, [teacher], lambda member: SCORES, lambda epoch, active: None, {teacher: forward}
     )
     cohort.train(EPOCHS, first=0)
-    assert parrot.asked == [(epoch, position) for epoch in range(EPOCHS) for position in range(4)]
-    assert same(plain, repeated)
+    assert forward.calls == [(epoch, position) for epoch in range(EPOCHS) for position in range(4)]
+    assert same(plain, cached)
     assert 100 < cohort.shared_seconds < 110
 
 
-def test_a_replay_that_fails_costs_nothing(member, drawn, teacher):
-    class Mute(Parrot):
-        def ask(self, images, epoch, position):
-            raise OSError("no disk")
+def test_if_a_teacher_forward_fails_the_teacher_is_called(member, batches, teacher):
+    class Failing(LogitsOnly):
+        def forward(self, images, epoch, position):
+            raise OSError("disk error")
 
-    plain, alone = member("a", teacher), member("b", teacher)
-    train([plain], drawn, [teacher])
-    CohortLoop([alone], drawn, [teacher], lambda m: SCORES, lambda epoch, active: None, {teacher: Mute(teacher)}).train(
-        3
-    )
-    assert alone.error is None
-    assert same(plain, alone)
+    plain, other = member("a", teacher), member("b", teacher)
+    train([plain], batches, [teacher])
+    forwards = {teacher: Failing(teacher)}
+    CohortLoop([other], batches, [teacher], lambda m: SCORES, lambda epoch, active: None, forwards).train(EPOCHS)
+    assert other.error is None
+    assert same(plain, other)
 
 
-def test_only_the_member_that_steps_has_a_graph(member, drawn, teacher):
-    """What autograd saves, at its most: the same for one member and for three."""
+def test_only_one_member_has_an_autograd_graph_at_a_time(member, batches, teacher):
+    """The peak number of tensors that autograd saves is the same for one member and for three."""
 
-    def most_saved(seeds):
-        alive, most = weakref.WeakSet(), [0]
+    def peak_saved(seeds):
+        alive, peak = weakref.WeakSet(), [0]
 
         def pack(tensor):
-            saved = Saved(tensor.detach())  # with its graph it would hold itself
+            saved = Saved(tensor.detach())  # with its graph it would keep itself alive
             alive.add(saved)
-            most[0] = max(most[0], len(alive))
+            peak[0] = max(peak[0], len(alive))
             return saved
 
         runs = [member(str(seed), teacher, seed=seed) for seed in seeds]
         with torch.autograd.graph.saved_tensors_hooks(pack, lambda saved: saved.tensor):
-            train(runs, drawn, [teacher])
+            train(runs, batches, [teacher])
         assert not any(parameter.grad is not None for run in runs for parameter in run.method.parameters())
-        return most[0]
+        return peak[0]
 
-    alone = most_saved([1])
+    alone = peak_saved([1])
     assert alone > 5
-    assert most_saved([1, 2, 3]) == alone
+    assert peak_saved([1, 2, 3]) == alone
 
 
 class Saved:
-    """A tensor that autograd saves."""
+    """A tensor saved by autograd."""
 
     def __init__(self, tensor):
         self.tensor = tensor

@@ -1,4 +1,4 @@
-"""What exceptions say of memory, and what they hold of it."""
+"""Out-of-memory errors are recognized, and exceptions can release what their frames hold."""
 
 import weakref
 
@@ -8,16 +8,16 @@ import torch
 from kdbench.training.memory import clear_frames, is_out_of_memory
 
 
-class StaticBatches:
-    """What a frame may hold."""
+class Local:
+    """A local variable of a frame."""
 
 
-def spoilt(first, held):
-    """An exception as torch raises it where a recording is left by another."""
+def interrupted_capture(first, references):
+    """Return the exception that torch raises when `first` interrupts a graph's capture."""
     try:
         try:
-            mine = StaticBatches()
-            held.append(weakref.ref(mine))
+            local = Local()
+            references.append(weakref.ref(local))
             raise first
         finally:
             raise RuntimeError("operation failed due to a previous error during capture")
@@ -26,21 +26,21 @@ def spoilt(first, held):
 
 
 @pytest.mark.parametrize("first", [torch.OutOfMemoryError("CUDA out of memory"), MemoryError()])
-def test_what_came_of_a_lack_of_memory_is_one(first):
-    assert is_out_of_memory(spoilt(first, []))
+def test_an_error_caused_by_out_of_memory_is_one(first):
+    assert is_out_of_memory(interrupted_capture(first, []))
 
 
-def test_what_came_of_something_else_is_none():
-    assert not is_out_of_memory(spoilt(ValueError("shapes"), []))
+def test_other_errors_are_not():
+    assert not is_out_of_memory(interrupted_capture(ValueError("shapes"), []))
     assert not is_out_of_memory(ValueError("CUDA error: out of memory"))
 
 
-def test_no_frame_of_an_exception_holds_anything_when_they_are_cleared():
-    held = []
-    error = spoilt(ValueError("shapes"), held)
-    assert held[0]() is not None
+def test_clear_frames_frees_the_locals_of_all_frames():
+    references = []
+    error = interrupted_capture(ValueError("shapes"), references)
+    assert references[0]() is not None
     clear_frames(error)
-    assert held[0]() is None
+    assert references[0]() is None
     assert str(error.__context__) == "shapes"
 
 

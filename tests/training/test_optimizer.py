@@ -1,4 +1,4 @@
-"""One player's optimizer against plain torch."""
+"""A player's optimizer, compared with plain torch."""
 
 import copy
 import math
@@ -31,7 +31,7 @@ def recipe(**changes):
     return RECIPE.model_copy(update=changes)
 
 
-OPTIMISERS = {
+OPTIMIZERS = {
     "sgd": (
         Sgd(lr=0.03, momentum=0.8, weight_decay=0.01),
         lambda p: torch.optim.SGD(p, 0.03, momentum=0.8, weight_decay=0.01),
@@ -51,14 +51,14 @@ OPTIMISERS = {
 }
 
 
-@pytest.mark.parametrize(("ours", "plain"), OPTIMISERS.values(), ids=OPTIMISERS)
+@pytest.mark.parametrize(("ours", "make_reference"), OPTIMIZERS.values(), ids=OPTIMIZERS)
 @pytest.mark.parametrize("grad_clip_norm", [None, 0.05])
-def test_steps_are_those_of_torch(player, inputs, ours, plain, grad_clip_norm):
+def test_steps_equal_those_of_torch(player, inputs, ours, make_reference, grad_clip_norm):
     twin = copy.deepcopy(player)
     optimizer = PlayerOptimizer(
         player, recipe(optimizer=ours, schedule=Cosine(), grad_clip_norm=grad_clip_norm), OptimizerSpec()
     )
-    reference = plain(twin.parameters())
+    reference = make_reference(twin.parameters())
     full = reference.param_groups[0]["lr"]
     for step in range(5):
         outputs = player(inputs)
@@ -77,49 +77,49 @@ def test_steps_are_those_of_torch(player, inputs, ours, plain, grad_clip_norm):
 
 @pytest.mark.parametrize("grad_clip_norm", [None, 0.05])
 @pytest.mark.parametrize("ours", [Sgd(lr=0.1), Adam(lr=0.1)], ids=["sgd", "adam"])
-def test_fused_steps_follow_gradients_of_any_layout(monkeypatch, ours, grad_clip_norm):
-    """A gradient by way of a transpose or of a broadcast is not laid out as its parameter is."""
-    found = []
-    for recording in (set(), {"cpu"}):
-        monkeypatch.setattr(optimizer, "RECORDING", recording)
+def test_fused_optimizers_accept_gradients_of_any_layout(monkeypatch, ours, grad_clip_norm):
+    """A gradient through a transpose or a broadcast does not have the memory layout of its parameter."""
+    results = []
+    for devices in (set(), {"cpu"}):
+        monkeypatch.setattr(optimizer, "GRAPH_DEVICES", devices)
         player = nn.ParameterList([torch.arange(12.0).reshape(3, 4), torch.ones(3, 4)])
         steps = PlayerOptimizer(player, recipe(optimizer=ours, grad_clip_norm=grad_clip_norm), OptimizerSpec())
         for _ in range(3):
-            turned, spread = player
+            transposed, broadcast = player
             weights = torch.linspace(-1, 1, 12).reshape(4, 3)
             steps.set_lr(0.0)
-            steps.step({"turned": (turned.t() * weights).sum(), "spread": spread.sum()})
-        found.append([parameter.detach().clone() for parameter in player])
-    for plain, fused in zip(*found, strict=True):
+            steps.step({"transposed": (transposed.t() * weights).sum(), "broadcast": broadcast.sum()})
+        results.append([parameter.detach().clone() for parameter in player])
+    for plain, fused in zip(*results, strict=True):
         torch.testing.assert_close(plain, fused)
 
 
-def test_on_a_device_that_records_a_state_of_one_that_does_not_is_gone_on_from(monkeypatch):
-    """There a parameter without a gradient has no momentum yet, here each has one from the beginning."""
+def test_a_state_of_a_device_without_graphs_is_loaded_on_one_with_graphs(monkeypatch):
+    """Without graphs, a parameter has no momentum buffer before its first gradient; with graphs, all have one."""
 
     def steps(optimizer, player, names):
         for _ in range(2):
             optimizer.set_lr(0.0)
             optimizer.step({"loss": sum(player[name].square().sum() for name in names)})
 
-    def made():
+    def make():
         player = nn.ParameterDict({"early": torch.ones(3), "late": torch.ones(2)})
         return player, PlayerOptimizer(player, recipe(), OptimizerSpec())
 
-    (player, plain), begun = made(), {}
+    (player, plain), saved = make(), {}
     steps(plain, player, ["early"])
-    begun.update(weights=copy.deepcopy(player.state_dict()), moments=copy.deepcopy(plain.state()))
+    saved.update(weights=copy.deepcopy(player.state_dict()), moments=copy.deepcopy(plain.state_dict()))
     steps(plain, player, ["early", "late"])
-    monkeypatch.setattr(optimizer, "RECORDING", {"cpu"})
-    other, resumed = made()
-    other.load_state_dict(begun["weights"])
-    resumed.resume(begun["moments"])
+    monkeypatch.setattr(optimizer, "GRAPH_DEVICES", {"cpu"})
+    other, resumed = make()
+    other.load_state_dict(saved["weights"])
+    resumed.load_state_dict(saved["moments"])
     steps(resumed, other, ["early", "late"])
     for name in ("early", "late"):
         torch.testing.assert_close(other[name], player[name])
 
 
-def test_only_the_player_moves(player, inputs):
+def test_only_the_player_is_updated(player, inputs):
     other = nn.Linear(2, 2)
     before = copy.deepcopy(other.state_dict())
     started = [parameter.clone() for parameter in player.parameters()]
@@ -129,7 +129,7 @@ def test_only_the_player_moves(player, inputs):
     assert not any(torch.equal(a, b) for a, b in zip(started, player.parameters(), strict=True))
 
 
-def test_parameters_that_do_not_train_are_left_out(player, inputs):
+def test_parameters_without_gradients_are_left_out(player, inputs):
     player[0].requires_grad_(False)
     fixed = player[0].weight.clone()
     optimizer = PlayerOptimizer(player, recipe(optimizer=Sgd(lr=1.0, weight_decay=0.5)), OptimizerSpec())
@@ -141,11 +141,13 @@ def test_parameters_that_do_not_train_are_left_out(player, inputs):
 @pytest.mark.parametrize("depends", [True, False], ids=["on another player", "on nothing"])
 def test_a_loss_that_does_not_depend_on_the_player_is_an_error(player, depends):
     loss = nn.Linear(2, 1)(torch.ones(1, 2)).sum() if depends else torch.tensor(1.0)
-    with pytest.raises(TrainingError, match=r"^no loss of \['kl'\] depends on the player that steps$"):
+    with pytest.raises(
+        TrainingError, match=r"^none of the losses \['kl'\] depends on the parameters of the step's player$"
+    ):
         PlayerOptimizer(player, RECIPE, OptimizerSpec()).step({"kl": loss})
 
 
-def test_a_step_is_clipped_to_the_norm(player, inputs):
+def test_gradients_are_clipped_to_the_norm(player, inputs):
     started = [parameter.clone() for parameter in player.parameters()]
     plain = Sgd(lr=1.0, momentum=0.0, weight_decay=0.0)
     PlayerOptimizer(player, recipe(optimizer=plain, grad_clip_norm=100.0), OptimizerSpec(grad_clip_norm=0.25)).step(
@@ -155,43 +157,43 @@ def test_a_step_is_clipped_to_the_norm(player, inputs):
     assert moved.norm().item() == pytest.approx(0.25, rel=1e-4)
 
 
-def test_a_gradient_that_two_parameters_share_is_clipped_once():
+def test_a_gradient_shared_by_two_parameters_is_clipped_once():
     player = nn.ParameterList([torch.zeros(1), torch.zeros(1)])
     plain = recipe(optimizer=Sgd(lr=1.0, momentum=0.0, weight_decay=0.0), grad_clip_norm=2**0.5)
     PlayerOptimizer(player, plain, OptimizerSpec()).step({"loss": 100 * (player[0] + player[1]).sum()})
     assert [parameter.item() for parameter in player] == pytest.approx([-1.0, -1.0], rel=1e-4)
 
 
-def test_what_a_player_does_not_say_is_the_recipes(player):
+def test_the_recipe_is_the_default_of_a_player(player):
     ours = recipe(optimizer=Sgd(lr=0.4), schedule=MultiStep(milestones=(5,), gamma=0.5))
     assert PlayerOptimizer(player, ours, OptimizerSpec()).lr(0.7) == pytest.approx(0.2)
     assert PlayerOptimizer(player, ours, OptimizerSpec(optimizer=Adam(lr=0.01))).lr(0.7) == pytest.approx(0.005)
     assert PlayerOptimizer(player, ours, OptimizerSpec(schedule=Cosine())).lr(0.5) == pytest.approx(0.2)
 
 
-def test_cycles_run_the_schedule_several_times(player):
+def test_cycles_repeat_the_schedule(player):
     optimizer = PlayerOptimizer(player, RECIPE, OptimizerSpec(schedule=Cosine(), cycles=4))
-    cosine = [0.1 * (1 + math.cos(math.pi * share)) / 2 for share in (0, 0.5, 0, 0.2, 0, 0.5, 1)]
-    found = [optimizer.lr(progress) for progress in (0, 0.125, 0.25, 0.3, 0.75, 0.875, 1)]
-    assert found == pytest.approx(cosine)
+    cosine = [0.1 * (1 + math.cos(math.pi * progress)) / 2 for progress in (0, 0.5, 0, 0.2, 0, 0.5, 1)]
+    rates = [optimizer.lr(progress) for progress in (0, 0.125, 0.25, 0.3, 0.75, 0.875, 1)]
+    assert rates == pytest.approx(cosine)
 
 
 def test_milestones_and_warm_up_of_a_cycle_are_in_epochs(player):
     stepped = MultiStep(milestones=(4,), gamma=0.1, warmup=2)
     optimizer = PlayerOptimizer(player, RECIPE, OptimizerSpec(schedule=stepped, cycles=2))
-    found = [optimizer.lr(epoch / 10) for epoch in (0, 1, 3, 4, 5, 6, 8, 9, 10)]
-    assert found == pytest.approx([0, 0.05, 0.1, 0.01, 0, 0.05, 0.1, 0.01, 0.01])
+    rates = [optimizer.lr(epoch / 10) for epoch in (0, 1, 3, 4, 5, 6, 8, 9, 10)]
+    assert rates == pytest.approx([0, 0.05, 0.1, 0.01, 0, 0.05, 0.1, 0.01, 0.01])
 
 
-def test_a_cycle_begins_with_the_full_rate():
-    """Also where begin / cycles * cycles is a little less than begin, as for 15 of 22."""
+def test_a_cycle_begins_with_the_full_learning_rate():
+    """Also if begin / cycles * cycles is slightly less than begin, as for 15 of 22."""
     for cycles in range(1, 101):
         optimizer = PlayerOptimizer(nn.Linear(1, 1), RECIPE, OptimizerSpec(schedule=Cosine(), cycles=cycles))
         rates = [optimizer.lr(begin / cycles) for begin in range(cycles)]
         assert rates == pytest.approx([0.1] * cycles), cycles
 
 
-def test_plateau_lowers_the_rate_of_every_later_step(player):
+def test_plateau_lowers_the_learning_rate_of_every_later_step(player):
     optimizer = PlayerOptimizer(player, recipe(schedule=Plateau(factor=0.5, patience=0)), OptimizerSpec())
     for loss in (1.0, 2.0):
         optimizer.observe(loss)

@@ -11,7 +11,7 @@ from kdbench.training.precision import autocast, resolve_precision
 
 @pytest.fixture
 def machine(monkeypatch):
-    """`machine(gpu, flags)`: a GPU with bf16 (True), without, or none; the processor's flags or no list of them."""
+    """`machine(gpu, flags)`: fake a GPU with bf16 (True), without (False), or no GPU (None), and the CPU's flags."""
 
     def make(gpu: bool | None, flags: str | None):
         def read(path: Path, **_):
@@ -38,19 +38,19 @@ def machine(monkeypatch):
         (None, None, "fp32"),
     ],
 )
-def test_auto_is_what_the_device_computes_natively(machine, gpu, flags, expected):
+def test_auto_is_bf16_if_the_hardware_supports_it(machine, gpu, flags, expected):
     machine(gpu, flags)
     assert resolve_precision("auto") == expected
 
 
 @pytest.mark.parametrize("precision", ["bf16", "fp32"])
-def test_what_is_asked_for_is_kept(machine, precision):
+def test_an_explicit_precision_is_kept(machine, precision):
     machine(None, "avx2" if precision == "bf16" else "amx_bf16")
     assert resolve_precision(precision) == precision
 
 
 @pytest.mark.parametrize(("precision", "dtype"), [("bf16", torch.bfloat16), ("fp32", torch.float32)])
-def test_networks_run_in_their_precision(precision, dtype):
+def test_autocast_has_the_precision(precision, dtype):
     network = nn.Linear(2, 2)
     with autocast(network, precision):
         assert network(torch.ones(1, 2)).dtype == dtype

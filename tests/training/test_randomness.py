@@ -1,4 +1,4 @@
-"""Streams by name."""
+"""Seeds and generators derived from names."""
 
 import torch
 from hypothesis import given
@@ -14,33 +14,33 @@ def test_a_seed_has_63_bits(names):
     assert 0 <= derive_seed(*names) < 2**63
 
 
-def test_a_seed_is_the_same_for_ever():
-    """If this value changes, so does every result that was ever published."""
+def test_a_seed_never_changes():
+    """If this value changes, so does every published result."""
     assert derive_seed(0, "student") == 409236633090529362
 
 
 @given(keys, keys)
-def test_other_names_give_other_streams(one, other):
+def test_different_keys_give_different_generators(one, other):
     equal = torch.equal(torch.rand(4, generator=make_generator(*one)), torch.rand(4, generator=make_generator(*other)))
     assert equal == ("/".join(map(str, one)) == "/".join(map(str, other)))
 
 
-def test_the_order_in_which_streams_are_made_does_not_matter():
+def test_generators_do_not_depend_on_the_order_of_creation():
     first = [torch.rand(3, generator=make_generator(0, name)) for name in ("a", "b")]
     second = [torch.rand(3, generator=make_generator(0, name)) for name in ("b", "a")]
     assert torch.equal(first[0], second[1])
     assert torch.equal(first[1], second[0])
 
 
-def test_seeded_follows_the_named_stream_and_restores_the_outer_one():
+def test_seeded_uses_the_derived_seed_and_restores_the_outer_state():
     torch.manual_seed(3)
-    undisturbed = torch.rand(4)
+    uninterrupted = torch.rand(4)
     torch.manual_seed(3)
     before = torch.rand(2)
     with seeded(0, "student"):
         inside = torch.rand(4)
     after = torch.rand(2)
-    assert torch.equal(torch.cat([before, after]), undisturbed)
+    assert torch.equal(torch.cat([before, after]), uninterrupted)
     assert torch.equal(inside, torch.rand(4, generator=make_generator(0, "student")))
 
 

@@ -7,32 +7,32 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kdbench.matrix.recipe import Constant, Cosine, MultiStep, OneCycle, Plateau
-from kdbench.training.schedule import PlateauWatch, cycle_at, lr_factor
+from kdbench.training.schedule import PlateauFactor, cycle_at, lr_factor
 
 EPOCHS = 100
 
 
-def half_cosine(share):
-    """From 1 at 0 to 0 at 1."""
-    return 0.5 + 0.5 * math.cos(math.pi * share)
+def half_cosine(progress):
+    """Return 1 at 0, falling to 0 at 1."""
+    return 0.5 + 0.5 * math.cos(math.pi * progress)
 
 
 @pytest.mark.parametrize("progress", [0, 0.25, 1])
 @pytest.mark.parametrize("schedule", [Constant(), Plateau()])
-def test_constant_and_plateau_keep_the_rate(schedule, progress):
+def test_constant_and_plateau_keep_the_learning_rate(schedule, progress):
     assert lr_factor(schedule, progress, EPOCHS) == 1
 
 
 @pytest.mark.parametrize(
     ("epoch", "expected"), [(0, 1), (29.99, 1), (30, 0.2), (59.99, 0.2), (60, 0.04), (80, 0.008), (100, 0.008)]
 )
-def test_multistep_falls_at_its_milestones(epoch, expected):
+def test_multistep_is_lowered_at_its_milestones(epoch, expected):
     schedule = MultiStep(milestones=(60, 30, 80), gamma=0.2)
     assert lr_factor(schedule, epoch / EPOCHS, EPOCHS) == pytest.approx(expected)
 
 
 @given(st.integers(1, 400), st.data())
-def test_multistep_falls_at_the_first_batch_of_the_milestone(epochs, data):
+def test_multistep_is_lowered_at_the_first_batch_of_the_milestone(epochs, data):
     milestone = data.draw(st.integers(1, epochs))
     schedule = MultiStep(milestones=(milestone,), gamma=0.5)
     assert lr_factor(schedule, milestone / epochs, epochs) == 0.5
@@ -71,30 +71,30 @@ def test_warm_up_scales_the_schedule_linearly(schedule, progress):
 
 @pytest.mark.parametrize("schedule", [Constant(), MultiStep(milestones=(30,)), Cosine(), OneCycle(), Plateau()])
 @given(progress=st.floats(0, 1), epochs=st.floats(0.5, 500))
-def test_a_factor_is_a_share(schedule, progress, epochs):
+def test_a_factor_is_between_0_and_1(schedule, progress, epochs):
     assert 0 <= lr_factor(schedule, progress, epochs) <= 1 + 1e-12
 
 
 @given(st.integers(1, 60), st.integers(1, 40), st.data())
 def test_cycles_divide_the_run(cycles, steps, data):
-    """A run of cycles x steps batches, counted in whole numbers."""
+    """Compare with integer arithmetic, for a run of cycles x steps batches."""
     step = data.draw(st.integers(0, cycles * steps))
-    number, share = cycle_at(step / (cycles * steps), cycles)
+    number, progress = cycle_at(step / (cycles * steps), cycles)
     last = step == cycles * steps
     assert number == (cycles - 1 if last else step // steps)
-    assert share == pytest.approx(1 if last else step % steps / steps, abs=1e-8)
+    assert progress == pytest.approx(1 if last else step % steps / steps, abs=1e-8)
 
 
-def test_plateau_falls_when_the_loss_has_not_improved_for_more_than_patience_epochs():
-    watch, factors = PlateauWatch(Plateau(factor=0.5, patience=1)), []
+def test_plateau_lowers_the_factor_after_more_than_patience_epochs_without_improvement():
+    plateau, factors = PlateauFactor(Plateau(factor=0.5, patience=1)), []
     for loss in (1.0, 0.9, 0.9, 0.95, 0.8, 0.81, 0.82, 0.83, 0.84):
-        watch.observe(loss)
-        factors.append(watch.factor)
+        plateau.observe(loss)
+        factors.append(plateau.factor)
     assert factors == [1, 1, 1, 0.5, 0.5, 0.5, 0.25, 0.25, 0.125]
 
 
-def test_plateau_takes_nan_for_no_improvement():
-    watch = PlateauWatch(Plateau(factor=0.1, patience=0))
-    watch.observe(1.0)
-    watch.observe(math.nan)
-    assert watch.factor == 0.1
+def test_nan_is_no_improvement_for_plateau():
+    plateau = PlateauFactor(Plateau(factor=0.1, patience=0))
+    plateau.observe(1.0)
+    plateau.observe(math.nan)
+    assert plateau.factor == 0.1

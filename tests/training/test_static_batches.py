@@ -1,4 +1,4 @@
-"""Batches and outputs that stay where they are."""
+"""Batches and teacher outputs that stay in the same tensors."""
 
 import torch
 
@@ -18,10 +18,10 @@ class Views:
             yield Batch(images, labels, labels + 1, position / 3, (images, -images))
 
 
-def test_batches_have_their_content_in_the_same_tensors():
-    held, seen = StaticBatches(Views()), []
+def test_batches_are_copied_into_the_same_tensors():
+    static, seen = StaticBatches(Views()), []
     for epoch in range(2):
-        for ours, theirs in zip(held.epoch(epoch, 2), Views().epoch(epoch, 2), strict=True):
+        for ours, theirs in zip(static.epoch(epoch, 2), Views().epoch(epoch, 2), strict=True):
             assert ours.progress == theirs.progress
             assert ours.views[0] is ours.images
             for name in ("images", "labels", "indices"):
@@ -31,18 +31,18 @@ def test_batches_have_their_content_in_the_same_tensors():
     assert all(tensor is first for tensors in seen for tensor, first in zip(tensors, seen[0], strict=True))
 
 
-def test_nobody_elses_tensors_are_written_to():
+def test_the_tensors_of_the_source_are_not_modified():
     batches = [batch for _ in range(2) for batch in Views().epoch(0, 1)]
 
-    class Again:
+    class Repeated:
         def epoch(self, epoch, epochs):
             yield from batches
 
-    list(StaticBatches(Again()).epoch(0, 1))
+    list(StaticBatches(Repeated()).epoch(0, 1))
     assert all(torch.equal(one.images, other.images) for one, other in zip(batches, batches[3:], strict=False))
 
 
-def test_a_batch_without_views_has_its_images_as_the_only_one():
+def test_the_only_view_of_a_batch_without_views_is_its_images():
     images = torch.ones(1, 1, 2, 2)
     bare = [Batch(images * size, torch.tensor([size]), torch.tensor([0]), 0.0) for size in (1, 2)]
 
@@ -53,9 +53,9 @@ def test_a_batch_without_views_has_its_images_as_the_only_one():
     assert [batch.views[0].max().item() for batch in StaticBatches(Bare()).epoch(0, 1)] == [1, 2]
 
 
-def test_batches_without_images_are_held():
-    nothing = torch.empty(0, 1, 2, 2)
-    empty = Batch(nothing, torch.empty(0, dtype=torch.int64), torch.empty(0, dtype=torch.int64), 0.0, (nothing,))
+def test_batches_may_have_no_images():
+    images = torch.empty(0, 1, 2, 2)
+    empty = Batch(images, torch.empty(0, dtype=torch.int64), torch.empty(0, dtype=torch.int64), 0.0, (images,))
 
     class Empty:
         def epoch(self, epoch, epochs):
@@ -64,35 +64,35 @@ def test_batches_without_images_are_held():
     assert [len(batch.images) for batch in StaticBatches(Empty()).epoch(0, 1)] == [0, 0]
 
 
-def test_a_recorded_teacher_answers_in_the_same_tensors(tiny, drawn, recorder):
+def test_a_graphed_teacher_returns_the_same_tensors(tiny, batches, recorder):
     teacher, plain, one = Frozen(tiny(1)), Frozen(tiny(1)), recorder()
-    asked, held, answers = GraphedTeacher(teacher, one), StaticBatches(drawn), []
+    graphed, static, outputs = GraphedTeacher(teacher, one), StaticBatches(batches), []
     for epoch in range(2):
-        for position, batch in enumerate(held.epoch(epoch, 2)):
+        for position, batch in enumerate(static.epoch(epoch, 2)):
             teacher.clear_cache()
-            asked.ask(batch.images, epoch, position)
-            said = teacher(batch.images)
-            assert torch.equal(said.logits, plain.network(batch.images).logits)
-            answers.append(said.logits)
+            graphed.forward(batch.images, epoch, position)
+            output = teacher(batch.images)
+            assert torch.equal(output.logits, plain.network(batch.images).logits)
+            outputs.append(output.logits)
     assert one.events.count("recorded") == 1
-    assert len({id(logits) for logits in answers[WARM_UP:]}) == 1
-    assert len({id(logits) for logits in answers[: WARM_UP + 1]}) == WARM_UP + 1
+    assert len({id(logits) for logits in outputs[WARM_UP:]}) == 1
+    assert len({id(logits) for logits in outputs[: WARM_UP + 1]}) == WARM_UP + 1
 
 
-def test_a_teacher_that_cannot_be_recorded_is_asked_as_it_is(tiny, drawn, recorder):
-    """It is tried once: what that costs would come with every batch."""
+def test_a_teacher_that_cannot_be_captured_runs_eagerly(tiny, batches, recorder):
+    """The capture is attempted only once, because of its cost."""
 
-    def waits(module, arguments):
+    def synchronize(module, arguments):
         assert arguments[0].sum().item() != 0
 
     teacher, one = Frozen(tiny(1)), recorder()
-    teacher.network.register_forward_pre_hook(waits)
-    asked, held, failed = GraphedTeacher(teacher, one), StaticBatches(drawn), []
+    teacher.network.register_forward_pre_hook(synchronize)
+    graphed, static, failed = GraphedTeacher(teacher, one), StaticBatches(batches), []
     for epoch in range(2):
-        for position, batch in enumerate(held.epoch(epoch, 2)):
+        for position, batch in enumerate(static.epoch(epoch, 2)):
             teacher.clear_cache()
             try:
-                asked.ask(batch.images, epoch, position)
+                graphed.forward(batch.images, epoch, position)
             except RuntimeError as error:
                 failed.append((4 * epoch + position, "capturing" in str(error)))
             assert torch.equal(teacher(batch.images).logits, teacher.network(batch.images).logits)

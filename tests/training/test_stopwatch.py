@@ -1,4 +1,4 @@
-"""Seconds of work, on the processor and in a GPU's queue."""
+"""The stopwatch on the CPU and with the events of a GPU."""
 
 import time
 
@@ -9,24 +9,24 @@ from kdbench.training import stopwatch
 from kdbench.training.stopwatch import Stopwatch
 
 
-class Queued:
-    """An event of a GPU that takes 250 ms for everything between two events."""
+class FakeEvent:
+    """A CUDA event; 250 ms pass from each event to the next."""
 
-    number = 0
+    count = 0
 
     def __init__(self):
-        Queued.number += 1
-        self.place, self.waited_for = Queued.number, False
+        FakeEvent.count += 1
+        self.number, self.is_synchronized = FakeEvent.count, False
 
     def synchronize(self):
-        self.waited_for = True
+        self.is_synchronized = True
 
     def elapsed_time(self, end):
-        assert end.waited_for, "an event is read before the GPU has reached it"
-        return 250.0 * (end.place - self.place)
+        assert end.is_synchronized, "the time is read before the GPU has reached the event"
+        return 250.0 * (end.number - self.number)
 
 
-def test_only_what_is_inside_is_counted():
+def test_only_the_time_inside_is_counted():
     watch, started = Stopwatch(torch.device("cpu")), time.perf_counter()
     time.sleep(0.05)
     for _ in range(2):
@@ -43,8 +43,8 @@ def test_work_that_raises_is_counted():
     assert watch.seconds >= 0.02
 
 
-def test_a_gpus_work_is_what_lies_between_events_and_is_counted_once(monkeypatch):
-    monkeypatch.setattr(stopwatch, "_event", Queued)
+def test_gpu_time_is_between_two_events_and_counted_once(monkeypatch):
+    monkeypatch.setattr(stopwatch, "_record_event", FakeEvent)
     watch = Stopwatch(torch.device("cuda"))
     assert watch.seconds == 0
     for _ in range(3):

@@ -190,7 +190,7 @@ def test_nan_fails_its_run_with_epoch_and_term_and_the_others_go_on(store, plan_
     bad = by_label(plan_of({}, {"optimizer": sgd}))["scratch"]
     events = train(store, good, bad)
     assert store.result(bad.id)["status"] == "failed"
-    assert store.result(bad.id)["error"].startswith("epoch 0: loss.ce became NaN or infinite; lower the learning rate")
+    assert store.result(bad.id)["error"].startswith("epoch 1: loss.ce became NaN or infinite; lower the learning rate")
     assert store.result(good.id)["status"] == "done"
     told = [event.loss for event in events if isinstance(event, EpochEnded)]
     assert len(told) == 2
@@ -212,7 +212,7 @@ def test_a_network_that_fails_in_evaluation_fails_its_run(store, plan_of, train,
         raise RuntimeError("only in eval mode")
 
     spec = by_label(plan_of({}, protocol={"validation": 0.0}))["scratch"]
-    monkeypatch.setattr("kdbench.worker.run_writer.logits_of", failing)
+    monkeypatch.setattr("kdbench.worker.run_writer.compute_logits", failing)
     events = train(store, spec)
     assert store.result(spec.id)["error"] == "RuntimeError: only in eval mode"
     assert events[-1] == RunFailed(spec.id, "RuntimeError: only in eval mode")

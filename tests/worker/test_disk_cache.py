@@ -113,7 +113,7 @@ def test_several_at_once_keep_the_bound(tmp_path):
 
 
 def test_a_lock_that_another_holds_is_not_waited_for_forever(cache, monkeypatch):
-    monkeypatch.setattr(module, "PATIENCE", 0.01)
+    monkeypatch.setattr(module, "LOCK_TIMEOUT", 0.01)
     cache.folder.mkdir()
     with FileLock(cache.folder / ".lock"), pytest.raises(OSError, match="lock"):
         cache.write("a/0", b"0")

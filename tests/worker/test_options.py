@@ -46,8 +46,8 @@ def both(tmp_path, plan_of, train):
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 def test_a_recorded_cohort_gives_the_same_numbers(both, recorder, monkeypatch, precision):
     """Beside members that cannot be recorded, and with no teacher's answer taken from disk."""
-    monkeypatch.setattr(optimizer, "RECORDING", {"cpu"})
-    monkeypatch.setattr(cohort, "recorder", recorder)
+    monkeypatch.setattr(optimizer, "GRAPH_DEVICES", {"cpu"})
+    monkeypatch.setattr(cohort, "make_recorder", recorder)
     recipe = {"batch_size": 16, "precision": precision}
     specs, plain, other = both(METHODS, recipe, cuda_graphs=True, teacher_cache_gb=1.0)
     for label, spec in specs.items():
@@ -68,18 +68,18 @@ def test_without_a_gpu_nothing_is_recorded(both):
 def test_compiled_networks_give_the_same_but_for_rounding(both, monkeypatch):
     """All of them train compiled, the teacher answers compiled, and all are scored as they are written."""
     compiled, scored = [], []
-    plain_compile, logits_of = torch.nn.Module.compile, cohort.logits_of
+    plain_compile, compute_logits = torch.nn.Module.compile, cohort.compute_logits
     monkeypatch.setattr(
         torch.nn.Module, "compile", lambda self, **how: (compiled.append(self), plain_compile(self, **how))
     )
 
     def score(network, *rest):
         before = torch._dynamo.utils.counters["stats"]["calls_captured"]
-        found = logits_of(network, *rest)
+        found = compute_logits(network, *rest)
         scored.append(torch._dynamo.utils.counters["stats"]["calls_captured"] - before)
         return found
 
-    monkeypatch.setattr(cohort, "logits_of", score)
+    monkeypatch.setattr(cohort, "compute_logits", score)
     specs, plain, other = both({"vanilla": {}, "fitnets": {}}, compile=True)
     assert len(compiled) == len(specs) + 1
     assert torch._dynamo.utils.counters["stats"]["calls_captured"] > 0

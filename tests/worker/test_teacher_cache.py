@@ -19,7 +19,7 @@ from kdbench.worker import build, teacher_cache
 from kdbench.worker.cohort import CohortWorker
 from kdbench.worker.disk_cache import LRUCache
 from kdbench.worker.options import Options
-from kdbench.worker.teacher_cache import HEAD, TeacherCache, outputs_read
+from kdbench.worker.teacher_cache import OVERHEAD, TeacherCache, fields_read
 
 CPU = torch.device("cpu")
 LOGITS = {
@@ -53,8 +53,8 @@ def computed(request, tmp_path_factory, plan_of):
 @pytest.fixture
 def place(tmp_path, monkeypatch):
     """Where the logits are kept."""
-    monkeypatch.setattr(teacher_cache, "location", lambda: tmp_path / "cache")
-    return tmp_path / "cache" / "replay"
+    monkeypatch.setattr(teacher_cache, "cache_folder", lambda: tmp_path / "cache")
+    return tmp_path / "cache" / "teacher_outputs"
 
 
 @pytest.fixture
@@ -247,7 +247,7 @@ def test_who_reads_embeddings_computes_where_only_logits_were_kept(students, ass
 
 def test_embeddings_count_in_what_must_fit(students, assert_same, place, computed):
     floats = STEPS * BATCH * (CLASSES + WIDTH)
-    needed = EPOCHS * (floats * (2 if computed[0]["rkd_d"].recipe.precision == "bf16" else 4) + HEAD)
+    needed = EPOCHS * (floats * (2 if computed[0]["rkd_d"].recipe.precision == "bf16" else 4) + OVERHEAD)
     assert students("rkd_d", gigabytes=(needed - 10) / 1e9) == WHOLE
     assert files(place) == []
     assert students("rkd_da", gigabytes=(needed + 10) / 1e9) == WHOLE
@@ -257,7 +257,7 @@ def test_embeddings_count_in_what_must_fit(students, assert_same, place, compute
 
 def test_what_does_not_fit_as_a_whole_is_not_begun(students, assert_same, place, computed):
     precision = computed[0]["vanilla"].recipe.precision
-    needed = EPOCHS * (STEPS * BATCH * CLASSES * (2 if precision == "bf16" else 4) + HEAD)
+    needed = EPOCHS * (STEPS * BATCH * CLASSES * (2 if precision == "bf16" else 4) + OVERHEAD)
     assert students("vanilla", gigabytes=(needed - 10) / 1e9) == WHOLE
     assert files(place) == []
     assert students("triplet", gigabytes=(needed + 10) / 1e9) == WHOLE
@@ -303,7 +303,7 @@ def test_the_most_that_is_read_of_a_teacher():
     teacher, other, student = (Frozen(Slow()) for _ in range(3))
 
     def read(*methods, of=teacher):
-        return outputs_read(of, [method(student, teacher) for method in methods])
+        return fields_read(of, [method(student, teacher) for method in methods])
 
     assert read() == read(Vanilla, Vanilla) == "logits"
     assert read(Vanilla, RelationalDistance) == "embedding"
@@ -315,7 +315,7 @@ def test_the_most_that_is_read_of_a_teacher():
 def test_who_says_nothing_that_is_known_reads_all(reads):
     method = Vanilla(Slow(), teacher := Frozen(Slow()))
     method.reads = reads
-    assert outputs_read(teacher, [method]) == "maps"
+    assert fields_read(teacher, [method]) == "maps"
 
 
 class Slow(nn.Module):
@@ -339,7 +339,7 @@ def test_what_is_spared_is_the_time_that_it_took_to_compute(tmp_path):
         for epoch in epochs:
             for position, batch in enumerate(images):
                 teacher.clear_cache()
-                asked.ask(batch, epoch, position)
+                asked.forward(batch, epoch, position)
         return asked.saved_seconds, time.perf_counter() - start
 
     spared, took = through([0])
@@ -355,6 +355,6 @@ def test_logits_that_are_not_laid_out_plainly_are_not_kept(tmp_path):
             return Output(super().forward(images).t().contiguous().t(), (), (), images)
 
     teacher, shelf = Frozen(Turned(4, 3)), LRUCache(tmp_path, 10**6)
-    TeacherCache(teacher, shelf, "name", 1, 1, pytest.fail).ask(images := torch.randn(5, 4), 0, 0)
+    TeacherCache(teacher, shelf, "name", 1, 1, pytest.fail).forward(images := torch.randn(5, 4), 0, 0)
     assert torch.equal(teacher(images).logits, teacher.network(images).logits)
     assert shelf.read("name/0") is None

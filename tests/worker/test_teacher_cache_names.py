@@ -7,7 +7,7 @@ import torch
 
 from kdbench.matrix.recipe import Adam, Constant, Crop, EarlyStopping, Flip, Recipe
 from kdbench.worker import teacher_cache
-from kdbench.worker.teacher_cache import UNSEEN, cache_key
+from kdbench.worker.teacher_cache import IRRELEVANT, cache_key
 
 CPU = torch.device("cpu")
 
@@ -39,7 +39,7 @@ def test_only_what_decides_the_logits_names_them(specs, field):
     spec = specs["vanilla"]
     other = replace(spec, recipe=spec.recipe.model_copy(update={field: OTHER[field]}))
     same = cache_key(other, spec.teacher, "weights", CPU) == cache_key(spec, spec.teacher, "weights", CPU)
-    assert same == (field in UNSEEN)
+    assert same == (field in IRRELEVANT)
 
 
 def test_seed_split_teacher_threads_and_processor_are_in_the_name_and_the_method_is_not(specs, monkeypatch):
@@ -59,7 +59,7 @@ def test_seed_split_teacher_threads_and_processor_are_in_the_name_and_the_method
     ]
     monkeypatch.setattr(torch, "get_num_threads", lambda: 99)
     names.append(name())
-    monkeypatch.setattr(teacher_cache, "_processor", lambda device: ["another"])
+    monkeypatch.setattr(teacher_cache, "_hardware", lambda device: ["another"])
     names.append(name())
     monkeypatch.setattr(teacher_cache, "source_digest", lambda: "another")
     assert len({*names, name()}) == 9

@@ -31,7 +31,7 @@ def test_what_another_process_has_timed_meanwhile_is_not_timed_again(store, plan
 def test_only_one_measurement_at_a_time(store, plan_of, monkeypatch):
     (cell, *_) = plan_of({}).cells
     held = []
-    monkeypatch.setattr(timing, "inference_columns", lambda *_: held.append(refused(store)) or {"inference_ms": 1.0})
+    monkeypatch.setattr(timing, "measure_inference", lambda *_: held.append(refused(store)) or {"inference_ms": 1.0})
     time_run(cell.runs[0], store, torch.device("cpu"))
     assert held == [True]
 
