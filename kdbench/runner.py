@@ -1,4 +1,4 @@
-"""A plan to its results: what `run` and `tune` have in common."""
+"""Trains a plan: what `run` and `tune` share."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
@@ -18,60 +18,76 @@ from kdbench.results import Store
 from kdbench.results.corrupt_files import corrupt_files
 from kdbench.results.table import export
 from kdbench.worker.options import Options
-from kdbench.worker.remote import work
+from kdbench.worker.remote import run_remote_job
 
-FOR_WORKERS = {field.name for field in fields(Options)}
+WORKER_OPTIONS = {field.name for field in fields(Options)}
 
 
 @final
 @dataclass(frozen=True)
 class Ray:
-    """A Ray cluster at an address; without one, a cluster of this machine alone."""
+    """A Ray cluster at an address; without one, a new cluster of this machine alone."""
 
     address: str | None = None
 
 
 def run_plan(plan: Plan, store: Store, on_event: EventHandler, executor: Executor | Ray | None = None) -> None:
-    """Train what a plan still lacks, and derive the tables.
+    """Train the pending runs of a plan and export the tables.
 
-    `on_event` is called with every cohort, epoch, end and failure; `executor` is where it is done, this machine if not
-    given. While it works, Ctrl-C and SIGTERM end the workers in order; a second one ends them at once, and then no
-    table is derived.
+    The first Ctrl-C or SIGTERM stops the workers and exports the tables; the second one kills the workers and exports
+    nothing.
+
+    Args:
+        plan: the runs.
+        store: the results folder.
+        on_event: called with each event, in this thread.
+        executor: where jobs run; by default on the device slots of this machine.
 
     Raises:
-        ResultsError: the results folder cannot be written to.
-        KdbenchError: no device of the kind asked for, or no worker can go on.
-        KeyboardInterrupt: it was interrupted.
+        ResultsError: the results folder is not writable.
+        KdbenchError: the requested device is missing, or workers fail for a reason that would fail every job.
+        KeyboardInterrupt: the user interrupted the command.
     """
     store.check_writable()
-    for warning in _damage(plan, store):
+    for warning in _quarantine(plan, store):
         on_event(warning)
-    options = plan.matrix.run
-    threads = store.setting("threads", options.threads or 1)
-    if options.threads not in (None, threads):
-        raise KdbenchError(
-            f"run.threads is {options.threads}, but the runs in {store.root} were trained with {threads} per worker, "
-            "and the numbers depend on it; keep that, or choose another results folder with --results"
-        )
-    if executor is None:
-        executor = LocalExecutor(find_slots(options.devices, options.workers, threads, options.runs_per_device), store)
-    elif isinstance(executor, Ray):
-        executor = RayExecutor(store, executor.address, options.devices, threads, work)
+    threads = _choose_threads(plan, store)
+    if executor is None or isinstance(executor, Ray):
+        executor = _create_executor(plan, store, threads, executor)
     store.write_index(plan.index())
-    items = [QueuedRun(spec, batches_key(spec)) for spec in plan.runs]
-    limits = Limits(options.time_limit, options.model_dump(include=FOR_WORKERS))
+    runs = [QueuedRun(spec, batches_key(spec)) for spec in plan.runs]
+    limits = Limits(plan.matrix.run.time_limit, plan.matrix.run.model_dump(include=WORKER_OPTIONS))
     with Interrupts() as interrupts:
         try:
-            Scheduler(items, store, executor, on_event, limits, interrupts).run()
+            Scheduler(runs, store, executor, on_event, limits, interrupts).run()
         finally:
-            if not interrupts.again:
+            if not interrupts.kill_requested:
                 for text in export(store):
                     on_event(WarningIssued(text))
 
 
-def _damage(plan: Plan, store: Store) -> Iterator[WarningIssued]:
-    """Warnings of what is corrupted; such runs of the plan are put aside, so that they are repeated."""
-    for run, why in store.quarantine_corrupted(spec.id for spec in plan.runs):
-        yield WarningIssued(why, run)
+def _quarantine(plan: Plan, store: Store) -> Iterator[WarningIssued]:
+    """Quarantine the plan's corrupted runs, so that they train again; yield a warning for each corrupted file."""
+    for run, reason in store.quarantine_corrupted(spec.id for spec in plan.runs):
+        yield WarningIssued(reason, run)
     for text in corrupt_files(store):
         yield WarningIssued(text)
+
+
+def _create_executor(plan: Plan, store: Store, threads: int, cluster: Ray | None) -> Executor:
+    options = plan.matrix.run
+    if cluster is not None:
+        return RayExecutor(store, cluster.address, options.devices, threads, run_remote_job)
+    return LocalExecutor(find_slots(options.devices, options.workers, threads, options.runs_per_device), store)
+
+
+def _choose_threads(plan: Plan, store: Store) -> int:
+    """Return the threads per worker: chosen by the first run in a results folder, then fixed."""
+    requested = plan.matrix.run.threads
+    threads = store.setting("threads", requested or 1)
+    if requested not in (None, threads):
+        raise KdbenchError(
+            f"run.threads is {requested}, but the runs in {store.root} were trained with {threads} per worker, and the "
+            f"numbers depend on it; set run.threads = {threads}, or choose another results folder with --results"
+        )
+    return threads

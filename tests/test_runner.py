@@ -1,4 +1,4 @@
-"""What happens around the training of a plan; the queue itself is replaced by one that only takes note."""
+"""What happens before and after a plan is trained; the scheduler is a fake."""
 
 import signal
 from collections.abc import Callable, Sequence
@@ -22,13 +22,13 @@ from kdbench.results import Store
 from kdbench.results.files import read_json
 from kdbench.runner import run_plan
 
-ASKED = CohortStarted(("run",))
+EVENT = CohortStarted(("run",))
 
 
-class Nowhere:
-    """An executor that is never asked for anything."""
+class UnusedExecutor:
+    """An executor of which no method is called."""
 
-    def capacity(self) -> int:
+    def free_slots(self) -> int:
         raise AssertionError
 
     def submit(self, job: Job) -> None:
@@ -40,17 +40,17 @@ class Nowhere:
     def cancel(self, job: int) -> None:
         raise AssertionError
 
-    def close(self, now: bool = False) -> None:
+    def close(self, kill: bool = False) -> None:
         raise AssertionError
 
 
 @dataclass
-class Queue:
-    """Stands in for the scheduler and for this machine's executor."""
+class FakeScheduler:
+    """Replaces the scheduler and the local executor; keeps the arguments of both."""
 
     error: BaseException | None = None
     signals: int = 0
-    items: list[QueuedRun] = field(default_factory=list)
+    runs: list[QueuedRun] = field(default_factory=list)
     slots: list[Slot] = field(default_factory=list)
     executor: Executor | None = None
     limits: Limits | None = None
@@ -59,20 +59,20 @@ class Queue:
 
     def __call__(
         self,
-        items: Sequence[QueuedRun],
+        runs: Sequence[QueuedRun],
         store: Store,
         executor: Executor,
         on_event: EventHandler,
         limits: Limits,
         interrupts: Interrupts,
-    ) -> "Queue":
-        self.items, self.executor, self.limits, self.interrupts = list(items), executor, limits, interrupts
-        on_event(ASKED)
+    ) -> "FakeScheduler":
+        self.runs, self.executor, self.limits, self.interrupts = list(runs), executor, limits, interrupts
+        on_event(EVENT)
         return self
 
-    def place(self, slots: Sequence[Slot], store: Store) -> "Nowhere":
+    def create_executor(self, slots: Sequence[Slot], store: Store) -> UnusedExecutor:
         self.slots = list(slots)
-        return Nowhere()
+        return UnusedExecutor()
 
     def run(self) -> None:
         self.ran += 1
@@ -83,16 +83,16 @@ class Queue:
 
 
 @pytest.fixture
-def queue(monkeypatch: pytest.MonkeyPatch) -> Queue:
-    found = Queue()
-    monkeypatch.setattr("kdbench.runner.Scheduler", found)
-    monkeypatch.setattr("kdbench.runner.LocalExecutor", found.place)
-    return found
+def scheduler(monkeypatch: pytest.MonkeyPatch) -> FakeScheduler:
+    fake = FakeScheduler()
+    monkeypatch.setattr("kdbench.runner.Scheduler", fake)
+    monkeypatch.setattr("kdbench.runner.LocalExecutor", fake.create_executor)
+    return fake
 
 
 @pytest.fixture(scope="module")
 def plan_with() -> Callable[..., Plan]:
-    """Plans a small matrix with these options of [run]."""
+    """`plan_with(**run)`: the plan of a small matrix with these keys of [run]."""
 
     def planned(**run: Any) -> Plan:
         raw = {
@@ -117,17 +117,21 @@ def ignore(event: Event) -> None:
     pass
 
 
-def test_every_run_is_queued_with_the_name_of_its_batches(
-    queue: Queue, store: Store, plan_with: Callable[..., Plan]
+def test_every_run_is_queued_with_the_key_of_its_batches(
+    scheduler: FakeScheduler, store: Store, plan_with: Callable[..., Plan]
 ) -> None:
     plan = plan_with(workers=3)
     run_plan(plan, store, ignore)
-    assert [(item.spec.id, item.batches) for item in queue.items] == [(run.id, batches_key(run)) for run in plan.runs]
-    assert queue.slots == [Slot("cpu", 1, {"CUDA_VISIBLE_DEVICES": ""})] * 3
-    assert queue.ran == 1
+    assert [(queued.spec.id, queued.batches) for queued in scheduler.runs] == [
+        (run.id, batches_key(run)) for run in plan.runs
+    ]
+    assert scheduler.slots == [Slot("cpu", 1, {"CUDA_VISIBLE_DEVICES": ""})] * 3
+    assert scheduler.ran == 1
 
 
-def test_the_index_and_the_tables_are_written(queue: Queue, store: Store, plan_with: Callable[..., Plan]) -> None:
+def test_the_index_and_the_tables_are_written(
+    scheduler: FakeScheduler, store: Store, plan_with: Callable[..., Plan]
+) -> None:
     plan = plan_with()
     run_plan(plan, store, ignore)
     assert store.index("small") == plan.index()
@@ -137,79 +141,85 @@ def test_the_index_and_the_tables_are_written(queue: Queue, store: Store, plan_w
 
 
 @pytest.mark.parametrize("error", [KdbenchError("the disk is full"), KeyboardInterrupt()], ids=["error", "interrupt"])
-def test_the_tables_are_written_even_where_the_queue_ends_early(
-    queue: Queue, store: Store, plan_with: Callable[..., Plan], error: Exception
+def test_the_tables_are_written_after_an_error_or_an_interrupt(
+    scheduler: FakeScheduler, store: Store, plan_with: Callable[..., Plan], error: Exception
 ) -> None:
-    queue.error = error
+    scheduler.error = error
     with pytest.raises(type(error)):
         run_plan(plan_with(), store, ignore)
     assert pq.read_table(store.root / "results.parquet").num_rows == 3
 
 
-def test_an_interrupt_stops_in_order_and_a_second_one_at_once(
-    queue: Queue, store: Store, plan_with: Callable[..., Plan]
+def test_a_second_interrupt_skips_the_tables(
+    scheduler: FakeScheduler, store: Store, plan_with: Callable[..., Plan]
 ) -> None:
     before = signal.getsignal(signal.SIGTERM)
-    queue.signals = 1
+    scheduler.signals = 1
     run_plan(plan_with(), store, ignore)
-    assert queue.interrupts.wanted
+    assert scheduler.interrupts.stop_requested
     assert (store.root / "results.parquet").exists()
     (store.root / "results.parquet").unlink()
-    queue.signals = 2
+    scheduler.signals = 2
     with pytest.raises(KeyboardInterrupt):
         run_plan(plan_with(), store, ignore)
     assert not (store.root / "results.parquet").exists()
     assert signal.getsignal(signal.SIGTERM) is before
 
 
-def test_the_limits_of_the_matrix_reach_the_queue(queue: Queue, store: Store, plan_with: Callable[..., Plan]) -> None:
-    own = {"checkpoint_minutes": 0.0, "teacher_cache_gb": 0.5, "compile": True, "cuda_graphs": True}
-    run_plan(plan_with(time_limit=2.5, **own), store, ignore)
-    assert queue.limits == Limits(2.5, own)
+def test_the_limits_of_the_matrix_reach_the_scheduler(
+    scheduler: FakeScheduler, store: Store, plan_with: Callable[..., Plan]
+) -> None:
+    options = {"checkpoint_minutes": 0.0, "teacher_cache_gb": 0.5, "compile": True, "cuda_graphs": True}
+    run_plan(plan_with(time_limit=2.5, **options), store, ignore)
+    assert scheduler.limits == Limits(2.5, options)
     run_plan(plan_with(), store, ignore)
-    usual = {"checkpoint_minutes": 5.0, "teacher_cache_gb": 2.0, "compile": False, "cuda_graphs": False}
-    assert queue.limits == Limits(None, usual)
+    defaults = {"checkpoint_minutes": 5.0, "teacher_cache_gb": 2.0, "compile": False, "cuda_graphs": False}
+    assert scheduler.limits == Limits(None, defaults)
 
 
-def test_an_executor_that_is_given_is_used_and_no_device_is_looked_for(
-    queue: Queue, store: Store, plan_with: Callable[..., Plan], monkeypatch: pytest.MonkeyPatch
+def test_an_explicit_executor_is_used_without_a_search_for_devices(
+    scheduler: FakeScheduler, store: Store, plan_with: Callable[..., Plan], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("kdbench.queue.devices.list_gpus", list)
-    elsewhere = Nowhere()
-    run_plan(plan_with(devices="cuda"), store, ignore, elsewhere)
-    assert queue.executor is elsewhere
-    assert queue.slots == []
+    executor = UnusedExecutor()
+    run_plan(plan_with(devices="cuda"), store, ignore, executor)
+    assert scheduler.executor is executor
+    assert scheduler.slots == []
 
 
-def test_the_threads_are_chosen_once_per_folder(queue: Queue, store: Store, plan_with: Callable[..., Plan]) -> None:
+def test_the_threads_are_chosen_once_per_folder(
+    scheduler: FakeScheduler, store: Store, plan_with: Callable[..., Plan]
+) -> None:
     run_plan(plan_with(threads=2, workers=1), store, ignore)
     assert read_json(store.root / "kdbench.json")["threads"] == 2
     run_plan(plan_with(workers=1), store, ignore)
-    assert [slot.threads for slot in queue.slots] == [2]
+    assert [slot.threads for slot in scheduler.slots] == [2]
 
 
-def test_other_threads_are_refused_before_anything_is_written(
-    queue: Queue, store: Store, plan_with: Callable[..., Plan]
+def test_other_threads_are_an_error_before_anything_is_written(
+    scheduler: FakeScheduler, store: Store, plan_with: Callable[..., Plan]
 ) -> None:
     store.setting("threads", 1)
-    with pytest.raises(KdbenchError, match=r"run.threads is 2, but the runs in .* were trained with 1 per worker"):
+    with pytest.raises(
+        KdbenchError, match=r"run.threads is 2, but the runs in .* were trained with 1 per worker.*set run.threads = 1"
+    ):
         run_plan(plan_with(threads=2), store, ignore)
-    assert queue.ran == 0
+    assert scheduler.ran == 0
     assert list(store.indexes()) == []
 
 
-def test_a_device_that_is_not_there_is_refused_before_anything_is_written(
-    queue: Queue, store: Store, plan_with: Callable[..., Plan], monkeypatch: pytest.MonkeyPatch
+def test_a_missing_device_is_an_error_before_anything_is_written(
+    scheduler: FakeScheduler, store: Store, plan_with: Callable[..., Plan], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("kdbench.queue.devices.list_gpus", list)
-    with pytest.raises(KdbenchError, match=r'run\.devices is "cuda", but no NVIDIA GPU answers'):
+    with pytest.raises(KdbenchError, match=r'run\.devices is "cuda", but no NVIDIA GPU was found'):
         run_plan(plan_with(devices="cuda"), store, ignore)
-    assert queue.ran == 0
+    assert scheduler.ran == 0
     assert list(store.indexes()) == []
 
 
-def test_a_folder_that_cannot_be_written_is_refused(
-    queue: Queue, store: Store, plan_with: Callable[..., Plan], monkeypatch: pytest.MonkeyPatch
+def test_a_read_only_results_folder_is_an_error(
+    scheduler: FakeScheduler, store: Store, plan_with: Callable[..., Plan], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refuse(path: Path, data: bytes) -> None:
         raise OSError(30, "Read-only file system")
@@ -217,10 +227,12 @@ def test_a_folder_that_cannot_be_written_is_refused(
     monkeypatch.setattr(Path, "write_bytes", refuse)
     with pytest.raises(ResultsError, match=r"cannot be written \(Read-only file system\)"):
         run_plan(plan_with(), store, ignore)
-    assert queue.ran == 0
+    assert scheduler.ran == 0
 
 
-def test_the_listener_hears_the_queue(queue: Queue, store: Store, plan_with: Callable[..., Plan]) -> None:
-    heard: list[Event] = []
-    run_plan(plan_with(), store, heard.append)
-    assert heard == [ASKED]
+def test_events_of_the_scheduler_reach_the_handler(
+    scheduler: FakeScheduler, store: Store, plan_with: Callable[..., Plan]
+) -> None:
+    events: list[Event] = []
+    run_plan(plan_with(), store, events.append)
+    assert events == [EVENT]

@@ -1,1 +1,1 @@
-"""Runs -> cohorts -> worker processes on devices. Nothing here imports torch."""
+"""Groups runs into cohorts and trains them in worker processes on device slots. Nothing here imports torch."""

@@ -1,4 +1,4 @@
-"""The device slots of this machine: where worker processes run, and with how many threads."""
+"""Device slots of this machine: where worker processes run, and with how many threads."""
 
 import os
 from collections.abc import Iterator, Mapping
@@ -12,7 +12,7 @@ from kdbench.errors import KdbenchError
 @final
 @dataclass(frozen=True)
 class Slot:
-    """A place for one worker process."""
+    """A device slot: runs one worker process at a time."""
 
     device: Literal["cpu", "cuda"]
     threads: int
@@ -20,21 +20,24 @@ class Slot:
 
     @property
     def gpu(self) -> str | None:
-        """The GPU that it is on."""
+        """The UUID of the slot's GPU; None on the CPU."""
         return self.environment["CUDA_VISIBLE_DEVICES"] if self.device == "cuda" else None
 
 
 def find_slots(
     devices: Literal["auto", "cpu", "cuda"], workers: int | None, threads: int, runs_per_device: int = 1
 ) -> list[Slot]:
-    """`runs_per_device` slots on each GPU, or without one as many as the cores allow with that many threads each.
+    """Return the device slots of this machine.
+
+    With GPUs, each has `runs_per_device` slots, and `workers` limits the number of GPUs. On the CPU there are `workers`
+    slots, by default as many as the cores allow with `threads` threads each.
 
     Raises:
-        KdbenchError: a GPU is asked for and there is none.
+        KdbenchError: `devices` is "cuda" and there is no GPU.
     """
     gpus = [] if devices == "cpu" else list_gpus()
     if devices == "cuda" and not gpus:
-        raise KdbenchError('run.devices is "cuda", but no NVIDIA GPU answers; use "auto" or "cpu"')
+        raise KdbenchError('run.devices is "cuda", but no NVIDIA GPU was found; use "auto" or "cpu"')
     if gpus:
         used = gpus[: workers or len(gpus)] * runs_per_device
         return [Slot("cuda", threads, {"CUDA_VISIBLE_DEVICES": gpu}) for gpu in used]
@@ -42,22 +45,22 @@ def find_slots(
 
 
 def count_cores() -> int:
-    """The processor cores that this process may use."""
+    """Return the number of CPU cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def list_gpus() -> list[str]:
-    """The UUIDs of the NVIDIA GPUs that answer; none where there is no driver."""
-    with _driver() as nvml:
+    """Return the UUIDs of the NVIDIA GPUs; empty without a driver."""
+    with _open_nvml() as nvml:
         if nvml is None:
             return []
         handles = [nvml.nvmlDeviceGetHandleByIndex(i) for i in range(nvml.nvmlDeviceGetCount())]
-        return [_text(nvml.nvmlDeviceGetUUID(handle)) for handle in handles]
+        return [_decode(nvml.nvmlDeviceGetUUID(handle)) for handle in handles]
 
 
 def has_free_memory(gpu: str) -> bool:
-    """Whether as much memory is free on a GPU as the largest process there uses; no where its driver cannot tell."""
-    with _driver() as nvml:
+    """Return whether as much memory is free on a GPU as its largest process uses; False if the driver reports neither."""
+    with _open_nvml() as nvml:
         if nvml is None:
             return False
         try:
@@ -70,13 +73,13 @@ def has_free_memory(gpu: str) -> bool:
 
 
 @contextmanager
-def _driver() -> Iterator[Any]:
-    """NVIDIA's library, opened; None where it does not answer."""
+def _open_nvml() -> Iterator[Any]:
+    """Open the NVIDIA management library; yields None where it is unavailable."""
     try:
         import pynvml
 
         pynvml.nvmlInit()
-    except Exception:  # no library, no driver, no device: each has an error type of its own
+    except Exception:  # a missing library, driver or device each raises its own type
         yield None
         return
     try:
@@ -85,5 +88,5 @@ def _driver() -> Iterator[Any]:
         pynvml.nvmlShutdown()
 
 
-def _text(uuid: str | bytes) -> str:
+def _decode(uuid: str | bytes) -> str:
     return uuid.decode() if isinstance(uuid, bytes) else uuid

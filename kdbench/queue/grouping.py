@@ -1,4 +1,4 @@
-"""Which runs train side by side."""
+"""Groups runs into cohorts."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -7,47 +7,48 @@ from typing import final
 from kdbench.matrix import RunSpec
 
 _Key = tuple[str, int, str | None]  # batches, epoch, teacher
-LARGEST = 16  # members of a cohort; each holds its weights and optimizer state in memory
+MAX_COHORT_SIZE = 16  # the weights and optimizer states of all members are in memory together
 
 
 @final
 @dataclass(frozen=True, eq=False)
 class QueuedRun:
-    """A run to be trained, the name of the batches that it sees, and the epoch at which it begins."""
+    """A pending run. `batches` is the key of its batches, `epoch` the next epoch to train, counted from 0."""
 
     spec: RunSpec
     batches: str
     epoch: int = 0
 
 
-def group_runs(items: Iterable[QueuedRun], slots: int) -> list[list[QueuedRun]]:
-    """Group runs that see the same batches from the same epoch on, and have the same teacher; those without join any.
+def group_runs(runs: Iterable[QueuedRun], slots: int) -> list[list[QueuedRun]]:
+    """Group runs with the same batches, the same next epoch and the same teacher into cohorts.
 
-    Where there are fewer cohorts than slots, the largest is split.
+    A run without a teacher joins a group with the same batches and epoch. If there are fewer cohorts than slots, the
+    largest one is split.
     """
     groups: dict[_Key, list[QueuedRun]] = {}
-    for item in items:
-        groups.setdefault((item.batches, item.epoch, _teacher(item)), []).append(item)
-    found = [part for group in _joined(groups) for part in _pieces(group, LARGEST)]
-    while found and len(found) < slots and len(largest := max(found, key=len)) > 1:
-        place = found.index(largest)
-        half = (len(largest) + 1) // 2
-        found[place : place + 1] = [largest[:half], largest[half:]]
-    return found
+    for run in runs:
+        groups.setdefault((run.batches, run.epoch, _teacher_id(run)), []).append(run)
+    cohorts = [part for group in _merge(groups) for part in _split(group, MAX_COHORT_SIZE)]
+    while cohorts and len(cohorts) < slots and len(largest := max(cohorts, key=len)) > 1:
+        index = cohorts.index(largest)
+        cohorts[index : index + 1] = _split(largest, (len(largest) + 1) // 2)
+    return cohorts
 
 
-def _teacher(item: QueuedRun) -> str | None:
-    return item.spec.teacher.id if item.spec.teacher else None
+def _teacher_id(run: QueuedRun) -> str | None:
+    return run.spec.teacher.id if run.spec.teacher else None
 
 
-def _joined(groups: Mapping[_Key, list[QueuedRun]]) -> list[list[QueuedRun]]:
-    joined = {key: list(group) for key, group in groups.items()}
+def _merge(groups: Mapping[_Key, list[QueuedRun]]) -> list[list[QueuedRun]]:
+    """Merge each group without a teacher into the first group with the same batches and epoch."""
+    merged = {key: list(group) for key, group in groups.items()}
     for batches, epoch, teacher in groups:
-        host = next((key for key in joined if key[:2] == (batches, epoch) and key[2] is not None), None)
-        if teacher is None and host is not None:
-            joined[host] = [*joined.pop((batches, epoch, None)), *joined[host]]
-    return list(joined.values())
+        target = next((key for key in merged if key[:2] == (batches, epoch) and key[2] is not None), None)
+        if teacher is None and target is not None:
+            merged[target] = [*merged.pop((batches, epoch, None)), *merged[target]]
+    return list(merged.values())
 
 
-def _pieces(group: Sequence[QueuedRun], size: int) -> list[list[QueuedRun]]:
+def _split(group: Sequence[QueuedRun], size: int) -> list[list[QueuedRun]]:
     return [list(group[start : start + size]) for start in range(0, len(group), size)]

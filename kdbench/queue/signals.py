@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM: the first is a wish to stop, the second stops at once."""
+"""Ctrl-C and SIGTERM: the first one requests a stop, the second one stops at once."""
 
 import signal
 import threading
@@ -10,40 +10,40 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 @final
 class Interrupts:
-    """Takes note of SIGINT and SIGTERM in a with block; the second raises KeyboardInterrupt wherever the program is.
+    """Counts SIGINT and SIGTERM inside a `with` block; from the second one on, each raises KeyboardInterrupt.
 
-    Only the main thread can: in another one nothing changes. A signal that was ignored before stays so.
+    Outside the main thread it does nothing. A signal that the process ignores stays ignored.
     """
 
     def __init__(self) -> None:
         self._count = 0
-        self._before: dict[signal.Signals, Any] = {}
+        self._previous: dict[signal.Signals, Any] = {}
 
     @property
-    def wanted(self) -> bool:
-        """Whether somebody wants this to stop."""
+    def stop_requested(self) -> bool:
+        """Whether a signal has arrived."""
         return self._count > 0
 
     @property
-    def again(self) -> bool:
-        """Whether it was said a second time."""
+    def kill_requested(self) -> bool:
+        """Whether a second signal has arrived."""
         return self._count > 1
 
     def __enter__(self) -> "Interrupts":
         if threading.current_thread() is threading.main_thread():
             for number in SIGNALS:
                 if signal.getsignal(number) is not signal.SIG_IGN:
-                    self._before[number] = signal.signal(number, self._note)
+                    self._previous[number] = signal.signal(number, self._handle)
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        for number, handler in self._before.items():
+        for number, handler in self._previous.items():
             signal.signal(number, handler or signal.SIG_DFL)
-        self._before.clear()
+        self._previous.clear()
 
-    def _note(self, number: int, frame: FrameType | None) -> None:
+    def _handle(self, number: int, frame: FrameType | None) -> None:
         self._count += 1
-        if self.again:
+        if self.kill_requested:
             raise KeyboardInterrupt

@@ -1,7 +1,8 @@
-"""A worker process: takes jobs as lines of JSON on standard input, tells how they go on standard output.
+"""A worker process: reads jobs as lines of JSON from standard input, writes events as lines of JSON to standard output.
 
-A job is `{"id": n, "train": [spec, ...], "options": {...}}` or `{"id": n, "time": spec}`. When standard input ends, so
-does the worker, at once: nobody trains on unseen. What that promise needs is imported here, torch is not.
+A job is `{"id": n, "train": [spec, ...], "options": {...}}` or `{"id": n, "time": spec}`. When standard input ends, the
+worker exits at once, so that it never outlives the process that started it. torch is imported only after the watchdog
+has started.
 """
 
 import argparse
@@ -16,50 +17,51 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from kdbench.events import Event, JobEnded, WorkerReady, to_json
-from kdbench.worker import watchdog
+from kdbench.worker.watchdog import start_watchdog
 
-Jobs = queue.SimpleQueue[Mapping[str, Any]]
+JobQueue = queue.SimpleQueue[Mapping[str, Any]]
 
 
 def main() -> None:
-    """Serve jobs until standard input ends."""
+    """Run jobs until standard input ends."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--results", required=True)
     parser.add_argument("--device", required=True)
     parser.add_argument("--threads", type=int, required=True)
-    parser.add_argument("--log", type=Path, help="the file that standard error goes to")
+    parser.add_argument("--log", type=Path, help="the file that standard error is redirected to")
     options = parser.parse_args()
-    watchdog.watch()
-    events, jobs = _own_standard_output(), _listen()
+    start_watchdog()
+    output, jobs = _take_standard_output(), _read_jobs()
 
     def emit(event: Event) -> None:
-        print(json.dumps(to_json(event)), file=events, flush=True)
+        print(json.dumps(to_json(event)), file=output, flush=True)
 
     try:
         from kdbench.worker.job_runner import JobRunner
 
-        server = JobRunner(options.results, options.device, options.threads, options.log, emit)
+        runner = JobRunner(options.results, options.device, options.threads, options.log, emit)
         emit(WorkerReady())
         while True:
             job = jobs.get()
-            server.run_job(job)
+            runner.run_job(job)
             emit(JobEnded(job["id"]))
     except BaseException:
         traceback.print_exc()
         sys.stderr.flush()
-        os._exit(1)  # the thread that reads standard input would keep an ordinary exit waiting
+        os._exit(1)  # an ordinary exit would wait for the thread that reads standard input
 
 
-def _own_standard_output() -> TextIO:
-    """Keep standard output for events; what anybody else prints goes to the log, with standard error."""
-    events = os.fdopen(os.dup(1), "w", encoding="utf-8")
+def _take_standard_output() -> TextIO:
+    """Reserve standard output for events; everything else that is printed goes to standard error."""
+    output = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
     sys.stdout = sys.stderr
-    return events
+    return output
 
 
-def _listen() -> Jobs:
-    jobs: Jobs = queue.SimpleQueue()
+def _read_jobs() -> JobQueue:
+    """Start a thread that reads jobs, and exits the process at the end of standard input."""
+    jobs: JobQueue = queue.SimpleQueue()
 
     def read() -> None:
         for line in sys.stdin:

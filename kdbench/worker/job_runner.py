@@ -1,4 +1,4 @@
-"""The jobs of a worker: a cohort to train, a network to time."""
+"""Runs the jobs of a worker: trains a cohort, or times a network."""
 
 import platform
 from collections.abc import Iterator, Mapping, Sequence
@@ -28,15 +28,23 @@ from kdbench.worker.timing import time_run
 
 
 def set_up_torch(device: torch.device) -> None:
-    """Have torch compute on a device as in every worker."""
+    """Configure torch for a device as every worker does: deterministic algorithms on a GPU."""
     torch.use_deterministic_algorithms(device.type == "cuda", warn_only=True)
-    # nobody reads memory before it is written, and filling it costs a kernel each time
+    # no code here reads uninitialized memory, and filling it costs a kernel per tensor
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
 
 
 @final
 class JobRunner:
-    """Does one job after the other on one device. `log` is where all that is printed goes."""
+    """Runs one job after the other on one device.
+
+    Args:
+        results: the results folder.
+        device: "cpu" or "cuda".
+        threads: the number of torch's CPU threads.
+        log: the file that standard output and standard error go to; None if there is no such file.
+        on_event: called with each event.
+    """
 
     def __init__(self, results: str, device: str, threads: int, log: Path | None, on_event: EventHandler) -> None:
         torch.set_num_threads(threads)
@@ -48,7 +56,11 @@ class JobRunner:
         self._options = Options()
 
     def run_job(self, job: Mapping[str, Any]) -> None:
-        """Do one job. What is wrong for every job is told; anything else ends this process and costs only its job."""
+        """Run one job, a JSON object as `Job.to_json` returns it.
+
+        A `KdbenchError` would fail every job, so it is emitted as `JobFailed`. Any other exception propagates and ends
+        the worker: the runs of this job have used an attempt, other jobs are unaffected.
+        """
         self._emit(JobStarted(job["id"]))
         try:
             if "time" in job:
@@ -64,18 +76,21 @@ class JobRunner:
             self._emit(JobFailed(str(error)))
 
     def _train(self, specs: Sequence[RunSpec]) -> None:
-        """Train those of the runs that nobody else trains or has finished."""
+        """Train those of the runs that are not finished and that no other process trains."""
         with ExitStack() as locks:
-            mine = [spec for spec in specs if self._claim(spec, locks)]
-            if mine:
-                for spec in mine:
+            claimed = [spec for spec in specs if self._claim(spec, locks)]
+            if claimed:
+                for spec in claimed:
                     self._store.begin_attempt(spec.id)
-                with self._logged(mine):
-                    train_within_memory(mine, self._train_together, self._fail, self._emit_halved)
+                with self._logged(claimed):
+                    train_within_memory(claimed, self._train_together, self._fail, self._emit_halved)
 
     @contextmanager
     def _logged(self, specs: Sequence[RunSpec]) -> Iterator[None]:
-        """Tell the logs of runs where their worker prints, and in the end what; if it dies, its coordinator does."""
+        """Log where the worker's output is, and copy the output into the logs of the runs at the end of the job.
+
+        If the worker dies, the process that started it copies the output.
+        """
         if self._log is None:
             yield
             return
@@ -89,7 +104,7 @@ class JobRunner:
         worker_logs.tell_printed(self._store, runs, self._log, since)
 
     def _claim(self, spec: RunSpec, locks: ExitStack) -> bool:
-        """Whether a run is ours to train."""
+        """Take the lock of a run; return whether the run is to be trained."""
         lock = self._store.claim(spec.id)
         if lock is None:
             self._emit(RunTakenElsewhere(spec.id))
@@ -104,9 +119,9 @@ class JobRunner:
         return CohortWorker(specs, self._store, self._device, self._emit, self._options)
 
     def _train_together(self, specs: Sequence[RunSpec]) -> None:
-        waiting = [spec for spec in specs if not self._store.is_finished(spec.id)]
-        if waiting:
-            self._cohort(waiting).train()
+        unfinished = [spec for spec in specs if not self._store.is_finished(spec.id)]
+        if unfinished:
+            self._cohort(unfinished).train()
 
     def _fail(self, spec: RunSpec, error: TrainingError) -> None:
         self._cohort([spec]).fail(spec, error)
@@ -116,10 +131,10 @@ class JobRunner:
 
 
 def _check_compiler() -> None:
-    """Else every run would fail, and for good."""
-    lack = missing_compiler()
-    if lack is not None:
+    """Raise KdbenchError without a compiler, before every run fails."""
+    missing = missing_compiler()
+    if missing is not None:
         raise KdbenchError(
-            f"run.compile needs a C++ compiler and Python's headers, but {platform.node()} has no {lack}; install it, "
-            "name another compiler by CXX, or set run.compile = false"
+            f"run.compile needs a C++ compiler and Python's headers, but {platform.node()} has no {missing}; install "
+            "it, set the environment variable CXX to another compiler, or set run.compile = false"
         )

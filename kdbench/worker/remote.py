@@ -1,6 +1,6 @@
-"""A job on a machine that does not see the results folder: files come in by content, and go out by content.
+"""A job on a machine without the results folder: the files it needs come in as content, and its outputs go out so.
 
-Needs no torch until a job is done.
+Imports torch only once a job runs.
 """
 
 import platform
@@ -17,29 +17,36 @@ from kdbench.results.checkpoints import NAMES as CHECKPOINTS
 Files = Mapping[str, bytes]  # path below the results folder -> content
 Send = Callable[[RemoteEvent], None]
 
-OF_A_RUN = ("spec.json", "history.parquet", "weights.safetensors", "log.txt", "result.json")
+RUN_FILES = ("spec.json", "history.parquet", "weights.safetensors", "log.txt", "result.json")
 
 
-def work(version: str, job: Mapping[str, Any], inputs: Iterable[Files], device: str, threads: int, send: Send) -> None:
-    """Do a job of `kdbench.worker.job_runner` in a results folder of its own, which is gone afterwards.
+def run_remote_job(
+    version: str, job: Mapping[str, Any], inputs: Iterable[Files], device: str, threads: int, send: Send
+) -> None:
+    """Run a job in a temporary results folder.
 
-    `inputs` are the files that the runs of the job need: finished runs and checkpoints. `send` gets each event of the
-    worker, with the files that belong to it.
+    Args:
+        version: the version of kdbench that submits the job.
+        job: the job, as `JobRunner.run_job` takes it.
+        inputs: the files that the runs of the job need: finished runs and checkpoints.
+        device: "cpu" or "cuda".
+        threads: the number of torch's CPU threads.
+        send: called with each event and the files that belong to it.
 
     Raises:
-        KdbenchError: another version of kdbench asks for it.
+        KdbenchError: this machine has another version of kdbench.
     """
     if version != kdbench.__version__:
         raise KdbenchError(
-            f"kdbench {version} asks for a job, but {platform.node()} has kdbench {kdbench.__version__}; install the "
-            "same version on every machine"
+            f"the job was submitted by kdbench {version}, but {platform.node()} has kdbench {kdbench.__version__}; "
+            "install the same version on every machine"
         )
     from kdbench.worker.job_runner import JobRunner
 
     with TemporaryDirectory(prefix="kdbench-") as folder:
         root = Path(folder)
         for files in inputs:
-            _unpack(files, root)
+            _write_files(files, root)
         outbox = _Outbox(root, send)
         outbox.emit(WorkerReady())
         JobRunner(folder, device, threads, None, outbox.emit).run_job(job)
@@ -47,7 +54,7 @@ def work(version: str, job: Mapping[str, Any], inputs: Iterable[Files], device: 
 
 @final
 class _Outbox:
-    """Sends events with the files that belong to them."""
+    """Sends each event with the files that belong to it."""
 
     def __init__(self, root: Path, send: Send) -> None:
         self._root = root
@@ -56,26 +63,22 @@ class _Outbox:
     def emit(self, event: Event) -> None:
         self._send(RemoteEvent(event, self._files(event)))
 
-    def _files(self, event: Event) -> dict[str, bytes]:
-        files: dict[str, bytes] = {}
+    def _files(self, event: Event) -> Files:
         match event:
             case RunDone(run) | RunFailed(run):
-                files = _packed(self._root, f"runs/{run}", OF_A_RUN)
+                return _read_files(self._root, [f"runs/{run}/{name}" for name in RUN_FILES])
             case CheckpointSaved(runs):
-                for run in runs:
-                    files |= _packed(self._root, f"runs/{run}", CHECKPOINTS[:1])
+                return _read_files(self._root, [f"runs/{run}/{CHECKPOINTS[0]}" for run in runs])
             case InferenceTimed():
-                names = [path.name for path in (self._root / "timings").glob("*.json")]
-                files = _packed(self._root, "timings", names)
-        return files
+                return _read_files(self._root, [f"timings/{file.name}" for file in self._root.glob("timings/*.json")])
+        return {}
 
 
-def _packed(root: Path, folder: str, names: Iterable[str]) -> dict[str, bytes]:
-    found = {f"{folder}/{name}": root / folder / name for name in names}
-    return {name: path.read_bytes() for name, path in found.items() if path.exists()}
+def _read_files(root: Path, names: Iterable[str]) -> Files:
+    return {name: (root / name).read_bytes() for name in names if (root / name).exists()}
 
 
-def _unpack(files: Files, root: Path) -> None:
+def _write_files(files: Files, root: Path) -> None:
     for name, content in files.items():
         path = root / name
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -1,7 +1,7 @@
-"""A process beside the worker that ends it with its coordinator, whatever the worker is doing then.
+"""A process that kills the worker when the worker's standard input ends, whatever the worker does.
 
-The worker's own thread notices the end of standard input, but not while a call of a user's library holds the
-interpreter; and neither that thread nor the coordinator would take the worker's children along.
+The worker's own thread notices the end of its standard input, except while a library call holds the interpreter lock.
+The watchdog also kills the child processes of the worker.
 """
 
 import os
@@ -9,36 +9,36 @@ import select
 import signal
 import time
 
-PATIENCE = 2.0  # seconds in which a worker can leave of its own accord
+EXIT_SECONDS = 2.0  # time for the worker to exit by itself
 
 
-def watch() -> None:
-    """Fork the guard of this process; it needs to be early, while there is one thread and little memory."""
+def start_watchdog() -> None:
+    """Fork the watchdog of this process. Call it early, with one thread and little memory in use."""
     worker = os.getpid()
     if os.fork() == 0:
         try:
-            _guard(worker)
+            _watch(worker)
         finally:
             os._exit(0)
 
 
-def _guard(worker: int) -> None:
+def _watch(worker: int) -> None:
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
-    for descriptor in (1, 2):  # they must end when the worker does
+    for descriptor in (1, 2):  # or the worker's pipes would stay open after its exit
         os.close(descriptor)
     standard_input = select.poll()
-    standard_input.register(0, 0)  # its end is told always, and nothing is read
-    while _is_there(worker) and not standard_input.poll(500):
+    standard_input.register(0, 0)  # an empty mask: only the end is reported, and the worker reads the jobs
+    while _is_alive(worker) and not standard_input.poll(500):
         pass
-    until = time.monotonic() + PATIENCE
-    while _is_there(worker) and time.monotonic() < until:
+    deadline = time.monotonic() + EXIT_SECONDS
+    while _is_alive(worker) and time.monotonic() < deadline:
         time.sleep(0.05)
     if os.getpgrp() == worker:
         os.killpg(worker, signal.SIGKILL)
-    elif _is_there(worker):
+    elif _is_alive(worker):
         os.kill(worker, signal.SIGKILL)
 
 
-def _is_there(worker: int) -> bool:
+def _is_alive(worker: int) -> bool:
     return os.getppid() == worker

@@ -1,4 +1,4 @@
-"""Specs and items without a plan, and a results folder."""
+"""Queued runs without a plan, and a results folder."""
 
 import time
 from collections.abc import Callable
@@ -13,8 +13,8 @@ from kdbench.results import Store
 
 
 @pytest.fixture(scope="session")
-def item() -> Callable[..., QueuedRun]:
-    """`item(name, batches, teacher, epoch)`: a run whose hyperparameter is its name, taught by another's."""
+def queued() -> Callable[..., QueuedRun]:
+    """`queued(name, batches, teacher, epoch)`: a run with its name as a hyperparameter."""
 
     def make(name: str, batches: str = "b", teacher: QueuedRun | None = None, epoch: int = 0) -> QueuedRun:
         needs = (("teacher", teacher.spec),) if teacher else ()
@@ -32,19 +32,19 @@ def store(tmp_path: Path) -> Store:
 
 
 @pytest.fixture(scope="session")
-def has_gone() -> Callable[[int], bool]:
-    """Whether a process is no more, or is soon."""
+def has_exited() -> Callable[[int], bool]:
+    """`has_exited(pid)`: whether a process exits within five seconds."""
 
-    def gone(pid: int) -> bool:
-        until = time.monotonic() + 5
-        while time.monotonic() < until:
+    def check(pid: int) -> bool:
+        deadline = time.monotonic() + 5
+        while time.monotonic() < deadline:
             try:
                 state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
             except FileNotFoundError:
                 return True
-            if state in "ZX":  # it has ended, and nobody asked how
+            if state in "ZX":  # a zombie: it has exited and was not reaped
                 return True
             time.sleep(0.02)
         return False
 
-    return gone
+    return check

@@ -1,4 +1,4 @@
-"""Slots for workers, with and without GPUs."""
+"""Device slots, with and without GPUs."""
 
 import os
 import sys
@@ -13,7 +13,7 @@ from kdbench.queue.devices import Slot, count_cores, find_slots
 
 @pytest.fixture
 def machine(monkeypatch):
-    """`machine(gpus, cores)`: what the machine is taken to have."""
+    """`machine(gpus, cores)`: patch the hardware of this machine."""
 
     def make(gpus: list[str], count: int) -> None:
         monkeypatch.setattr(devices, "list_gpus", lambda: gpus)
@@ -23,55 +23,57 @@ def machine(monkeypatch):
 
 
 @pytest.mark.parametrize(("threads", "workers", "expected"), [(1, None, 8), (3, None, 2), (16, None, 1), (4, 5, 5)])
-def test_the_processor_has_as_many_slots_as_its_cores_allow(machine, threads, workers, expected):
+def test_the_cpu_has_as_many_slots_as_its_cores_allow(machine, threads, workers, expected):
     machine([], 8)
     found = find_slots("auto", workers, threads)
     assert [(slot.device, slot.threads) for slot in found] == [("cpu", threads)] * expected
     assert {slot.environment["CUDA_VISIBLE_DEVICES"] for slot in found} == {""}
 
 
-@pytest.mark.parametrize("asked", ["auto", "cuda"])
+@pytest.mark.parametrize("key", ["auto", "cuda"])
 @pytest.mark.parametrize(("workers", "expected"), [(None, ["GPU-a", "GPU-b"]), (1, ["GPU-a"]), (5, ["GPU-a", "GPU-b"])])
-def test_each_gpu_has_one_slot_that_sees_no_other(machine, asked, workers, expected):
+def test_each_gpu_has_one_slot_that_sees_only_this_gpu(machine, key, workers, expected):
     machine(["GPU-a", "GPU-b"], 8)
-    assert find_slots(asked, workers, 2) == [Slot("cuda", 2, {"CUDA_VISIBLE_DEVICES": gpu}) for gpu in expected]
+    assert find_slots(key, workers, 2) == [Slot("cuda", 2, {"CUDA_VISIBLE_DEVICES": gpu}) for gpu in expected]
 
 
-def test_further_slots_of_a_gpu_come_after_the_first_of_each(machine):
+def test_second_slots_of_gpus_follow_the_first_slot_of_every_gpu(machine):
     machine(["GPU-a", "GPU-b"], 8)
     assert [slot.gpu for slot in find_slots("auto", None, 1, 2)] == ["GPU-a", "GPU-b", "GPU-a", "GPU-b"]
     assert [slot.gpu for slot in find_slots("auto", 1, 1, 3)] == ["GPU-a"] * 3
 
 
-def test_the_processor_has_no_further_slots(machine):
+def test_runs_per_device_does_not_apply_to_the_cpu(machine):
     machine([], 2)
     assert [slot.gpu for slot in find_slots("auto", None, 1, 4)] == [None, None]
 
 
-def test_gpus_are_left_alone_if_the_processor_is_asked_for(machine):
+def test_cpu_slots_use_no_gpu(machine):
     machine(["GPU-a"], 2)
     assert [slot.device for slot in find_slots("cpu", None, 1)] == ["cpu", "cpu"]
 
 
-def test_a_gpu_that_is_not_there_is_refused(machine):
+def test_cuda_without_a_gpu_is_an_error(machine):
     machine([], 8)
-    with pytest.raises(KdbenchError, match=r'^run.devices is "cuda", but no NVIDIA GPU answers; use "auto" or "cpu"$'):
+    with pytest.raises(
+        KdbenchError, match=r'^run.devices is "cuda", but no NVIDIA GPU was found; use "auto" or "cpu"$'
+    ):
         find_slots("cuda", None, 1)
 
 
-def test_the_cores_are_those_that_this_process_may_use(monkeypatch):
+def test_cores_are_those_that_this_process_may_use(monkeypatch):
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: {3, 5, 6}, raising=False)
     assert count_cores() == 3
 
 
-def test_without_affinity_all_cores_count(monkeypatch):
+def test_without_affinity_all_cores_are_counted(monkeypatch):
     monkeypatch.delattr(os, "sched_getaffinity", raising=False)
     monkeypatch.setattr(os, "cpu_count", lambda: 6)
     assert count_cores() == 6
 
 
-class Driver:
-    """Stands in for NVIDIA's library."""
+class FakeNVML:
+    """A fake of the NVIDIA management library."""
 
     NVMLError = LookupError
 
@@ -89,8 +91,8 @@ class Driver:
     def nvmlDeviceGetCount(self):
         return len(self.uuids)
 
-    def nvmlDeviceGetHandleByIndex(self, place):
-        return place
+    def nvmlDeviceGetHandleByIndex(self, index):
+        return index
 
     def nvmlDeviceGetUUID(self, handle):
         return self.uuids[handle]
@@ -106,26 +108,26 @@ class Driver:
 
 
 @pytest.mark.parametrize(("uuids", "expected"), [(None, []), ([], []), (["GPU-a", b"GPU-b"], ["GPU-a", "GPU-b"])])
-def test_gpus_are_named_by_the_driver(monkeypatch, uuids, expected):
-    driver = Driver(uuids)
+def test_gpus_are_listed_by_the_driver(monkeypatch, uuids, expected):
+    driver = FakeNVML(uuids)
     monkeypatch.setitem(sys.modules, "pynvml", driver)
     assert devices.list_gpus() == expected
     assert not driver.open
 
 
 @pytest.mark.parametrize(
-    ("used", "free", "room"),
+    ("used", "free", "expected"),
     [((3, 5), 5, True), ((3, 5), 4, False), ((), 9, False), ((3, None), 9, False)],
-    ids=["enough", "too little", "nobody seen yet", "not told"],
+    ids=["enough", "too little", "no process yet", "not reported"],
 )
-def test_there_is_room_for_as_much_as_the_largest_process_uses(monkeypatch, used, free, room):
-    driver = Driver(["GPU-a"], used, free)
+def test_free_memory_must_fit_the_largest_process(monkeypatch, used, free, expected):
+    driver = FakeNVML(["GPU-a"], used, free)
     monkeypatch.setitem(sys.modules, "pynvml", driver)
-    assert devices.has_free_memory("GPU-a") is room
+    assert devices.has_free_memory("GPU-a") is expected
     assert not driver.open
 
 
-@pytest.mark.parametrize("uuids", [None, ["GPU-b"]], ids=["no driver", "gone"])
-def test_where_the_driver_cannot_tell_there_is_no_room(monkeypatch, uuids):
-    monkeypatch.setitem(sys.modules, "pynvml", Driver(uuids, [1], 9))
+@pytest.mark.parametrize("uuids", [None, ["GPU-b"]], ids=["no driver", "no such GPU"])
+def test_without_information_from_the_driver_no_memory_is_free(monkeypatch, uuids):
+    monkeypatch.setitem(sys.modules, "pynvml", FakeNVML(uuids, [1], 9))
     assert devices.has_free_memory("GPU-a") is False

@@ -14,6 +14,8 @@ from kdbench.queue.grouping import QueuedRun
 from kdbench.queue.scheduler import Scheduler
 from kdbench.results import Store
 
+pytestmark = pytest.mark.slow
+
 OWN = '''
 import os
 import signal
@@ -25,7 +27,7 @@ from kdbench.training.method import Method, Step
 
 
 class Own(Method):
-    """A method of the user's."""
+    """A custom method."""
 
     paper = "none"
 
@@ -53,7 +55,7 @@ class Raising(Own):
 
 @final
 class Crashing(Own):
-    """Leaves a child behind and crashes, each time."""
+    """Starts a child process and crashes, every time."""
 
     def act(self):
         child = subprocess.Popen(["sleep", "600"])
@@ -63,7 +65,7 @@ class Crashing(Own):
 
 @final
 class Deadly(Own):
-    """Kills its worker, the first time."""
+    """Kills its worker, but only the first time."""
 
     def act(self):
         marker = Path(__file__).with_name("killed")
@@ -87,24 +89,24 @@ MATRIX = {
 
 
 class Session:
-    """A matrix, what was told while it ran, and what it left."""
+    """A matrix, the events of its training, and its results."""
 
     def __init__(self, folder):
         self.plan = make_plan(parse(MATRIX, "small.toml"))
         self.store = Store(folder)
         self.ids = {"teacher" if cell.kind == "teacher" else cell.label: cell.runs[0].id for cell in self.plan.cells}
-        self.told = []
+        self.events = []
 
     def run(self):
-        """What the scheduler tells when it runs everything that waits."""
-        items = [QueuedRun(spec, batches_key(spec)) for spec in self.plan.runs]
-        self.told = []
-        Scheduler(items, self.store, LocalExecutor([Slot("cpu", 1)], self.store), self.hear).run()
-        return self.told
+        """Train the pending runs; return the events."""
+        runs = [QueuedRun(spec, batches_key(spec)) for spec in self.plan.runs]
+        self.events = []
+        Scheduler(runs, self.store, LocalExecutor([Slot("cpu", 1)], self.store), self.on_event).run()
+        return self.events
 
-    def hear(self, event):
-        """Another process, played by this one, trains `logit_mse`: it ends when our worker finds it taken."""
-        self.told.append(event)
+    def on_event(self, event):
+        """Finish `logit_mse` as another process would, once the worker finds it locked."""
+        self.events.append(event)
         if isinstance(event, RunTakenElsewhere):
             self.store.write_result(event.run, {"status": "done", "row": {"host": "elsewhere"}})
             self.lock.release()
@@ -112,7 +114,7 @@ class Session:
 
 @pytest.fixture(scope="module")
 def session(tmp_path_factory):
-    """The matrix, trained by two real workers: the first is killed in the cohort of the students."""
+    """The matrix, trained by two real workers: the first is killed during the cohort of the students."""
     folder = tmp_path_factory.mktemp("session")
     (folder / "own_methods.py").write_text(OWN)
     with pytest.MonkeyPatch.context() as patch:
@@ -125,7 +127,7 @@ def session(tmp_path_factory):
         sys.modules.pop("own_methods", None)
 
 
-def test_results_appear(session):
+def test_results_are_written(session):
     for label in ("teacher", "scratch", "vanilla", "deadly"):
         result = session.store.result(session.ids[label])
         assert result["status"] == "done", label
@@ -133,36 +135,36 @@ def test_results_appear(session):
         assert (session.store.folder(session.ids[label]) / "weights.safetensors").exists(), label
 
 
-def test_a_killed_worker_costs_an_attempt_and_the_next_one_finishes(session):
-    handed = [set(event.runs) for event in session.told if isinstance(event, CohortStarted)]
+def test_a_killed_worker_costs_an_attempt_and_its_runs_are_retried_alone(session):
+    cohorts = [set(event.runs) for event in session.events if isinstance(event, CohortStarted)]
     students = {session.ids[label] for label in ("vanilla", "logit_mse", "raising", "deadly", "crashing")}
     alone = [{session.ids[label]} for label in ("vanilla", "raising", "deadly", "crashing")]
-    assert handed[:2] == [{session.ids["teacher"], session.ids["scratch"]}, students]
-    assert sorted(handed[2:], key=list) == sorted(alone, key=list)
+    assert cohorts[:2] == [{session.ids["teacher"], session.ids["scratch"]}, students]
+    assert sorted(cohorts[2:], key=list) == sorted(alone, key=list)
     logs = (session.store.root / "workers").iterdir()
     assert len(list(logs)) == 3
 
 
-def test_the_run_that_kills_its_worker_is_found_and_fails_with_the_tail_of_the_log(session):
+def test_a_run_that_kills_its_worker_fails_with_the_end_of_the_log(session):
     crashing = session.ids["crashing"]
     assert session.store.state(crashing) == "failed"
     error = session.store.result(crashing)["error"]
-    assert error.startswith("the worker died (signal 11); its log ")
-    assert re.search(r"ends: .*noise on standard output \| child \d+$", error)
-    assert {event.run for event in session.told if isinstance(event, RunFailed)} == {
+    assert error.startswith("the worker died (signal 11); last lines of its log ")
+    assert re.search(r"\.log: .*noise on standard output \| child \d+$", error)
+    assert {event.run for event in session.events if isinstance(event, RunFailed)} == {
         crashing,
         session.ids["raising"],
     }
 
 
-def test_the_children_of_dead_workers_die_with_them(session, has_gone):
+def test_child_processes_of_dead_workers_are_killed(session, has_exited):
     text = "".join(path.read_text() for path in (session.store.root / "workers").iterdir())
     children = [int(pid) for pid in re.findall(r"child (\d+)", text)]
     assert children
-    assert all(has_gone(pid) for pid in children)
+    assert all(has_exited(pid) for pid in children)
 
 
-def test_the_log_of_a_run_tells_each_attempt_and_what_its_workers_printed(session):
+def test_the_log_of_a_run_has_each_attempt_and_the_output_of_its_workers(session):
     log = (session.store.folder(session.ids["crashing"]) / "log.txt").read_text()
     assert [int(count) for count in re.findall(r"attempt (\d+): .*\.log from byte \d+$", log, re.MULTILINE)] == [1, 2]
     assert log.count("its worker printed:\n") == 2
@@ -172,7 +174,7 @@ def test_the_log_of_a_run_tells_each_attempt_and_what_its_workers_printed(sessio
     assert vanilla.index("attempt 1: ") < vanilla.index("attempt 2: ")
 
 
-def test_a_failing_method_fails_alone_with_its_error(session):
+def test_a_method_that_raises_fails_alone_with_its_error(session):
     raising = session.ids["raising"]
     assert session.store.result(raising)["error"] == "ValueError: no such thing"
     log = (session.store.folder(raising) / "log.txt").read_text()
@@ -186,16 +188,16 @@ def test_a_run_that_another_process_trains_is_not_trained_twice(session):
 
 
 def test_deployed_networks_are_timed_once_each(session):
-    timed = [event.network for event in session.told if isinstance(event, TimingStarted)]
+    timed = [event.network for event in session.events if isinstance(event, TimingStarted)]
     assert sorted(timed) == ["mlp_12", "mlp_8"]
     key = session.store.result(session.ids["vanilla"])["architecture"]
     assert session.store.timing(key)["inference_ms"] > 0
 
 
-def test_what_a_method_prints_goes_to_the_log(session):
+def test_the_output_of_a_method_goes_to_the_log(session):
     text = "".join(path.read_text() for path in (session.store.root / "workers").iterdir())
     assert "noise on standard output" in text
 
 
-def test_a_second_run_does_nothing(session):
+def test_a_second_scheduler_does_nothing(session):
     assert session.run() == []

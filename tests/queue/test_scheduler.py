@@ -1,4 +1,4 @@
-"""The coordinator, with an executor that only pretends: what is handed out, and what becomes of it."""
+"""The scheduler with a fake executor: the jobs that it submits, and how it handles events."""
 
 import signal
 import time
@@ -28,367 +28,369 @@ HANG = "hang"
 DEATH = "the worker died (signal 9)"
 
 
-class Pretender:
-    """An executor of so many places; `behave(store, job)` gives the events of a job of training; None: it dies."""
+class FakeExecutor:
+    """Runs jobs in this process: `train(store, job)` and `measure(store, job)` return events; None: the worker dies."""
 
-    def __init__(self, store, behave, measure, places):
-        self.store, self.behave, self.measure, self.places = store, behave, measure, places
-        self.jobs, self.canceled, self.ends, self.ready = [], [], [], True
-        self._told, self._busy = [], 0
+    def __init__(self, store, train, measure, slots, is_ready=True):
+        self.store, self.train, self.measure, self.slots, self.is_ready = store, train, measure, slots, is_ready
+        self.jobs, self.canceled, self.kills = [], [], []
+        self._events, self._busy = [], 0
 
-    def capacity(self):
-        return self.places - self._busy
+    def free_slots(self):
+        return self.slots - self._busy
 
     def submit(self, job):
-        assert self.capacity() > 0
+        assert self.free_slots() > 0
         self._busy += 1
         self.jobs.append(job)
-        events = (self.behave if job.kind == "train" else self.measure)(self.store, job)
-        died = WorkerDied(job.id, job.runs, DEATH, self.ready)
-        self._told += [died] if events is None else [*events, JobEnded(job.id)]
+        events = (self.train if job.kind == "train" else self.measure)(self.store, job)
+        died = WorkerDied(job.id, job.runs, DEATH, self.is_ready)
+        self._events += [died] if events is None else [*events, JobEnded(job.id)]
 
     def poll(self, timeout):
-        told, self._told = self._told, []
-        if HANG in told:
-            self._told, told = told[-2:], told[:-2]
+        events, self._events = self._events, []
+        if HANG in events:
+            self._events, events = events[-2:], events[:-2]
             time.sleep(0.01)
-        self._busy -= sum(isinstance(event, JobEnded | WorkerDied) for event in told)
-        return told
+        self._busy -= sum(isinstance(event, JobEnded | WorkerDied) for event in events)
+        return events
 
     def cancel(self, job):
         self.canceled.append(job)
         (job,) = (known for known in self.jobs if known.id == job)
-        self._told = [WorkerDied(job.id, job.runs, DEATH)]
+        self._events = [WorkerDied(job.id, job.runs, DEATH)]
 
-    def close(self, now=False):
-        self.ends.append(now)
+    def close(self, kill=False):
+        self.kills.append(kill)
 
 
-def finishing(store, job):
-    """What a worker does if all goes well."""
+def succeed(store, job):
+    """Finish every run of a job."""
     for run in job.runs:
         store.write_result(run, {**DONE, "architecture": "mlp"})
     return [RunDone(run) for run in job.runs]
 
 
-def measuring(store, job):
+def measure_mlp(store, job):
     store.write_timing("mlp", {"inference_ms": 1.0})
     return []
 
 
+def ignore(event):
+    pass
+
+
 @pytest.fixture
 def schedule(store):
-    """`schedule(items, behave, places, measure)`: the events told, and the executor that was used."""
+    """`schedule(runs, train, slots, measure)`: the emitted events, and the executor."""
 
-    def run(items, behave=finishing, places=1, measure=measuring, limits=LIMITS, ready=True):
-        told, executor = [], Pretender(store, behave, measure, places)
-        executor.ready = ready
+    def run(runs, train=succeed, slots=1, measure=measure_mlp, limits=LIMITS, is_ready=True):
+        events, executor = [], FakeExecutor(store, train, measure, slots, is_ready)
         try:
-            Scheduler(items, store, executor, told.append, limits).run()
+            Scheduler(runs, store, executor, events.append, limits).run()
         finally:
-            assert len(executor.ends) >= 1
-        return told, executor
+            assert len(executor.kills) >= 1
+        return events, executor
 
     return run
 
 
-def handed_out(told):
-    return [set(event.runs) for event in told if isinstance(event, CohortStarted)]
+def cohorts(events):
+    return [set(event.runs) for event in events if isinstance(event, CohortStarted)]
 
 
-def ids(*items):
-    return {item.spec.id for item in items}
+def ids(*runs):
+    return {run.spec.id for run in runs}
 
 
-def test_teachers_come_first(item, schedule, store):
-    teacher = item("t")
-    student = item("s", teacher=teacher)
-    told, executor = schedule([student, teacher])
-    assert handed_out(told) == [ids(teacher), ids(student)]
+def test_teachers_train_first(queued, schedule, store):
+    teacher = queued("t")
+    student = queued("s", teacher=teacher)
+    events, executor = schedule([student, teacher])
+    assert cohorts(events) == [ids(teacher), ids(student)]
     assert {store.state(run) for run in ids(teacher, student)} == {"done"}
     assert [job.kind for job in executor.jobs] == ["train", "train", "time"]
 
 
-def test_a_cohort_goes_to_each_free_place(item, schedule):
-    items = [item(name) for name in "abcd"]
-    told, executor = schedule(items, places=2, limits=Limits(options={"checkpoint_minutes": 2.0, "compile": True}))
-    assert handed_out(told) == [ids(*items[:2]), ids(*items[2:])]
-    assert [job.specs for job in executor.jobs[:2]] == [tuple(i.spec for i in part) for part in (items[:2], items[2:])]
+def test_each_free_slot_gets_a_cohort(queued, schedule):
+    runs = [queued(name) for name in "abcd"]
+    events, executor = schedule(runs, slots=2, limits=Limits(options={"checkpoint_minutes": 2.0, "compile": True}))
+    assert cohorts(events) == [ids(*runs[:2]), ids(*runs[2:])]
+    assert [job.specs for job in executor.jobs[:2]] == [tuple(r.spec for r in part) for part in (runs[:2], runs[2:])]
     assert executor.jobs[0].options == {"checkpoint_minutes": 2.0, "compile": True}
 
 
-def test_all_workers_are_ended_in_order(item, schedule):
-    _, executor = schedule([item("a")])
-    assert executor.ends == [False]
+def test_the_executor_is_closed_without_a_kill(queued, schedule):
+    _, executor = schedule([queued("a")])
+    assert executor.kills == [False]
 
 
-def test_what_is_finished_is_not_trained_again(item, schedule, store):
-    old, new = item("old"), item("new")
+def test_finished_runs_are_not_trained_again(queued, schedule, store):
+    old, new = queued("old"), queued("new")
     store.write_result(old.spec.id, DONE)
-    told, _ = schedule([old, new])
-    assert handed_out(told) == [ids(new)]
+    events, _ = schedule([old, new])
+    assert cohorts(events) == [ids(new)]
 
 
-def test_nothing_to_do_starts_no_worker(item, schedule, store):
-    done, failed = item("a"), item("b")
+def test_without_pending_runs_no_worker_starts(queued, schedule, store):
+    done, failed = queued("a"), queued("b")
     store.write_result(done.spec.id, DONE)
     store.write_result(failed.spec.id, {"status": "failed", "error": "", "row": {}})
-    told, executor = schedule([done, failed])
-    assert (told, executor.jobs) == ([], [])
+    events, executor = schedule([done, failed])
+    assert (events, executor.jobs) == ([], [])
 
 
-def test_students_of_a_failed_teacher_are_not_trained(item, schedule, store):
-    teacher = item("t")
-    student = item("s", teacher=teacher)
+def test_students_of_a_failed_teacher_stay_pending(queued, schedule, store):
+    teacher = queued("t")
+    student = queued("s", teacher=teacher)
 
-    def failing(store, job):
+    def fail(store, job):
         for run in job.runs:
             store.write_result(run, {"status": "failed", "error": "NaN", "row": {}})
         return [RunFailed(run, "NaN") for run in job.runs]
 
-    told, _ = schedule([teacher, student], failing)
-    assert handed_out(told) == [ids(teacher)]
+    events, _ = schedule([teacher, student], fail)
+    assert cohorts(events) == [ids(teacher)]
     assert store.state(student.spec.id) == "pending"
 
 
-def test_a_death_costs_one_attempt(item, schedule, store):
-    run = item("a")
-    told, _ = schedule([run], lambda store, job: None if job.id == 1 else finishing(store, job))
-    assert handed_out(told) == [ids(run), ids(run)]
+def test_a_death_costs_one_attempt(queued, schedule, store):
+    run = queued("a")
+    events, _ = schedule([run], lambda store, job: None if job.id == 1 else succeed(store, job))
+    assert cohorts(events) == [ids(run), ids(run)]
     assert store.state(run.spec.id) == "done"
 
 
-def test_a_run_whose_worker_dies_twice_has_failed(item, schedule, store):
-    deadly, other = item("a"), item("b", "other batches")
+def test_a_run_fails_after_two_deaths(queued, schedule, store):
+    deadly, other = queued("a"), queued("b", "other batches")
 
-    def behave(store, job):
-        return None if deadly.spec.id in job.runs else finishing(store, job)
+    def train(store, job):
+        return None if deadly.spec.id in job.runs else succeed(store, job)
 
-    told, _ = schedule([deadly, other], behave)
-    assert handed_out(told).count(ids(deadly)) == 2
+    events, _ = schedule([deadly, other], train)
+    assert cohorts(events).count(ids(deadly)) == 2
     result = store.result(deadly.spec.id)
-    assert (result["status"], result["error"]) == ("failed", "the worker died (signal 9)")
+    assert (result["status"], result["error"]) == ("failed", DEATH)
     assert result["row"]["torch_version"]
-    assert RunFailed(deadly.spec.id, "the worker died (signal 9)") in told
+    assert RunFailed(deadly.spec.id, DEATH) in events
     assert store.state(other.spec.id) == "done"
 
 
-def test_a_run_that_somebody_else_has_taken_up_meanwhile_does_not_fail(item, schedule, store):
-    run = item("a")
-    locks = []
+def test_a_run_that_another_process_has_taken_does_not_fail(queued, schedule, store):
+    run = queued("a")
+    locks, events = [], []
 
-    def behave(store, job):
+    def train(store, job):
         if job.id == 2:
             locks.append(store.claim(run.spec.id))
 
-    def finished_by_them(event):
+    def finish_elsewhere(event):
+        events.append(event)
         if locks and isinstance(event, WorkerDied):
             store.write_result(run.spec.id, {**DONE, "row": {"host": "elsewhere"}})
             locks.pop().release()
 
-    executor = Pretender(store, behave, measuring, 1)
-    told = []
-    Scheduler([run], store, executor, lambda event: (told.append(event), finished_by_them(event)), LIMITS).run()
-    assert handed_out(told) == [ids(run), ids(run)]
-    assert not any(isinstance(event, RunFailed) for event in told)
+    executor = FakeExecutor(store, train, measure_mlp, 1)
+    Scheduler([run], store, executor, finish_elsewhere, LIMITS).run()
+    assert cohorts(events) == [ids(run), ids(run)]
+    assert not any(isinstance(event, RunFailed) for event in events)
     assert store.result(run.spec.id)["row"] == {"host": "elsewhere"}
 
 
-def test_the_runs_of_a_cohort_that_died_train_alone_until_the_culprit_is_found(item, schedule, store):
-    runs = [item(name) for name in "abcd"]
+def test_the_runs_of_a_dead_cohort_are_retried_alone(queued, schedule, store):
+    runs = [queued(name) for name in "abcd"]
     culprit = runs[2].spec.id
-    told, _ = schedule(runs, lambda store, job: None if culprit in job.runs else finishing(store, job))
-    assert handed_out(told) == [ids(*runs), *(ids(run) for run in runs)]
+    events, _ = schedule(runs, lambda store, job: None if culprit in job.runs else succeed(store, job))
+    assert cohorts(events) == [ids(*runs), *(ids(run) for run in runs)]
     assert {run.spec.id: store.state(run.spec.id) for run in runs} == {
         run.spec.id: "failed" if run.spec.id == culprit else "done" for run in runs
     }
 
 
-def test_a_new_queue_counts_deaths_anew(item, schedule, store):
-    run = item("a")
-    died = []
+def test_a_new_scheduler_counts_deaths_from_zero(queued, schedule, store):
+    run = queued("a")
+    jobs = []
 
-    def behave(store, job):
-        died.append(job.id)
-        if len(died) == 1:
+    def train(store, job):
+        jobs.append(job.id)
+        if len(jobs) == 1:
             raise KeyboardInterrupt
-        return None if len(died) == 2 else finishing(store, job)
+        return None if len(jobs) == 2 else succeed(store, job)
 
     with pytest.raises(KeyboardInterrupt):
-        schedule([run], behave)
-    schedule([run], behave)
+        schedule([run], train)
+    schedule([run], train)
     assert store.state(run.spec.id) == "done"
 
 
-def test_what_a_dead_worker_had_finished_counts(item, schedule, store):
-    first, second = item("a"), item("b")
+def test_runs_that_a_dead_worker_had_finished_count_as_done(queued, schedule, store):
+    first, second = queued("a"), queued("b")
 
-    def behave(store, job):
+    def train(store, job):
         if job.id > 1:
-            return finishing(store, job)
+            return succeed(store, job)
         store.write_result(first.spec.id, DONE)
         return None
 
-    told, _ = schedule([first, second], behave)
-    assert handed_out(told) == [ids(first, second), ids(second)]
+    events, _ = schedule([first, second], train)
+    assert cohorts(events) == [ids(first, second), ids(second)]
 
 
-def test_workers_that_cannot_start_stop_everything_and_blame_no_run(item, schedule, store):
-    runs = [item(name) for name in "abc"]
-
-    with pytest.raises(KdbenchError, match=r"^no worker can start: .*signal 9.*; mend that and run the same command"):
-        schedule(runs, lambda store, job: None, ready=False)
+def test_workers_that_cannot_start_are_an_error_and_no_run_fails(queued, schedule, store):
+    runs = [queued(name) for name in "abc"]
+    with pytest.raises(KdbenchError, match=r"^no worker can start: .*signal 9.*; fix this and rerun the command$"):
+        schedule(runs, lambda store, job: None, is_ready=False)
     assert [store.state(run.spec.id) for run in runs] == ["pending"] * 3
 
 
-def test_runs_that_are_not_equally_far_are_not_one_cohort(item, schedule, store):
-    runs = [item(name) for name in "abc"]
+def test_runs_with_different_next_epochs_are_in_different_cohorts(queued, schedule, store):
+    runs = [queued(name) for name in "abc"]
     checkpoints.write(store.folder(runs[1].spec.id), 7, b"state", {})
-    told, _ = schedule(runs)
-    assert handed_out(told) == [ids(runs[0], runs[2]), ids(runs[1])]
+    events, _ = schedule(runs)
+    assert cohorts(events) == [ids(runs[0], runs[2]), ids(runs[1])]
 
 
-def test_a_job_that_takes_too_long_is_ended_and_costs_an_attempt(item, schedule, store):
-    runs = [item("a"), item("b")]
+def test_a_job_past_its_time_limit_is_canceled_and_costs_an_attempt(queued, schedule, store):
+    runs = [queued("a"), queued("b")]
 
-    def behave(store, job):
+    def hang(store, job):
         return [JobStarted(job.id), HANG]
 
-    told, executor = schedule(runs, behave, limits=Limits(time_limit=0.05 / 60))
-    assert handed_out(told) == [ids(*runs), ids(runs[0]), ids(runs[1])]
+    events, executor = schedule(runs, hang, limits=Limits(time_limit=0.05 / 60))
+    assert cohorts(events) == [ids(*runs), ids(runs[0]), ids(runs[1])]
     assert executor.canceled == [1, 2, 3]
-    deaths = [event.reason for event in told if isinstance(event, WorkerDied)]
-    assert deaths[0] == "ended after run.time_limit (0.000833333 minutes x 2 runs): the worker died (signal 9)"
-    assert deaths[1] == "ended after run.time_limit (0.000833333 minutes): the worker died (signal 9)"
+    deaths = [event.reason for event in events if isinstance(event, WorkerDied)]
+    assert deaths[0] == f"exceeded run.time_limit (0.000833333 minutes x 2 runs): {DEATH}"
+    assert deaths[1] == f"exceeded run.time_limit (0.000833333 minutes): {DEATH}"
     assert store.result(runs[0].spec.id)["error"] == deaths[1]
 
 
-def test_until_its_job_has_begun_a_worker_may_take_longer(item, schedule, monkeypatch):
-    monkeypatch.setattr("kdbench.queue.scheduler.START", 0.2)
-    began = time.monotonic()
-    _, executor = schedule([item("a")], lambda store, job: [HANG], limits=Limits(time_limit=0.01 / 60))
+def test_a_worker_has_more_time_to_start_its_job(queued, schedule, monkeypatch):
+    monkeypatch.setattr("kdbench.queue.scheduler.START_SECONDS", 0.2)
+    start = time.monotonic()
+    _, executor = schedule([queued("a")], lambda store, job: [HANG], limits=Limits(time_limit=0.01 / 60))
     assert executor.canceled == [1, 2]
-    assert time.monotonic() - began > 2 * 0.2
+    assert time.monotonic() - start > 2 * 0.2
 
 
-def test_a_teacher_that_is_found_corrupted_is_trained_again(item, schedule, store):
-    teacher = item("t")
-    student = item("s", teacher=teacher)
+def test_a_corrupted_teacher_is_trained_again(queued, schedule, store):
+    teacher = queued("t")
+    student = queued("s", teacher=teacher)
     store.write_result(teacher.spec.id, DONE)
 
-    def behave(store, job):
+    def train(store, job):
         if job.id > 1:
-            return finishing(store, job)
+            return succeed(store, job)
         store.forget_result(teacher.spec.id)
         return [WarningIssued("its teacher's weights are corrupted", student.spec.id)]
 
-    told, _ = schedule([teacher, student], behave)
-    assert handed_out(told) == [ids(student), ids(teacher), ids(student)]
+    events, _ = schedule([teacher, student], train)
+    assert cohorts(events) == [ids(student), ids(teacher), ids(student)]
     assert store.state(student.spec.id) == "done"
 
 
-def test_a_worker_that_tells_nothing_of_a_run_has_cost_it_an_attempt(item, schedule, store):
-    run = item("a")
-    told, _ = schedule([run], lambda store, job: [])
-    assert handed_out(told) == [ids(run)] * 2
-    assert store.result(run.spec.id)["error"] == "its worker gave it up without a word; see its log.txt"
+def test_a_run_that_its_worker_drops_uses_an_attempt(queued, schedule, store):
+    run = queued("a")
+    events, _ = schedule([run], lambda store, job: [])
+    assert cohorts(events) == [ids(run)] * 2
+    error = f"the worker dropped this run without an error; see `kdbench logs {run.spec.id}`"
+    assert store.result(run.spec.id)["error"] == error
 
 
-@pytest.mark.parametrize(("signals", "at_once"), [(1, False), (2, True)])
-def test_an_interrupt_hands_out_nothing_more_and_ends_the_workers(item, store, signals, at_once):
-    runs = [item("a", "x"), item("b", "y")]
+@pytest.mark.parametrize(("signals", "kills"), [(1, False), (2, True)])
+def test_an_interrupt_stops_submitting_and_closes_the_executor(queued, store, signals, kills):
+    runs = [queued("a", "x"), queued("b", "y")]
 
-    def behave(store, job):
+    def interrupt(store, job):
         for _ in range(signals):
             signal.raise_signal(signal.SIGINT)
-        return finishing(store, job)
+        return succeed(store, job)
 
-    executor = Pretender(store, behave, measuring, places=1)
+    executor = FakeExecutor(store, interrupt, measure_mlp, slots=1)
     with Interrupts() as interrupts, pytest.raises(KeyboardInterrupt):
-        Scheduler(runs, store, executor, lambda event: None, interrupts=interrupts).run()
+        Scheduler(runs, store, executor, ignore, interrupts=interrupts).run()
     assert [job.runs for job in executor.jobs] == [(runs[0].spec.id,)]
-    assert executor.ends == [at_once]
+    assert executor.kills == [kills]
 
 
-def test_a_second_interrupt_while_the_workers_leave_ends_them_at_once(item, store):
-    executor = Pretender(store, finishing, measuring, places=1)
-    ends = []
+def test_a_second_interrupt_while_workers_exit_kills_them(queued, store):
+    executor = FakeExecutor(store, succeed, measure_mlp, slots=1)
+    kills = []
 
-    def close(now=False):
-        ends.append(now)
-        if not now:
+    def close(kill=False):
+        kills.append(kill)
+        if not kill:
             raise KeyboardInterrupt
 
     executor.close = close
     with pytest.raises(KeyboardInterrupt):
-        Scheduler([item("a")], store, executor, lambda event: None).run()
-    assert ends == [False, True]
+        Scheduler([queued("a")], store, executor, ignore).run()
+    assert kills == [False, True]
 
 
-def test_a_run_that_somebody_else_trains_is_waited_for(item, schedule, store):
-    theirs, ours = item("theirs"), item("ours")
+def test_a_run_that_another_process_finishes_is_not_trained(queued, schedule, store):
+    theirs, ours = queued("theirs"), queued("ours")
     lock = store.claim(theirs.spec.id)
 
-    def finished_by_them(store, job):
+    def finish_elsewhere(store, job):
         store.write_result(ours.spec.id, DONE)
         events = [RunTakenElsewhere(theirs.spec.id), RunDone(ours.spec.id)]
         store.write_result(theirs.spec.id, {**DONE, "row": {"host": "elsewhere"}})
         lock.release()
         return events
 
-    told, _ = schedule([theirs, ours], finished_by_them)
-    assert handed_out(told) == [ids(theirs, ours)]
+    events, _ = schedule([theirs, ours], finish_elsewhere)
+    assert cohorts(events) == [ids(theirs, ours)]
     assert store.result(theirs.spec.id)["row"] == {"host": "elsewhere"}
 
 
-def test_a_run_that_somebody_else_left_unfinished_is_taken_over(item, schedule, store):
-    run = item("a")
+def test_a_run_that_another_process_left_unfinished_is_trained(queued, schedule, store):
+    run = queued("a")
     lock = store.claim(run.spec.id)
 
-    def behave(store, job):
+    def train(store, job):
         if not lock.is_locked:
-            return finishing(store, job)
+            return succeed(store, job)
         lock.release()
         return [RunTakenElsewhere(run.spec.id)]
 
-    told, _ = schedule([run], behave)
-    assert handed_out(told) == [ids(run), ids(run)]
+    events, _ = schedule([run], train)
+    assert cohorts(events) == [ids(run), ids(run)]
     assert store.state(run.spec.id) == "done"
 
 
-def test_an_error_that_is_nobodys_own_stops_everything(item, schedule):
+def test_a_failed_job_stops_the_scheduler(queued, schedule):
     with pytest.raises(KdbenchError, match=r"^the disk is full$"):
-        schedule([item("a")], lambda store, job: [JobFailed("the disk is full")])
+        schedule([queued("a")], lambda store, job: [JobFailed("the disk is full")])
 
 
-def test_each_architecture_is_timed_once_when_nothing_else_runs(item, schedule):
-    items = [item(name) for name in "abc"]
-    told, executor = schedule(items, places=2)
-    assert [job.runs for job in executor.jobs if job.kind == "time"] == [(items[0].spec.id,)]
-    assert [type(event) for event in told].index(TimingStarted) > max(
-        place for place, event in enumerate(told) if isinstance(event, RunDone)
-    )
+def test_each_architecture_is_timed_once_when_nothing_else_runs(queued, schedule):
+    runs = [queued(name) for name in "abc"]
+    events, executor = schedule(runs, slots=2)
+    assert [job.runs for job in executor.jobs if job.kind == "time"] == [(runs[0].spec.id,)]
+    last_done = max(index for index, event in enumerate(events) if isinstance(event, RunDone))
+    assert [type(event) for event in events].index(TimingStarted) > last_done
 
 
-def test_what_has_been_timed_is_not_timed_again(item, schedule, store):
-    run = item("a")
+def test_a_timed_architecture_is_not_timed_again(queued, schedule, store):
+    run = queued("a")
     store.write_result(run.spec.id, {**DONE, "architecture": "mlp"})
     store.write_timing("mlp", {"inference_ms": 1.0})
     assert schedule([run])[0] == []
 
 
-def test_timing_is_tried_again_after_a_death(item, schedule, store):
+def test_timing_is_retried_after_a_death(queued, schedule, store):
     deaths = []
 
     def measure(store, job):
         deaths.append(job.id)
-        return None if len(deaths) == 1 else measuring(store, job)
+        return None if len(deaths) == 1 else measure_mlp(store, job)
 
-    schedule([item("a")], measure=measure)
+    schedule([queued("a")], measure=measure)
     assert len(deaths) == 2
     assert store.timing("mlp") == {"inference_ms": 1.0}
 
 
-def test_a_second_death_while_timing_says_how_to_go_on(item, schedule):
-    with pytest.raises(KdbenchError, match=r"^the worker that times inference died; run the same command again"):
-        schedule([item("a")], measure=lambda store, job: None)
+def test_two_deaths_while_timing_are_an_error(queued, schedule):
+    with pytest.raises(KdbenchError, match=r"^the worker that times mlp_8 died 2 times; rerun the command$"):
+        schedule([queued("a")], measure=lambda store, job: None)

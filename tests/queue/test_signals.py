@@ -1,4 +1,4 @@
-"""Interrupts, sent by this process to itself."""
+"""Interrupts, which the test process sends to itself."""
 
 import signal
 import threading
@@ -9,39 +9,39 @@ from kdbench.queue.signals import SIGNALS, Interrupts
 
 
 @pytest.mark.parametrize("number", SIGNALS)
-def test_the_first_is_noted_and_the_second_raised(number):
+def test_the_first_requests_a_stop_and_the_second_raises(number):
     with Interrupts() as interrupts:
-        assert not interrupts.wanted
+        assert not interrupts.stop_requested
         signal.raise_signal(number)
-        assert (interrupts.wanted, interrupts.again) == (True, False)
+        assert (interrupts.stop_requested, interrupts.kill_requested) == (True, False)
         with pytest.raises(KeyboardInterrupt):
             signal.raise_signal(number)
-        assert interrupts.again
+        assert interrupts.kill_requested
 
 
-def test_the_handlers_of_before_are_put_back():
+def test_previous_handlers_are_restored():
     before = [signal.getsignal(number) for number in SIGNALS]
     with Interrupts():
         assert [signal.getsignal(number) for number in SIGNALS] != before
     assert [signal.getsignal(number) for number in SIGNALS] == before
 
 
-def test_what_is_ignored_stays_ignored(monkeypatch):
+def test_an_ignored_signal_stays_ignored(monkeypatch):
     before = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
         with Interrupts() as interrupts:
             signal.raise_signal(signal.SIGINT)
-            assert not interrupts.wanted
+            assert not interrupts.stop_requested
     finally:
         signal.signal(signal.SIGINT, before)
 
 
-def test_in_another_thread_it_does_nothing():
+def test_outside_the_main_thread_nothing_changes():
     seen = []
 
     def work():
         with Interrupts() as interrupts:
-            seen.append((signal.getsignal(signal.SIGTERM), interrupts.wanted))
+            seen.append((signal.getsignal(signal.SIGTERM), interrupts.stop_requested))
 
     thread = threading.Thread(target=work)
     thread.start()

@@ -8,8 +8,11 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
+import pytest
+
 from kdbench.events import EpochEnded, JobStarted, WorkerReady, from_json, to_json
 
+pytestmark = pytest.mark.slow
 WAIT = 60
 
 

@@ -1,1 +1,1 @@
-"""Where jobs run: `base` is the interface, `local` this machine, `ray` a cluster."""
+"""Executors run jobs: `base` is the interface, `local` uses this machine, `ray` a cluster."""

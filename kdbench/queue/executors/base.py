@@ -1,4 +1,4 @@
-"""The seam between the scheduler, which decides what is done, and the places where it is done."""
+"""The interface between the scheduler, which decides what runs, and the executors, which run it."""
 
 import os
 import sys
@@ -14,7 +14,7 @@ from kdbench.matrix import RunSpec
 @final
 @dataclass(frozen=True, eq=False)
 class Job:
-    """What one worker does at a time: train a cohort, or time the one network that is given."""
+    """What a worker does at a time: train a cohort, or time the inference of the one network in `specs`."""
 
     id: int
     specs: tuple[RunSpec, ...]
@@ -26,44 +26,44 @@ class Job:
         """The ids of its runs."""
         return tuple(spec.id for spec in self.specs)
 
-    def message(self) -> dict[str, Any]:
-        """The job as `python -m kdbench.worker` reads it."""
+    def to_json(self) -> dict[str, Any]:
+        """Return the JSON object that `python -m kdbench.worker` reads."""
         if self.kind == "time":
             return {"id": self.id, "time": self.specs[0].to_json()}
         return {"id": self.id, "train": [spec.to_json() for spec in self.specs], "options": dict(self.options)}
 
 
 class Executor(Protocol):
-    """Does jobs, each in a process that may die without harm to the others."""
+    """Runs jobs, each in its own process: a crash ends one job and no other."""
 
-    def capacity(self) -> int:
-        """How many jobs can begin now."""
+    def free_slots(self) -> int:
+        """Return the number of jobs that can start now."""
 
     def submit(self, job: Job) -> None:
-        """Begin a job; only while there is capacity.
+        """Start a job; needs a free slot.
 
         Raises:
-            KdbenchError: no worker can be started.
+            KdbenchError: no worker can start.
         """
 
     def poll(self, timeout: float) -> list[Event]:
-        """What workers have told since, after at most `timeout` seconds of waiting.
+        """Return the events since the last call; waits up to `timeout` seconds for the first.
 
-        The first event of a job is `JobStarted`; the last one is `JobEnded`, or `WorkerDied`.
+        The first event of a job is `JobStarted`; the last one is `JobEnded` or `WorkerDied`.
         """
 
     def cancel(self, job: int) -> None:
-        """Kill the worker of a job, which is then told as a death; nothing happens if the job is over."""
+        """Kill the worker of a job; `poll` then returns `WorkerDied`. Does nothing if the job has ended."""
 
-    def close(self, now: bool = False) -> None:
-        """End all workers: they have five seconds to leave, or none."""
+    def close(self, kill: bool = False) -> None:
+        """Stop all workers. They get five seconds to exit, or none with `kill`."""
 
 
 def worker_environment(threads: int) -> dict[str, str]:
-    """What must stand in a worker's environment before torch is imported: threads, memory, our import path.
+    """Return the environment variables that a worker needs before it imports torch.
 
-    What the plan could import, the worker can, and nothing else. glibc is to keep the memory of a step for the next
-    one: handed back and asked for again, each of its pages would cost a fault.
+    They set the number of threads, the import path of this process, and glibc's thresholds: memory that a training
+    step frees stays in the process for the next step, which saves a page fault per page.
     """
     count = str(threads)
     path = os.pathsep.join(folder or str(Path.cwd()) for folder in sys.path)

@@ -1,4 +1,4 @@
-"""Jobs in processes of this machine, one on each slot."""
+"""Runs jobs in worker processes on this machine, one per device slot."""
 
 import selectors
 import time
@@ -10,45 +10,45 @@ from kdbench.errors import ResultsError
 from kdbench.events import Event, WorkerDied
 from kdbench.queue.devices import Slot, has_free_memory
 from kdbench.queue.executors.base import Job
-from kdbench.queue.executors.worker_process import Worker
+from kdbench.queue.executors.worker_process import WorkerProcess
 from kdbench.results import Store
 
-GRACE = 5.0  # seconds that a worker has to leave when it is asked to
+EXIT_SECONDS = 5.0  # time to exit after SIGTERM
 
 
 @final
 class LocalExecutor:
-    """Worker processes on slots; they are kept between jobs, and a dead one is followed by a new one."""
+    """Runs jobs in worker processes; a worker stays for the next job, and a dead one is replaced."""
 
     def __init__(self, slots: Sequence[Slot], store: Store) -> None:
         self._slots = slots
         self._store = store
-        self._workers: dict[int, Worker] = {}  # by their place among the slots
+        self._workers: dict[int, WorkerProcess] = {}  # index of a slot -> its worker
 
-    def capacity(self) -> int:
-        """How many jobs can begin now."""
-        return len(self._open())
+    def free_slots(self) -> int:
+        """Return the number of jobs that can start now."""
+        return len(self._free())
 
     def submit(self, job: Job) -> None:
-        """Begin a job, in a worker that is there already if one is free."""
-        free = self._open() or [place for place in range(len(self._slots)) if not self._is_busy(place)]
-        place = next((place for place in free if place in self._workers), free[0])
-        if place not in self._workers:
-            self._workers[place] = Worker(self._slots[place], self._store)
-        self._workers[place].begin(job)
+        """Start a job, in an idle worker if there is one."""
+        free = self._free() or [slot for slot in range(len(self._slots)) if not self._is_busy(slot)]
+        slot = next((slot for slot in free if slot in self._workers), free[0])
+        if slot not in self._workers:
+            self._workers[slot] = WorkerProcess(self._slots[slot], self._store)
+        self._workers[slot].start(job)
 
     def poll(self, timeout: float) -> list[Event]:
-        """What the workers have told; the dead are taken away."""
+        """Return the events of the workers since the last call, and reap dead workers."""
         with selectors.DefaultSelector() as selector:
             for worker in self._workers.values():
                 selector.register(worker.output, selectors.EVENT_READ)
             selector.select(timeout)
-        told: list[Event] = []
-        for place, worker in list(self._workers.items()):
-            told += worker.events()
+        events: list[Event] = []
+        for slot, worker in list(self._workers.items()):
+            events += worker.read_events()
             if worker.has_ended:
-                told += self._reap(place)
-        return told
+                events += self._reap(slot)
+        return events
 
     def cancel(self, job: int) -> None:
         """Kill the worker of a job."""
@@ -56,41 +56,40 @@ class LocalExecutor:
             if worker.job is not None and worker.job.id == job:
                 worker.kill()
 
-    def close(self, now: bool = False) -> None:
-        """End all workers side by side."""
+    def close(self, kill: bool = False) -> None:
+        """Stop all workers at the same time."""
         for worker in self._workers.values():
-            worker.ask_to_leave()
-        deadline = time.monotonic() + (0 if now else GRACE)
+            worker.terminate()
+        deadline = time.monotonic() + (0 if kill else EXIT_SECONDS)
         for worker in self._workers.values():
-            worker.end(deadline)
+            worker.wait(deadline)
         workers = list(self._workers.values())
         self._workers.clear()
-        with suppress(ResultsError):  # a full disk is told elsewhere
+        with suppress(ResultsError):  # a full disk has already failed the job that wrote to it
             for worker in workers:
-                worker.write_down()
+                worker.copy_log()
 
-    def _reap(self, place: int) -> list[Event]:
-        worker = self._workers.pop(place)
-        job, reason = worker.job, worker.death()
-        worker.end(time.monotonic())
-        worker.write_down()
-        if job is None:
-            return []
-        return [WorkerDied(job.id, job.runs, reason, worker.ready)]
+    def _reap(self, slot: int) -> list[Event]:
+        worker = self._workers.pop(slot)
+        job, reason = worker.job, worker.death_reason()
+        worker.wait(time.monotonic())
+        worker.copy_log()
+        return [] if job is None else [WorkerDied(job.id, job.runs, reason, worker.is_ready)]
 
-    def _is_busy(self, place: int) -> bool:
-        return place in self._workers and self._workers[place].job is not None
+    def _is_busy(self, slot: int) -> bool:
+        return slot in self._workers and self._workers[slot].job is not None
 
-    def _open(self) -> list[int]:
-        """The places where a job can begin now; on a GPU that is busy already, one more if there is room."""
-        found: list[int] = []
-        for place, slot in enumerate(self._slots):
-            if not self._is_busy(place) and (slot.gpu is None or self._takes_one_more(slot.gpu, found)):
-                found.append(place)
-        return found
+    def _free(self) -> list[int]:
+        """Return the indices of the slots on which a job can start now: on each GPU at most one."""
+        free: list[int] = []
+        for index, slot in enumerate(self._slots):
+            if not self._is_busy(index) and (slot.gpu is None or self._can_start_on(slot.gpu, free)):
+                free.append(index)
+        return free
 
-    def _takes_one_more(self, gpu: str, chosen: Sequence[int]) -> bool:
-        if any(self._slots[place].gpu == gpu for place in chosen):
+    def _can_start_on(self, gpu: str, free: Sequence[int]) -> bool:
+        """Return whether a GPU is idle, or its workers have trained an epoch and leave enough memory."""
+        if any(self._slots[index].gpu == gpu for index in free):
             return False
-        busy = [w for place, w in self._workers.items() if self._slots[place].gpu == gpu and self._is_busy(place)]
+        busy = [w for index, w in self._workers.items() if self._slots[index].gpu == gpu and self._is_busy(index)]
         return not busy or (all(worker.has_trained for worker in busy) and has_free_memory(gpu))

@@ -1,7 +1,7 @@
-"""Jobs as tasks of a Ray cluster: other machines train, this one alone writes.
+"""Runs jobs as tasks of a Ray cluster: other machines train, this process alone writes the results folder.
 
-Finished runs that a job needs, and checkpoints, go out as objects of the cluster; what a run leaves comes back as
-content. No disk is shared. Ray itself repeats nothing: the scheduler counts attempts.
+No disk is shared. A job's inputs (finished runs that it needs, checkpoints) go out as objects of the cluster, and its
+outputs come back as the content of files. Ray retries nothing: the scheduler counts attempts.
 """
 
 import importlib
@@ -32,102 +32,102 @@ from kdbench.queue.executors.base import Job, worker_environment
 from kdbench.results import Store, checkpoints
 from kdbench.results.files import writable, write_bytes
 
-Work = Callable[..., None]  # kdbench.worker.remote.work
+RunJob = Callable[..., None]  # kdbench.worker.remote.run_remote_job
 
-NEEDED = ("spec.json", "result.json", "weights.safetensors")  # of a run that others need
-PAUSE = 0.2  # seconds between two looks at the mailbox
+NEEDED_FILES = ("spec.json", "result.json", "weights.safetensors")  # of a finished run that others need
+POLL_SECONDS = 0.2
 
 
 @final
 @dataclass(eq=False)
 class _Task:
     job: Job
-    answer: Any  # the object reference of Ray's task; None where there was nothing left to do
+    reference: Any  # of Ray's task; None if no run of the job was left to train
     locks: dict[str, FileLock] = field(default_factory=dict)
 
 
 @final
 class RayExecutor:
-    """Jobs in a cluster, each on as many processors as a worker has threads, or on one GPU.
+    """Runs each job on one GPU of a Ray cluster, or on as many CPUs as a worker has threads.
 
-    `work` is `kdbench.worker.remote.work`. Without an address a cluster of this machine alone is started.
+    `run_job` is `kdbench.worker.remote.run_remote_job`. Without an address, a cluster of this machine alone is started.
 
     Raises:
-        KdbenchError: Ray is not installed, the cluster does not answer, or it lacks the GPUs asked for.
+        KdbenchError: Ray is not installed, the cluster is unreachable, or it has no GPU and `devices` is "cuda".
     """
 
     def __init__(
-        self, store: Store, address: str | None, devices: Literal["auto", "cpu", "cuda"], threads: int, work: Work
+        self, store: Store, address: str | None, devices: Literal["auto", "cpu", "cuda"], threads: int, run_job: RunJob
     ) -> None:
-        self._ray, self._is_ours = _connected(address)
+        self._ray, self._is_own_connection = _connect(address)
         self._store = store
         self._threads = threads
-        self._work = work
+        self._run_job = run_job
         try:
-            self._device = self._chosen(devices)
+            self._device = self._choose_device(devices)
         except KdbenchError:
-            self._leave()
+            self._disconnect()
             raise
-        self._mailbox = self._opened_mailbox()
+        self._mailbox = self._create_mailbox()
         self._tasks: dict[int, _Task] = {}
-        self._told: list[Event] = []  # what is known without asking the cluster
-        self._shipped: dict[str, Any] = {}  # finished runs that were put into the cluster, by id
+        self._local_events: list[Event] = []  # those that need no answer from the cluster
+        self._needs: dict[str, Any] = {}  # finished run -> reference to its files in the cluster
 
-    def capacity(self) -> int:
-        """How many jobs can begin now; a cluster that has lost all its room lets one wait for more."""
-        has = self._ray.cluster_resources()
-        places = has.get("GPU", 0) if self._device == "cuda" else has.get("CPU", 0) // self._threads
-        return max(0, max(1, int(places)) - len(self._tasks))
+    def free_slots(self) -> int:
+        """Return the number of jobs that can start now; a cluster without resources accepts one, which then waits."""
+        resources = self._ray.cluster_resources()
+        slots = resources.get("GPU", 0) if self._device == "cuda" else resources.get("CPU", 0) // self._threads
+        return max(0, max(1, int(slots)) - len(self._tasks))
 
     def submit(self, job: Job) -> None:
-        """Begin a job with those of its runs that nobody else trains."""
+        """Start a job with those of its runs that no other process trains."""
         task = self._tasks[job.id] = _Task(job, None)
-        mine = job.specs if job.kind == "time" else [spec for spec in job.specs if self._claim(spec, task)]
-        if not mine or (job.kind == "train" and not self._are_whole(mine)):
+        specs = job.specs if job.kind == "time" else [spec for spec in job.specs if self._claim(spec, task)]
+        if not specs or (job.kind == "train" and not self._are_needs_intact(specs)):
             return
-        message = Job(job.id, tuple(mine), job.kind, job.options).message()
-        inputs = [*self._needed_by(mine), *([] if job.kind == "time" else [self._begun(mine)])]
-        about = (kdbench.__version__, message, self._device, self._threads)
-        remote = self._ray.remote(_do).options(**self._options())
-        task.answer = remote.remote(self._mailbox, job.id, self._work, about, *inputs)
+        claimed = Job(job.id, tuple(specs), job.kind, job.options).to_json()
+        inputs = [*self._put_needs(specs), *([] if job.kind == "time" else [self._put_checkpoints(specs)])]
+        settings = (kdbench.__version__, claimed, self._device, self._threads)
+        remote = self._ray.remote(_run_task).options(**self._options())
+        task.reference = remote.remote(self._mailbox, job.id, self._run_job, settings, *inputs)
 
     def poll(self, timeout: float) -> list[Event]:
-        """What the tasks have told; what they have left is written before it is told."""
+        """Return the events since the last call; the files of an event are on disk before it is returned."""
         deadline = time.monotonic() + timeout
         while True:
-            over = self._over()
-            told, self._told = self._told, []
+            ended = self._ended_tasks()
+            events, self._local_events = self._local_events, []
             for number, message in self._ray.get(self._mailbox.take.remote()):
                 if number in self._tasks:
-                    told.append(self._receive(self._tasks[number], message))
-            told += [self._ended(task) for task in over]
-            if told or time.monotonic() >= deadline:
-                return told
-            time.sleep(PAUSE)
+                    events.append(self._receive(self._tasks[number], message))
+            events += [self._end(task) for task in ended]
+            if events or time.monotonic() >= deadline:
+                return events
+            time.sleep(POLL_SECONDS)
 
     def cancel(self, job: int) -> None:
         """Kill the process of a job."""
-        if job in self._tasks and self._tasks[job].answer is not None:
-            self._ray.cancel(self._tasks[job].answer, force=True)
+        if job in self._tasks and self._tasks[job].reference is not None:
+            self._ray.cancel(self._tasks[job].reference, force=True)
 
-    def close(self, now: bool = False) -> None:
-        """End all tasks; what they had not told is lost, what they had is written."""
+    def close(self, kill: bool = False) -> None:
+        """Kill all tasks. Events that have not been polled are lost; files of polled events are on disk."""
         for number, task in self._tasks.items():
             self.cancel(number)
-            _release(task)
+            _release_locks(task)
         self._tasks.clear()
         with suppress(self._ray.exceptions.RayError):
             self._ray.kill(self._mailbox)
-        self._leave()
+        self._disconnect()
 
-    def _leave(self) -> None:
-        if self._is_ours:
+    def _disconnect(self) -> None:
+        if self._is_own_connection:
             self._ray.shutdown()
 
-    def _chosen(self, devices: str) -> str:
+    def _choose_device(self, devices: str) -> str:
         gpus = self._ray.cluster_resources().get("GPU", 0)
         if devices == "cuda" and not gpus:
-            raise KdbenchError('run.devices is "cuda", but no GPU is in the Ray cluster; use "auto" or "cpu"')
+            raise KdbenchError('run.devices is "cuda", but the Ray cluster has no GPU; use "auto" or "cpu"')
         return "cuda" if gpus and devices != "cpu" else "cpu"
 
     def _options(self) -> dict[str, Any]:
@@ -138,116 +138,117 @@ class RayExecutor:
             "runtime_env": {"env_vars": worker_environment(self._threads)},
         }
 
-    def _opened_mailbox(self) -> Any:
-        """An actor beside this process, so that no other machine can take it along."""
-        here = self._ray.get_runtime_context().get_node_id()
+    def _create_mailbox(self) -> Any:
+        """Create the mailbox on this node, so that it survives the death of any other."""
+        node = self._ray.get_runtime_context().get_node_id()
         strategies = importlib.import_module("ray.util.scheduling_strategies")
-        strategy = strategies.NodeAffinitySchedulingStrategy(here, soft=False)
+        strategy = strategies.NodeAffinitySchedulingStrategy(node, soft=False)
         return self._ray.remote(_Mailbox).options(num_cpus=0, scheduling_strategy=strategy).remote()
 
     def _claim(self, spec: RunSpec, task: _Task) -> bool:
-        """Whether a run is ours to train: this process holds the lock of what another machine trains for it."""
+        """Take the lock of a run, for the machine that will train it; return whether the run is to be trained."""
         lock = self._store.claim(spec.id)
         if lock is None:
-            self._told.append(RunTakenElsewhere(spec.id))
+            self._local_events.append(RunTakenElsewhere(spec.id))
             return False
         if self._store.is_finished(spec.id):
             lock.release()
-            self._told.append(RunDone(spec.id))
+            self._local_events.append(RunDone(spec.id))
             return False
         task.locks[spec.id] = lock
         self._store.write_spec(spec)
         return True
 
-    def _are_whole(self, specs: Iterable[RunSpec]) -> bool:
-        """Whether all that the runs need is what was written; what is not waits again, and they wait for it."""
-        unseen = {need.id for spec in specs for _, need in spec.needs} - self._shipped.keys()
-        for run, why in self._store.quarantine_corrupted(unseen, deep=True):
-            self._told.append(WarningIssued(why, run))
-        return all(self._store.state(run) == "done" for run in unseen)
+    def _are_needs_intact(self, specs: Iterable[RunSpec]) -> bool:
+        """Return whether the files of all runs that `specs` need are intact; quarantine those that are not."""
+        unchecked = {need.id for spec in specs for _, need in spec.needs} - self._needs.keys()
+        for run, reason in self._store.quarantine_corrupted(unchecked, deep=True):
+            self._local_events.append(WarningIssued(reason, run))
+        return all(self._store.state(run) == "done" for run in unchecked)
 
-    def _needed_by(self, specs: Iterable[RunSpec]) -> Iterator[Any]:
+    def _put_needs(self, specs: Iterable[RunSpec]) -> Iterator[Any]:
         for run in {need.id for spec in specs for _, need in spec.needs}:
-            if run not in self._shipped:
-                self._shipped[run] = self._ray.put(self._packed(run, NEEDED))
-            yield self._shipped[run]
+            if run not in self._needs:
+                self._needs[run] = self._ray.put(self._read_files(run, NEEDED_FILES))
+            yield self._needs[run]
 
-    def _begun(self, specs: Iterable[RunSpec]) -> Any:
-        """How far the runs have come, to go on from."""
+    def _put_checkpoints(self, specs: Iterable[RunSpec]) -> Any:
         files: dict[str, bytes] = {}
         for spec in specs:
-            files |= self._packed(spec.id, ("attempt.json", *checkpoints.NAMES))  # the task counts up a copy of its own
-            self._store.begin_attempt(spec.id)
+            files |= self._read_files(spec.id, ("attempt.json", *checkpoints.NAMES))
+            self._store.begin_attempt(spec.id)  # after reading: the task counts the attempt in its copy
         return self._ray.put(files)
 
-    def _packed(self, run: str, names: Iterable[str]) -> dict[str, bytes]:
-        found = {f"runs/{run}/{name}": self._store.folder(run) / name for name in names}
-        return {name: path.read_bytes() for name, path in found.items() if path.exists()}
+    def _read_files(self, run: str, names: Iterable[str]) -> dict[str, bytes]:
+        paths = {f"runs/{run}/{name}": self._store.folder(run) / name for name in names}
+        return {name: path.read_bytes() for name, path in paths.items() if path.exists()}
 
-    def _over(self) -> list[_Task]:
-        """The tasks that have ended; whatever these have told is in the mailbox by now."""
-        answers = [task.answer for task in self._tasks.values() if task.answer is not None]
-        ready, _ = self._ray.wait(answers, num_returns=len(answers), timeout=0) if answers else ((), ())
-        return [task for task in self._tasks.values() if task.answer is None or task.answer in ready]
+    def _ended_tasks(self) -> list[_Task]:
+        """Return the tasks that have ended; all of their events are in the mailbox."""
+        references = [task.reference for task in self._tasks.values() if task.reference is not None]
+        ready, _ = self._ray.wait(references, num_returns=len(references), timeout=0) if references else ((), ())
+        return [task for task in self._tasks.values() if task.reference is None or task.reference in ready]
 
     def _receive(self, task: _Task, message: RemoteEvent) -> Event:
-        for name, content in sorted(message.files.items(), key=_result_last):
+        for name, content in sorted(message.files.items(), key=_is_result):
             self._write(task.job, PurePosixPath(name), content)
         match message.event:
             case RunDone(run) | RunFailed(run) if run in task.locks:
                 task.locks.pop(run).release()
         return message.event
 
-    def _write(self, job: Job, place: PurePosixPath, content: bytes) -> None:
-        """Write what another machine has sent, if it is a file of the job's own runs or a timing."""
-        match place.parts:
+    def _write(self, job: Job, path: PurePosixPath, content: bytes) -> None:
+        """Write a file from another machine if it belongs to a run of the job or is a timing."""
+        match path.parts:
             case ("timings", name) if name.endswith(".json"):
                 write_bytes(self._store.timings / name, content)
             case ("runs", run, name) if run in job.runs:
-                _write_of_run(self._store, run, name, content)
+                _write_run_file(self._store, run, name, content)
             case _:
-                raise ResultsError(f"a task has sent '{place}', which is no file of its runs; nothing was written")
+                raise ResultsError(f"a Ray task sent '{path}', which is not a file of its runs; nothing was written")
 
-    def _ended(self, task: _Task) -> Event:
+    def _end(self, task: _Task) -> Event:
         del self._tasks[task.job.id]
-        _release(task)
+        _release_locks(task)
         try:
-            if task.answer is not None:
-                self._ray.get(task.answer)
+            if task.reference is not None:
+                self._ray.get(task.reference)
         except self._ray.exceptions.RayTaskError as error:
             if isinstance(error.cause, KdbenchError):
                 return JobFailed(str(error.cause))
-            return _died(task.job, error)
+            return _death(task.job, error)
         except self._ray.exceptions.RayError as error:
-            return _died(task.job, error)
+            return _death(task.job, error)
         return JobEnded(task.job.id)
 
 
 class _Mailbox:
-    """What tasks have told and nobody has read yet; it lives in a process of its own."""
+    """Holds the events of the tasks until the executor takes them; runs in its own process."""
 
     def __init__(self) -> None:
-        self._letters: list[tuple[int, RemoteEvent]] = []
+        self._messages: list[tuple[int, RemoteEvent]] = []
 
-    def put(self, job: int, event: RemoteEvent) -> None:
-        self._letters.append((job, event))
+    def put(self, job: int, message: RemoteEvent) -> None:
+        self._messages.append((job, message))
 
     def take(self) -> list[tuple[int, RemoteEvent]]:
-        taken, self._letters = self._letters, []
-        return taken
+        messages, self._messages = self._messages, []
+        return messages
 
 
-def _do(mailbox: Any, job: int, work: Work, about: tuple[str, Mapping[str, Any], str, int], *inputs: Any) -> None:
-    """The task, on whatever machine; it ends when all that it has told has been received."""
+def _run_task(
+    mailbox: Any, job: int, run_job: RunJob, settings: tuple[str, Mapping[str, Any], str, int], *inputs: Any
+) -> None:
+    """Run a job on any machine of the cluster; return when the mailbox has all of its events."""
     ray = importlib.import_module("ray")
     sent: list[Any] = []
-    version, message, device, threads = about
-    work(version, message, inputs, device, threads, lambda event: sent.append(mailbox.put.remote(job, event)))
+    version, content, device, threads = settings
+    run_job(version, content, inputs, device, threads, lambda message: sent.append(mailbox.put.remote(job, message)))
     ray.get(sent)
 
 
-def _connected(address: str | None) -> tuple[Any, bool]:
-    """Ray, connected, and whether that was done here."""
+def _connect(address: str | None) -> tuple[Any, bool]:
+    """Connect to Ray; return its module and whether this call made the connection."""
     try:
         ray = importlib.import_module("ray")
     except ImportError as error:
@@ -256,15 +257,15 @@ def _connected(address: str | None) -> tuple[Any, bool]:
         return ray, False
     try:
         ray.init(address=address, logging_level="ERROR", log_to_driver=False)
-    except Exception as error:  # Ray raises nearly anything where nobody answers
+    except Exception as error:  # Ray raises many types where no cluster is reachable
         raise KdbenchError(
-            f"the Ray cluster at {address or 'this machine'} does not answer ({_line(error)}); start one with "
-            "`ray start --head` and give its address"
+            f"cannot connect to the Ray cluster at {address or 'this machine'} ({_one_line(error)}); start one with "
+            "`ray start --head` and pass its address with --address"
         ) from error
     return ray, True
 
 
-def _write_of_run(store: Store, run: str, name: str, content: bytes) -> None:
+def _write_run_file(store: Store, run: str, name: str, content: bytes) -> None:
     folder = store.folder(run)
     match name:
         case "log.txt":
@@ -277,24 +278,23 @@ def _write_of_run(store: Store, run: str, name: str, content: bytes) -> None:
             if name == "result.json":
                 checkpoints.remove(folder)
         case _:
-            raise ResultsError(f"a task has sent '{name}' of run {run}, which no run leaves; nothing was written")
+            raise ResultsError(f"a Ray task sent '{name}' of run {run}, which is not a run's file; nothing was written")
 
 
-def _result_last(file: tuple[str, bytes]) -> bool:
+def _is_result(file: tuple[str, bytes]) -> bool:
+    """Sort key: the file that makes a run finished is written last."""
     return file[0].endswith("/result.json")
 
 
-def _release(task: _Task) -> None:
+def _release_locks(task: _Task) -> None:
     for lock in task.locks.values():
         lock.release()
     task.locks.clear()
 
 
-def _died(job: Job, error: Exception) -> Event:
-    reason = f"its Ray task died: {_line(error)}"
-    return WorkerDied(job.id, job.runs, reason)
+def _death(job: Job, error: Exception) -> WorkerDied:
+    return WorkerDied(job.id, job.runs, f"the Ray task died: {_one_line(error)}")
 
 
-def _line(error: Exception) -> str:
-    """What Ray says in many lines, in one."""
+def _one_line(error: Exception) -> str:
     return " ".join(str(error).split())[:500]

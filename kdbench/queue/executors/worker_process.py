@@ -1,4 +1,4 @@
-"""A worker process as its coordinator sees it."""
+"""A worker process, seen from the process that starts it."""
 
 import itertools
 import json
@@ -21,28 +21,28 @@ from kdbench.results import Store
 from kdbench.results.files import writable
 from kdbench.results.worker_logs import size, tail, tell_printed
 
-LARGEST_JOB = 2**20  # bytes that a worker which is still starting can be sent without waiting for it
+PIPE_BYTES = 2**20  # a job of this size can be written before the worker reads it
 _numbers = itertools.count(1)
 
 
 @final
-class Worker:
-    """One process on one slot, the leader of a group of its own; it ends when its standard input does.
+class WorkerProcess:
+    """A worker process on a slot. It leads its own process group and exits at the end of its standard input.
 
     Raises:
-        KdbenchError: the system starts no further process, or the results folder cannot be written to.
+        KdbenchError: the process cannot start, or the results folder is not writable.
     """
 
     def __init__(self, slot: Slot, store: Store) -> None:
         self.job: Job | None = None
-        self.ready = False
-        self.has_trained = False  # an epoch of the present job: its memory is what it will be
+        self.is_ready = False
+        self.has_trained = False  # an epoch of the current job, so its memory use has reached its peak
         self.has_ended = False
         self._store = store
-        self._taken: set[str] = set()  # runs of the present job that somebody else trains
-        self._since = 0  # the byte of the log at which the present job begins
-        self._partial = b""
-        self.log = _new_log(store.root / "workers")
+        self._taken: set[str] = set()  # runs of the current job that another process trains
+        self._log_start = 0  # offset in the log at which the current job starts, in bytes
+        self._partial_line = b""
+        self.log = _create_log(store.root / "workers")
         with self.log.open("wb") as log:
             try:
                 self._process = subprocess.Popen(
@@ -52,37 +52,37 @@ class Worker:
                     stderr=log,
                     env=_environment(slot),
                     start_new_session=True,
-                    pipesize=LARGEST_JOB,
+                    pipesize=PIPE_BYTES,
                 )
             except OSError as error:
-                raise KdbenchError(f"no worker process can be started ({error}); lower run.workers") from error
+                raise KdbenchError(f"cannot start a worker process ({error}); lower run.workers") from error
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         self.output = self._process.stdout
         self._input = self._process.stdin
         os.set_blocking(self.output.fileno(), False)
 
-    def begin(self, job: Job) -> None:
-        """Give it a job; what it is given before it has started waits for it."""
+    def start(self, job: Job) -> None:
+        """Send a job; a worker that is still starting reads it later."""
         self.job, self.has_trained = job, False
-        self._since = size(self.log) if self.ready else 0
+        self._log_start = size(self.log) if self.is_ready else 0
         self._taken.clear()
-        with suppress(BrokenPipeError):  # its death is seen when its events are read
-            self._input.write(json.dumps(job.message()).encode() + b"\n")
+        with suppress(BrokenPipeError):  # `has_ended` reports a dead worker
+            self._input.write(json.dumps(job.to_json()).encode() + b"\n")
             self._input.flush()
 
-    def events(self) -> list[Event]:
-        """What it has told since the last call."""
-        ended = self._process.poll() is not None  # asked before reading, so that nothing is missed
-        data = self.output.read()  # None: nothing now; empty: the end, unless a child of its own keeps that open
-        self.has_ended = ended or data == b""
-        *lines, self._partial = (self._partial + (data or b"")).split(b"\n")
+    def read_events(self) -> list[Event]:
+        """Return the events since the last call, without waiting."""
+        has_exited = self._process.poll() is not None  # checked before the last read, or events could be lost
+        data = self.output.read()  # None: nothing to read; b"": end of file, which a child process can delay
+        self.has_ended = has_exited or data == b""
+        *lines, self._partial_line = (self._partial_line + (data or b"")).split(b"\n")
         return [self._handle(from_json(json.loads(line))) for line in lines if line]
 
     def _handle(self, event: Event) -> Event:
         match event:
             case WorkerReady():
-                self.ready = True
+                self.is_ready = True
             case EpochEnded():
                 self.has_trained = True
             case RunTakenElsewhere(run):
@@ -91,18 +91,18 @@ class Worker:
                 self.job = None
         return event
 
-    def ask_to_leave(self) -> None:
-        """End its input, and send SIGTERM to its group."""
-        with suppress(BrokenPipeError):  # a job that a dead worker never read
+    def terminate(self) -> None:
+        """Close the worker's standard input and send SIGTERM to its process group."""
+        with suppress(BrokenPipeError):  # a dead worker has left a job unread
             self._input.close()
         self._signal(signal.SIGTERM)
 
     def kill(self) -> None:
-        """End its whole group at once."""
+        """Kill the process group."""
         self._signal(signal.SIGKILL)
 
-    def end(self, deadline: float) -> None:
-        """Wait for its end until then (time.monotonic), then kill what is left of its group."""
+    def wait(self, deadline: float) -> None:
+        """Wait for the exit until `deadline` (time.monotonic), then kill the process group."""
         with suppress(subprocess.TimeoutExpired):
             self._process.wait(timeout=max(0.0, deadline - time.monotonic()))
         self.kill()
@@ -111,32 +111,32 @@ class Worker:
             self._input.close()
         self.output.close()
 
-    def death(self) -> str:
-        """How it died, and the last lines of its log."""
-        with suppress(subprocess.TimeoutExpired):  # one that only closed its output
+    def death_reason(self) -> str:
+        """Return the signal or exit status of a dead worker and the last lines of its log."""
+        with suppress(subprocess.TimeoutExpired):  # the worker may have closed its output and still run
             self._process.wait(timeout=1)
         self.kill()
         code = self._process.wait()
         how = f"signal {-code}" if code < 0 else f"exit status {code}"
-        return f"the worker died ({how}); its log {self.log} ends: {tail(self.log)}"
+        return f"the worker died ({how}); last lines of its log {self.log}: {tail(self.log)}"
 
-    def write_down(self) -> None:
-        """Copy what it printed during the job that it did not finish into the logs of the job's runs.
+    def copy_log(self) -> None:
+        """Copy the output of the unfinished job into the logs of its runs.
 
         Raises:
-            ResultsError: a log cannot be written to.
+            ResultsError: a log is not writable.
         """
         if self.job is not None and self.job.kind == "train":
-            mine = [run for run in self.job.runs if run not in self._taken]
-            tell_printed(self._store, mine, self.log, self._since)
+            runs = [run for run in self.job.runs if run not in self._taken]
+            tell_printed(self._store, runs, self.log, self._log_start)
 
     def _signal(self, number: signal.Signals) -> None:
-        with suppress(ProcessLookupError, PermissionError):  # nobody is left of it
+        with suppress(ProcessLookupError, PermissionError):  # the group has ended
             os.killpg(self._process.pid, number)
 
 
-def _new_log(folder: Path) -> Path:
-    """An empty file of a name that was not there: after a reboot a process may have the id of an older one."""
+def _create_log(folder: Path) -> Path:
+    """Create a log with a new name: after a reboot, a process id can occur again."""
     with writable(folder):
         folder.mkdir(parents=True, exist_ok=True)
         while True:
@@ -152,5 +152,4 @@ def _command(slot: Slot, results: Path, log: Path) -> list[str]:
 
 
 def _environment(slot: Slot) -> Mapping[str, str]:
-    """This process's environment, with what the slot and a worker need."""
     return {**os.environ, **slot.environment, **worker_environment(slot.threads), "PYTHONUNBUFFERED": "1"}

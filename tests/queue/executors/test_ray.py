@@ -1,4 +1,4 @@
-"""Jobs in a real cluster of two nodes on this machine, one of which is killed."""
+"""The Ray executor in a real cluster of two nodes on this machine, one of which is killed."""
 
 import shutil
 import subprocess
@@ -32,10 +32,11 @@ from kdbench.queue.grouping import QueuedRun
 from kdbench.queue.scheduler import Limits, Scheduler
 from kdbench.results import Store
 from kdbench.worker.cohort import CohortWorker
-from kdbench.worker.remote import work
+from kdbench.worker.remote import run_remote_job
 
+pytestmark = pytest.mark.slow
 EPOCHS = 200
-OF_A_MACHINE = {
+MACHINE_COLUMNS = {
     "train_seconds",
     "peak_memory_mb",
     "started",
@@ -63,7 +64,7 @@ def plan() -> Plan:
 
 @pytest.fixture(scope="module")
 def undisturbed(plan: Plan, tmp_path_factory: pytest.TempPathFactory) -> Store:
-    """The same runs, each alone, in this process."""
+    """The same runs, each alone in this process."""
     store = Store(tmp_path_factory.mktemp("undisturbed"))
     for spec in plan.runs:
         CohortWorker([spec], store, torch.device("cpu"), lambda event: None).train()
@@ -71,7 +72,7 @@ def undisturbed(plan: Plan, tmp_path_factory: pytest.TempPathFactory) -> Store:
 
 
 class Cluster:
-    """Two nodes of one processor each; `kill()` takes the second one away without a word."""
+    """Two nodes of one CPU each; `kill()` removes the second one without notice."""
 
     def __init__(self) -> None:
         from ray.cluster_utils import Cluster as Nodes
@@ -94,7 +95,7 @@ def cluster() -> Iterator[Cluster]:
     made.shutdown()
 
 
-def items(plan: Plan) -> list[QueuedRun]:
+def queue(plan: Plan) -> list[QueuedRun]:
     return [QueuedRun(spec, batches_key(spec)) for spec in plan.runs]
 
 
@@ -103,15 +104,15 @@ def assert_same(plan: Plan, store: Store, undisturbed: Store) -> None:
         ours, theirs = (load_file(s.folder(spec.id) / "weights.safetensors") for s in (store, undisturbed))
         assert all(torch.equal(ours[key], theirs[key]) for key in theirs), spec.method
         rows = [s.result(spec.id)["row"] for s in (store, undisturbed)]  # type: ignore[index]
-        first, second = ({k: v for k, v in row.items() if k not in OF_A_MACHINE} for row in rows)
+        first, second = ({k: v for k, v in row.items() if k not in MACHINE_COLUMNS} for row in rows)
         assert first == second
 
 
 def test_a_node_dies_and_nothing_is_lost(plan: Plan, cluster: Cluster, undisturbed: Store, tmp_path: Any) -> None:
-    """Killed while both nodes train students; the numbers are those of runs alone in one process."""
+    """A node is killed while both train students; the numbers equal those of runs alone in one process."""
     store, events, kills = Store(tmp_path / "results"), [], []
-    executor = RayExecutor(store, cluster.address, "auto", 1, work)
-    assert executor.capacity() == 2
+    executor = RayExecutor(store, cluster.address, "auto", 1, run_remote_job)
+    assert executor.free_slots() == 2
 
     def kill_once(event: Event) -> None:
         events.append(event)
@@ -119,28 +120,28 @@ def test_a_node_dies_and_nothing_is_lost(plan: Plan, cluster: Cluster, undisturb
             kills.append(event)
             cluster.kill()
 
-    Scheduler(items(plan), store, executor, kill_once, Limits(options={"checkpoint_minutes": 0.0})).run()
+    Scheduler(queue(plan), store, executor, kill_once, Limits(options={"checkpoint_minutes": 0.0})).run()
     assert len(kills) == 1
     assert sum(isinstance(event, RunDone) for event in events) == len(plan.runs)
     assert {store.state(spec.id) for spec in plan.runs} == {"done"}
     assert {store.attempts(spec.id) for spec in plan.runs} <= {1, 2}
     died = [event for event in events if isinstance(event, WorkerDied)]
-    assert died, "the node that was killed had nothing to do"
-    assert "its Ray task died" in died[0].reason
+    assert died, "the killed node was idle"
+    assert "the Ray task died" in died[0].reason
     assert_same(plan, store, undisturbed)
     timings = [store.timing(store.result(spec.id)["architecture"]) for spec in plan.runs]  # type: ignore[index]
     assert all(timing and timing["inference_ms"] > 0 for timing in timings)
     again: list[Any] = []
-    Scheduler(items(plan), store, RayExecutor(store, cluster.address, "auto", 1, work), again.append).run()
+    Scheduler(queue(plan), store, RayExecutor(store, cluster.address, "auto", 1, run_remote_job), again.append).run()
     assert again == []
 
 
-def test_what_another_process_trains_is_left_to_it(plan: Plan, cluster: Cluster, tmp_path: Any) -> None:
+def test_a_run_that_another_process_trains_is_not_trained(plan: Plan, cluster: Cluster, tmp_path: Any) -> None:
     store = Store(tmp_path / "results")
     spec = plan.runs[0]
     lock = store.claim(spec.id)
     assert lock is not None
-    executor = RayExecutor(store, cluster.address, "cpu", 1, work)
+    executor = RayExecutor(store, cluster.address, "cpu", 1, run_remote_job)
     try:
         executor.submit(Job(1, (spec,)))
         assert executor.poll(5) == [RunTakenElsewhere(spec.id), JobEnded(1)]
@@ -149,7 +150,7 @@ def test_what_another_process_trains_is_left_to_it(plan: Plan, cluster: Cluster,
         executor.close()
 
 
-def test_a_teacher_whose_weights_changed_is_repeated_before_it_is_shipped(
+def test_a_teacher_with_corrupted_weights_is_retrained_before_it_is_sent(
     plan: Plan, cluster: Cluster, undisturbed: Store, tmp_path: Path
 ) -> None:
     student = next(spec for spec in plan.runs if spec.needs)
@@ -159,7 +160,7 @@ def test_a_teacher_whose_weights_changed_is_repeated_before_it_is_shipped(
     store.forget_result(student.id)
     weights = store.folder(teacher.id) / "weights.safetensors"
     weights.write_bytes(weights.read_bytes()[:-1] + b"X")
-    Scheduler(items(plan), store, RayExecutor(store, cluster.address, "cpu", 1, work), events.append).run()
+    Scheduler(queue(plan), store, RayExecutor(store, cluster.address, "cpu", 1, run_remote_job), events.append).run()
     warnings = [event for event in events if isinstance(event, WarningIssued)]
     assert [warning.run for warning in warnings] == [teacher.id]
     assert "weights.safetensors is not what was written" in warnings[0].text
@@ -168,21 +169,23 @@ def test_a_teacher_whose_weights_changed_is_repeated_before_it_is_shipped(
     assert_same(plan, store, undisturbed)
 
 
-def test_another_version_of_kdbench_on_a_node_is_an_error_for_all(
+def test_another_version_of_kdbench_on_a_node_is_an_error(
     plan: Plan, cluster: Cluster, tmp_path: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    executor = RayExecutor(Store(tmp_path / "results"), cluster.address, "cpu", 1, work)
+    executor = RayExecutor(Store(tmp_path / "results"), cluster.address, "cpu", 1, run_remote_job)
     monkeypatch.setattr(kdbench, "__version__", "0.0")
     try:
-        with pytest.raises(KdbenchError, match=r"kdbench 0\.0 asks for a job, but .* install the same version"):
-            Scheduler(items(plan), Store(tmp_path / "results"), executor, lambda event: None).run()
+        with pytest.raises(
+            KdbenchError, match=r"the job was submitted by kdbench 0\.0, but .* install the same version"
+        ):
+            Scheduler(queue(plan), Store(tmp_path / "results"), executor, lambda event: None).run()
     finally:
         executor.close()
 
 
-def test_a_gpu_that_is_not_there_is_told(cluster: Cluster, tmp_path: Any) -> None:
-    with pytest.raises(KdbenchError, match="no GPU is in the Ray cluster"):
-        RayExecutor(Store(tmp_path), cluster.address, "cuda", 1, work)
+def test_a_cluster_without_a_gpu_is_an_error(cluster: Cluster, tmp_path: Any) -> None:
+    with pytest.raises(KdbenchError, match="the Ray cluster has no GPU"):
+        RayExecutor(Store(tmp_path), cluster.address, "cuda", 1, run_remote_job)
 
 
 def poll_for_a_minute(executor: RayExecutor) -> None:
@@ -191,15 +194,15 @@ def poll_for_a_minute(executor: RayExecutor) -> None:
 
 
 @pytest.mark.parametrize(
-    "place", ["../outside", "runs/other/result.json", "runs/{run}/../../kdbench.json", "kdbench.json"]
+    "path", ["../outside", "runs/other/result.json", "runs/{run}/../../kdbench.json", "kdbench.json"]
 )
-def test_only_files_of_the_jobs_runs_are_written(plan: Plan, cluster: Cluster, tmp_path: Any, place: str) -> None:
+def test_only_files_of_the_runs_of_a_job_are_written(plan: Plan, cluster: Cluster, tmp_path: Any, path: str) -> None:
     store, spec = Store(tmp_path / "results"), plan.runs[0]
 
-    def wicked(version: str, job: Any, inputs: Any, device: str, threads: int, send: Any) -> None:
-        send(RemoteEvent(RunDone("x"), {place.format(run=spec.id): b"content"}))
+    def send_file(version: str, job: Any, inputs: Any, device: str, threads: int, send: Any) -> None:
+        send(RemoteEvent(RunDone("x"), {path.format(run=spec.id): b"content"}))
 
-    executor = RayExecutor(store, cluster.address, "cpu", 1, wicked)
+    executor = RayExecutor(store, cluster.address, "cpu", 1, send_file)
     try:
         executor.submit(Job(1, (spec,)))
         with pytest.raises(ResultsError, match="nothing was written"):
@@ -209,7 +212,7 @@ def test_only_files_of_the_jobs_runs_are_written(plan: Plan, cluster: Cluster, t
     assert not (tmp_path / "outside").exists()
 
 
-def test_the_command_line_needs_no_more_than_two_options(cluster: Cluster, tmp_path: Path) -> None:
+def test_the_command_line_runs_a_matrix_on_a_cluster(cluster: Cluster, tmp_path: Path) -> None:
     (tmp_path / "small.toml").write_text(
         """
         name = "small"
@@ -220,13 +223,13 @@ def test_the_command_line_needs_no_more_than_two_options(cluster: Cluster, tmp_p
         """
     )
     command = [sys.executable, "-m", "kdbench", "run", "small.toml", "--executor", "ray", "--address", cluster.address]
-    ended = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=180, check=False)
-    assert ended.returncode == 0, ended.stdout + ended.stderr
-    assert "3 of 3 runs finished" in ended.stdout
+    process = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=180, check=False)
+    assert process.returncode == 0, process.stdout + process.stderr
+    assert "3 of 3 runs finished" in process.stdout
     assert (tmp_path / "results" / "results.parquet").exists()
     assert "vanilla" in (tmp_path / "reports" / "small" / "report.md").read_text()
 
 
-def test_a_cluster_that_does_not_answer_is_told(tmp_path: Path) -> None:
-    with pytest.raises(KdbenchError, match=r"the Ray cluster at .* does not answer .*ray start --head"):
-        RayExecutor(Store(tmp_path), "no-such-scheme://nowhere", "cpu", 1, work)
+def test_an_unreachable_cluster_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(KdbenchError, match=r"^cannot connect to the Ray cluster at .*ray start --head"):
+        RayExecutor(Store(tmp_path), "no-such-scheme://nowhere", "cpu", 1, run_remote_job)
