@@ -59,7 +59,7 @@ def list_gpus() -> list[str]:
 
 
 def has_free_memory(gpu: str) -> bool:
-    """Return whether as much memory is free on a GPU as its largest process uses; False if the driver reports neither."""
+    """Return whether a GPU has as much free memory as its largest process uses; False if neither is reported."""
     with _open_nvml() as nvml:
         if nvml is None:
             return False
