@@ -28,7 +28,7 @@ def build_tables(index: MatrixIndex, frame: "pd.DataFrame", selection: Selection
         selection: The epoch whose weights are scored.
 
     Raises:
-        ReportError: The matrix or the results do not support the selection.
+        ReportError: the matrix or the results do not support the selection.
     """
     results = MatrixResults(index, frame, selection)
     rows = make_rows(results)

@@ -26,7 +26,7 @@ class MatrixResults:
         selection: The epoch whose weights are scored.
 
     Raises:
-        ReportError: The matrix or the results do not support the selection.
+        ReportError: the matrix or the results do not support the selection.
     """
 
     def __init__(self, index: MatrixIndex, frame: "pd.DataFrame", selection: Selection) -> None:

@@ -21,7 +21,7 @@ def render(table: Table, format: Format = "table", width: int = 120) -> str:  # 
         width: Columns of the terminal; only "table" uses it.
 
     Raises:
-        ReportError: The format is unknown.
+        ReportError: the format is unknown.
     """
     if format == "table":
         return _as_terminal_text(table, width)

@@ -19,7 +19,7 @@ def check_selection(index: MatrixIndex, selection: Selection) -> None:
     """Check that a matrix supports a selection.
 
     Raises:
-        ReportError: The selection is unknown, or the matrix lacks the validation images or test metrics it needs.
+        ReportError: the selection is unknown, or the matrix lacks the validation images or test metrics it needs.
     """
     known = get_args(Selection)
     if selection not in known:

@@ -65,7 +65,7 @@ def write_report(
         frame: What `load_results(results_root)` returns, to avoid reading the results again.
 
     Raises:
-        ReportError: The folder holds no matrix, a name is unknown, a matrix does not support the selection, or the
+        ReportError: the folder has no matrix, a name is unknown, a matrix does not support the selection, or the
             reports cannot be written.
     """
     from kdbench.results.table import load_results
@@ -87,7 +87,7 @@ def make_report(index: MatrixIndex, frame: "pd.DataFrame", selection: Selection 
     """Return the tables of a matrix, with names that are different and valid in file names; write nothing.
 
     Raises:
-        ReportError: The matrix does not support the selection.
+        ReportError: the matrix does not support the selection.
     """
     summary = _summary(MatrixResults(index, frame, selection))
     return Report(index.name, summary, tuple(_with_file_names(build_tables(index, frame, selection))))
