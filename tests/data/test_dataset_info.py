@@ -34,6 +34,7 @@ def spec(kind: str, root: Path, **options: int | bool) -> DataSpec:
     return DataSpec("mine", kind, {"root": str(root), **options})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("kind", "source", "options"),
     [

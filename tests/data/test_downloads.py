@@ -1,3 +1,4 @@
+import io
 import pickle
 import re
 from collections.abc import Callable
@@ -6,8 +7,11 @@ from typing import Any
 from urllib.error import URLError
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import torchvision.datasets
+from PIL import Image
 
 from kdbench import data
 from kdbench.data import DataSpec, downloads
@@ -136,3 +140,85 @@ def test_the_default_root_is_the_folder_data(tmp_path: Path, monkeypatch: pytest
     monkeypatch.chdir(tmp_path)
     with pytest.raises(DataError, match=re.escape(f"{tmp_path / 'data'}: MNIST can")):
         data.load(DataSpec("mnist", "mnist"))
+
+
+def write_shard(file: Path, pixels: np.ndarray, columns: dict[str, Any]) -> None:
+    """Write images (N, H, W) or (N, H, W, 3) and labels to a Parquet file in the layout of Hugging Face."""
+    images = []
+    for image in pixels:
+        buffer = io.BytesIO()
+        Image.fromarray(image).save(buffer, format="PNG")
+        images.append({"bytes": buffer.getvalue(), "path": None})
+    pq.write_table(pa.table({"img": images, **columns}), file)
+
+
+def write_parquet(folder: Path, columns: dict[str, list[int]], side: int = 32, channels: int = 3) -> np.ndarray:
+    """Write a small data set with equal training and test images, and return these images (N, C, H, W)."""
+    folder.mkdir(parents=True, exist_ok=True)
+    count = len(next(iter(columns.values())))
+    pixels = np.random.default_rng(0).integers(0, 256, (count, side, side, channels), dtype=np.uint8)
+    for part in ("train", "test"):
+        write_shard(folder / f"{part}-00000-of-00001.parquet", pixels.squeeze(3) if channels == 1 else pixels, columns)
+    return pixels.transpose(0, 3, 1, 2)
+
+
+@pytest.mark.parametrize("folder", [".", "data", "cifar100"])
+def test_cifar_100_is_read_from_parquet_files(tmp_path: Path, folder: str) -> None:
+    pixels = write_parquet(tmp_path / folder, {"fine_label": [3, 98, 7], "coarse_label": [19, 0, 1]})
+    spec = DataSpec("mine", "cifar100", {"root": str(tmp_path)})
+    data.check(spec)
+    assert data.find_missing(spec) is None
+    found = data.load(spec)
+    assert np.array_equal(found.train_images, pixels)
+    assert (found.train_labels.tolist(), found.num_classes) == ([3, 98, 7], 100)
+
+
+@pytest.mark.parametrize(("kind", "side", "channels"), [("cifar10", 32, 3), ("mnist", 28, 1), ("fashion_mnist", 28, 1)])
+def test_other_data_sets_are_read_from_parquet_files(tmp_path: Path, kind: str, side: int, channels: int) -> None:
+    pixels = write_parquet(tmp_path, {"label": [5, 0]}, side, channels)
+    found = data.load(DataSpec(kind, kind, {"root": str(tmp_path)}))
+    assert np.array_equal(found.train_images, pixels)
+    assert (found.train_labels.tolist(), found.num_classes) == ([5, 0], 10)
+
+
+@pytest.mark.parametrize(
+    ("columns", "side", "message"),
+    [
+        (
+            {"fine_label": [0, 100]},
+            32,
+            "of (3, 32, 32) with labels up to 100; required: (3, 32, 32) with",
+        ),
+        ({"fine_label": [0, 1]}, 28, "of (3, 28, 28) with labels up to 1; required: (3, 32, 32) with"),
+        ({"label": [0, 1]}, 32, "there is no column 'fine_label'; columns: img, label"),
+    ],
+)
+def test_parquet_files_of_other_data_raise(
+    tmp_path: Path, columns: dict[str, list[int]], side: int, message: str
+) -> None:
+    write_parquet(tmp_path, columns, side)
+    with pytest.raises(DataError, match=re.escape(message)):
+        data.load(DataSpec("mine", "cifar100", {"root": str(tmp_path)}))
+
+
+def test_original_files_precede_parquet_files(tmp_path: Path, write_cifar: Callable[[str], np.ndarray]) -> None:
+    pixels = write_cifar("cifar100")
+    write_parquet(tmp_path, {"fine_label": [3, 98, 7]})
+    found = data.load(DataSpec("mine", "cifar100", {"root": str(tmp_path)}))
+    assert np.array_equal(found.train_images, pixels[: len(found.train_images)])
+
+
+def test_real_cifar_100_images_are_read_from_parquet_files(shared: Path, tmp_path: Path) -> None:
+    source = shared / "data" / "cifar-100"
+    labels = np.load(source / "labels.npz")
+    pixels = {}
+    for part in ("train", "test"):
+        strip = Image.open(min((source / part).glob("*.webp"))).convert("RGB")
+        pixels[part] = np.asarray(strip).reshape(-1, 32, 32, 3)[:200]
+        columns = {"fine_label": labels[f"{part}_y"][:200], "coarse_label": labels[f"{part}_coarse"][:200]}
+        write_shard(tmp_path / f"{part}-00000-of-00001.parquet", pixels[part], columns)
+    found = data.load(DataSpec("cifar100", "cifar100", {"root": str(tmp_path)}))
+    assert np.array_equal(found.train_images.transpose(0, 2, 3, 1), pixels["train"])
+    assert np.array_equal(found.test_images.transpose(0, 2, 3, 1), pixels["test"])
+    assert np.array_equal(found.train_labels, labels["train_y"][:200])
+    assert found.num_classes == 100

@@ -99,6 +99,7 @@ def test_a_new_image_below_a_linked_folder_is_read(draw: Draw, tmp_path: Path) -
     assert data.get_fingerprint(spec) != before.fingerprint
 
 
+@pytest.mark.slow
 def test_real_eurosat_images(unpack: Callable[[str], Path]) -> None:
     root = unpack("eurosat-subset") / "EuroSAT" / "2750"
     found = load_folder(root=str(root))

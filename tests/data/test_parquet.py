@@ -1,5 +1,6 @@
 import hashlib
 import io
+import json
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -117,6 +118,43 @@ def test_corruption_in_the_middle_raises_with_the_path(root: Path) -> None:
         load_parquet(root=str(root))
 
 
+def test_a_missing_file_of_a_part_raises(root: Path) -> None:
+    (root / "train-00001-of-00002.parquet").unlink()
+    with pytest.raises(DataError, match=re.escape(f"{root}: 1 of 2 files train-*-of-00002.parquet found; required: ")):
+        load_parquet(root=str(root))
+
+
+def test_the_columns_are_found_and_class_names_are_counted(tmp_path: Path) -> None:
+    for part, labels in (("train", [0, 1]), ("test", [1, 0])):
+        features = {"species": {"names": ["cat", "dog", "fox"], "_type": "ClassLabel"}}
+        metadata = {"huggingface": json.dumps({"info": {"features": features}})}
+        table = pa.table({"id": [7, 8], "picture": rows(10, 11), "species": labels})
+        pq.write_table(table.replace_schema_metadata(metadata), tmp_path / f"{part}-00000-of-00001.parquet")
+    found = data.load(DataSpec("mine", "parquet", {"root": str(tmp_path)}))
+    assert (found.train_labels.tolist(), found.test_labels.tolist(), found.num_classes) == ([0, 1], [1, 0], 3)
+    assert found.train_images[:, 0, 0, 0].tolist() == [10, 11]
+
+
+def test_columns_that_are_not_unique_raise_with_the_file(tmp_path: Path) -> None:
+    for part in ("train", "test"):
+        table = pa.table({"front": rows(1), "back": rows(2), "label": [0]})
+        pq.write_table(table, tmp_path / f"{part}-00000-of-00001.parquet")
+    file = tmp_path / "train-00000-of-00001.parquet"
+    with pytest.raises(
+        DataError, match=re.escape(f"{file}: several columns may contain the encoded images: front, back")
+    ):
+        data.load(DataSpec("mine", "parquet", {"root": str(tmp_path)}))
+    assert data.load(DataSpec("mine", "parquet", {"root": str(tmp_path), "image": "back"})).train_images.max() == 2
+
+
+def test_the_column_of_images_must_be_in_every_file(root: Path) -> None:
+    file = root / "test-00000-of-00001.parquet"
+    pq.write_table(pa.table({"img": rows(1), "label": [0]}), file)
+    with pytest.raises(DataError, match=re.escape(f"{file}: there is no column 'image'; columns: img, label")):
+        load_parquet(root=str(root))
+
+
+@pytest.mark.slow
 def test_real_images_are_the_published_ones(unpack: Callable[[str], Path]) -> None:
     root = unpack("cifar10-subset") / "cifar10-subset"
     found = data.load(DataSpec("cifar", "parquet", {"root": str(root)}))

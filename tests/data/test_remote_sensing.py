@@ -80,6 +80,7 @@ def test_real_eurosat(unpack: Callable[[str], Path]) -> None:
     assert (found.train_images.shape, found.test_images.shape) == ((200, 1, 16, 16), (700, 1, 16, 16))
 
 
+@pytest.mark.slow
 def test_real_uc_merced_requires_resize(unpack: Callable[[str], Path]) -> None:
     root = unpack("uc-merced")
     with pytest.raises(DataError, match="set the option resize"):

@@ -16,6 +16,7 @@ DEFINED_HERE = [name for name in NAMES if ":" not in name]
 SMALL = ["mlp_16_8", "cnn_4_8_fc6", "resnet8", "wrn_10_1"]
 
 
+@pytest.mark.slow
 def test_every_example_builds_on_the_meta_device() -> None:
     for name in DEFINED_HERE:
         with torch.device("meta"):
@@ -27,6 +28,7 @@ def test_every_example_builds_on_the_meta_device() -> None:
         assert found.cuttable, name
 
 
+@pytest.mark.slow
 def test_every_library_example_builds_on_the_meta_device() -> None:
     for name in sorted(set(NAMES) - set(DEFINED_HERE)):
         with torch.device("meta"):

@@ -109,6 +109,7 @@ def test_a_prefix_without_a_name_raises_with_a_valid_name(prefix: str) -> None:
         models.check(prefix, (3, 32, 32))
 
 
+@pytest.mark.slow
 def test_libraries_are_imported_only_for_their_names() -> None:
     program = (
         "import sys; from kdbench import models; models.check('resnet18', (3, 32, 32)); "

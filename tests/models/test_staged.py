@@ -19,6 +19,7 @@ def build(name: str, num_classes: int = 5, shape: tuple[int, int, int] = (3, 12,
     return models.build(name, num_classes=num_classes, image_shape=shape)
 
 
+@pytest.mark.slow
 @given(
     name=st.sampled_from(NAMES),
     classes=st.integers(1, 12),
