@@ -58,7 +58,7 @@ def make_kind(name: str, original: Original, *, description: str, source: str, i
     The Parquet files are in the root, or in its folder data/ or `name`/.
     """
     layout = (
-        f"{original.layout}; or Hugging Face's train-*.parquet and test-*.parquet, directly, in data/ or in {name}/"
+        f"{original.layout}, or with Hugging Face's train-*.parquet and test-*.parquet (in it, in data/ or in {name}/)"
     )
 
     def load(*, root: str = "data") -> Dataset:

@@ -56,7 +56,7 @@ class DatasetKind:
                 return [path for paths in found for path in paths]
         return []
 
-    def first_missing(self, root: str) -> Path:
+    def find_first_missing(self, root: str) -> Path:
         """Return the first path that the first layout lacks."""
         patterns = self.file_sets[0] if self.file_sets else ()
         return next((Path(root) / pattern for pattern in patterns if not (Path(root) / pattern).exists()), Path(root))

@@ -66,7 +66,7 @@ def find_missing(spec: DataSpec) -> str | None:
     if "root" not in options or kind.find_files(options["root"]) or _has_archives(kind, options["root"]):
         return None
     hint = "; training downloads it if there is internet access" if kind.download else ""
-    missing = kind.first_missing(options["root"])
+    missing = kind.find_first_missing(options["root"])
     return f"data set '{spec.name}' not found: {missing} does not exist; 'root' must name {kind.layout}{hint}"
 
 

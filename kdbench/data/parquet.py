@@ -112,7 +112,7 @@ class ParquetImages:
 
 
 def _find_shards(root: Path, part: str) -> tuple[Path, ...]:
-    """Return the files of a part, and check that none of those that their names count is missing."""
+    """Return the files of a part; check that there are as many as their names state."""
     found = sorted(root.glob(f"{part}-*.parquet")) or sorted((root / "data").glob(f"{part}-*.parquet"))
     if not found:
         raise _error(root, f"no {part}-*.parquet found")

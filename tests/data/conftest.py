@@ -34,7 +34,7 @@ def arrays() -> dict[str, Any]:
 
 
 @pytest.fixture
-def write(tmp_path: Path) -> Callable[[dict[str, Any]], Path]:
+def write_npz(tmp_path: Path) -> Callable[[dict[str, Any]], Path]:
     """Write arrays to a file and return its path."""
 
     def write_file(arrays: dict[str, Any]) -> Path:
@@ -46,16 +46,16 @@ def write(tmp_path: Path) -> Callable[[dict[str, Any]], Path]:
 
 
 @pytest.fixture
-def draw(tmp_path: Path) -> Callable[..., Path]:
+def write_image(tmp_path: Path) -> Callable[..., Path]:
     """Write an image file of one value, or one per channel, below `tmp_path` and return its path."""
 
-    def draw_image(name: str, value: Any = 0, size: tuple[int, int] = (4, 3), mode: str = "RGB") -> Path:
+    def write(name: str, value: Any = 0, size: tuple[int, int] = (4, 3), mode: str = "RGB") -> Path:
         path = tmp_path / name
         path.parent.mkdir(parents=True, exist_ok=True)
         Image.new(mode, size, value).save(path)
         return path
 
-    return draw_image
+    return write
 
 
 @pytest.fixture(scope="session")

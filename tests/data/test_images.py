@@ -10,7 +10,7 @@ from kdbench.data.images import EncodedImage, decode
 from kdbench.data.prepare import resize_images, to_gray
 from kdbench.errors import DataError
 
-Draw = Callable[..., Path]
+WriteImage = Callable[..., Path]
 
 
 def encoded(*files: Path) -> list[EncodedImage]:
@@ -41,23 +41,27 @@ def test_resizing_during_decoding_equals_resizing_afterwards(tmp_path: Path, gra
     assert np.array_equal(small, resize_images(to_gray(pixels) if grayscale else pixels, 7))
 
 
-def test_images_stay_gray_unless_one_of_any_part_has_colors(draw: Draw) -> None:
-    gray_one, black, color = draw("g.png", 9, mode="L"), draw("1.png", 1, mode="1"), draw("c.png", (1, 2, 3))
+def test_images_stay_gray_unless_one_of_any_part_has_colors(write_image: WriteImage) -> None:
+    gray_one, black, color = (
+        write_image("g.png", 9, mode="L"),
+        write_image("1.png", 1, mode="1"),
+        write_image("c.png", (1, 2, 3)),
+    )
     (images,) = decode([encoded(gray_one, black)])
     assert images[:, :, 0, 0].tolist() == [[9], [255]]
     train, test = decode([encoded(gray_one), encoded(color)])
     assert (train[0, :, 0, 0].tolist(), test[0, :, 0, 0].tolist()) == ([9, 9, 9], [1, 2, 3])
 
 
-def test_palettes_and_transparency_are_converted_to_rgb(draw: Draw) -> None:
-    palette = draw("p.png", (200, 0, 0))
+def test_palettes_and_transparency_are_converted_to_rgb(write_image: WriteImage) -> None:
+    palette = write_image("p.png", (200, 0, 0))
     Image.open(palette).quantize(2).save(palette)
-    (images,) = decode([encoded(palette, draw("a.png", (1, 2, 3, 4), mode="RGBA"))])
+    (images,) = decode([encoded(palette, write_image("a.png", (1, 2, 3, 4), mode="RGBA"))])
     assert images[:, :, 0, 0].tolist() == [[200, 0, 0], [1, 2, 3]]
 
 
-def test_different_sizes_raise_without_resize(draw: Draw) -> None:
-    both = encoded(draw("a.png"), draw("b.png", size=(4, 5)))
+def test_different_sizes_raise_without_resize(write_image: WriteImage) -> None:
+    both = encoded(write_image("a.png"), write_image("b.png", size=(4, 5)))
     with pytest.raises(DataError, match=r"a\.png has 4x3 pixels and .*b\.png 4x5; set the option resize"):
         decode([both[:1], both[1:]])
     assert [part.shape for part in decode([both[:1], both[1:]], resize=6)] == [(1, 3, 6, 6)] * 2

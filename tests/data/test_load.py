@@ -15,7 +15,7 @@ from kdbench.data import DataSpec
 from kdbench.errors import DataError
 
 DIGITS = DataSpec("digits", "digits")
-Write = Callable[[dict[str, Any]], Path]
+WriteNpz = Callable[[dict[str, Any]], Path]
 
 
 def run_python(code: str) -> str:
@@ -43,8 +43,8 @@ def test_the_fingerprint_depends_on_the_content_only() -> None:
     assert data.get_fingerprint(DataSpec("another name", "digits", {"samples": None})) == cold
 
 
-def test_common_options_apply_to_every_kind(arrays: dict[str, Any], write: Write) -> None:
-    for spec in (DIGITS, DataSpec("mine", "npz", {"root": str(write(arrays))})):
+def test_common_options_apply_to_every_kind(arrays: dict[str, Any], write_npz: WriteNpz) -> None:
+    for spec in (DIGITS, DataSpec("mine", "npz", {"root": str(write_npz(arrays))})):
         options = {**spec.options, "samples": 12, "resize": 5, "grayscale": True}
         found = data.load(DataSpec(spec.name, spec.kind, options))
         assert found.train_images.shape == (12, 1, 5, 5)
@@ -53,11 +53,11 @@ def test_common_options_apply_to_every_kind(arrays: dict[str, Any], write: Write
         assert set(np.bincount(found.train_labels)) <= {1, 2, 4}
 
 
-def test_a_changed_file_is_read_again(arrays: dict[str, Any], write: Write) -> None:
-    spec = DataSpec("mine", "npz", {"root": str(write(arrays))})
+def test_a_changed_file_is_read_again(arrays: dict[str, Any], write_npz: WriteNpz) -> None:
+    spec = DataSpec("mine", "npz", {"root": str(write_npz(arrays))})
     before = data.load(spec)
     arrays["train_images"] = 255 - arrays["train_images"]
-    write(arrays)
+    write_npz(arrays)
     after = data.load(spec)
     assert np.array_equal(after.train_images, 255 - before.train_images)
     assert after.fingerprint != before.fingerprint

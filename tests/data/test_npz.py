@@ -9,26 +9,26 @@ import pytest
 from kdbench.data.npz import load_npz
 from kdbench.errors import DataError
 
-Write = Callable[[dict[str, Any]], Path]
+WriteNpz = Callable[[dict[str, Any]], Path]
 
 
-def test_color_images_are_channels_first(arrays: dict[str, Any], write: Write) -> None:
-    data = load_npz(root=str(write(arrays)))
+def test_color_images_are_channels_first(arrays: dict[str, Any], write_npz: WriteNpz) -> None:
+    data = load_npz(root=str(write_npz(arrays)))
     assert data.train_images.shape == (30, 3, 6, 4)
     assert np.array_equal(data.test_images[2, 1], arrays["test_images"][2, :, :, 1])
     assert data.test_labels.tolist() == [0, 1, 2] * 3
     assert data.num_classes == 3
 
 
-def test_gray_images_have_one_channel(arrays: dict[str, Any], write: Write) -> None:
+def test_gray_images_have_one_channel(arrays: dict[str, Any], write_npz: WriteNpz) -> None:
     gray = {name: a[..., 0] if name.endswith("images") else a for name, a in arrays.items()}
-    data = load_npz(root=str(write(gray)))
+    data = load_npz(root=str(write_npz(gray)))
     assert np.array_equal(data.train_images[:, 0], gray["train_images"])
 
 
-def test_validation_images_are_appended_to_the_training_images(arrays: dict[str, Any], write: Write) -> None:
+def test_validation_images_are_appended_to_the_training_images(arrays: dict[str, Any], write_npz: WriteNpz) -> None:
     arrays |= {"val_images": arrays["test_images"][:4], "val_labels": np.array([3, 3, 3, 3])}
-    data = load_npz(root=str(write(arrays)))
+    data = load_npz(root=str(write_npz(arrays)))
     assert np.array_equal(data.train_images[30:], arrays["val_images"].transpose(0, 3, 1, 2))
     assert data.train_labels[30:].tolist() == [3] * 4
     assert data.num_classes == 4
@@ -62,13 +62,13 @@ def test_validation_images_are_appended_to_the_training_images(arrays: dict[str,
     ],
 )
 def test_a_file_with_another_layout_raises_with_its_path(
-    arrays: dict[str, Any], write: Write, name: str, value: Any, message: str
+    arrays: dict[str, Any], write_npz: WriteNpz, name: str, value: Any, message: str
 ) -> None:
     arrays.pop(name, None)
-    path = write(arrays if value is None else {**arrays, name: value})
-    with pytest.raises(DataError, match=re.escape(f"{path}: {message}")) as refused:
+    path = write_npz(arrays if value is None else {**arrays, name: value})
+    with pytest.raises(DataError, match=re.escape(f"{path}: {message}")) as raised:
         load_npz(root=str(path))
-    assert "required: an .npz file with train_images" in str(refused.value)
+    assert "required: an .npz file with train_images" in str(raised.value)
 
 
 @pytest.mark.parametrize("content", [b"", b"no archive", b"PK\x03\x04 cut off"])

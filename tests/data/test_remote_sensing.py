@@ -11,7 +11,7 @@ from kdbench import data
 from kdbench.data import DataSpec
 from kdbench.errors import DataError
 
-Draw = Callable[..., Path]
+WriteImage = Callable[..., Path]
 FOLDERS = {
     "eurosat": ("eurosat/2750", 10),
     "uc_merced": ("UCMerced_LandUse/Images", 21),
@@ -24,25 +24,25 @@ def spec(kind: str, root: Path, **options: int | bool) -> DataSpec:
     return DataSpec(kind, kind, {"root": str(root), **options})
 
 
-def draw_classes(draw: Draw, folder: str, classes: int) -> None:
+def write_classes(write_image: WriteImage, folder: str, classes: int) -> None:
     for label in range(classes):
         for number in range(5):
-            draw(f"{folder}/class{label:02d}/{number}.jpg", (label, label, label))
+            write_image(f"{folder}/class{label:02d}/{number}.jpg", (label, label, label))
 
 
 @pytest.mark.parametrize("kind", FOLDERS)
-def test_the_folders_of_the_archive_are_read(draw: Draw, tmp_path: Path, kind: str) -> None:
+def test_the_folders_of_the_archive_are_read(write_image: WriteImage, tmp_path: Path, kind: str) -> None:
     folder, classes = FOLDERS[kind]
-    draw_classes(draw, folder, classes)
+    write_classes(write_image, folder, classes)
     found = data.load(spec(kind, tmp_path, resize=2))
     assert (found.num_classes, found.train_images.shape) == (classes, (4 * classes, 3, 2, 2))
     assert sorted(found.test_labels.tolist()) == list(range(classes))
 
 
 @pytest.mark.parametrize("kind", FOLDERS)
-def test_folders_of_another_data_set_raise(draw: Draw, tmp_path: Path, kind: str) -> None:
+def test_folders_of_another_data_set_raise(write_image: WriteImage, tmp_path: Path, kind: str) -> None:
     folder, classes = FOLDERS[kind]
-    draw_classes(draw, folder, classes - 1)
+    write_classes(write_image, folder, classes - 1)
     message = f"{tmp_path / folder}: {kind} has {classes} classes, found {classes - 1} class folders; required: "
     with pytest.raises(DataError, match=re.escape(message)):
         data.load(spec(kind, tmp_path))
