@@ -4,6 +4,16 @@ import re
 from collections.abc import Iterable
 
 
+def fill(page: str, name: str, block: str) -> str:
+    """The page with the text between the two lines that mark a block replaced."""
+    marks = re.compile(
+        rf"(^[^\n]*\bbegin {name}: written by scripts[^\n]*\n).*?(^[^\n]*\bend {name}\b)", re.DOTALL | re.MULTILINE
+    )
+    if not marks.search(page):
+        raise SystemExit(f"no lines 'begin {name}: written by scripts' and 'end {name}'; add them as comments")
+    return marks.sub(lambda found: f"{found[1]}\n{block.strip(chr(10))}\n\n{found[2]}", page)
+
+
 def table(titles: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
     """A Markdown table."""
     lines = [titles, ("---",) * len(titles), *(tuple(cell.replace("|", r"\|") for cell in row) for row in rows)]

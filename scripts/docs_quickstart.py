@@ -1,0 +1,54 @@
+"""Run the quickstart and write the table that the README and the documentation show.
+
+python scripts/docs_quickstart.py
+
+Writes docs/assets/quickstart.svg and the block of text in README.md. The last digits depend on the CPU, so no test
+repeats this; it is run when the quickstart or the form of its table changes.
+"""
+
+import io
+import re
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from docs_markdown import fill
+from rich.console import Console
+from rich.terminal_theme import SVG_EXPORT_THEME
+
+from kdbench.reporting import Table, render, write_report
+from kdbench.reporting.console import print_table
+
+ROOT = Path(__file__).resolve().parent.parent
+MATRIX = "matrices/quickstart.toml"
+FONTS = "ui-monospace, SFMono-Regular, Menlo, Consolas, 'DejaVu Sans Mono', monospace"
+
+
+def main() -> None:
+    """Train in a temporary folder and write both forms of the accuracy table."""
+    with TemporaryDirectory() as folder:
+        results, reports = f"{folder}/results", f"{folder}/reports"
+        command = [sys.executable, "-m", "kdbench", "run", MATRIX, "--results", results, "--reports", reports]
+        subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
+        (report,) = write_report(results, reports)
+    table = replace(report.accuracy, title="", caption="", notes=(), configurations=())
+    (ROOT / "docs" / "assets" / "quickstart.svg").write_text(as_svg(table), encoding="utf-8")
+    readme = ROOT / "README.md"
+    text = "\n".join(line for line in render(table).splitlines() if line.strip())
+    readme.write_text(fill(readme.read_text(encoding="utf-8"), "table", f"```\n{text}\n```"), encoding="utf-8")
+
+
+def as_svg(table: Table) -> str:
+    """The table as a terminal shows it; the image loads no font from elsewhere."""
+    console = Console(record=True, width=80, file=io.StringIO())
+    print_table(table, console)
+    svg = console.export_svg(title=f"kdbench run {MATRIX}", theme=SVG_EXPORT_THEME, unique_id="quickstart")
+    without_fonts = re.sub(r"\s*@font-face \{.*?\}", "", svg, flags=re.DOTALL)
+    svg = re.sub(r"font-family: [^;]*Fira Code[^;]*;", f"font-family: {FONTS};", without_fonts)
+    return "\n".join(line.rstrip() for line in svg.splitlines() if line.strip()) + "\n"
+
+
+if __name__ == "__main__":
+    main()
