@@ -34,14 +34,17 @@ def matrix_keys() -> str:
 
 def section(title: str, note: str, model: Mapping[str, Any], level: int = 2) -> str:
     """A heading, what the table is, and a row a key."""
-    rows = [
-        (f"`{key}`", type_of(field), default_of(key, field, model), escaped(field.get("description", "")))
-        for key, field in model["properties"].items()
-    ]
+    rows = [key_row(key, field, model) for key, field in model["properties"].items()]
     lead = " ".join(filter(None, (escaped(one_line(model.get("description", ""))), note)))
     return "\n\n".join(
         filter(None, ("#" * level + f" {title}", lead, table(("key", "type", "default", "meaning"), rows)))
     )
+
+
+def key_row(key: str, field: Mapping[str, Any], model: Mapping[str, Any]) -> tuple[str, ...]:
+    """A key with its type, default and meaning; a description may end with "Default: ..." where no value stands."""
+    meaning, _, default = field.get("description", "").partition("Default: ")
+    return f"`{key}`", type_of(field), escaped(default) or default_of(key, field, model), escaped(meaning.strip())
 
 
 def variants(key: str, training: Mapping[str, Any], models: Mapping[str, Any]) -> Iterator[str]:
