@@ -15,11 +15,11 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from docs_markdown import fill
+from kdbench.reporting.console import print_table
 from rich.console import Console
 from rich.terminal_theme import SVG_EXPORT_THEME
 
 from kdbench.reporting import Table, render, write_report
-from kdbench.reporting.console import print_table
 
 ROOT = Path(__file__).resolve().parent.parent
 MATRIX = "matrices/quickstart.toml"

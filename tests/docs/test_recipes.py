@@ -17,9 +17,15 @@ from kdbench.errors import DataError
 def test_a_custom_method(folder: Path, code_block: Callable[..., str]) -> None:
     for name in ("mymethods.py", "mine.toml", "test_mymethods.py"):
         (folder / name).write_text(code_block("docs/custom-method.md", title=name))
+    pytest.importorskip("kdbench.testing")
     runpy.run_path("test_mymethods.py")
-    labels = {run.method for run in load_matrix("mine.toml").runs()}
-    assert labels == {"scratch", "vanilla", "mymethods:Brier"}
+
+
+def test_a_custom_method_in_a_matrix(folder: Path, code_block: Callable[..., str]) -> None:
+    for name in ("mymethods.py", "mine.toml"):
+        (folder / name).write_text(code_block("docs/custom-method.md", title=name))
+    methods = {run.method for run in load_matrix("mine.toml").runs()}
+    assert methods == {"scratch", "vanilla", "mymethods:Brier"}
 
 
 def test_a_custom_network(folder: Path, code_block: Callable[..., str]) -> None:
