@@ -21,29 +21,27 @@ def table(titles: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
 
 
 def prose(docstring: str) -> str:
-    """A docstring as Markdown: paragraphs with an equation are shown as they are written, others as text."""
-    paragraphs = re.split(r"\n\s*\n", docstring)
-    return "\n\n".join(f"```text\n{p}\n```" if is_formula(p) else with_list(p) for p in paragraphs)
+    """A docstring as Markdown, without "Raises:"; a formula at its beginning is shown in a block."""
+    paragraphs = [p for p in re.split(r"\n\s*\n", docstring) if not p.startswith("Raises:")]
+    return "\n\n".join(map(formula_first, paragraphs))
 
 
-def is_formula(paragraph: str) -> bool:
-    """Whether a paragraph begins with an equation."""
-    return re.match(r"\s*[A-Za-z]\w*(\([^)]*\))? (=|<-) ", paragraph) is not None
-
-
-def with_list(paragraph: str) -> str:
-    """A paragraph of text; a section such as "Raises:" becomes a list."""
-    head, _, rest = paragraph.partition("\n")
-    if not re.fullmatch(r"(Raises|Args|Returns):", head):
-        return escaped(paragraph)
-    items = re.sub(r"\n {8,}", " ", rest).splitlines()
-    return f"{head}\n\n" + "\n".join(f"- {escaped(item.strip())}" for item in items)
+def formula_first(paragraph: str) -> str:
+    """A paragraph that is one formula in backticks, and what it is of, as a block; others as text."""
+    found = re.fullmatch(r"`([^`]* = [^`]*)`[,.]? *([^`]*?)\.?", paragraph)
+    return f"```text\n{found[1]}\n{found[2]}".strip() + "\n```" if found else escaped(paragraph)
 
 
 def escaped(text: str) -> str:
     """The text with what Markdown would read as markup escaped, outside of backticks."""
     parts = re.split(r"(`[^`]*`)", text)
-    return "".join(p if p.startswith("`") else re.sub(r"([*_<>\[\]])", r"\\\1", p) for p in parts)
+    return "".join(p if p.startswith("`") else without_markup(p) for p in parts)
+
+
+def without_markup(text: str) -> str:
+    """The text with asterisks, brackets and underscores at the edge of a word escaped."""
+    text = text.replace("<", "&lt;").replace("[", r"\[").replace("]", r"\]").replace("*", r"\*")
+    return re.sub(r"(?<!\w)_|_(?!\w)", r"\_", text)
 
 
 def sentence(text: str) -> str:

@@ -54,17 +54,19 @@ def test_an_npz_file(folder: Path, code_block: Callable[..., str]) -> None:
     assert (loaded.train_images.shape, loaded.num_classes) == ((500, 1, 16, 16), 3)
 
 
-def test_a_kind_of_data_set(folder: Path, code_block: Callable[..., str]) -> None:
+def test_a_kind_of_data_set(folder: Path, code_block: Callable[..., str], monkeypatch: pytest.MonkeyPatch) -> None:
     (folder / "csv_files.py").write_text(code_block("docs/custom-dataset.md", title="kdbench/data/csv_files.py"))
-    csv = importlib.import_module("csv_files").csv
+    kind = importlib.import_module("csv_files").CSV
+    monkeypatch.setattr(data, "DATASETS", {**data.DATASETS, kind.name: kind})
+    spec = DataSpec("sheet", "csv", {"root": str(folder)})
     (folder / "train.csv").write_text("label,pixels\n1,0,50,100,255\n0,9,8,7,6\n")
     (folder / "test.csv").write_text("label,pixels\n2,1,2,3,4\n")
-    loaded = csv(root=str(folder))
+    loaded = data.load(spec)
     assert np.array_equal(loaded.train_images, [[[[0, 50], [100, 255]]], [[[9, 8], [7, 6]]]])
     assert (loaded.train_labels.tolist(), loaded.test_labels.tolist(), loaded.num_classes) == ([1, 0], [2], 3)
     (folder / "test.csv").write_text("label,pixels\n2,1,2,3\n")
     with pytest.raises(DataError, match=r"test\.csv: has 1 rows of 4 values"):
-        csv(root=str(folder))
+        data.load(spec)
 
 
 def test_one_loss_in_a_training_loop(folder: Path, code_block: Callable[..., str]) -> None:
