@@ -1,4 +1,4 @@
-"""`kdbench run` as a process that can be hurt, and the numbers that it would have given undisturbed."""
+"""`kdbench run` as a process with injected faults, and the numbers of a reference without faults."""
 
 import os
 import random
@@ -21,10 +21,10 @@ import kdbench
 from kdbench.results import Store
 
 ROOT = Path(kdbench.__file__).parent.parent
-MOMENTS = int(os.environ.get("KDBENCH_FAULTS", "3"))  # random moments of each kind; more of them in scripts/stress
-EPOCHS = max(40, 6 * MOMENTS)  # so many that no moment comes too late
+REPETITIONS = int(os.environ.get("KDBENCH_FAULTS", "3"))  # faults at random times per test; scripts/stress sets more
+EPOCHS = max(40, 6 * REPETITIONS)  # enough that the matrix does not finish before the last fault
 SEED = int(os.environ.get("KDBENCH_FAULTS_SEED", "0"))
-PATIENCE = 150  # seconds that a run of the matrix may take on a busy machine
+TIMEOUT = 150  # seconds for a run of the matrix on a busy machine
 
 MATRIX = f"""
 name = "faults"
@@ -48,23 +48,23 @@ workers = 2
 checkpoint_minutes = 0.0
 """
 
-# What depends on the machine, on the moment or on the company, and is no result.
-INCIDENTAL = {"train_seconds", "throughput", "peak_memory_mb", "attempts", "cohort_size", "threads"}
-INCIDENTAL |= {"host", "git_commit", "started", "finished", "matrix", "label"}
+# Columns that depend on the machine, the time or the cohort, and are not compared.
+VARIABLE_COLUMNS = {"train_seconds", "throughput", "peak_memory_mb", "attempts", "cohort_size", "threads"}
+VARIABLE_COLUMNS |= {"host", "git_commit", "started", "finished", "matrix", "label"}
 
 
 @dataclass(frozen=True)
-class Ran:
-    """How a command went."""
+class Completed:
+    """The exit status, output and duration of a command."""
 
     status: int
-    said: str
+    output: str
     seconds: float
 
 
 @dataclass
-class Bench:
-    """A folder with a matrix, its results, and commands that run there as processes."""
+class Sandbox:
+    """A folder with a matrix and its results, and the processes started in it."""
 
     folder: Path
     environment: dict[str, str]
@@ -79,7 +79,7 @@ class Bench:
         return Store(self.results, create=False)
 
     def start(self, *arguments: str) -> subprocess.Popen[str]:
-        """Begin a command; `run` of the matrix if not told otherwise."""
+        """Start a command, by default `kdbench run` of the matrix."""
         process = subprocess.Popen(
             [sys.executable, "-m", "kdbench", *(arguments or ("run", "faults.toml"))],
             cwd=self.folder,
@@ -92,18 +92,18 @@ class Bench:
         self.started.append(process)
         return process
 
-    def run(self, *arguments: str) -> Ran:
-        """A command to its end."""
-        began = time.monotonic()
-        return self.ended(self.start(*arguments), began)
+    def run(self, *arguments: str) -> Completed:
+        """Run a command to its end."""
+        start = time.monotonic()
+        return self.wait(self.start(*arguments), start)
 
-    def ended(self, process: subprocess.Popen[str], since: float, timeout: float = PATIENCE) -> Ran:
-        """Wait for the end of a command; `since`: what its seconds count from."""
-        said, _ = process.communicate(timeout=timeout)
-        return Ran(process.returncode, said, time.monotonic() - since)
+    def wait(self, process: subprocess.Popen[str], since: float, timeout: float = TIMEOUT) -> Completed:
+        """Wait for the end of a command; its seconds count from `since`."""
+        output, _ = process.communicate(timeout=timeout)
+        return Completed(process.returncode, output, time.monotonic() - since)
 
-    def workers(self) -> list[int]:
-        """The processes that work for this folder now, guards included."""
+    def worker_pids(self) -> list[int]:
+        """Return the processes that work for this folder, watchdogs included."""
         found = []
         for entry in Path("/proc").iterdir():
             if entry.name.isdigit() and self._is_worker(entry):
@@ -117,24 +117,24 @@ class Bench:
         except OSError:
             return False
 
-    def until(self, holds: Callable[[], Any], seconds: float = PATIENCE) -> Any:
-        """Wait until something holds, and give it."""
+    def wait_until(self, condition: Callable[[], Any], seconds: float = TIMEOUT) -> Any:
+        """Wait until `condition` returns a true value; return the value."""
         deadline = time.monotonic() + seconds
-        while not (found := holds()):
+        while not (value := condition()):
             assert time.monotonic() < deadline, f"did not happen within {seconds} s"
             time.sleep(0.05)
-        return found
+        return value
 
-    def done(self) -> list[str]:
-        """The runs that are done."""
+    def done_runs(self) -> list[str]:
+        """Return the ids of the finished runs."""
         return [path.parent.name for path in self.results.glob("runs/*/result.json")]
 
     def checkpoints(self) -> list[Path]:
-        """The newest checkpoint of each run that has one."""
+        """Return the newest checkpoint of each run that has one."""
         return sorted(self.results.glob("runs/*/checkpoint.pt"))
 
     def progress(self) -> set[tuple[str, int]]:
-        """What changes whenever an epoch has been saved or a run has ended."""
+        """Return a value that changes when a checkpoint is saved or a run finishes."""
         found = set()
         for path in [*self.checkpoints(), *self.results.glob("runs/*/result.json")]:
             with suppress(FileNotFoundError):
@@ -142,18 +142,18 @@ class Bench:
         return found
 
     def attempts(self) -> dict[str, int]:
-        """How often each run was begun."""
+        """Return the number of attempts of each run."""
         store = self.store
         return {run: store.attempts(run) for run in store.run_ids()}
 
     def numbers(self) -> "Numbers":
-        """All that the runs gave."""
+        """Return the results of all runs."""
         return Numbers.of(self.results)
 
 
 @dataclass(frozen=True)
 class Numbers:
-    """What must be the same whatever happened: rows, epochs, weights."""
+    """The results that no fault may change: rows, epochs, hashes of weights."""
 
     rows: pd.DataFrame
     epochs: pd.DataFrame
@@ -165,20 +165,20 @@ class Numbers:
         epochs = pd.read_parquet(results / "history.parquet").sort_values(["run_id", "epoch"])
         files = results.glob("runs/*/weights.safetensors")
         return Numbers(
-            rows.drop(columns=[c for c in rows if c in INCIDENTAL or c.startswith("inference_ms")]),
+            rows.drop(columns=[c for c in rows if c in VARIABLE_COLUMNS or c.startswith("inference_ms")]),
             epochs.drop(columns="seconds").set_index(["run_id", "epoch"]).sort_index(axis=1),
             {file.parent.name: sha256(file.read_bytes()).hexdigest() for file in files},
         )
 
     def only(self, runs: Sequence[str]) -> "Numbers":
-        """Those of some runs."""
+        """Return the results of some runs."""
         kept = [run for run in self.rows.index if run in set(runs)]
         epochs = self.epochs[self.epochs.index.get_level_values("run_id").isin(kept)]
         rows = self.rows.loc[kept].dropna(axis=1, how="all").sort_index(axis=1)
         return Numbers(rows, epochs.dropna(axis=1, how="all"), {run: self.weights[run] for run in kept})
 
     def check_same(self, other: "Numbers") -> None:
-        """Bit for bit."""
+        """Assert that all results are equal bit for bit."""
         pd.testing.assert_frame_equal(self.rows, other.rows, check_exact=True, check_dtype=False)
         pd.testing.assert_frame_equal(self.epochs, other.epochs, check_exact=True, check_dtype=False)
         assert self.weights == other.weights
@@ -186,29 +186,29 @@ class Numbers:
 
 @pytest.fixture(scope="session")
 def environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """One cache for all, and no folder of the user's."""
+    """The environment of all commands: a shared cache, and no setting of the user."""
     kept = {key: value for key, value in os.environ.items() if not key.startswith("KDBENCH_")}
     return {**kept, "KDBENCH_CACHE": str(tmp_path_factory.mktemp("cache")), "PYTHONPATH": str(ROOT)}
 
 
-def make(folder: Path, environment: dict[str, str], matrix: str = MATRIX) -> Bench:
+def create_sandbox(folder: Path, environment: dict[str, str], matrix: str = MATRIX) -> Sandbox:
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "faults.toml").write_text(matrix, encoding="utf-8")
-    return Bench(folder, dict(environment))
+    return Sandbox(folder, dict(environment))
 
 
-def end(bench: Bench) -> None:
-    for process in bench.started:
+def kill_all(sandbox: Sandbox) -> None:
+    for process in sandbox.started:
         if process.poll() is None:
             os.killpg(process.pid, signal.SIGKILL)
             process.wait()
-    for pid in bench.workers():
+    for pid in sandbox.worker_pids():
         os.kill(pid, signal.SIGKILL)
 
 
 @dataclass(frozen=True)
-class Undisturbed:
-    """The matrix as it goes when nobody harms it."""
+class Reference:
+    """The matrix, trained without faults."""
 
     folder: Path
     numbers: Numbers
@@ -220,42 +220,42 @@ class Undisturbed:
 
 
 @pytest.fixture(scope="session")
-def undisturbed(tmp_path_factory: pytest.TempPathFactory, environment: dict[str, str]) -> Undisturbed:
-    """The reference; to be looked at and copied, not changed."""
-    made = make(tmp_path_factory.mktemp("undisturbed"), environment)
-    ran = made.run()
-    assert ran.status == 0, ran.said
-    numbers = made.numbers()
+def reference(tmp_path_factory: pytest.TempPathFactory, environment: dict[str, str]) -> Reference:
+    """The matrix, trained without faults; read-only."""
+    sandbox = create_sandbox(tmp_path_factory.mktemp("reference"), environment)
+    completed = sandbox.run()
+    assert completed.status == 0, completed.output
+    numbers = sandbox.numbers()
     assert len(numbers.rows) == 7
     assert set(numbers.rows["status"]) == {"done"}
-    return Undisturbed(made.folder, numbers, ran.seconds)
+    return Reference(sandbox.folder, numbers, completed.seconds)
 
 
 @pytest.fixture
-def moments(request: pytest.FixtureRequest) -> random.Random:
-    """Random, and the same every time that a test is run with one seed."""
+def rng(request: pytest.FixtureRequest) -> random.Random:
+    """A random generator that depends on the seed and on the name of the test."""
     return random.Random(f"{SEED} {request.node.name}")
 
 
 @pytest.fixture
-def bench(tmp_path: Path, undisturbed: Undisturbed, environment: dict[str, str]) -> Iterator[Bench]:
-    """A folder with the matrix and no run; whatever was started in it is gone in the end."""
-    made = make(tmp_path, environment)
-    shutil.copytree(undisturbed.results / "timings", made.results / "timings")  # what is known is not timed again
-    yield made
-    end(made)
+def sandbox(tmp_path: Path, reference: Reference, environment: dict[str, str]) -> Iterator[Sandbox]:
+    """A folder with the matrix and no run; its processes are killed at the end of the test."""
+    sandbox = create_sandbox(tmp_path, environment)
+    shutil.copytree(reference.results / "timings", sandbox.results / "timings")  # networks are not timed again
+    yield sandbox
+    kill_all(sandbox)
 
 
 @pytest.fixture
-def finished(tmp_path: Path, undisturbed: Undisturbed, environment: dict[str, str]) -> Iterator[Bench]:
-    """A copy of the undisturbed runs, to be corrupted."""
-    shutil.copytree(undisturbed.folder, tmp_path, dirs_exist_ok=True)
-    made = make(tmp_path, environment)
-    yield made
-    end(made)
+def finished(tmp_path: Path, reference: Reference, environment: dict[str, str]) -> Iterator[Sandbox]:
+    """A copy of the reference, in which tests corrupt files."""
+    shutil.copytree(reference.folder, tmp_path, dirs_exist_ok=True)
+    sandbox = create_sandbox(tmp_path, environment)
+    yield sandbox
+    kill_all(sandbox)
 
 
 @pytest.fixture
-def times() -> int:
-    """How often something happens at a random moment."""
-    return MOMENTS
+def repetitions() -> int:
+    """How often a test injects its fault."""
+    return REPETITIONS

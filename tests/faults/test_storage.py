@@ -1,4 +1,4 @@
-"""Disks that fill up or become read-only, files that are corrupted, clocks that jump."""
+"""Full disks, read-only folders, corrupted files, and clocks that jump."""
 
 import os
 import shutil
@@ -12,14 +12,16 @@ from typing import Any
 
 import pytest
 
+pytestmark = pytest.mark.slow
+
 
 @contextmanager
-def mounted(folder: Path, *arguments: str) -> Iterator[None]:
-    """A file system of its own at a folder; the test is skipped where none can be mounted."""
+def mount(folder: Path, *arguments: str) -> Iterator[None]:
+    """Mount a file system at a folder; skip the test if the system does not allow it."""
     folder.mkdir(parents=True, exist_ok=True)
-    asked = subprocess.run(["mount", *arguments, str(folder)], capture_output=True, text=True, check=False)
-    if asked.returncode:
-        pytest.skip(f"nothing can be mounted here: {asked.stderr.strip()}")
+    result = subprocess.run(["mount", *arguments, str(folder)], capture_output=True, text=True, check=False)
+    if result.returncode:
+        pytest.skip(f"cannot mount a file system: {result.stderr.strip()}")
     try:
         yield
     finally:
@@ -30,120 +32,120 @@ def remount(folder: Path, options: str) -> None:
     subprocess.run(["mount", "-o", f"remount,{options}", str(folder)], check=True)
 
 
-def check_stopped(ran: Any, folder: str) -> None:
-    """Whether a command ended with one clear error about the results folder."""
-    assert ran.status == 1, ran.said
-    assert "Traceback" not in ran.said
-    error = ran.said[ran.said.index("error: ") :]
+def check_stopped(completed: Any, folder: str) -> None:
+    """Assert that a command ended with one clear error about the results folder."""
+    assert completed.status == 1, completed.output
+    assert "Traceback" not in completed.output
+    error = completed.output[completed.output.index("error: ") :]
     assert folder in error
     assert "cannot be written" in error
     assert "nothing that was computed is lost" in error
 
 
-def test_a_disk_that_is_full_and_then_is_not(bench: Any, undisturbed: Any) -> None:
-    shutil.rmtree(bench.results)
-    with mounted(bench.results, "-t", "tmpfs", "-o", "size=200k", "kdbench-faults"):
-        check_stopped(bench.run(), "results")
-        remount(bench.results, "size=64m")
-        ran = bench.run()
-        assert ran.status == 0, ran.said
-        bench.numbers().check_same(undisturbed.numbers)
-        assert not list(bench.results.rglob("*.tmp"))
+def test_a_full_disk_stops_the_command_and_rerunning_finishes(sandbox: Any, reference: Any) -> None:
+    shutil.rmtree(sandbox.results)
+    with mount(sandbox.results, "-t", "tmpfs", "-o", "size=200k", "kdbench-faults"):
+        check_stopped(sandbox.run(), "results")
+        remount(sandbox.results, "size=64m")
+        completed = sandbox.run()
+        assert completed.status == 0, completed.output
+        sandbox.numbers().check_same(reference.numbers)
+        assert not list(sandbox.results.rglob("*.tmp"))
 
 
-def test_a_folder_that_becomes_read_only_and_then_is_not(bench: Any, undisturbed: Any) -> None:
-    process, began = bench.start(), time.monotonic()
-    bench.until(bench.checkpoints)
-    with mounted(bench.results, "--bind", str(bench.results)):
-        remount(bench.results, "bind,ro")
-        check_stopped(bench.ended(process, began), "results")
-        bench.until(lambda: not bench.workers(), seconds=10)
-    ran = bench.run()
-    assert ran.status == 0, ran.said
-    bench.numbers().check_same(undisturbed.numbers)
+def test_a_read_only_folder_stops_the_command_and_rerunning_finishes(sandbox: Any, reference: Any) -> None:
+    process, start = sandbox.start(), time.monotonic()
+    sandbox.wait_until(sandbox.checkpoints)
+    with mount(sandbox.results, "--bind", str(sandbox.results)):
+        remount(sandbox.results, "bind,ro")
+        check_stopped(sandbox.wait(process, start), "results")
+        sandbox.wait_until(lambda: not sandbox.worker_pids(), seconds=10)
+    completed = sandbox.run()
+    assert completed.status == 0, completed.output
+    sandbox.numbers().check_same(reference.numbers)
 
 
-def cut(path: Path) -> None:
+def truncate(path: Path) -> None:
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
 
 
-def garble(path: Path) -> None:
+def overwrite(path: Path) -> None:
     path.write_bytes(b"\x00\xffnonsense" * 7)
 
 
-def flip(path: Path) -> None:
-    """One bit near the end: the size stays what it was."""
+def flip_bit(path: Path) -> None:
+    """Flip a bit near the end; the size stays the same."""
     content = bytearray(path.read_bytes())
     content[-9] ^= 1
     path.write_bytes(content)
 
 
-def test_corrupted_files_of_finished_runs_are_named_and_their_runs_repeated(finished: Any, undisturbed: Any) -> None:
-    rows = undisturbed.numbers.rows
+def test_runs_with_corrupted_files_are_named_and_retrained(finished: Any, reference: Any) -> None:
+    rows = reference.numbers.rows
     students = [str(run) for run in rows.index[rows["method"] == "vanilla"]]
-    damages: list[tuple[str, Callable[[Path], None]]] = [
-        ("result.json", cut),
-        ("weights.safetensors", cut),
-        ("history.parquet", garble),
-        ("result.json", garble),
+    corruptions: list[tuple[str, Callable[[Path], None]]] = [
+        ("result.json", truncate),
+        ("weights.safetensors", truncate),
+        ("history.parquet", overwrite),
+        ("result.json", overwrite),
     ]
-    for run, (name, corrupt) in zip(students, damages, strict=True):
+    for run, (name, corrupt) in zip(students, corruptions, strict=True):
         corrupt(finished.results / "runs" / run / name)
     derived = ["results.parquet", "history.parquet", "matrices/faults.json"]
     for name in derived:
-        garble(finished.results / name)
-    ran = finished.run()
-    assert ran.status == 0, ran.said
-    assert "Traceback" not in ran.said
+        overwrite(finished.results / name)
+    completed = finished.run()
+    assert completed.status == 0, completed.output
+    assert "Traceback" not in completed.output
     for name in [*students, *derived]:
-        assert name in ran.said
+        assert name in completed.output
     assert sorted(path.name for path in (finished.results / "quarantine").iterdir()) == sorted(
         f"{s}-1" for s in students
     )
-    finished.numbers().check_same(undisturbed.numbers)
+    finished.numbers().check_same(reference.numbers)
 
 
-def test_a_teacher_whose_weights_changed_teaches_nobody(finished: Any, undisturbed: Any) -> None:
-    rows = undisturbed.numbers.rows
+def test_a_teacher_with_corrupted_weights_is_retrained_before_it_is_used(finished: Any, reference: Any) -> None:
+    rows = reference.numbers.rows
     teacher = str(rows.index[rows["student"] == "cnn_8_16"][0])
     student = str(rows.index[rows["method"] == "vanilla"][0])
-    flip(finished.results / "runs" / teacher / "weights.safetensors")
+    flip_bit(finished.results / "runs" / teacher / "weights.safetensors")
     shutil.rmtree(finished.results / "runs" / student)
-    ran = finished.run()
-    assert ran.status == 0, ran.said
-    assert "checksum" in ran.said
+    completed = finished.run()
+    assert completed.status == 0, completed.output
+    assert "checksum" in completed.output
     assert (finished.results / "quarantine" / f"{teacher}-1" / "why.txt").exists()
-    finished.numbers().check_same(undisturbed.numbers)
+    finished.numbers().check_same(reference.numbers)
 
 
-def killed_with_two_checkpoints(bench: Any) -> Path:
-    """Kill everything while a run has two checkpoints, and give the newer; a busy machine may take a few tries."""
+def kill_with_two_checkpoints(sandbox: Any) -> Path:
+    """Kill all processes while a run has two checkpoints; return the newer one. A busy machine may need a few tries."""
     for _ in range(20):
-        shutil.rmtree(bench.results, ignore_errors=True)
-        process, began = bench.start(), time.monotonic()
-        bench.until(lambda: list(bench.results.glob("runs/*/checkpoint.previous.pt")))
-        for pid in [*bench.workers(), process.pid]:
+        shutil.rmtree(sandbox.results, ignore_errors=True)
+        process, start = sandbox.start(), time.monotonic()
+        sandbox.wait_until(lambda: list(sandbox.results.glob("runs/*/checkpoint.previous.pt")))
+        for pid in [*sandbox.worker_pids(), process.pid]:
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
-        bench.ended(process, began)
-        for path in bench.results.glob("runs/*/checkpoint.previous.pt"):
+        sandbox.wait(process, start)
+        for path in sandbox.results.glob("runs/*/checkpoint.previous.pt"):
             newer: Path = path.with_name("checkpoint.pt")
             if newer.exists():
                 return newer
-    raise AssertionError("every run ended before it could be killed")
+    raise AssertionError("every run finished before it could be killed")
 
 
-@pytest.mark.parametrize("corrupt", [cut, flip])
-def test_a_corrupted_checkpoint_is_passed_over(bench: Any, undisturbed: Any, corrupt: Callable[[Path], None]) -> None:
-    first = killed_with_two_checkpoints(bench)
-    for path in bench.checkpoints():
+@pytest.mark.parametrize("corrupt", [truncate, flip_bit])
+def test_a_corrupted_checkpoint_is_skipped(sandbox: Any, reference: Any, corrupt: Callable[[Path], None]) -> None:
+    first = kill_with_two_checkpoints(sandbox)
+    for path in sandbox.checkpoints():
         corrupt(path)
-    garble(first.with_name("checkpoint.previous.pt"))
-    ran = bench.run()
-    assert ran.status == 0, ran.said
-    assert "checkpoint.pt is corrupted" in ran.said
+    overwrite(first.with_name("checkpoint.previous.pt"))
+    completed = sandbox.run()
+    assert completed.status == 0, completed.output
+    assert "checkpoint.pt is corrupted" in completed.output
     assert "checkpoint.pt is corrupted" in (first.parent / "log.txt").read_text(encoding="utf-8")
-    bench.numbers().check_same(undisturbed.numbers)
+    sandbox.numbers().check_same(reference.numbers)
 
 
 CLOCK = """
@@ -153,8 +155,8 @@ CLOCK = """
 #include <time.h>
 
 static long jump(void) {
-    static long asked = 0;
-    return (asked++ / 3 % 61 - 30) * 86400;
+    static long calls = 0;
+    return (calls++ / 3 % 61 - 30) * 86400;
 }
 
 int clock_gettime(clockid_t clock, struct timespec *found) {
@@ -173,15 +175,15 @@ int gettimeofday(struct timeval *found, void *zone) {
 """
 
 
-@pytest.mark.skipif(shutil.which("cc") is None, reason="the clock is bent with a few lines of C, and there is no cc")
-def test_a_clock_that_jumps_by_days_changes_nothing(bench: Any, undisturbed: Any) -> None:
-    source, library = bench.folder / "clock.c", bench.folder / "clock.so"
+@pytest.mark.skipif(shutil.which("cc") is None, reason="the test needs a C compiler, cc")
+def test_a_clock_that_jumps_by_days_changes_nothing(sandbox: Any, reference: Any) -> None:
+    source, library = sandbox.folder / "clock.c", sandbox.folder / "clock.so"
     source.write_text(CLOCK, encoding="utf-8")
     subprocess.run(["cc", "-shared", "-fPIC", "-o", str(library), str(source), "-ldl"], check=True)
-    bench.environment["LD_PRELOAD"] = str(library)
-    ran = bench.run()
-    assert ran.status == 0, ran.said
-    numbers = bench.numbers()
-    numbers.check_same(undisturbed.numbers)
-    began = [bench.store.result(run)["row"]["started"][:10] for run in numbers.rows.index]
-    assert len(set(began)) > 1  # the clock did jump
+    sandbox.environment["LD_PRELOAD"] = str(library)
+    completed = sandbox.run()
+    assert completed.status == 0, completed.output
+    numbers = sandbox.numbers()
+    numbers.check_same(reference.numbers)
+    start = [sandbox.store.result(run)["row"]["started"][:10] for run in numbers.rows.index]
+    assert len(set(start)) > 1  # the clock jumped
