@@ -43,8 +43,9 @@ class DatasetKind:
 
     @property
     def options(self) -> Mapping[str, Hyperparameter]:
-        """The options of the kind, then those of every kind: `samples`, `resize`, `grayscale`."""
-        return {**declared(self.load), **declared(prepare)}
+        """The options of this kind, then those of every kind: `samples`, `resize`, `grayscale`."""
+        common = dict(declared(prepare))
+        return {name: option for name, option in declared(self.load).items() if name not in common} | common
 
     def find_files(self, root: str) -> list[Path]:
         """Return the files below `root`, in the first layout that is complete; empty if none is."""

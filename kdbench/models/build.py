@@ -86,8 +86,8 @@ def resolve_weights(spec: NetworkSpec) -> NetworkSpec:
     return spec
 
 
-def check_weights(spec: NetworkSpec, network: nn.Module, task: Task, trains: bool) -> None:
-    """Check that the weights of `spec` fit `network` and its task and, if it does not train, are complete.
+def check_weights(spec: NetworkSpec, network: nn.Module, task: Task, is_trained: bool) -> None:
+    """Check that the weights of `spec` fit `network` and its task and, unless `is_trained`, are complete.
 
     Raises:
         NetworkError: They do not fit, or an untrained network would have a random classifier.
@@ -100,7 +100,7 @@ def check_weights(spec: NetworkSpec, network: nn.Module, task: Task, trains: boo
     if pretrained.check is not None:
         pretrained.check(spec.known_as, task.image_shape)
     classes = pretrained.identify(spec.known_as)[1]
-    if not trains and classes != task.num_classes:
+    if not is_trained and classes != task.num_classes:
         raise NetworkError(
             f"network '{spec.name}': its pretrained weights have {classes} classes and the data {task.num_classes}, "
             "so its classifier is re-initialized and must be trained; set epochs to 1 or more"

@@ -16,11 +16,11 @@ MAX_SMALL_IMAGE = 16  # up to this side the classifier sees a 4x4 map, since 2x2
 
 @final
 class Convolution(Stage):
-    """Max pooling if `pooled`, then 3x3 convolution, batch norm and ReLU."""
+    """Max pooling if `has_pooling`, then 3x3 convolution, batch norm and ReLU."""
 
-    def __init__(self, inputs: int, outputs: int, pooled: bool) -> None:
+    def __init__(self, inputs: int, outputs: int, has_pooling: bool) -> None:
         super().__init__()
-        self.pool = nn.MaxPool2d(2) if pooled else nn.Identity()
+        self.pool = nn.MaxPool2d(2) if has_pooling else nn.Identity()
         self.conv = conv3x3(inputs, outputs)
         self.norm = nn.BatchNorm2d(outputs)
 
@@ -46,9 +46,9 @@ def build(name: str, num_classes: int, image_shape: ImageShape) -> StagedNetwork
     inputs, height, width = image_shape
     stages: list[Convolution] = []
     for outputs in widths:
-        pooled = bool(stages) and min(height, width) >= MIN_POOLED_SIDE
-        height, width = (height // 2, width // 2) if pooled else (height, width)
-        stages.append(Convolution(inputs, outputs, pooled))
+        has_pooling = bool(stages) and min(height, width) >= MIN_POOLED_SIDE
+        height, width = (height // 2, width // 2) if has_pooling else (height, width)
+        stages.append(Convolution(inputs, outputs, has_pooling))
         inputs = outputs
     side = 4 if max(image_shape[1:]) <= MAX_SMALL_IMAGE else 2
     # not adaptive pooling: its gradient is not deterministic on CUDA

@@ -21,12 +21,12 @@ DROPOUT = 0.5
 
 @final
 class Convolutions(Stage):
-    """Max pooling if `pooled`, then 3x3 convolutions, each with batch norm and ReLU."""
+    """Max pooling if `has_pooling`, then 3x3 convolutions, each with batch norm and ReLU."""
 
-    def __init__(self, inputs: int, widths: tuple[int, ...], pooled: bool) -> None:
+    def __init__(self, inputs: int, widths: tuple[int, ...], has_pooling: bool) -> None:
         super().__init__()
         # ceil_mode keeps a 1x1 map
-        self.pool = nn.MaxPool2d(2, ceil_mode=True) if pooled else nn.Identity()
+        self.pool = nn.MaxPool2d(2, ceil_mode=True) if has_pooling else nn.Identity()
         layers: list[nn.Module] = []
         for outputs in widths:
             layers += [conv3x3(inputs, outputs), nn.BatchNorm2d(outputs), nn.ReLU()]
@@ -51,9 +51,9 @@ def build(name: str, num_classes: int, image_shape: ImageShape) -> StagedNetwork
     inputs, *sides = image_shape
     stages: list[Convolutions] = []
     for stage in widths:
-        pooled = bool(stages)
-        stages.append(Convolutions(inputs, stage, pooled))
-        sides = [_ceil(side, 2) for side in sides] if pooled else sides
+        has_pooling = bool(stages)
+        stages.append(Convolutions(inputs, stage, has_pooling))
+        sides = [_ceil(side, 2) for side in sides] if has_pooling else sides
         inputs = stage[-1]
     kernel = _ceil(sides[0], MAX_SIDE), _ceil(sides[1], MAX_SIDE)
     features = inputs * _ceil(sides[0], kernel[0]) * _ceil(sides[1], kernel[1])

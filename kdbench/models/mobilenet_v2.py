@@ -81,7 +81,7 @@ def build(name: str, num_classes: int, image_shape: ImageShape) -> StagedNetwork
 FAMILY = Family(
     pattern="mobilenetv2_half",
     examples=EXAMPLES,
-    rule="mobilenetv2_half",
+    rule="the only name is mobilenetv2_half",
     description=(
         "MobileNetV2 at width 0.5 for small images: four stages of inverted residuals, 12-16-48-160 wide, a 1x1 "
         "convolution to 1280 channels, and global average pooling. The stages end without an activation."

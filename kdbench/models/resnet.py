@@ -62,16 +62,16 @@ def nearest_name(name: str) -> str | None:
 def build(name: str, num_classes: int, image_shape: ImageShape) -> StagedNetwork:
     """Build the network of a valid name for images (C, H, W), initialized as published (Kaiming normal, fan-out)."""
     depth = int(name.removeprefix("resnet").removesuffix("_cifar"))
-    small = max(image_shape[1:]) <= MAX_SMALL_IMAGE or name.endswith("_cifar")
+    is_small = max(image_shape[1:]) <= MAX_SMALL_IMAGE or name.endswith("_cifar")
     stages = list(_stages(depth))
     head = nn.Linear(WIDTHS[-1] * (1 if depth < 50 else Bottleneck.expansion), num_classes)
-    stem = _stem(image_shape[0], small)
+    stem = _stem(image_shape[0], is_small)
     return kaiming(StagedNetwork(image_shape, stem=stem, stages=stages, pool=global_average(), head=head))
 
 
-def _stem(channels: int, small: bool) -> nn.Module:
+def _stem(channels: int, is_small: bool) -> nn.Module:
     width = WIDTHS[0]
-    if small:
+    if is_small:
         return nn.Sequential(conv3x3(channels, width), nn.BatchNorm2d(width), nn.ReLU())
     convolution = nn.Conv2d(channels, width, kernel_size=7, stride=2, padding=3, bias=False)
     return nn.Sequential(convolution, nn.BatchNorm2d(width), nn.ReLU(), nn.MaxPool2d(3, stride=2, padding=1))

@@ -80,7 +80,7 @@ def build(name: str, num_classes: int, image_shape: ImageShape) -> StagedNetwork
 FAMILY = Family(
     pattern="shufflenetv1",
     examples=EXAMPLES,
-    rule="shufflenetv1",
+    rule="the only name is shufflenetv1",
     description="ShuffleNet with three groups for small images: three stages of 4, 8 and 4 units, 240-480-960 wide.",
     paper="Zhang et al., CVPR 2018, arXiv:1707.01083; this variant: Tian et al., ICLR 2020, arXiv:1910.10699",
     nearest_name=nearest_name,

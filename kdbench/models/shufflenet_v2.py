@@ -97,7 +97,7 @@ def _depthwise(channels: int, stride: int) -> tuple[nn.Module, nn.Module]:
 FAMILY = Family(
     pattern="shufflenetv2",
     examples=EXAMPLES,
-    rule="shufflenetv2",
+    rule="the only name is shufflenetv2",
     description=(
         "ShuffleNetV2 at width 1 for small images: three stages of 4, 8 and 4 units, 116-232-464 wide, a 1x1 "
         "convolution to 1024 channels, and global average pooling."

@@ -17,12 +17,12 @@ MIN_LARGE_IMAGE = 64  # images of at least this side are also pooled before the 
 
 @final
 class Convolutions(Stage):
-    """Max pooling if `pooled`, then `count` 3x3 convolutions, each with batch norm and ReLU."""
+    """Max pooling if `has_pooling`, then `count` 3x3 convolutions, each with batch norm and ReLU."""
 
-    def __init__(self, inputs: int, outputs: int, count: int, pooled: bool) -> None:
+    def __init__(self, inputs: int, outputs: int, count: int, has_pooling: bool) -> None:
         super().__init__()
         # ceil_mode keeps a 1x1 map
-        self.pool = nn.MaxPool2d(2, ceil_mode=True) if pooled else nn.Identity()
+        self.pool = nn.MaxPool2d(2, ceil_mode=True) if has_pooling else nn.Identity()
         layers: list[nn.Module] = []
         for width in (inputs, *[outputs] * (count - 1)):
             layers += [nn.Conv2d(width, outputs, kernel_size=3, padding=1), nn.BatchNorm2d(outputs), nn.ReLU()]
@@ -45,8 +45,8 @@ def build(name: str, num_classes: int, image_shape: ImageShape) -> StagedNetwork
     inputs, height, width = image_shape
     stages: list[Convolutions] = []
     for number, (outputs, count) in enumerate(zip(WIDTHS, COUNTS[int(name.removeprefix("vgg"))], strict=True)):
-        pooled = 0 < number < 4 or (number == 4 and max(height, width) >= MIN_LARGE_IMAGE)
-        stages.append(Convolutions(inputs, outputs, count, pooled))
+        has_pooling = 0 < number < 4 or (number == 4 and max(height, width) >= MIN_LARGE_IMAGE)
+        stages.append(Convolutions(inputs, outputs, count, has_pooling))
         inputs = outputs
     head = nn.Linear(inputs, num_classes)
     network = kaiming(StagedNetwork(image_shape, stem=nn.Identity(), stages=stages, pool=global_average(), head=head))

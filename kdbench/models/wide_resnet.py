@@ -16,13 +16,13 @@ EXAMPLES = ("wrn_16_2", "wrn_40_1", "wrn_40_2", "wrn_28_10")
 class Block(nn.Module):
     """Batch norm, ReLU and 3x3 convolution, twice, plus a shortcut.
 
-    If the number of channels changes, the shortcut is a 1x1 projection of the activated input. The input of an
-    `activated` block comes from a stage that ends with batch norm and ReLU, so the block omits its first ones.
+    If the number of channels changes, the shortcut is a 1x1 projection of the activated input. With `is_activated`,
+    the input has passed batch norm and ReLU at the end of the previous stage, so the block omits its first ones.
     """
 
-    def __init__(self, inputs: int, outputs: int, stride: int = 1, activated: bool = False) -> None:
+    def __init__(self, inputs: int, outputs: int, stride: int = 1, is_activated: bool = False) -> None:
         super().__init__()
-        self.activation = nn.Identity() if activated else nn.Sequential(nn.BatchNorm2d(inputs), nn.ReLU())
+        self.activation = nn.Identity() if is_activated else nn.Sequential(nn.BatchNorm2d(inputs), nn.ReLU())
         self.residual = nn.Sequential(
             conv3x3(inputs, outputs, stride), nn.BatchNorm2d(outputs), nn.ReLU(), conv3x3(outputs, outputs)
         )
@@ -42,9 +42,9 @@ class Block(nn.Module):
 class Blocks(Stage):
     """A sequence of blocks, then the batch norm and ReLU that the published code has at the start of the next stage."""
 
-    def __init__(self, inputs: int, outputs: int, count: int, *, stride: int, activated: bool) -> None:
+    def __init__(self, inputs: int, outputs: int, count: int, *, stride: int, is_activated: bool) -> None:
         super().__init__()
-        first = Block(inputs, outputs, stride, activated)
+        first = Block(inputs, outputs, stride, is_activated)
         self.blocks = nn.Sequential(first, *(Block(outputs, outputs) for _ in range(count - 1)))
         self.norm = nn.BatchNorm2d(outputs)
 
@@ -71,7 +71,7 @@ def build(name: str, num_classes: int, image_shape: ImageShape) -> StagedNetwork
     depth, factor = (int(number) for number in name.split("_")[1:])
     widths = (16, 16 * factor, 32 * factor, 64 * factor)
     stages = (
-        Blocks(inputs, outputs, (depth - 4) // 6, stride=1 if number == 0 else 2, activated=number > 0)
+        Blocks(inputs, outputs, (depth - 4) // 6, stride=1 if number == 0 else 2, is_activated=number > 0)
         for number, (inputs, outputs) in enumerate(pairwise(widths))
     )
     head = nn.Linear(widths[-1], num_classes)

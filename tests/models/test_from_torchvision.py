@@ -179,7 +179,7 @@ def test_images_that_do_not_fit_the_weights_raise(name: str, image_shape: tuple[
     with torch.device("meta"):
         network = models.build_from_spec(spec, Task(7, 100, image_shape, 10))
     with pytest.raises(NetworkError, match=message):
-        models.check_weights(spec, network, Task(7, 100, image_shape, 10), trains=True)
+        models.check_weights(spec, network, Task(7, 100, image_shape, 10), is_trained=True)
 
 
 def test_weights_with_auxiliary_classifiers_raise() -> None:
@@ -191,6 +191,6 @@ def test_a_new_classifier_must_train() -> None:
     task = Task(7, 100, (3, 32, 32), 10)
     with torch.device("meta"):
         network = models.build_from_spec(RESNET18, task)
-    models.check_weights(RESNET18, network, task, trains=True)
+    models.check_weights(RESNET18, network, task, is_trained=True)
     with pytest.raises(NetworkError, match="have 1000 classes and the data 7, so its classifier is re-initialized"):
-        models.check_weights(RESNET18, network, task, trains=False)
+        models.check_weights(RESNET18, network, task, is_trained=False)
