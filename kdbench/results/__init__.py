@@ -1,4 +1,4 @@
-"""The store: run folders, what a matrix asked for, Parquet, provenance. Nothing here imports torch."""
+"""The results folder: runs, indexes of matrices, Parquet tables, provenance. Nothing here imports torch."""
 
 from kdbench.results.index import ExcludedCell, IncompatibleCell, IndexCell, MatrixIndex
 from kdbench.results.store import State, Store
@@ -16,7 +16,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> object:
-    """`load_results` needs pyarrow and pandas, which load only when it is named."""
+    """Import `load_results` when it is first used, because it needs pyarrow and pandas."""
     if name == "load_results":
         from kdbench.results.table import load_results
 
@@ -25,9 +25,9 @@ def __getattr__(name: str) -> object:
 
 
 def load_indexes(root: str) -> tuple[MatrixIndex, ...]:
-    """What every matrix of a results folder asked for, by name.
+    """Return the cells and runs of every matrix of a results folder, sorted by name.
 
     Raises:
-        ResultsError: there is no such folder, or a newer kdbench wrote it.
+        ResultsError: the folder is missing, or a newer kdbench wrote it.
     """
     return tuple(Store(root, create=False).indexes())

@@ -1,6 +1,6 @@
-"""Checkpoint files: a line of JSON that says what follows, so that a corrupted one is known. The one before is kept.
+"""Checkpoint files: a header line of JSON with size and checksum, then the content. The previous checkpoint is kept.
 
-Needs no torch: what a file holds is bytes here.
+The content is bytes here, so this module needs no torch.
 """
 
 import hashlib
@@ -19,9 +19,9 @@ NAMES = ("checkpoint.pt", "checkpoint.previous.pt")  # newest first
 @final
 @dataclass(frozen=True)
 class Header:
-    """The first line of a checkpoint."""
+    """The first line of a checkpoint file."""
 
-    epoch: int  # the next one to train
+    epoch: int  # finished epochs
     bytes: int
     sha256: str
     made_with: Mapping[str, str | int]
@@ -29,47 +29,53 @@ class Header:
 
 
 def write(folder: Path, epoch: int, content: bytes, made_with: Mapping[str, str | int]) -> None:
-    """Make `content` the newest checkpoint of a run's folder, whole or not at all.
+    """Write the newest checkpoint of a run atomically.
+
+    Args:
+        folder: the folder of the run.
+        epoch: finished epochs.
+        content: the state of the training.
+        made_with: versions and options that the numbers depend on.
 
     Raises:
         ResultsError: the folder cannot be written to.
     """
-    head = Header(epoch, len(content), hashlib.sha256(content).hexdigest(), dict(made_with))
-    keep(folder, json.dumps(asdict(head)).encode() + b"\n" + content)
+    header = Header(epoch, len(content), hashlib.sha256(content).hexdigest(), dict(made_with))
+    write_file(folder, json.dumps(asdict(header)).encode() + b"\n" + content)
 
 
-def keep(folder: Path, whole: bytes) -> None:
-    """Make a whole checkpoint file, head and all, the newest of a run's folder.
+def write_file(folder: Path, file: bytes) -> None:
+    """Write the newest checkpoint of a run from the bytes of a checkpoint file, header included.
 
     Raises:
         ResultsError: the folder cannot be written to.
     """
     newest, previous = (folder / name for name in NAMES)
-    if _head(newest) is not None:  # a cut one must not take the place of a whole one
+    if _read_header(newest) is not None:  # a corrupted checkpoint must not replace the previous one
         with writable(folder):
             newest.replace(previous)
-    write_bytes(newest, whole)
+    write_bytes(newest, file)
 
 
 def next_epoch(folder: Path) -> int:
-    """The epoch at which the run of a folder would go on, by the heads of its checkpoints; 0 without any."""
-    return next((head.epoch for path in _paths(folder) if (head := _head(path)) is not None), 0)
+    """Return the finished epochs of the newest complete checkpoint, by its header; 0 without any."""
+    return next((header.epoch for path in _paths(folder) if (header := _read_header(path)) is not None), 0)
 
 
 def read(folder: Path) -> Iterator[tuple[Path, Header | None, bytes]]:
-    """The checkpoints of a folder, the newest first: file, head and content; no head where it is corrupted."""
+    """Yield file, header and content of the checkpoints, newest first; the header is None if the file is corrupted."""
     for path in _paths(folder):
-        head = _head(path)
+        header = _read_header(path)
         try:
-            content = path.read_bytes().split(b"\n", 1)[1] if head is not None else b""
-        except OSError:  # a disk that cannot read it again
-            head, content = None, b""
-        whole = head is not None and hashlib.sha256(content).hexdigest() == head.sha256
-        yield (path, head, content) if whole else (path, None, b"")
+            content = path.read_bytes().split(b"\n", 1)[1] if header is not None else b""
+        except OSError:  # the disk failed after the header was read
+            header, content = None, b""
+        is_intact = header is not None and hashlib.sha256(content).hexdigest() == header.sha256
+        yield (path, header, content) if is_intact else (path, None, b"")
 
 
 def remove(folder: Path) -> None:
-    """Take away the checkpoints of a run that has ended."""
+    """Remove the checkpoints of a run."""
     with writable(folder):
         for path in _paths(folder):
             path.unlink()
@@ -79,13 +85,13 @@ def _paths(folder: Path) -> list[Path]:
     return [path for name in NAMES if (path := folder / name).exists()]
 
 
-def _head(path: Path) -> Header | None:
-    """A file's head, if it is one and the file has the size that it tells."""
+def _read_header(path: Path) -> Header | None:
+    """Return a file's header; None if it has none or not the size that the header states."""
     try:
         with path.open("rb") as handle:
             line = handle.readline(4096)
-        head = Header(**json.loads(line))
-        whole = path.stat().st_size == len(line) + head.bytes
+        header = Header(**json.loads(line))
+        is_complete = path.stat().st_size == len(line) + header.bytes
     except (OSError, ValueError, TypeError):
         return None
-    return head if whole and head.format == FORMAT and isinstance(head.epoch, int) else None
+    return header if is_complete and header.format == FORMAT and isinstance(header.epoch, int) else None

@@ -1,4 +1,4 @@
-"""Files that are either whole or not there."""
+"""Atomic writes: a file is either complete or missing."""
 
 import json
 import os
@@ -9,11 +9,11 @@ from typing import Any
 
 from kdbench.errors import ResultsError
 
-REMEDY = "; move it away and run the matrix again"
+REMEDY = "; run `kdbench reindex --deep`, then run the matrix again"
 
 
-def write_whole(path: Path, write: Callable[[Path], None]) -> None:
-    """Let `write` fill a temporary file beside `path`, sync it, and rename it to `path`.
+def write_atomic(path: Path, write: Callable[[Path], None]) -> None:
+    """Let `write` fill a temporary file in the same folder, sync it, and rename it to `path`.
 
     Raises:
         ResultsError: the folder cannot be written to.
@@ -31,26 +31,34 @@ def write_whole(path: Path, write: Callable[[Path], None]) -> None:
 
 
 def write_bytes(path: Path, content: bytes) -> None:
-    """Write bytes, whole or not at all."""
+    """Write bytes atomically.
+
+    Raises:
+        ResultsError: the folder cannot be written to.
+    """
 
     def write(temporary: Path) -> None:
         temporary.write_bytes(content)
 
-    write_whole(path, write)
+    write_atomic(path, write)
 
 
 def write_json(path: Path, data: object) -> None:
-    """Write JSON, whole or not at all."""
+    """Write JSON atomically.
+
+    Raises:
+        ResultsError: the folder cannot be written to.
+    """
     text = json.dumps(data, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
     write_bytes(path, text.encode())
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """Read an object of JSON.
+    """Read a JSON object.
 
     Raises:
         ResultsError: the file cannot be read, or is corrupted.
-        FileNotFoundError: there is none.
+        FileNotFoundError: the file is missing.
     """
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
@@ -61,27 +69,31 @@ def read_json(path: Path) -> dict[str, Any]:
     except ValueError as error:
         raise corrupted(path, error) from None
     if not isinstance(data, dict):
-        raise corrupted(path, f"it must hold a JSON object, got {type(data).__name__}")
+        raise corrupted(path, f"must be a JSON object, got {type(data).__name__}")
     return data
 
 
-def corrupted(path: Path, why: object) -> ResultsError:
-    """The error of a file that cannot be understood."""
-    return ResultsError(f"{path}: corrupted ({why}){REMEDY}")
+def corrupted(path: Path, reason: object) -> ResultsError:
+    """Return the error for a file that cannot be parsed."""
+    return ResultsError(f"{path}: corrupted ({reason}){REMEDY}")
 
 
 def without_remedy(error: ResultsError) -> str:
-    """What is wrong with a corrupted file, for those who have a better remedy than to move it away."""
+    """Return the text of an error of `corrupted` without its remedy, for callers with a better one."""
     return str(error).removesuffix(REMEDY)
 
 
 @contextmanager
 def writable(folder: Path) -> Iterator[None]:
-    """Turn the system's refusals into one clear error."""
+    """Raise a ResultsError for any OSError in the block.
+
+    Raises:
+        ResultsError: the folder cannot be written to.
+    """
     try:
         yield
     except OSError as error:
         raise ResultsError(
             f"{folder}: cannot be written ({error.strerror or error}); choose another results folder with --results, "
-            "or free it; nothing that was computed is lost"
+            "or free space or permissions there and rerun the command; finished runs are kept"
         ) from error

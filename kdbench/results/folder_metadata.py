@@ -1,6 +1,7 @@
-"""`kdbench.json`: the format of a results folder, and what was chosen once for all of its runs."""
+"""`kdbench.json`: the format of a results folder, and the number of threads that all its runs share."""
 
 import json
+import shlex
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,50 +11,52 @@ from kdbench.results.files import read_json, without_remedy, write_json
 
 FORMAT = 1
 NAME = "kdbench.json"
-OfARun = Callable[[str], int | None]  # what a run of the folder was made with
+ThreadsOfRuns = Callable[[], int | None]  # what the results of the folder record, if any run is done
 
 
-def check(root: Path, of_a_run: OfARun) -> None:
-    """Refuse a folder whose format is newer, or whose description is corrupted.
+def check_format(root: Path, threads_of_runs: ThreadsOfRuns) -> None:
+    """Raise unless this version of kdbench can read the folder.
 
     Raises:
-        ResultsError: so it is.
+        ResultsError: the folder has a newer format, or its `kdbench.json` is corrupted.
     """
-    found = _read(root, of_a_run).get("format", 0)
+    found = _read(root, threads_of_runs).get("format", 0)
     if not isinstance(found, int) or found > FORMAT:
         raise ResultsError(
-            f"{root}: written by a newer kdbench (format {found}, this one reads up to {FORMAT}); "
+            f"{root}: written by a newer kdbench (format {found}, this version reads formats up to {FORMAT}); "
             "upgrade kdbench or choose another results folder with --results"
         )
 
 
-def write(root: Path) -> None:
-    """Describe a new folder."""
+def create(root: Path) -> None:
+    """Write the `kdbench.json` of a new folder."""
     write_json(root / NAME, {"format": FORMAT})
 
 
-def recorded(root: Path, key: str, of_a_run: OfARun) -> int | None:
-    """A value that was chosen for all runs; what a run was made with, where it is not written down."""
+def read_threads(root: Path, threads_of_runs: ThreadsOfRuns) -> int | None:
+    """Return the threads per worker of all runs; None before the first run."""
     try:
-        found = _read(root, of_a_run).get(key)
+        found = _read(root, threads_of_runs).get("threads")
     except FileNotFoundError:
         found = None
-    return int(found) if found is not None else of_a_run(key)
+    return int(found) if found is not None else threads_of_runs()
 
 
-def choose(root: Path, key: str, value: int, of_a_run: OfARun) -> int:
-    """The value that all runs of the folder share: what is recorded, else `value`, which is recorded now."""
-    about = _read(root, of_a_run)
-    if key not in about:
-        about[key] = of_a_run(key) or value
-        write_json(root / NAME, about)
-    return int(about[key])
+def fix_threads(root: Path, threads: int, threads_of_runs: ThreadsOfRuns) -> int:
+    """Record the threads per worker of all runs, unless they are recorded already; return what is recorded."""
+    metadata = _read(root, threads_of_runs)
+    if "threads" not in metadata:
+        metadata["threads"] = threads_of_runs() or threads
+        write_json(root / NAME, metadata)
+    return int(metadata["threads"])
 
 
-def _read(root: Path, of_a_run: OfARun) -> dict[str, Any]:
+def _read(root: Path, threads_of_runs: ThreadsOfRuns) -> dict[str, Any]:
+    path = root / NAME
     try:
-        return read_json(root / NAME)
+        return read_json(path)
     except ResultsError as error:
-        threads = of_a_run("threads")
-        whole = json.dumps({"format": FORMAT} | ({} if threads is None else {"threads": threads}))
-        raise ResultsError(f"{without_remedy(error)}; make its whole content {whole}") from None
+        threads = threads_of_runs()
+        content = json.dumps({"format": FORMAT} | ({} if threads is None else {"threads": threads}))
+        command = f"echo {shlex.quote(content)} > {shlex.quote(str(path))}"
+        raise ResultsError(f"{without_remedy(error)}; restore it with: {command}") from None

@@ -1,4 +1,4 @@
-"""What a matrix asked for: its cells, their runs, and the cells that cannot run. One file a matrix."""
+"""The index of a matrix: its cells with their runs, and the cells that are incompatible or excluded."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
@@ -11,12 +11,12 @@ from pydantic import TypeAdapter
 @final
 @dataclass(frozen=True)
 class IndexCell:
-    """One row of a table in the making: a configuration of a method on a pair and a data set, over seeds."""
+    """A cell: one configuration of a method on a pair and a data set, over seeds."""
 
     kind: Literal["teacher", "scratch", "method"]  # the two baselines, or a distilled student
-    label: str  # as the matrix names it: several configurations of a sweep share one label
+    label: str  # all configurations of a sweep share one label
     dataset: str
-    teacher: str  # of the pair, also for a method that uses none
+    teacher: str  # of the pair, also for a method without a teacher
     student: str
     method: str
     hyperparameters: Mapping[str, Any] = field(hash=False)
@@ -26,7 +26,7 @@ class IndexCell:
 @final
 @dataclass(frozen=True)
 class IncompatibleCell:
-    """A cell that was asked for and cannot run, with the reason."""
+    """A cell of the matrix that cannot run, with the reason."""
 
     label: str
     dataset: str
@@ -39,7 +39,7 @@ class IncompatibleCell:
 @final
 @dataclass(frozen=True)
 class ExcludedCell:
-    """Seeds of a label that the matrix leaves out on a pair and a data set."""
+    """Seeds of a label that the matrix excludes on a pair and a data set."""
 
     label: str
     dataset: str
@@ -52,33 +52,33 @@ class ExcludedCell:
 @final
 @dataclass(frozen=True)
 class MatrixIndex:
-    """What `results/matrices/<name>.json` holds."""
+    """The content of `results/matrices/<name>.json`."""
 
     name: str
     file: str
-    digest: str  # of everything that the plan depends on
-    validation: float  # the share of the training set that selects; 0: nothing may be selected
+    digest: str  # of everything that the plan depends on; empty if it depends on the user's own files
+    validation: float  # fraction of the training images that is used for validation
     track_test: bool
     cells: tuple[IndexCell, ...]
     incompatible: tuple[IncompatibleCell, ...] = ()
     excluded: tuple[ExcludedCell, ...] = ()
-    needed: tuple[str, ...] = ()  # runs of no cell that others need, such as a born-again network's generations
+    needed: tuple[str, ...] = ()  # runs that others need, such as the generations of a born-again network
 
     @property
     def run_ids(self) -> tuple[str, ...]:
-        """Every run of the matrix, once."""
+        """The ids of all runs of the matrix, without duplicates."""
         return tuple(dict.fromkeys([*(run for cell in self.cells for run in cell.runs.values()), *self.needed]))
 
     def to_json(self) -> dict[str, Any]:
-        """Plain data from which `from_json` makes an equal index."""
+        """Return plain data for `from_json`."""
         return asdict(self)
 
     @staticmethod
     def from_json(data: Mapping[str, Any]) -> "MatrixIndex":
-        """The index that `to_json` wrote.
+        """Return the index that `to_json` converted.
 
         Raises:
-            ValueError: it is none.
+            ValueError: the data have another structure.
         """
         return _adapter().validate_python(dict(data))
 

@@ -1,43 +1,51 @@
-"""Whether what a finished run left is still what it wrote. Needs no torch."""
+"""Checksums, corrupted files and the quarantine: whether files are still what kdbench wrote, and what happens if not.
+
+A finished run that is corrupted is moved to the quarantine, never deleted, and trained again. The files of matrices and
+timings are rewritten by the next run of their matrix.
+"""
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from itertools import count
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from kdbench.errors import ResultsError
 from kdbench.matrix.spec import RunSpec
-from kdbench.results.files import read_json, without_remedy
+from kdbench.results.files import read_json, without_remedy, writable
+from kdbench.results.locks import LOCK
+
+if TYPE_CHECKING:
+    from kdbench.results.store import Store
 
 WEIGHTS, HISTORY = "weights.safetensors", "history.parquet"
 
 
 def checksums(folder: Path) -> dict[str, dict[str, int | str]]:
-    """What a run's `result.json` tells of its files: the size of each and its SHA-256.
+    """Return the size in bytes and the SHA-256 of the weights and the history of a run, by file name.
 
     Raises:
-        OSError: a file is not there.
+        OSError: a file is missing.
     """
     files = {name: folder / name for name in (WEIGHTS, HISTORY)}
     return {name: {"bytes": path.stat().st_size, "sha256": _sha256(path)} for name, path in files.items()}
 
 
-def malformed(result: Mapping[str, Any], run_id: str) -> str | None:
-    """Why an object of JSON is not the result of a run, or None."""
+def result_corruption(result: Mapping[str, Any], run_id: str) -> str | None:
+    """Return why the content of a `result.json` is not the result of the run, or None."""
     if result.get("run_id") != run_id:
-        return f"result.json is of the run {result.get('run_id')!r}"
+        return f"result.json belongs to the run {result.get('run_id')!r}"
     if result.get("status") not in ("done", "failed"):
         return f"result.json has the status {result.get('status')!r}; it must be 'done' or 'failed'"
     types = {"row": dict, "deployed": dict, "files": dict, "architecture": str}
     wrong = next((key for key, kind in types.items() if key in result and not isinstance(result[key], kind)), None)
-    return f"result.json has a {wrong!r} that is no {types[wrong].__name__}" if wrong else None
+    return f"{wrong!r} in result.json is not a {types[wrong].__name__}" if wrong else None
 
 
-def corruption(folder: Path, run_id: str, deep: bool = False) -> str | None:
-    """Why the finished run of a folder cannot be trusted, by the sizes of its files; `deep`: also by their content.
+def run_corruption(folder: Path, run_id: str, deep: bool = False) -> str | None:
+    """Return why a finished run is corrupted, or None if it is not, or not finished.
 
-    None where nothing is wrong, or where the run is not finished. Runs of before there was evidence are believed as
-    long as their files can be read.
+    By default the sizes of its files are compared, with `deep` also their checksums and formats.
     """
     try:
         result = read_json(folder / "result.json")
@@ -45,26 +53,26 @@ def corruption(folder: Path, run_id: str, deep: bool = False) -> str | None:
         return None
     except ResultsError as error:
         return f"result.json cannot be read: {without_remedy(error)}"
-    wrong = malformed(result, run_id)
-    if wrong is not None or result["status"] == "failed":
-        return wrong
-    files = result.get("files", {})
-    if files and not (folder / "spec.json").exists():
+    reason = result_corruption(result, run_id)
+    if reason is not None or result["status"] == "failed":
+        return reason
+    if not (folder / "spec.json").exists():
         return "spec.json is missing"
-    found = (file_corruption(folder / name, told, deep) for name, told in files.items() if name in (WEIGHTS, HISTORY))
-    return next(filter(None, found), None) or (_unreadable(folder, run_id) if deep else None)
+    files = result.get("files", {})
+    reasons = (file_corruption(folder / name, files.get(name), deep) for name in (WEIGHTS, HISTORY))
+    return next(filter(None, reasons), None) or (_format_corruption(folder, run_id) if deep else None)
 
 
-def file_corruption(path: Path, told: object, deep: bool = False) -> str | None:
-    """Why a file is not the one that `evidence` told of, or None."""
-    if not isinstance(told, dict):
-        return f"result.json does not tell the size of {path.name}"
+def file_corruption(path: Path, expected: object, deep: bool = False) -> str | None:
+    """Return why a file is corrupted, or None; `expected` is its entry of `checksums`."""
+    if not isinstance(expected, dict):
+        return f"result.json has no checksum of {path.name}"
     try:
         size = path.stat().st_size
-        if size != told.get("bytes"):
-            return f"{path.name} has {size} bytes and was written with {told.get('bytes')}"
-        if deep and _sha256(path) != told.get("sha256"):
-            return f"{path.name} is not what was written: its checksum differs"
+        if size != expected.get("bytes"):
+            return f"{path.name} has {size} bytes, expected {expected.get('bytes')}"
+        if deep and _sha256(path) != expected.get("sha256"):
+            return f"{path.name} does not match its checksum"
     except FileNotFoundError:
         return f"{path.name} is missing"
     except OSError as error:
@@ -72,15 +80,15 @@ def file_corruption(path: Path, told: object, deep: bool = False) -> str | None:
     return None
 
 
-def _unreadable(folder: Path, run_id: str) -> str | None:
-    """Why a file of a run that is done cannot be understood, or None."""
+def _format_corruption(folder: Path, run_id: str) -> str | None:
+    """Return which file of a run cannot be parsed, or None."""
     import pyarrow.parquet as pq
     from safetensors import safe_open
 
     try:
         spec = RunSpec.from_json(read_json(folder / "spec.json"))
         if spec.id != run_id:
-            return f"spec.json is of the run {spec.id}"
+            return f"spec.json belongs to the run {spec.id}"
     except Exception as error:  # whatever its content makes the schema raise
         return f"spec.json cannot be read ({type(error).__name__}: {error})"
     try:
@@ -98,3 +106,59 @@ def _unreadable(folder: Path, run_id: str) -> str | None:
 def _sha256(path: Path) -> str:
     with path.open("rb") as handle:
         return hashlib.file_digest(handle, "sha256").hexdigest()
+
+
+def corrupted_indexes(store: "Store") -> dict[str, str]:
+    """Return the matrices whose file in the results folder is corrupted, with the reason and the remedy."""
+    found: dict[str, str] = {}
+    for path in sorted(store.matrices.glob("*.json")):
+        try:
+            store.read_index(path.stem)
+        except FileNotFoundError:
+            continue
+        except ResultsError as error:
+            reason = " ".join(without_remedy(error).split())
+            found[path.stem] = f"{reason}; run the matrix again to rewrite the file"
+    return found
+
+
+def corrupted_timings(store: "Store") -> Iterator[str]:
+    """Yield the corrupted files of inference times, with the remedy."""
+    for path in sorted(store.timings.glob("*.json")):
+        if store.timing(path.stem) is None and path.exists():
+            yield f"{path}: corrupted; run the matrix again to time the network again"
+
+
+def corrupt_files(store: "Store") -> Iterator[str]:
+    """Yield every corrupted file of matrices and timings, with the remedy."""
+    yield from corrupted_indexes(store).values()
+    yield from corrupted_timings(store)
+
+
+def quarantine_folder(folder: Path, quarantine: Path, why: str) -> Path:
+    """Move all files of a run except its lock to a new folder of the quarantine, with a `why.txt`; return that folder.
+
+    The result is moved first: from then on the run is not finished, even if a later step fails. The caller must hold the
+    lock of the run.
+
+    Raises:
+        ResultsError: the results folder cannot be written to.
+    """
+    with writable(quarantine):
+        target = _make_folder(quarantine, folder.name)
+        (target / "why.txt").write_text(why.rstrip() + "\n", encoding="utf-8")
+        for path in sorted(folder.iterdir(), key=lambda path: path.name != "result.json"):
+            if path.name != LOCK:
+                path.rename(target / path.name)
+    return target
+
+
+def _make_folder(quarantine: Path, name: str) -> Path:
+    for number in count(1):
+        folder = quarantine / f"{name}-{number}"
+        try:
+            folder.mkdir(parents=True)
+        except FileExistsError:
+            continue
+        return folder
+    raise AssertionError("there is always a next number")

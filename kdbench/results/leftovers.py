@@ -1,4 +1,4 @@
-"""What dead attempts have left in a results folder, and nobody needs any more."""
+"""Files left in a results folder by crashed processes."""
 
 import os
 import platform
@@ -13,42 +13,42 @@ from typing import final
 
 from kdbench.results import checkpoints
 from kdbench.results.files import writable
-from kdbench.results.locks import held
+from kdbench.results.locks import LOCK, is_locked
 from kdbench.results.store import Store
 
-YOUNG = 60.0  # seconds; another machine may still be writing what has no lock
+MIN_AGE = 60.0  # seconds; a process on another machine may still write a file that has no lock
 PID = re.compile(r"\.(\d+)(\.tmp)?$")
-LOG = re.compile(r"(?:(?P<host>.+)-)?(?P<pid>\d+)-\d+\.log")
+LOG = re.compile(r"(?P<host>.+)-(?P<pid>\d+)-\d+\.log")
 
 
 @final
 @dataclass(frozen=True)
 class Leftover:
-    """A file, or the folder of a copy that was never finished."""
+    """A file, or the folder of an unfinished copy."""
 
     path: Path
-    what: str
+    kind: str
     bytes: int
-    run: str | None = None  # whose lock says whether it is still in use
+    run: str | None = None  # its lock protects the file
 
 
 def find(store: Store) -> Iterator[Leftover]:
-    """All leftovers; what a living process owns is none."""
+    """Yield all leftovers; files of running processes are skipped."""
     for folder in sorted(store.runs.glob("*/")):
-        if not held(folder / "lock"):
-            yield from _of_run(store, folder)
+        if not is_locked(folder / LOCK):
+            yield from _find_in_run(store, folder)
     for folder in (store.root, store.matrices, store.timings):
         for path in sorted([*folder.glob(".*.tmp"), *folder.glob(".probe.*")]):
             if _is_abandoned(path):
-                yield Leftover(path, "probe" if path.name.startswith(".probe.") else "half-written file", _size(path))
+                yield Leftover(path, "probe" if path.name.startswith(".probe.") else "partial file", _size(path))
     for path in sorted((store.root / "workers").glob("*.log")):
         match = LOG.fullmatch(path.name)
-        if match and match["host"] in (None, platform.node()) and not _is_alive(int(match["pid"])):
-            yield Leftover(path, "log of a dead worker", _size(path))
+        if match and match["host"] == platform.node() and not _is_alive(int(match["pid"])):
+            yield Leftover(path, "log of an ended worker", _size(path))
 
 
 def remove(store: Store, leftover: Leftover) -> bool:
-    """Take one away, unless a process has begun to use it meanwhile; gives whether it is gone.
+    """Remove a leftover unless a process uses it by now; return whether it was removed.
 
     Raises:
         ResultsError: the folder cannot be written to.
@@ -56,15 +56,15 @@ def remove(store: Store, leftover: Leftover) -> bool:
     if leftover.run is None:
         _delete(leftover.path)
         return True
-    with store.claimed(leftover.run) as mine:
-        if mine:
+    with store.claimed(leftover.run) as is_mine:
+        if is_mine:
             _delete(leftover.path)
-        return mine
+        return is_mine
 
 
-def _of_run(store: Store, folder: Path) -> Iterator[Leftover]:
+def _find_in_run(store: Store, folder: Path) -> Iterator[Leftover]:
     for path in sorted(folder.glob(".*.tmp")):
-        yield Leftover(path, "half-written file", _size(path), folder.name)
+        yield Leftover(path, "partial file", _size(path), folder.name)
     if store.is_finished(folder.name):
         for path in (folder / name for name in checkpoints.NAMES):
             if path.exists():
@@ -76,7 +76,7 @@ def _is_abandoned(path: Path) -> bool:
     if match is None or _is_alive(int(match[1])):
         return False
     try:
-        return time.time() - path.stat().st_mtime > YOUNG
+        return time.time() - path.stat().st_mtime > MIN_AGE
     except FileNotFoundError:
         return False
 
@@ -85,14 +85,14 @@ def _is_alive(pid: int) -> bool:
     try:
         os.kill(pid, 0)
     except PermissionError:
-        return True  # somebody else's
+        return True  # it belongs to another user
     except (ProcessLookupError, OverflowError):
         return False
     return True
 
 
 def _size(path: Path) -> int:
-    """The bytes of a file, or of all files of a folder."""
+    """Return the bytes of a file, or of all files in a folder."""
     with suppress(FileNotFoundError):
         files = path.rglob("*") if path.is_dir() else [path]
         return sum(file.stat().st_size for file in files if file.is_file())

@@ -1,34 +1,36 @@
-"""Whether a lock file is held, found out without taking the lock."""
+"""Whether a lock file is locked, without taking the lock."""
 
 import fcntl
 from pathlib import Path
 
+LOCK = "lock"  # the lock file in a run's folder
 
-def held(path: Path) -> bool:
-    """Whether some process holds the file's lock now."""
+
+def is_locked(path: Path) -> bool:
+    """Return whether a process has locked the file."""
     try:
         inode = path.stat().st_ino
     except (FileNotFoundError, NotADirectoryError):
         return False
-    listed = _listed_inodes()
+    listed = _locked_inodes()
     return (listed is None or inode in listed) and _refuses_shared(path)
 
 
-def _listed_inodes() -> set[int] | None:
-    """The inodes of all held locks as Linux lists them, or None on other systems.
+def _locked_inodes() -> set[int] | None:
+    """Return the inodes of all locked files as Linux lists them, or None on other systems.
 
-    The device stands there too, but on layered file systems it is not the one that `stat` gives.
+    The list also has the device, but on layered file systems it differs from that of `stat`.
     """
     try:
         lines = Path("/proc/locks").read_text(encoding="ascii").splitlines()
     except OSError:
         return None
-    places = [fields[-3] for fields in map(str.split, lines) if len(fields) >= 8]
-    return {int(place.rpartition(":")[2]) for place in places}
+    columns = [fields[-3] for fields in map(str.split, lines) if len(fields) >= 8]  # major:minor:inode
+    return {int(column.rpartition(":")[2]) for column in columns}
 
 
 def _refuses_shared(path: Path) -> bool:
-    """Whether a shared lock is refused, as it is while the exclusive one is held."""
+    """Return whether a shared lock is refused, as it is while another process has the exclusive one."""
     with path.open("rb") as handle:
         try:
             fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)

@@ -1,4 +1,4 @@
-"""Bring the results of one folder into another. Nothing is deleted, and what is done stays."""
+"""Copy the results of one folder into another. Nothing is deleted, and finished runs of the target are kept."""
 
 import os
 import shutil
@@ -10,10 +10,11 @@ from typing import Any, final
 from kdbench.errors import ResultsError
 from kdbench.results import checkpoints
 from kdbench.results.files import writable
-from kdbench.results.quarantine import LOCK, quarantine_folder
+from kdbench.results.integrity import quarantine_folder
+from kdbench.results.locks import LOCK
 from kdbench.results.store import Store
 
-SCORES = ("test_", "val_", "teacher_agreement", "parameters", "epochs_run", "best_epoch")
+SCORES = ("test_", "val_", "teacher_agreement", "parameters", "epochs_run", "best_epoch")  # columns, by prefix
 
 
 @final
@@ -27,107 +28,107 @@ class Merged:
     notes: list[str] = field(default_factory=list)
 
 
-def merge(into: Store, source: Store) -> Merged:
-    """Copy what `into` lacks: runs, what matrices asked for, timings.
+def merge(target: Store, source: Store) -> Merged:
+    """Copy runs, indexes of matrices and timings that `target` lacks from `source`.
 
-    A run that is done takes the place of one that has failed, waits or is corrupted, whose files go into the quarantine.
-    Of two that are done, the one of `into` stays, and so does its index of a matrix.
+    A run that is done replaces a run of `target` that is failed, pending or corrupted, whose files are moved to the
+    quarantine. If a run is done in both folders, or both have an index of a matrix, that of `target` is kept.
 
     Raises:
-        ResultsError: the runs were trained with another number of threads; or `into` cannot be written to.
+        ResultsError: the runs were trained with another number of threads, or `target` cannot be written to.
     """
-    _check_threads(into, source)
+    _merge_threads(target, source)
     merged = Merged()
     for run in source.run_ids():
-        note = _merge_run(into, source, run)
+        note = _merge_run(target, source, run)
         if note is None:
             merged.runs.append(run)
         elif note:
             merged.notes.append(f"{run}: {note}")
     for path in sorted(source.matrices.glob("*.json")):
-        _merge_index(into, source, path.stem, merged)
+        _merge_index(target, source, path.stem, merged)
     for path in sorted(source.timings.glob("*.json")):
         timing = source.timing(path.stem)
-        if timing is not None and into.timing(path.stem) is None:
-            into.write_timing(path.stem, timing)
+        if timing is not None and target.timing(path.stem) is None:
+            target.write_timing(path.stem, timing)
             merged.timings.append(path.stem)
     return merged
 
 
-def _check_threads(into: Store, source: Store) -> None:
-    if into.root.resolve() == source.root.resolve():
+def _merge_threads(target: Store, source: Store) -> None:
+    if target.root.resolve() == source.root.resolve():
         raise ResultsError(f"{source.root}: a results folder cannot be merged into itself; name two folders")
-    ours, theirs = into.recorded("threads"), source.recorded("threads")
+    ours, theirs = target.threads, source.threads
     if None not in (ours, theirs) and ours != theirs:
         raise ResultsError(
-            f"{source.root}: its runs were trained with threads = {theirs}, those of {into.root} with {ours}, and the "
-            "numbers depend on it; keep the folders apart, or run the matrix into one of them"
+            f"{source.root}: its runs were trained with threads = {theirs}, those of {target.root} with {ours}, and "
+            "the numbers depend on it; keep both folders, or rerun the matrix in one of them"
         )
     if theirs is not None:
-        into.setting("threads", theirs)
+        target.fix_threads(theirs)
 
 
-def _merge_run(into: Store, source: Store, run: str) -> str | None:
-    """Copy a run if `into` lacks it. None: it was; else why not, or nothing where there is nothing to tell."""
-    theirs, state = source.result(run), into.state(run)
+def _merge_run(target: Store, source: Store, run: str) -> str | None:
+    """Copy a run if the target lacks it. Return None if it was copied, else the reason, or "" if there is no news."""
+    theirs, state = source.result(run), target.state(run)
     if theirs is None:
         return ""
-    if _stays(into, run):
-        return _different(into.result(run) or {}, theirs) if theirs["status"] == "done" else ""
+    if _is_intact(target, run):
+        return _differences(target.result(run) or {}, theirs) if theirs["status"] == "done" else ""
     if state == "running":
-        return "left out: another process trains it now"
-    if theirs["status"] == "failed" and into.folder(run).exists():
+        return "not copied: another process is training it in the target folder"
+    if theirs["status"] == "failed" and target.folder(run).exists():
         return ""
-    damage = source.corruption(run, deep=True)
-    if damage is not None:
-        return f"left out, it is corrupted: {damage}"
-    return None if _copy(into, source, run) else "left out: another process has begun it"
+    corruption = source.corruption(run, deep=True)
+    if corruption is not None:
+        return f"not copied: it is corrupted: {corruption}"
+    return None if _copy(target, source, run) else "not copied: another process has started it in the target folder"
 
 
-def _stays(into: Store, run: str) -> bool:
-    return into.state(run) == "done" and into.corruption(run) is None
+def _is_intact(target: Store, run: str) -> bool:
+    return target.state(run) == "done" and target.corruption(run) is None
 
 
-def _different(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> str:
-    mine, other = ours.get("row", {}), theirs.get("row", {})
-    names = [key for key in mine | other if key.startswith(SCORES) and mine.get(key) != other.get(key)]
-    shown = ", ".join(f"{key} {mine.get(key)} here, {other.get(key)} there" for key in names[:2])
-    return f"done in both folders with different numbers ({shown}); the one here stays" if names else ""
+def _differences(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> str:
+    our_row, their_row = ours.get("row", {}), theirs.get("row", {})
+    names = [key for key in our_row | their_row if key.startswith(SCORES) and our_row.get(key) != their_row.get(key)]
+    shown = ", ".join(f"{key} {our_row.get(key)} in the target, {their_row.get(key)} in the source" for key in names[:2])
+    return f"not copied: done in both folders with different numbers ({shown})" if names else ""
 
 
-def _copy(into: Store, source: Store, run: str) -> bool:
-    """First beside, then in its place, the result last: until then the run is not finished."""
-    beside = into.root / f".{run}.{os.getpid()}.tmp"
+def _copy(target: Store, source: Store, run: str) -> bool:
+    """Copy a run to a temporary folder, then rename its files, the result last: until then it is not finished."""
+    temporary = target.root / f".{run}.{os.getpid()}.tmp"
     ignored = shutil.ignore_patterns(LOCK, ".*.tmp", *checkpoints.NAMES)
     try:
-        with writable(into.root):
-            shutil.copytree(source.folder(run), beside, ignore=ignored)
-        with into.claimed(run) as mine:
-            if not mine or _stays(into, run):
+        with writable(target.root):
+            shutil.copytree(source.folder(run), temporary, ignore=ignored)
+        with target.claimed(run) as is_mine:
+            if not is_mine or _is_intact(target, run):
                 return False
-            _replace(into, into.folder(run), beside, f"replaced by the run of {source.root}")
+            _replace(target, target.folder(run), temporary, f"replaced by the run of {source.root}")
     finally:
-        shutil.rmtree(beside, ignore_errors=True)
+        shutil.rmtree(temporary, ignore_errors=True)
     return True
 
 
-def _replace(into: Store, folder: Path, beside: Path, why: str) -> None:
+def _replace(target: Store, folder: Path, temporary: Path, why: str) -> None:
     if any(path.name != LOCK for path in folder.iterdir()):
-        quarantine_folder(folder, into.root / "quarantine", why)
+        quarantine_folder(folder, target.root / "quarantine", why)
     with writable(folder):
-        for path in sorted(beside.iterdir(), key=lambda path: path.name == "result.json"):
+        for path in sorted(temporary.iterdir(), key=lambda path: path.name == "result.json"):
             path.rename(folder / path.name)
 
 
-def _merge_index(into: Store, source: Store, name: str, merged: Merged) -> None:
+def _merge_index(target: Store, source: Store, name: str, merged: Merged) -> None:
     try:
         index = source.read_index(name)
     except ResultsError as error:
-        merged.notes.append(f"matrix {name}: left out, {error}")
+        merged.notes.append(f"matrix {name}: not copied: {error}")
         return
-    ours = into.index(name)
+    ours = target.index(name)
     if ours is None:
-        into.write_index(index)
+        target.write_index(index)
         merged.matrices.append(name)
     elif ours != index:
-        merged.notes.append(f"matrix {name}: asked for differently in the two folders; the one here stays")
+        merged.notes.append(f"matrix {name}: not copied: the two folders have different versions of it")

@@ -1,4 +1,4 @@
-"""Where and with what a number was made."""
+"""Where, when and with which software a run was trained."""
 
 import platform
 import subprocess
@@ -8,11 +8,9 @@ from pathlib import Path
 
 import kdbench
 
-LEGACY_DEFAULTS = {"compile": False, "cuda_graphs": False}  # by what was written before there were these options
-
 
 def provenance() -> dict[str, str | None]:
-    """kdbench's version and commit, torch's version, the host."""
+    """Return the versions of kdbench and torch, kdbench's git commit, and the host's name."""
     return {
         "kdbench_version": kdbench.__version__,
         "git_commit": _git_commit(),
@@ -22,7 +20,7 @@ def provenance() -> dict[str, str | None]:
 
 
 def now() -> str:
-    """The present time in UTC, ISO 8601."""
+    """Return the current time in UTC as ISO 8601."""
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 
@@ -34,7 +32,7 @@ def _version(package: str) -> str | None:
 
 
 def _git_commit() -> str | None:
-    """The commit of a checkout of kdbench, with "+" where its files were changed; None for an installed package."""
+    """Return the commit of a checkout of kdbench, with "+" if files were changed; None for an installed package."""
     folder = Path(kdbench.__file__).parent
     if not (folder.parent / ".git").exists():
         return None
@@ -47,5 +45,5 @@ def _git_commit() -> str | None:
 
 
 def _git(folder: Path, *arguments: str) -> str:
-    done = subprocess.run(["git", *arguments], cwd=folder, capture_output=True, text=True, timeout=5, check=True)
-    return done.stdout.strip()
+    result = subprocess.run(["git", *arguments], cwd=folder, capture_output=True, text=True, timeout=5, check=True)
+    return result.stdout.strip()

@@ -1,4 +1,4 @@
-"""The results folder: run folders with their locks are the whole state; everything else is derived from them."""
+"""The results folder: the run folders and their locks are the complete state; everything else is derived from them."""
 
 import os
 import platform
@@ -14,19 +14,18 @@ from kdbench.matrix.spec import RunSpec
 from kdbench.results import checkpoints, folder_metadata, integrity
 from kdbench.results.files import corrupted, read_json, writable, write_json
 from kdbench.results.index import MatrixIndex
-from kdbench.results.locks import held
+from kdbench.results.locks import LOCK, is_locked
 from kdbench.results.provenance import now
-from kdbench.results.quarantine import quarantine_folder
 
 State = Literal["done", "failed", "running", "pending"]
 
 
 @final
 class Store:
-    """One results folder.
+    """A results folder.
 
     Raises:
-        ResultsError: the folder was written by a newer kdbench, or cannot be created.
+        ResultsError: the folder was written by a newer kdbench, cannot be created, or is missing and `create` is False.
     """
 
     def __init__(self, root: str | Path, create: bool = True) -> None:
@@ -38,48 +37,60 @@ class Store:
 
     def _check_format(self, create: bool) -> None:
         if (self.root / folder_metadata.NAME).exists():
-            folder_metadata.check(self.root, self._of_a_run)
+            folder_metadata.check_format(self.root, self._threads_of_runs)
         elif create:
             with writable(self.root):
                 for folder in (self.runs, self.matrices, self.timings):
                     folder.mkdir(parents=True, exist_ok=True)
-            folder_metadata.write(self.root)
+            folder_metadata.create(self.root)
         elif not self.root.is_dir():
-            raise ResultsError(f"{self.root}: there is no such results folder; `kdbench run MATRIX` makes one")
+            raise ResultsError(f"{self.root}: results folder not found; `kdbench run MATRIX` creates it")
 
     def check_writable(self) -> None:
-        """Raise ResultsError unless a file can be written in the folder now."""
+        """Write and delete a file in the folder.
+
+        Raises:
+            ResultsError: the folder cannot be written to.
+        """
         probe = self.root / f".probe.{os.getpid()}"
         with writable(self.root):
             probe.write_bytes(b"")
             probe.unlink()
 
-    def setting(self, key: str, value: int) -> int:
-        """A value chosen once per results folder: what is recorded, else `value`, which is recorded now."""
-        return folder_metadata.choose(self.root, key, value, self._of_a_run)
+    @property
+    def threads(self) -> int | None:
+        """CPU threads per worker of all runs in the folder; None before the first run."""
+        return folder_metadata.read_threads(self.root, self._threads_of_runs)
 
-    def recorded(self, key: str) -> int | None:
-        """A value that was chosen for all runs, or None before there is any."""
-        return folder_metadata.recorded(self.root, key, self._of_a_run)
+    def fix_threads(self, threads: int) -> int:
+        """Record the CPU threads per worker of all runs, unless they are recorded already; return what is recorded."""
+        return folder_metadata.fix_threads(self.root, threads, self._threads_of_runs)
 
-    def _of_a_run(self, key: str) -> int | None:
-        """What the first run that is done was made with."""
+    def _threads_of_runs(self) -> int | None:
         rows = (result.get("row", {}) for run in self.run_ids() if (result := self.result(run)) is not None)
-        return next((row[key] for row in rows if isinstance(row.get(key), int)), None)
+        return next((row["threads"] for row in rows if isinstance(row.get("threads"), int)), None)
 
     def folder(self, run_id: str) -> Path:
-        """Where a run lives."""
+        """Return the folder of a run."""
         return self.runs / run_id
 
     def lock(self, run_id: str) -> FileLock:
-        """The lock of a run: held while somebody trains it, dropped by the kernel when that process dies."""
+        """Return the lock of a run. A worker locks it while it trains the run; the kernel unlocks it if the worker dies.
+
+        Raises:
+            ResultsError: the run's folder cannot be created.
+        """
         folder = self.folder(run_id)
         with writable(folder):
             folder.mkdir(parents=True, exist_ok=True)
-        return FileLock(folder / "lock", timeout=0)
+        return FileLock(folder / LOCK, timeout=0)
 
     def claim(self, run_id: str) -> FileLock | None:
-        """The lock of a run, taken, or None where somebody else holds it."""
+        """Lock a run and return the lock, or None if another process has locked it.
+
+        Raises:
+            ResultsError: the run's folder cannot be written to.
+        """
         lock = self.lock(run_id)
         with writable(self.folder(run_id)):
             try:
@@ -90,7 +101,7 @@ class Store:
 
     @contextmanager
     def claimed(self, run_id: str) -> Iterator[bool]:
-        """Hold the lock of a run, if nobody else does; gives whether it is held."""
+        """Lock a run for the length of a block; yield False if another process has locked it."""
         lock = self.claim(run_id)
         try:
             yield lock is not None
@@ -99,44 +110,46 @@ class Store:
                 lock.release()
 
     def state(self, run_id: str) -> State:
-        """What a run is doing, read without taking its lock."""
+        """Return the state of a run, without locking it."""
         return self.state_by(self.result(run_id), run_id)
 
     def state_by(self, result: Mapping[str, Any] | None, run_id: str) -> State:
-        """The same, where the run's result has been read already."""
+        """Return the state of a run whose `result` has been read already."""
         if result is not None:
             return "done" if result["status"] == "done" else "failed"
-        return "running" if held(self.folder(run_id) / "lock") else "pending"
+        return "running" if is_locked(self.folder(run_id) / LOCK) else "pending"
 
     def is_finished(self, run_id: str) -> bool:
-        """Whether a run is done or has failed for good."""
+        """Return whether a run is done or failed."""
         return self.result(run_id) is not None
 
     def result(self, run_id: str) -> dict[str, Any] | None:
-        """What a finished run left, or None; a file that is not this run's counts as none."""
+        """Return the content of `result.json`, or None if the run is not finished or the file is corrupted."""
         try:
             result = read_json(self.folder(run_id) / "result.json")
         except (FileNotFoundError, ResultsError):
             return None
-        return None if integrity.malformed(result, run_id) else result
+        return None if integrity.result_corruption(result, run_id) else result
 
     def corruption(self, run_id: str, deep: bool = False) -> str | None:
-        """Why a finished run cannot be trusted, by its files' sizes; `deep`: also by their content. None: it can."""
-        return integrity.corruption(self.folder(run_id), run_id, deep)
+        """Return why a finished run is corrupted, by the sizes of its files, with `deep` also by their checksums."""
+        return integrity.run_corruption(self.folder(run_id), run_id, deep)
 
     def quarantine(self, run_id: str, why: str) -> Path:
-        """Move everything of a run but its lock to `quarantine/`, so that it waits again; gives the place.
+        """Move all files of a run except its lock to `quarantine/`; return their folder. The run is pending again.
 
         Raises:
-            ResultsError: another process holds the run, or the folder cannot be written to.
+            ResultsError: another process has locked the run, or the folder cannot be written to.
         """
-        with self.claimed(run_id) as mine:
-            if not mine:
-                raise ResultsError(f"{run_id}: another process holds this run; try again when it has ended")
-            return self._put_aside(run_id, why)
+        with self.claimed(run_id) as is_mine:
+            if not is_mine:
+                raise ResultsError(f"{run_id}: another process has locked this run; try again when it has ended")
+            return self._quarantine(run_id, why)
 
     def quarantine_corrupted(self, run_ids: Iterable[str], deep: bool = False) -> Iterator[tuple[str, str]]:
-        """Quarantine those runs that are corrupted and that nobody holds; gives each with what was wrong, and its place.
+        """Quarantine the corrupted ones of these runs; yield each with the reason and its folder.
+
+        Runs that another process has locked are skipped.
 
         Raises:
             ResultsError: the folder cannot be written to.
@@ -144,32 +157,30 @@ class Store:
         for run in run_ids:
             if self.corruption(run, deep) is None:
                 continue
-            with self.claimed(run) as mine:
-                why = (
-                    self.corruption(run, deep) if mine else None
-                )  # again: somebody else may have repeated it meanwhile
-                aside = self._put_aside(run, why) if why else None
-            if aside is not None:
-                yield run, f"corrupted: {why}; moved to {aside}, and the run waits again"
+            with self.claimed(run) as is_mine:
+                why = self.corruption(run, deep) if is_mine else None  # another process may have retrained it
+                target = self._quarantine(run, why) if why else None
+            if target is not None:
+                yield run, f"corrupted: {why}; moved to {target}; the run is pending again"
 
-    def _put_aside(self, run_id: str, why: str) -> Path:
-        aside = quarantine_folder(self.folder(run_id), self.root / "quarantine", why)
-        self.log(run_id, f"what was here is in {aside}: {why}")
-        return aside
+    def _quarantine(self, run_id: str, why: str) -> Path:
+        target = integrity.quarantine_folder(self.folder(run_id), self.root / "quarantine", why)
+        self.log(run_id, f"moved the earlier files to {target}: {why}")
+        return target
 
     def next_epoch(self, run_id: str) -> int:
-        """The epoch at which a run would go on, by its newest whole checkpoint; 0 without any."""
+        """Return the epochs that are trained according to the newest complete checkpoint; 0 without any."""
         return checkpoints.next_epoch(self.folder(run_id))
 
     def begin_attempt(self, run_id: str) -> int:
-        """Count one more attempt at a run, and by whom; called by the worker that holds its lock."""
+        """Count an attempt to train a run, with host and process; return their number. The caller must hold the lock."""
         count = self.attempts(run_id) + 1
         attempt = {"count": count, "host": platform.node(), "pid": os.getpid(), "started": now()}
         write_json(self.folder(run_id) / "attempt.json", attempt)
         return count
 
     def attempts(self, run_id: str) -> int:
-        """How often somebody has begun to train a run."""
+        """Return how often the training of a run was started."""
         try:
             count = read_json(self.folder(run_id) / "attempt.json").get("count", 0)
         except (FileNotFoundError, ResultsError):
@@ -177,7 +188,11 @@ class Store:
         return count if isinstance(count, int) else 0
 
     def log(self, run_id: str, text: str) -> None:
-        """Add a line, with the time, to a run's log."""
+        """Append text, with the time, to a run's log.
+
+        Raises:
+            ResultsError: the log cannot be written to.
+        """
         folder = self.folder(run_id)
         with writable(folder):
             folder.mkdir(parents=True, exist_ok=True)
@@ -185,11 +200,11 @@ class Store:
                 handle.write(f"{now()} {text.rstrip()}\n")
 
     def write_spec(self, spec: RunSpec) -> None:
-        """Record what a run is."""
+        """Write `spec.json`, which describes a run completely."""
         write_json(self.folder(spec.id) / "spec.json", spec.to_json())
 
     def spec(self, run_id: str) -> RunSpec:
-        """The run of an id.
+        """Return the spec of a run.
 
         Raises:
             ResultsError: there is no such run, or its file is corrupted.
@@ -202,56 +217,56 @@ class Store:
         except (LookupError, TypeError, ValueError) as error:
             raise corrupted(path, f"{type(error).__name__}: {error}") from None
 
-    def find(self, beginning: str) -> str:
-        """The id of the one run that begins so.
+    def find_run(self, prefix: str) -> str:
+        """Return the id of the one run whose id starts with `prefix`.
 
         Raises:
-            ResultsError: no run begins so, or several do.
+            ResultsError: no id starts with it, or several do.
         """
-        ids = [run for run in self.run_ids() if run.startswith(beginning)]
+        ids = [run for run in self.run_ids() if run.startswith(prefix)]
         if len(ids) == 1:
             return ids[0]
         if ids:
-            raise ResultsError(f"{beginning}: {len(ids)} runs begin so; give more digits")
-        put_away = sorted(path for path in self.root.glob("quarantine/*") if path.name.startswith(beginning))
-        if put_away:
+            raise ResultsError(f"{prefix}: {len(ids)} runs start with this; give more digits")
+        quarantined = sorted(path for path in self.root.glob("quarantine/*") if path.name.startswith(prefix))
+        if quarantined:
             raise ResultsError(
-                f"{beginning}: was corrupted and lies in {put_away[-1]}; run its matrix to train it again"
+                f"{prefix}: this run was corrupted and moved to {quarantined[-1]}; run its matrix to train it again"
             )
-        raise ResultsError(f"{beginning}: no such run in {self.root}; {did_you_mean(beginning, self.run_ids()[:20])}")
+        raise ResultsError(f"{prefix}: no such run in {self.root}; {did_you_mean(prefix, self.run_ids()[:20])}")
 
     def run_ids(self) -> list[str]:
-        """Every run that was ever started here."""
+        """Return the ids of all runs that were ever started here, sorted."""
         if not self.runs.is_dir():
             return []
         return sorted(entry.name for entry in os.scandir(self.runs) if (Path(entry.path) / "spec.json").exists())
 
     def write_result(self, run_id: str, result: Mapping[str, Any]) -> None:
-        """Record how a run ended; from then on it is finished, and needs no checkpoint."""
+        """Write `result.json`, which makes a run finished, and remove its checkpoints."""
         write_json(self.folder(run_id) / "result.json", {"run_id": run_id, **result})
         checkpoints.remove(self.folder(run_id))
 
-    def forget_result(self, run_id: str) -> None:
-        """Make a finished run waiting again."""
+    def clear_result(self, run_id: str) -> None:
+        """Remove `result.json`, so that the run is pending again."""
         (self.folder(run_id) / "result.json").unlink(missing_ok=True)
 
     def write_index(self, index: MatrixIndex) -> None:
-        """Record what a matrix asked for."""
+        """Write the cells and runs of a matrix."""
         write_json(self.matrices / f"{index.name}.json", index.to_json())
 
     def index(self, name: str) -> MatrixIndex | None:
-        """What a matrix asked for when it was last run; None also where its file is corrupted."""
+        """Return the cells and runs of a matrix; None if it was never run or its file is corrupted."""
         try:
             return self.read_index(name)
         except (FileNotFoundError, ResultsError):
             return None
 
     def read_index(self, name: str) -> MatrixIndex:
-        """The same.
+        """Return the cells and runs of a matrix.
 
         Raises:
             ResultsError: its file is corrupted.
-            FileNotFoundError: there is none.
+            FileNotFoundError: the matrix was never run.
         """
         path = self.matrices / f"{name}.json"
         try:
@@ -259,25 +274,25 @@ class Store:
         except (TypeError, LookupError, ValueError) as error:
             raise corrupted(path, f"{type(error).__name__}: {error}") from None
         if index.name != name:
-            raise corrupted(path, f"it is of the matrix {index.name!r}")
+            raise corrupted(path, f"it belongs to the matrix {index.name!r}")
         return index
 
     def is_complete(self, index: MatrixIndex) -> bool:
-        """Whether every run of a matrix has ended, is not corrupted, and every network that it deploys has been timed."""
+        """Return whether all runs of a matrix are finished, not corrupted, and their networks timed."""
         results = [self.result(run) for run in index.run_ids]
-        keys = {result["architecture"] for result in results if result and "architecture" in result}
-        whole = all(results) and not any(map(self.corruption, index.run_ids))
-        return whole and all(self.timing(key) for key in keys)
+        networks = {result["architecture"] for result in results if result and "architecture" in result}
+        is_trained = all(results) and not any(map(self.corruption, index.run_ids))
+        return is_trained and all(map(self.timing, networks))
 
     def indexes(self) -> Iterator[MatrixIndex]:
-        """What every matrix of this folder asked for, by name."""
+        """Yield the cells and runs of every matrix, sorted by name; corrupted files are skipped."""
         for path in sorted(self.matrices.glob("*.json")):
             index = self.index(path.stem)
             if index is not None:
                 yield index
 
     def timing(self, key: str) -> dict[str, Any] | None:
-        """The measured inference time of a deployed network, or None."""
+        """Return the inference times of a deployed network, or None."""
         try:
             timing = read_json(self.timings / f"{key}.json")
         except (FileNotFoundError, ResultsError):
@@ -285,9 +300,9 @@ class Store:
         return timing if all(isinstance(value, int | float) for value in timing.values()) else None
 
     def timing_lock(self) -> FileLock:
-        """Held while inference is timed: two measurements at a time would slow each other down."""
+        """Return the lock for timing inference: simultaneous measurements would slow each other down."""
         return FileLock(self.timings / "lock")
 
     def write_timing(self, key: str, timing: Mapping[str, Any]) -> None:
-        """Record the inference time of a deployed network."""
+        """Write the inference times of a deployed network."""
         write_json(self.timings / f"{key}.json", dict(timing))

@@ -1,4 +1,4 @@
-"""The derived tables: one row a run, one row an epoch. They can always be rebuilt from the run folders."""
+"""The tables of a results folder, `results.parquet` and `history.parquet`, built from the run folders."""
 
 import json
 from collections.abc import Callable, Iterable, Mapping
@@ -12,9 +12,10 @@ from filelock import FileLock
 
 from kdbench.errors import ResultsError
 from kdbench.matrix.spec import RunSpec
-from kdbench.results.files import writable, write_whole
+from kdbench.results.columns import COLUMNS
+from kdbench.results.files import corrupted, without_remedy, writable, write_atomic
 from kdbench.results.index import IndexCell
-from kdbench.results.provenance import LEGACY_DEFAULTS
+from kdbench.results.integrity import HISTORY
 from kdbench.results.store import Store
 
 if TYPE_CHECKING:
@@ -22,69 +23,34 @@ if TYPE_CHECKING:
 
 Row = dict[str, Any]
 Timing = Callable[[str], Row | None]
+Request = tuple[str, IndexCell, int]  # the matrix, the cell and the seed that a run is part of
 
-METRICS = ("accuracy", "top5", "f1", "precision", "recall", "nll", "ece")
-WEIGHTED = ("f1_weighted", "precision_weighted", "recall_weighted")
-
-IDENTITY = (
-    *("run_id", "cell", "matrix", "dataset", "teacher", "student", "method", "label", "params", "seed"),
-    *("status", "error"),
-)
-TIMING = ("inference_ms", "inference_ms_p95", "inference_ms_256", "inference_ms_256_p95", "throughput")
-NUMBERS = (
-    *(f"{split}_{metric}" for split in ("val", "test") for metric in (*METRICS, *WEIGHTED)),
-    *(f"{split}_{metric}_best" for split in ("val", "test") for metric in (*METRICS, *WEIGHTED)),
-    *("teacher_agreement", "parameters", "parameters_training", "flops", *TIMING, "peak_memory_mb", "train_seconds"),
-    *("epochs_run", "best_epoch"),
-)
-PROVENANCE = (
-    *("kdbench_version", "git_commit", "torch_version", "device", "precision", "threads", "compile", "cuda_graphs"),
-    *("cohort_size", "attempts", "host", "started", "finished"),
-)
-COLUMNS = (*IDENTITY, *NUMBERS, *PROVENANCE)
-COUNTS = (
-    *("seed", "parameters", "parameters_training", "flops", "epochs_run", "best_epoch"),
-    *("threads", "cohort_size", "attempts"),
-)
-TYPES: Mapping[str, pa.DataType] = {
-    **dict.fromkeys((*IDENTITY, *PROVENANCE), pa.string()),
-    **dict.fromkeys(NUMBERS, pa.float64()),
-    **dict.fromkeys(COUNTS, pa.int64()),
-    **dict.fromkeys(LEGACY_DEFAULTS, pa.bool_()),
-}
-EPOCH: Mapping[str, pa.DataType] = {"epoch": pa.int64(), "lr": pa.float64(), "seconds": pa.float64()}
+EPOCH_TYPES: Mapping[str, pa.DataType] = {"epoch": pa.int64(), "lr": pa.float64(), "seconds": pa.float64()}
+_TYPES = {name: pa.type_for_alias(column.type) for name, column in COLUMNS.items()}
 
 
-def rows(store: Store) -> list[Row]:
-    """A row for every run that was started or asked for, finished or not."""
-    asked, timing = _asked(store), cache(store.timing)
+def read_rows(store: Store) -> list[Row]:
+    """Return a row for every run that was started or is part of a matrix, finished or not, sorted by id."""
+    requests, timing = _requests(store), cache(store.timing)
     started = set(store.run_ids())
-    return [_row(store, timing, run, asked.get(run, []), run in started) for run in sorted({*started, *asked})]
+    runs = sorted({*started, *requests})
+    return [_row(store, timing, run, requests.get(run, []), run in started) for run in runs]
 
 
-def export(store: Store) -> list[str]:
-    """Write `results.parquet` and `history.parquet` anew, under one lock; gives what was found corrupted.
-
-    Raises:
-        ResultsError: the folder cannot be written to.
-    """
-    return derive_seed(store)[1]
-
-
-def derive_seed(store: Store) -> tuple[list[Row], list[str]]:
-    """The same; also gives the rows.
+def export(store: Store) -> tuple[list[Row], list[str]]:
+    """Write `results.parquet` and `history.parquet`; return the rows, and a warning for each corrupted file.
 
     Raises:
         ResultsError: the folder cannot be written to.
     """
     with writable(store.root), FileLock(store.root / "export.lock", timeout=60):
         paths = [store.root / name for name in ("results.parquet", "history.parquet")]
-        wrong = [f"{path}: corrupted; built anew" for path in paths if path.exists() and not _is_parquet(path)]
-        found = rows(store)
-        histories, left_out = _histories(store)
-        for path, table in zip(paths, (to_arrow(found, TYPES), histories), strict=True):
-            write_whole(path, partial(pq.write_table, table))
-    return found, wrong + left_out
+        rebuilt = [f"{path}: corrupted; rebuilt" for path in paths if path.exists() and not _is_parquet(path)]
+        rows = read_rows(store)
+        histories, warnings = _histories(store)
+        for path, table in zip(paths, (to_arrow(rows, _TYPES), histories), strict=True):
+            write_atomic(path, partial(pq.write_table, table))
+    return rows, rebuilt + warnings
 
 
 def _is_parquet(path: Path) -> bool:
@@ -96,38 +62,47 @@ def _is_parquet(path: Path) -> bool:
 
 
 def load_results(root: str) -> "pd.DataFrame":
-    """A pandas data frame of a results folder, a row a run; read from the run folders themselves.
+    """Return the results of a folder as a pandas data frame with a row per run, read from the run folders.
+
+    `kdbench.results.columns.COLUMNS` describes the columns.
 
     Raises:
-        ResultsError: there is no such folder, or a newer kdbench wrote it.
+        ResultsError: the folder is missing, or a newer kdbench wrote it.
     """
-    return to_frame(rows(Store(root, create=False)))
+    return to_frame(read_rows(Store(root, create=False)))
 
 
-def to_frame(found: list[Row]) -> "pd.DataFrame":
-    """Rows as a pandas data frame."""
+def to_frame(rows: list[Row]) -> "pd.DataFrame":
+    """Return rows as a pandas data frame."""
     import pandas as pd
 
-    return pd.DataFrame(found, columns=None if found else COLUMNS)
+    return pd.DataFrame(rows, columns=None if rows else [*COLUMNS])
 
 
 def read_history(store: Store, run_id: str) -> pa.Table:
-    """The epochs of a run, a row each; no row where it has not ended."""
-    path = store.folder(run_id) / "history.parquet"
+    """Return the epochs of a run, one row each; no rows if the run is not finished.
+
+    Raises:
+        ResultsError: the file is corrupted.
+    """
+    path = store.folder(run_id) / HISTORY
     try:
         with pq.ParquetFile(pa.BufferReader(path.read_bytes())) as file:
             return file.read(use_threads=False)
     except FileNotFoundError:
         return pa.table({"epoch": pa.array([], pa.int64())})
     except (pa.ArrowException, OSError) as error:
-        raise ResultsError(f"{path}: corrupted ({error}); remove the folder and run the matrix again") from None
+        raise corrupted(path, error) from None
 
 
-def to_arrow(found: Iterable[Mapping[str, Any]], types: Mapping[str, pa.DataType] | None = None) -> pa.Table:
-    """Rows of different keys as one table, the columns of known type first; one of mixed types becomes text."""
-    found, known = list(found), types or {}
-    keys = dict.fromkeys([*known, *(key for row in found for key in row)])
-    return pa.table({key: _column([row.get(key) for row in found], known.get(key)) for key in keys})
+def to_arrow(rows: Iterable[Mapping[str, Any]], types: Mapping[str, pa.DataType]) -> pa.Table:
+    """Return rows with different keys as a table.
+
+    The columns of `types` come first. The type of any other column is inferred; values of mixed types become JSON.
+    """
+    rows = list(rows)
+    keys = dict.fromkeys([*types, *(key for row in rows for key in row)])
+    return pa.table({key: _column([row.get(key) for row in rows], types.get(key)) for key in keys})
 
 
 def _column(values: list[Any], known: pa.DataType | None) -> pa.Array:
@@ -143,36 +118,37 @@ def _column(values: list[Any], known: pa.DataType | None) -> pa.Array:
 
 
 def _histories(store: Store) -> tuple[pa.Table, list[str]]:
-    """The epochs of all runs, with the run that each belongs to; and which are corrupted, so that they are left out."""
-    tables, wrong = [pa.table({"epoch": pa.array([], pa.int64()), "run_id": pa.array([], pa.string())})], []
+    """Return the epochs of all runs, with a column `run_id`, and a warning for each corrupted history."""
+    tables, warnings = [pa.table({"epoch": pa.array([], pa.int64()), "run_id": pa.array([], pa.string())})], []
     for run in store.run_ids():
         try:
             table = read_history(store, run)
         except ResultsError as error:
-            wrong.append(f"{error}; it is left out of history.parquet, `kdbench reindex --deep` puts the run aside")
+            reason = without_remedy(error)
+            warnings.append(f"{reason}; left out of history.parquet; `kdbench reindex --deep` quarantines the run")
             continue
         tables.append(table.append_column("run_id", pa.array([run] * table.num_rows, pa.string())))
-    return pa.concat_tables(tables, promote_options="permissive"), wrong
+    return pa.concat_tables(tables, promote_options="permissive"), warnings
 
 
-def _asked(store: Store) -> dict[str, list[tuple[str, IndexCell, int]]]:
-    """Which matrices ask for a run, in which of their cells, with which seed."""
-    asked: dict[str, list[tuple[str, IndexCell, int]]] = {}
+def _requests(store: Store) -> dict[str, list[Request]]:
+    """Return the matrices and cells that each run is part of."""
+    requests: dict[str, list[Request]] = {}
     for index in store.indexes():
         for cell in index.cells:
             for seed, run in cell.runs.items():
-                asked.setdefault(run, []).append((index.name, cell, int(seed)))
-    return asked
+                requests.setdefault(run, []).append((index.name, cell, int(seed)))
+    return requests
 
 
-def _row(store: Store, timing: Timing, run_id: str, asked: list[tuple[str, IndexCell, int]], started: bool) -> Row:
+def _row(store: Store, timing: Timing, run_id: str, requests: list[Request], is_started: bool) -> Row:
     row: Row = dict.fromkeys(COLUMNS)
     result = store.result(run_id)
     row |= {"run_id": run_id, "status": store.state_by(result, run_id)}
-    row["matrix"] = "; ".join(dict.fromkeys(matrix for matrix, _, _ in asked))
-    row["label"] = "; ".join(dict.fromkeys(cell.label for _, cell, _ in asked))
-    if not started:
-        _, cell, seed = asked[0]
+    row["matrix"] = "; ".join(dict.fromkeys(matrix for matrix, _, _ in requests))
+    row["label"] = "; ".join(dict.fromkeys(cell.label for _, cell, _ in requests))
+    if not is_started:
+        _, cell, seed = requests[0]
         return row | _of_cell(cell, seed)
     try:
         row |= _of_spec(store.spec(run_id))
@@ -180,15 +156,14 @@ def _row(store: Store, timing: Timing, run_id: str, asked: list[tuple[str, Index
         return row | {"error": str(error)}
     if result is None:
         return row
-    untold = LEGACY_DEFAULTS if row["status"] == "done" else {}
-    row |= {"error": result.get("error"), **untold} | result.get("row", {})
+    row |= {"error": result.get("error")} | result.get("row", {})
     if "architecture" in result:
         row |= timing(result["architecture"]) or {}
     return row
 
 
 def _of_cell(cell: IndexCell, seed: int) -> Row:
-    """What is known of a run that nobody has begun; whether it uses the pair's teacher is not."""
+    """Return what is known of a run that was never started; whether it has a teacher is not known."""
     return {
         "dataset": cell.dataset,
         "student": cell.teacher if cell.kind == "teacher" else cell.student,

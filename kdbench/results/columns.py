@@ -1,0 +1,82 @@
+"""The columns of `results.parquet`: one row per run. Further columns are `param.<name>` and `<metric>_best_test`."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal, final
+
+
+@final
+@dataclass(frozen=True)
+class Column:
+    """An Arrow type and what the values mean, with their unit."""
+
+    type: Literal["string", "int64", "double", "bool"]
+    description: str
+
+
+METRICS: Mapping[str, str] = {
+    "accuracy": "top-1 accuracy, from 0 to 1",
+    "top5": "top-5 accuracy, from 0 to 1",
+    "f1": "F1 score, macro average, from 0 to 1",
+    "precision": "precision, macro average, from 0 to 1",
+    "recall": "recall, macro average, from 0 to 1",
+    "nll": "negative log-likelihood, in nats",
+    "ece": "expected calibration error, from 0 to 1",
+    "f1_weighted": "F1 score, average weighted by class size, from 0 to 1",
+    "precision_weighted": "precision, average weighted by class size, from 0 to 1",
+    "recall_weighted": "recall, average weighted by class size, from 0 to 1",
+}
+
+
+def _metrics(suffix: str, epoch: str) -> dict[str, Column]:
+    return {
+        f"{split}_{metric}{suffix}": Column("double", f"{images} {description}, with the weights of {epoch}")
+        for split, images in (("val", "validation"), ("test", "test"))
+        for metric, description in METRICS.items()
+    }
+
+
+COLUMNS: Mapping[str, Column] = {
+    "run_id": Column("string", "id of the run, and the name of its folder"),
+    "cell": Column("string", "id of the run without its seed"),
+    "matrix": Column("string", "matrices that contain the run, separated by `; `"),
+    "dataset": Column("string", "data set"),
+    "teacher": Column("string", "network of the teacher; empty for methods without a teacher"),
+    "student": Column("string", "network that was trained"),
+    "method": Column("string", "method, or the methods of a sum joined by ` + `"),
+    "label": Column("string", "labels of the run in its matrices, separated by `; `"),
+    "params": Column("string", "all hyperparameters, as JSON"),
+    "seed": Column("int64", "seed of the initial weights and of the batches"),
+    "status": Column("string", "`done`, `failed`, `running` or `pending`"),
+    "error": Column("string", "why the run failed"),
+    **_metrics("", "the last epoch"),
+    **_metrics("_best", "the best validation epoch"),
+    "teacher_agreement": Column("double", "fraction of the test images that student and teacher classify alike"),
+    "parameters": Column("int64", "parameters of the deployed network"),
+    "parameters_training": Column("int64", "parameters of everything that was trained"),
+    "flops": Column("int64", "operations of one forward pass of one image; a multiply-add counts as two"),
+    "inference_ms": Column("double", "median time of a float32 forward pass at batch size 1, in ms"),
+    "inference_ms_p95": Column("double", "95th percentile of the same, in ms"),
+    "inference_ms_256": Column("double", "median time of a float32 forward pass at batch size 256, in ms"),
+    "inference_ms_256_p95": Column("double", "95th percentile of the same, in ms"),
+    "throughput": Column("double", "images per second at batch size 256"),
+    "peak_memory_mb": Column("double", "peak memory of the worker, in MiB; of the GPU if there is one"),
+    "train_seconds": Column(
+        "double", "time of the run's own steps and of all work that it shared with its cohort, in seconds"
+    ),
+    "epochs_run": Column("int64", "epochs that were trained"),
+    "best_epoch": Column("int64", "best epoch on validation, counted from 1; 0: the initial weights"),
+    "kdbench_version": Column("string", "version of kdbench"),
+    "git_commit": Column("string", "commit of kdbench's checkout, with `+` if files were changed"),
+    "torch_version": Column("string", "version of torch"),
+    "device": Column("string", "device that the run was trained on"),
+    "precision": Column("string", "`bf16` or `fp32`"),
+    "threads": Column("int64", "CPU threads of the worker"),
+    "compile": Column("bool", "whether `torch.compile` was used"),
+    "cuda_graphs": Column("bool", "whether steps were recorded as CUDA graphs"),
+    "cohort_size": Column("int64", "runs that were trained side by side"),
+    "attempts": Column("int64", "how often the training was started"),
+    "host": Column("string", "name of the machine"),
+    "started": Column("string", "start of the training, in UTC, ISO 8601"),
+    "finished": Column("string", "end of the training, in UTC, ISO 8601"),
+}
