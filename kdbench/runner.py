@@ -15,7 +15,7 @@ from kdbench.queue.grouping import QueuedRun
 from kdbench.queue.scheduler import Limits, Scheduler
 from kdbench.queue.signals import Interrupts
 from kdbench.results import Store
-from kdbench.results.corrupt_files import corrupt_files
+from kdbench.results.integrity import corrupt_files
 from kdbench.results.table import export
 from kdbench.worker.options import Options
 from kdbench.worker.remote import run_remote_job
@@ -84,7 +84,7 @@ def _create_executor(plan: Plan, store: Store, threads: int, cluster: Ray | None
 def _choose_threads(plan: Plan, store: Store) -> int:
     """Return the threads per worker: chosen by the first run in a results folder, then fixed."""
     requested = plan.matrix.run.threads
-    threads = store.setting("threads", requested or 1)
+    threads = store.fix_threads(requested or 1)
     if requested not in (None, threads):
         raise KdbenchError(
             f"run.threads is {requested}, but the runs in {store.root} were trained with {threads} per worker, and the "

@@ -174,7 +174,7 @@ def test_a_corrupted_run_is_no_longer_counted(display: Display) -> None:
     for done in (run, other):
         display.store.write_result(done, {"status": "done"})
     progress, text = display.start()
-    display.store.forget_result(run)
+    display.store.clear_result(run)
     progress.on_event(WarningIssued("corrupted: [b]its weights are missing[/b]", run))
     progress.on_event(WarningIssued("results.parquet: corrupted; rebuilt"))
     progress.on_event(RunDone(run))

@@ -199,7 +199,7 @@ def test_the_threads_are_chosen_once_per_folder(
 def test_other_threads_are_an_error_before_anything_is_written(
     scheduler: FakeScheduler, store: Store, plan_with: Callable[..., Plan]
 ) -> None:
-    store.setting("threads", 1)
+    store.fix_threads(1)
     with pytest.raises(
         KdbenchError, match=r"run.threads is 2, but the runs in .* were trained with 1 per worker.*set run.threads = 1"
     ):

@@ -98,7 +98,7 @@ def _content(results: Path) -> Iterator[Check]:
     """Whether what was computed is whole, and what is left over."""
     from kdbench.formatting import format_bytes
     from kdbench.results import Store, leftovers
-    from kdbench.results.corrupt_files import corrupt_files
+    from kdbench.results.integrity import corrupt_files
 
     try:
         store = Store(results, create=False)

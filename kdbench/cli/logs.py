@@ -22,7 +22,7 @@ def print_log(beginning: str, follow: bool, results: Path, console: Console) -> 
         ResultsError: there is no such run, or several begin so.
     """
     store = Store(results, create=False)
-    run = store.find(beginning)
+    run = store.find_run(beginning)
     for text in _told(store, run, follow):
         console.out(_shown(text), end="", highlight=False)
 

@@ -9,7 +9,7 @@ from rich.text import Text
 from kdbench.errors import ResultsError, did_you_mean
 from kdbench.formatting import format_bytes
 from kdbench.results import Store, leftovers
-from kdbench.results.corrupt_files import corrupt_files, corrupted_indexes
+from kdbench.results.integrity import corrupt_files, corrupted_indexes
 from kdbench.results.merge import merge
 
 
@@ -37,10 +37,10 @@ def clean(dry: bool, results: Path, console: Console) -> None:
     count, size = Counter[str](), Counter[str]()
     for leftover in leftovers.find(store):
         if dry:
-            console.print(Text(f"{leftover.path} ({leftover.what})"), soft_wrap=True)
+            console.print(Text(f"{leftover.path} ({leftover.kind})"), soft_wrap=True)
         if dry or leftovers.remove(store, leftover):
-            count[leftover.what] += 1
-            size[leftover.what] += leftover.bytes
+            count[leftover.kind] += 1
+            size[leftover.kind] += leftover.bytes
     verb = "would remove" if dry else "removed"
     for what in count:
         console.print(Text(f"{verb}: {what}: {count[what]}, {format_bytes(size[what])}"), soft_wrap=True)
@@ -58,7 +58,7 @@ def merge_folders(into: Path, source: Path, console: Console) -> None:
 
     store = Store(into, create=False)
     merged = merge(store, Store(source, create=False))
-    notes = [*merged.notes, *export(store)]
+    notes = [*merged.notes, *export(store)[1]]
     for note in notes:
         console.print(Text(note, style="yellow"), soft_wrap=True)
     copied = f"{len(merged.runs)} runs, {len(merged.matrices)} matrices, {len(merged.timings)} timings"
@@ -75,7 +75,7 @@ def reindex(deep: bool, results: Path, console: Console) -> None:
 
     store = Store(results, create=False)
     aside = [f"{run}: {why}" for run, why in store.quarantine_corrupted(_runs(store, None), deep)]
-    for text in (*aside, *corrupt_files(store), *export(store)):
+    for text in (*aside, *corrupt_files(store), *export(store)[1]):
         console.print(Text(text, style="yellow"), soft_wrap=True)
     looked = "all files" if deep else "the sizes of files"
     console.print(Text(f"looked at {looked} of {len(_runs(store, None))} runs; {len(aside)} corrupted"), soft_wrap=True)
@@ -105,5 +105,5 @@ def _forget(store: Store, run: str) -> bool:
             return False
         reason = (str(result.get("error") or "no message").splitlines() or [""])[0]
         store.log(run, f"this failure is forgotten, the run waits again: {reason}")
-        store.forget_result(run)
+        store.clear_result(run)
     return True

@@ -13,7 +13,7 @@ from kdbench.matrix.plan_digest import plan_digest
 from kdbench.matrix.resolve import data_spec
 from kdbench.progress import Progress
 from kdbench.results import MatrixIndex, Store
-from kdbench.results.corrupt_files import corrupted_indexes
+from kdbench.results.integrity import corrupted_indexes
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -66,12 +66,12 @@ def write_report(
 
 def _derive(store: Store) -> tuple["pd.DataFrame", list[str]]:
     """Derive the tables, if the folder can be written to; gives the runs, and what is corrupted."""
-    from kdbench.results.table import derive_seed, rows, to_frame
+    from kdbench.results.table import export, read_rows, to_frame
 
     try:
-        found, notes = derive_seed(store)
+        found, notes = export(store)
     except ResultsError as error:
-        found, notes = rows(store), [f"results.parquet and history.parquet stay as they are: {error}"]
+        found, notes = read_rows(store), [f"results.parquet and history.parquet stay as they are: {error}"]
     return to_frame(found), [*notes, *corrupted_indexes(store).values()]
 
 

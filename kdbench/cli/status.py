@@ -16,7 +16,7 @@ from rich.text import Text
 
 from kdbench.errors import printable_lines
 from kdbench.results import MatrixIndex, State, Store
-from kdbench.results.corrupt_files import corrupted_indexes, corrupted_timings
+from kdbench.results.integrity import corrupted_indexes, corrupted_timings
 
 STATES: tuple[State, ...] = ("done", "failed", "running", "pending")
 REFRESH = 2.0  # seconds
@@ -103,7 +103,7 @@ def print_run(beginning: str, results: Path, console: Console) -> None:
         ResultsError: there is no such run, or several begin so.
     """
     store = Store(results, create=False)
-    run = store.find(beginning)
+    run = store.find_run(beginning)
     spec, result = store.spec(run), store.result(run) or {}
     grid = Table.grid(padding=(0, 2))
     for key, value in [

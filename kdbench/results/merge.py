@@ -92,7 +92,9 @@ def _is_intact(target: Store, run: str) -> bool:
 def _differences(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> str:
     our_row, their_row = ours.get("row", {}), theirs.get("row", {})
     names = [key for key in our_row | their_row if key.startswith(SCORES) and our_row.get(key) != their_row.get(key)]
-    shown = ", ".join(f"{key} {our_row.get(key)} in the target, {their_row.get(key)} in the source" for key in names[:2])
+    shown = ", ".join(
+        f"{key} {our_row.get(key)} in the target, {their_row.get(key)} in the source" for key in names[:2]
+    )
     return f"not copied: done in both folders with different numbers ({shown})" if names else ""
 
 

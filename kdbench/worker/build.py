@@ -84,7 +84,7 @@ class Teachers:
         """The trained network of a run.
 
         Raises:
-            CorruptedError: its weights are not those that it wrote; it has been put aside and waits again.
+            CorruptedError: its weights are corrupted; the run was moved to the quarantine and is pending again.
         """
         if spec.id not in self._loaded:
             built = models.build_from_spec(spec.student, self._task)
@@ -95,17 +95,17 @@ class Teachers:
     def _weights(self, run_id: str) -> Mapping[str, torch.Tensor]:
         result = self._store.result(run_id)
         if result is None:
-            raise CorruptedError(f"the run {run_id} is not finished any more; what needs it waits too")
-        told = result.get("files", {}).get(WEIGHTS)  # runs of before there was evidence tell nothing
-        why = None if told is None else file_corruption(self._store.folder(run_id) / WEIGHTS, told, deep=True)
+            raise CorruptedError(f"the run {run_id} is no longer finished; runs that need it are pending")
+        checksum = result.get("files", {}).get(WEIGHTS)
+        reason = file_corruption(self._store.folder(run_id) / WEIGHTS, checksum, deep=True)
         try:
-            if why is None:
+            if reason is None:
                 return trained_weights(self._store, run_id)
         except ResultsError as error:
-            why = str(error)
-        told = dict(self._store.quarantine_corrupted([run_id], deep=True)).get(run_id)
-        found = told or f"corrupted ({why}), and another process repeats it"
-        raise CorruptedError(f"the run {run_id} is {found}; what needs it waits too")
+            reason = str(error)
+        quarantined = dict(self._store.quarantine_corrupted([run_id], deep=True)).get(run_id)
+        found = quarantined or f"corrupted ({reason}), and another process retrains it"
+        raise CorruptedError(f"the run {run_id} is {found}; runs that need it are pending")
 
 
 def trained_weights(store: Store, run_id: str) -> Mapping[str, torch.Tensor]:
@@ -119,6 +119,6 @@ def trained_weights(store: Store, run_id: str) -> Mapping[str, torch.Tensor]:
         weights = load_file(path)
     except Exception as error:  # safetensors raises its own error type, and OSError
         raise ResultsError(
-            f"{path}: cannot be read ({error}); remove {path.parent} and run the matrix again"
+            f"{path}: cannot be read ({error}); run `kdbench reindex --deep`, then run the matrix again"
         ) from error
     return {key.removeprefix("student."): value for key, value in weights.items() if key.startswith("student.")}

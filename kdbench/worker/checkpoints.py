@@ -11,7 +11,6 @@ from kdbench.errors import TrainingError
 from kdbench.events import CheckpointSaved, EventHandler, RunResumed, WarningIssued
 from kdbench.results import Store, checkpoints
 from kdbench.results.files import writable
-from kdbench.results.provenance import LEGACY_DEFAULTS
 from kdbench.training.checkpoint import from_bytes, to_bytes
 from kdbench.training.member import Member
 from kdbench.worker.options import Options
@@ -71,7 +70,7 @@ class Checkpoints:
 
     def _check_maker(self, member: Member, head: checkpoints.Header) -> None:
         now = self._made_with(member)
-        then = {**LEGACY_DEFAULTS, **head.made_with}
+        then = head.made_with
         changed = [f"{key} {then.get(key)} is now {now[key]}" for key in now if then.get(key) != now[key]]
         if changed:
             self._warn(member, f"goes on from a checkpoint made otherwise ({', '.join(changed)}): numbers may differ")

@@ -95,13 +95,13 @@ class JobRunner:
             yield
             return
         runs, since = [spec.id for spec in specs], worker_logs.size(self._log)
-        worker_logs.tell_begun(self._store, runs, self._log, since)
+        worker_logs.log_start(self._store, runs, self._log, since)
         try:
             yield
         except KdbenchError:
-            worker_logs.tell_printed(self._store, runs, self._log, since)
+            worker_logs.log_output(self._store, runs, self._log, since)
             raise
-        worker_logs.tell_printed(self._store, runs, self._log, since)
+        worker_logs.log_output(self._store, runs, self._log, since)
 
     def _claim(self, spec: RunSpec, locks: ExitStack) -> bool:
         """Take the lock of a run; return whether the run is to be trained."""

@@ -16,10 +16,10 @@ from kdbench.analysis import classification_metrics
 from kdbench.errors import NotFiniteError
 from kdbench.matrix import RunSpec
 from kdbench.results import Store
-from kdbench.results.files import write_whole
+from kdbench.results.files import write_atomic
 from kdbench.results.integrity import HISTORY, WEIGHTS, checksums
 from kdbench.results.provenance import now, provenance
-from kdbench.results.table import EPOCH, to_arrow
+from kdbench.results.table import EPOCH_TYPES, to_arrow
 from kdbench.training.evaluation import compute_logits, count_flops, count_parameters
 from kdbench.training.member import Member, States
 from kdbench.training.network import Frozen
@@ -153,11 +153,11 @@ class RunWriter:
 
     def _save_weights(self, weights: States) -> None:
         flat = {f"{name}.{key}": value.cpu().contiguous() for name, s in weights.items() for key, value in s.items()}
-        write_whole(self._store.folder(self._spec.id) / WEIGHTS, lambda path: save_file(flat, str(path)))
+        write_atomic(self._store.folder(self._spec.id) / WEIGHTS, lambda path: save_file(flat, str(path)))
 
     def _save_history(self) -> None:
-        table = to_arrow(self._member.history, EPOCH)
-        write_whole(self._store.folder(self._spec.id) / HISTORY, lambda path: pq.write_table(table, path))
+        table = to_arrow(self._member.history, EPOCH_TYPES)
+        write_atomic(self._store.folder(self._spec.id) / HISTORY, lambda path: pq.write_table(table, path))
 
 
 def write_failure(store: Store, spec: RunSpec, reason: str, trace: str, started: str) -> None:

@@ -111,4 +111,4 @@ def test_the_results_folder_may_come_from_the_environment(
     say: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("KDBENCH_RESULTS", str(tmp_path / "elsewhere"))
-    assert say("status").error.startswith(f"{tmp_path / 'elsewhere'}: there is no such results folder")
+    assert say("status").error.startswith(f"{tmp_path / 'elsewhere'}: results folder not found")

@@ -36,7 +36,7 @@ def logged(tmp_path: Path) -> Logged:
     worker.parent.mkdir()
     worker.write_text("of another run\n")
     store.begin_attempt(SPEC.id)
-    worker_logs.tell_begun(store, [SPEC.id], worker, worker_logs.size(worker))
+    worker_logs.log_start(store, [SPEC.id], worker, worker_logs.size(worker))
     return Logged(store, worker)
 
 
@@ -108,7 +108,7 @@ def test_the_last_attempt_is_the_one_that_is_followed(logged: Logged, say: Calla
     newer = logged.worker.with_name("host-2-1.log")
     newer.write_text("second\n")
     logged.prints("first\n")
-    worker_logs.tell_begun(logged.store, [SPEC.id], newer, 0)
+    worker_logs.log_start(logged.store, [SPEC.id], newer, 0)
     with logged.store.claimed(SPEC.id):
         assert say("logs", SPEC.id).out.splitlines()[2:] == ["second"]
 

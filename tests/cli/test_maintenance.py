@@ -88,11 +88,11 @@ def test_clean_says_what_and_how_much(copied: Any, say: Callable[..., Any]) -> N
     half = store.folder(run) / ".result.json.1.tmp"
     half.write_bytes(b"{")
     dry = say("clean", "--dry-run").out.splitlines()
-    assert f"{half.relative_to(Path.cwd())} (half-written file)" in dry
-    assert "would remove: half-written file: 1, 1 bytes" in dry
+    assert f"{half.relative_to(Path.cwd())} (partial file)" in dry
+    assert "would remove: partial file: 1, 1 bytes" in dry
     assert half.exists()
     said = say("clean").out.splitlines()
-    assert said == ["removed: half-written file: 1, 1 bytes", "removed: checkpoint of a finished run: 1, 2.0 MB"]
+    assert said == ["removed: partial file: 1, 1 bytes", "removed: checkpoint of a finished run: 1, 2.0 MB"]
     assert not half.exists()
     assert store.corruption(run, deep=True) is None
 
@@ -109,7 +109,7 @@ def test_merging_gives_the_tables_of_both(copied: Any, say: Callable[..., Any], 
 
 
 def test_merging_needs_two_folders(copied: Any, say: Callable[..., Any]) -> None:
-    assert say("merge", "nowhere", "results").error.startswith("nowhere: there is no such results folder")
+    assert say("merge", "nowhere", "results").error.startswith("nowhere: results folder not found")
     assert "cannot be merged into itself" in say("merge", "results", "results").error
 
 
@@ -125,7 +125,7 @@ def test_reindex_rebuilds_the_tables(copied: Any, say: Callable[..., Any]) -> No
     (copied.results / "results.parquet").write_bytes(b"PAR1")
     (copied.results / "history.parquet").unlink()
     said = say("reindex").out.splitlines()
-    assert said[0] == "results/results.parquet: corrupted; built anew"
+    assert said[0] == "results/results.parquet: corrupted; rebuilt"
     assert "looked at the sizes of files of 9 runs; 0 corrupted" in said
     assert scores(copied.results) == expected
     assert pd.read_parquet(copied.results / "history.parquet")["run_id"].nunique() == 9
@@ -136,7 +136,7 @@ def test_reindex_finds_what_has_another_content_only_when_deep(copied: Any, say:
     flip(copied.results / "runs" / run / "weights.safetensors")
     assert "looked at the sizes of files of 9 runs; 0 corrupted" in say("reindex").out
     said = say("reindex", "--deep").out
-    assert f"{run}: corrupted: weights.safetensors is not what was written" in said
+    assert f"{run}: corrupted: weights.safetensors does not match its checksum" in said
     assert "looked at all files of 9 runs; 1 corrupted" in said
     assert Store(copied.results).state(run) == "pending"
 
@@ -214,7 +214,7 @@ def test_a_corrupted_description_is_named_by_every_command(copied: Any, say: Cal
         said = say(*command)
         assert said.status == 1
         assert said.error.startswith("results/kdbench.json: corrupted (")
-        assert said.error.endswith('; make its whole content {"format": 1, "threads": 1}')
+        assert said.error.endswith("""; restore it with: echo '{"format": 1, "threads": 1}' > results/kdbench.json""")
 
 
 def test_a_row_of_the_past_counts_no_attempts(copied: Any) -> None:
@@ -224,7 +224,7 @@ def test_a_row_of_the_past_counts_no_attempts(copied: Any) -> None:
     del result["row"]["attempts"]
     store.write_result(run, result)
     assert store.corruption(run) is None
-    (row,) = [row for row in table.rows(store) if row["run_id"] == run]
+    (row,) = [row for row in table.read_rows(store) if row["run_id"] == run]
     assert row["attempts"] is None
 
 
@@ -235,10 +235,10 @@ def test_a_teacher_of_other_content_is_trained_again_and_what_needs_it_waits(
     store, expected = Store(copied.results), scores(copied.results)
     teacher, student = run_of(copied, "teacher"), run_of(copied, "vanilla")
     flip(store.folder(teacher) / "weights.safetensors")
-    store.forget_result(student)
+    store.clear_result(student)
     said = say("run", "tiny.toml")
     assert said.status == 0
-    assert f"the run {teacher} is corrupted: weights.safetensors is not what was written" in said.out
+    assert f"the run {teacher} is corrupted: weights.safetensors does not match its checksum" in said.out
     assert (store.root / "quarantine" / f"{teacher}-1" / "weights.safetensors").exists()
     assert store.corruption(teacher, deep=True) is None
     assert scores(copied.results) == expected

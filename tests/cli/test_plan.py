@@ -93,7 +93,7 @@ def test_a_failed_and_a_waiting_run_are_counted(copied: Any, say: Callable[..., 
     store = Store(copied.results)
     first, second, *_ = store.run_ids()
     store.write_result(first, {"status": "failed", "error": "no"})
-    store.forget_result(second)
+    store.clear_result(second)
     assert "9 different runs (7 done, 1 failed, 1 pending)" in say("plan", copied.matrix).out
 
 

@@ -45,7 +45,7 @@ def test_an_unknown_selection_is_a_wrong_call(copied: Any, say: Callable[..., An
 
 
 def test_a_report_of_nothing_is_refused(say: Callable[..., Any], tmp_path: Path) -> None:
-    assert say("report").error.startswith("results: there is no such results folder")
+    assert say("report").error.startswith("results: results folder not found")
     Store(tmp_path / "results")
     assert say("report").error.startswith("no matrix has been run into 'results'")
 

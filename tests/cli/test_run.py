@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from kdbench.results import MatrixIndex, Store
-from kdbench.results.table import METRICS
+from kdbench.results.columns import METRICS
 
 RUNS = 1 + 2 + 4 + 2  # teacher, scratch, vanilla twice, the sum; for each of two seeds
 STABLE = (
@@ -277,7 +277,7 @@ def test_what_waits_for_a_failed_teacher_is_told(copied: Any, say: Callable[...,
     store.write_result(teacher, {"status": "failed", "error": "out of memory", "row": {}})
     for row in rows:
         if row["teacher"] is not None:
-            store.forget_result(row["run_id"])
+            store.clear_result(row["run_id"])
     said = say("run", "tiny.toml")
     assert said.status == 2
     assert "training" not in said.out

@@ -36,8 +36,8 @@ def test_status_tells_what_failed_waits_and_runs(copied: Any, say: Callable[...,
     store = Store(copied.results)
     teacher, scratch, first = (run_of(copied, label) for label in ("teacher", "scratch", "vanilla"))
     store.write_result(teacher, {"status": "failed", "error": "out of memory"})
-    store.forget_result(scratch)
-    store.forget_result(first)
+    store.clear_result(scratch)
+    store.clear_result(first)
     with store.lock(first):
         counts = json.loads(say("status", "--json").out)["tiny"]
     expected = {"runs": 9, "done": 6, "failed": 1, "running": 1, "pending": 1, "incompatible": 2}
@@ -47,7 +47,7 @@ def test_status_tells_what_failed_waits_and_runs(copied: Any, say: Callable[...,
 def test_status_tells_the_attempts_of_runs_whose_process_died(copied: Any, say: Callable[..., Any]) -> None:
     """Begun, with a checkpoint, and held by nobody: waiting."""
     store, run = Store(copied.results), run_of(copied, "vanilla")
-    store.forget_result(run)
+    store.clear_result(run)
     checkpoints.write(store.folder(run), 7, b"state", {})
     store.begin_attempt(run)
     assert f"waiting: {run}, begun 2 times, goes on at epoch 8" in say("status").out.splitlines()
@@ -55,7 +55,7 @@ def test_status_tells_the_attempts_of_runs_whose_process_died(copied: Any, say: 
     shown = lines(say("show", run).out)
     assert (shown["state"], shown["attempts"], shown["next_epoch"]) == ("pending", "2", "8")
     scratch = run_of(copied, "scratch")
-    store.forget_result(scratch)
+    store.clear_result(scratch)
     assert f"waiting: {scratch}, begun once, goes on at epoch 1" in say("status").out.splitlines()
 
 
@@ -64,7 +64,7 @@ def test_status_and_show_name_a_corrupted_run(copied: Any, say: Callable[..., An
     file = copied.results / "runs" / run / "weights.safetensors"
     whole = file.stat().st_size
     file.write_bytes(b"half")
-    why = f"weights.safetensors has 4 bytes and was written with {whole}"
+    why = f"weights.safetensors has 4 bytes, expected {whole}"
     assert f"corrupted: {run}: {why}; `kdbench run` trains it again" in say("status").out.splitlines()
     assert json.loads(say("status", "--json").out)["tiny"]["corrupted"] == {run: why}
     assert lines(say("show", run).out)["corrupted"] == f"{why}; `kdbench run` trains it again"
@@ -78,10 +78,10 @@ def test_status_names_a_corrupted_matrix_file_and_timing(copied: Any, say: Calla
     timing.write_text("")
     said = say("status").out
     assert "results/matrices/tiny.json: corrupted (" in said
-    assert f"results/timings/{timing.name}: corrupted; the network is timed again when its matrix is run" in said
+    assert f"results/timings/{timing.name}: corrupted; run the matrix again to time the network again" in said
     found = json.loads(say("status", "--json").out)
     assert list(found["tiny"]) == ["error"]
-    assert found["tiny"]["error"].endswith("; the next run of its matrix writes it anew")
+    assert found["tiny"]["error"].endswith("; run the matrix again to rewrite the file")
 
 
 def test_status_only_reads(copied: Any, say: Callable[..., Any]) -> None:
@@ -126,7 +126,7 @@ def test_status_of_a_folder_without_matrices(say: Callable[..., Any], tmp_path: 
 def test_status_makes_no_folder(say: Callable[..., Any], tmp_path: Path) -> None:
     said = say("status", "--results", "nowhere")
     assert said.status == 1
-    assert said.error == "nowhere: there is no such results folder; `kdbench run MATRIX` makes one"
+    assert said.error == "nowhere: results folder not found; `kdbench run MATRIX` creates it"
     assert list(tmp_path.iterdir()) == []
 
 
@@ -172,7 +172,7 @@ def test_show_refuses_what_several_runs_begin_with(copied: Any, say: Callable[..
     twin = first[:8] + ("0" * 8 if first[8:] != "0" * 8 else "1" * 8)
     (store.folder(twin)).mkdir()
     (store.folder(twin) / "spec.json").write_bytes((store.folder(first) / "spec.json").read_bytes())
-    assert say("show", first[:8]).error == f"{first[:8]}: 2 runs begin so; give more digits"
+    assert say("show", first[:8]).error == f"{first[:8]}: 2 runs start with this; give more digits"
 
 
 def test_show_tells_the_error_of_a_failed_run(copied: Any, say: Callable[..., Any]) -> None:

@@ -39,7 +39,7 @@ def check_stopped(completed: Any, folder: str) -> None:
     error = completed.output[completed.output.index("error: ") :]
     assert folder in error
     assert "cannot be written" in error
-    assert "nothing that was computed is lost" in error
+    assert "finished runs are kept" in error
 
 
 def test_a_full_disk_stops_the_command_and_rerunning_finishes(sandbox: Any, reference: Any) -> None:

@@ -167,7 +167,7 @@ def test_child_processes_of_dead_workers_are_killed(session, has_exited):
 def test_the_log_of_a_run_has_each_attempt_and_the_output_of_its_workers(session):
     log = (session.store.folder(session.ids["crashing"]) / "log.txt").read_text()
     assert [int(count) for count in re.findall(r"attempt (\d+): .*\.log from byte \d+$", log, re.MULTILINE)] == [1, 2]
-    assert log.count("its worker printed:\n") == 2
+    assert log.count("output of its worker:\n") == 2
     assert session.store.attempts(session.ids["crashing"]) == 2
     vanilla = (session.store.folder(session.ids["vanilla"]) / "log.txt").read_text()
     assert "noise on standard output" in vanilla  # of the cohort that died

@@ -281,7 +281,7 @@ def test_a_corrupted_teacher_is_trained_again(queued, schedule, store):
     def train(store, job):
         if job.id > 1:
             return succeed(store, job)
-        store.forget_result(teacher.spec.id)
+        store.clear_result(teacher.spec.id)
         return [WarningIssued("its teacher's weights are corrupted", student.spec.id)]
 
     events, _ = schedule([teacher, student], train)

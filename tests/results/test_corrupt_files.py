@@ -1,4 +1,4 @@
-"""Corrupted files that are made again."""
+"""Corrupted files that the next run of a matrix rewrites."""
 
 from collections.abc import Callable
 
@@ -6,10 +6,10 @@ import pytest
 
 from kdbench.matrix import RunSpec
 from kdbench.results import MatrixIndex, Store
-from kdbench.results.corrupt_files import corrupt_files, corrupted_indexes, corrupted_timings
+from kdbench.results.integrity import corrupt_files, corrupted_indexes, corrupted_timings
 
 
-def test_a_whole_folder_has_no_damage(store: Store, teacher: RunSpec, index: Callable[..., MatrixIndex]) -> None:
+def test_an_intact_folder_has_no_corrupted_files(store: Store, teacher: RunSpec, index: Callable[..., MatrixIndex]) -> None:
     store.write_index(index(teacher))
     store.write_timing("cnn", {"inference_ms": 0.5})
     assert list(corrupt_files(store)) == []
@@ -32,6 +32,7 @@ def test_a_corrupted_index_is_named(
     ((name, why),) = corrupted_indexes(store).items()
     assert name == "thesis"
     assert why.startswith(f"{path}: corrupted (")
+    assert why.endswith("; run the matrix again to rewrite the file")
     assert "\n" not in why
     assert store.index("thesis") is None
 
@@ -41,4 +42,4 @@ def test_a_corrupted_timing_is_named(store: Store, content: str) -> None:
     store.write_timing("mlp", {"inference_ms": 0.5})
     path = store.timings / "cnn.json"
     path.write_text(content)
-    assert list(corrupted_timings(store)) == [f"{path}: corrupted; the network is timed again when its matrix is run"]
+    assert list(corrupted_timings(store)) == [f"{path}: corrupted; run the matrix again to time the network again"]

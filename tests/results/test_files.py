@@ -7,9 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kdbench.errors import ResultsError
-from kdbench.results.files import read_json, write_json, write_whole
+from kdbench.results.files import read_json, write_atomic, write_json
 
-REMEDY = "choose another results folder with --results, or free it; nothing that was computed is lost"
+REMEDY = "choose another results folder with --results, or free space or permissions there and rerun the command; finished runs are kept"
 
 
 def names(folder: Path) -> list[str]:
@@ -24,16 +24,16 @@ def test_a_file_is_written_whole(tmp_path: Path) -> None:
         seen.append(names(tmp_path))
 
     path = tmp_path / "result"
-    write_whole(path, write)
+    write_atomic(path, write)
     path.write_text("old")
-    write_whole(path, write)
+    write_atomic(path, write)
     assert path.read_text() == "new"
     assert names(tmp_path) == ["result"]
     assert [len(found) for found in seen] == [1, 2]
 
 
 def test_the_folder_is_made(tmp_path: Path) -> None:
-    write_whole(tmp_path / "a" / "b" / "file", lambda path: path.write_text("x"))
+    write_atomic(tmp_path / "a" / "b" / "file", lambda path: path.write_text("x"))
     assert (tmp_path / "a" / "b" / "file").read_text() == "x"
 
 
@@ -49,7 +49,7 @@ def test_a_writer_that_raises_leaves_the_old_file_alone(tmp_path: Path) -> None:
     path = tmp_path / "result"
     for _ in range(2):
         with pytest.raises(KeyError, match="broken"):
-            write_whole(path, half(KeyError("broken")))
+            write_atomic(path, half(KeyError("broken")))
         assert not path.exists() or path.read_text() == "old"
         path.write_text("old")
     assert names(tmp_path) == ["result"]
@@ -57,7 +57,7 @@ def test_a_writer_that_raises_leaves_the_old_file_alone(tmp_path: Path) -> None:
 
 def test_a_full_disk_is_told(tmp_path: Path) -> None:
     with pytest.raises(ResultsError) as caught:
-        write_whole(tmp_path / "result", half(OSError(28, "No space left on device")))
+        write_atomic(tmp_path / "result", half(OSError(28, "No space left on device")))
     assert str(caught.value) == f"{tmp_path}: cannot be written (No space left on device); {REMEDY}"
     assert names(tmp_path) == []
 
@@ -65,9 +65,9 @@ def test_a_full_disk_is_told(tmp_path: Path) -> None:
 def test_a_file_in_the_folders_place(tmp_path: Path) -> None:
     (tmp_path / "results").touch()
     with pytest.raises(ResultsError, match=r"results: cannot be written \((File exists|Not a directory)\); choose"):
-        write_whole(tmp_path / "results" / "file", lambda path: path.write_text("x"))
+        write_atomic(tmp_path / "results" / "file", lambda path: path.write_text("x"))
     with pytest.raises(ResultsError, match=r"runs: cannot be written \(Not a directory\); choose"):
-        write_whole(tmp_path / "results" / "runs" / "file", lambda path: path.write_text("x"))
+        write_atomic(tmp_path / "results" / "runs" / "file", lambda path: path.write_text("x"))
 
 
 def test_a_folder_in_the_files_place(tmp_path: Path) -> None:
@@ -114,8 +114,8 @@ def test_json_is_written_for_people(tmp_path: Path) -> None:
         (b"", "Expecting value: line 1 column 1 (char 0)"),
         (b'{"status": "do', "Unterminated string starting at: line 1 column 12 (char 11)"),
         (b"\xff\xfe", "'utf-8' codec can't decode byte 0xff in position 0: invalid start byte"),
-        (b"[1]", "it must hold a JSON object, got list"),
-        (b"null", "it must hold a JSON object, got NoneType"),
+        (b"[1]", "must be a JSON object, got list"),
+        (b"null", "must be a JSON object, got NoneType"),
     ],
 )
 def test_corrupted_json(tmp_path: Path, content: bytes, why: str) -> None:
@@ -123,7 +123,7 @@ def test_corrupted_json(tmp_path: Path, content: bytes, why: str) -> None:
     path.write_bytes(content)
     with pytest.raises(ResultsError) as caught:
         read_json(path)
-    assert str(caught.value) == f"{path}: corrupted ({why}); move it away and run the matrix again"
+    assert str(caught.value) == f"{path}: corrupted ({why}); run `kdbench reindex --deep`, then run the matrix again"
 
 
 def test_json_that_is_not_there_or_no_file(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ import pytest
 from filelock import FileLock
 
 from kdbench.results import locks
-from kdbench.results.locks import held
+from kdbench.results.locks import is_locked
 
 HOLDER = """
 import sys
@@ -34,52 +34,52 @@ def holder(path: Path) -> Iterator[subprocess.Popen[str]]:
 
 def test_a_lock_of_another_process_is_seen_until_that_dies(tmp_path: Path) -> None:
     path = tmp_path / "lock"
-    assert held(path) is False
+    assert is_locked(path) is False
     with holder(path) as process:
-        assert held(path) is True
-        assert held(path) is True
+        assert is_locked(path) is True
+        assert is_locked(path) is True
         process.kill()
         process.wait(timeout=30)
-        assert held(path) is False
+        assert is_locked(path) is False
     assert path.exists()
 
 
 def test_looking_does_not_take_the_lock(tmp_path: Path) -> None:
     path = tmp_path / "lock"
     path.touch()
-    assert held(path) is False
+    assert is_locked(path) is False
     with FileLock(path, timeout=0) as lock:
-        assert held(path) is True
+        assert is_locked(path) is True
         assert lock.is_locked
-    assert held(path) is False
+    assert is_locked(path) is False
 
 
 def test_a_file_in_the_run_folders_place(tmp_path: Path) -> None:
     (tmp_path / "run").touch()
-    assert held(tmp_path / "run" / "lock") is False
+    assert is_locked(tmp_path / "run" / "lock") is False
 
 
 def test_systems_that_do_not_list_locks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(locks, "_listed_inodes", lambda: None)
+    monkeypatch.setattr(locks, "_locked_inodes", lambda: None)
     path = tmp_path / "lock"
     path.touch()
-    assert held(path) is False
+    assert is_locked(path) is False
     with holder(path):
-        assert held(path) is True
+        assert is_locked(path) is True
 
 
 def test_another_lock_of_the_system_is_not_taken_for_this_one(tmp_path: Path) -> None:
     (tmp_path / "mine").touch()
     with holder(tmp_path / "other"):
-        assert held(tmp_path / "mine") is False
-        assert held(tmp_path / "other") is True
+        assert is_locked(tmp_path / "mine") is False
+        assert is_locked(tmp_path / "other") is True
 
 
 def test_a_file_that_nobody_holds_is_not_even_tried(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Else a look at a waiting run could keep a worker from claiming it."""
     tried: list[Path] = []
-    monkeypatch.setattr(locks, "_listed_inodes", set)
+    monkeypatch.setattr(locks, "_locked_inodes", set)
     monkeypatch.setattr(locks, "_refuses_shared", tried.append)
     (tmp_path / "lock").touch()
-    assert held(tmp_path / "lock") is False
+    assert is_locked(tmp_path / "lock") is False
     assert tried == []

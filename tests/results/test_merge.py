@@ -1,4 +1,4 @@
-"""Bringing two results folders together."""
+"""Merging two results folders."""
 
 import json
 from collections.abc import Callable
@@ -17,7 +17,7 @@ Student = Callable[..., RunSpec]
 
 @pytest.fixture
 def other(tmp_path: Path) -> Store:
-    """The results folder that is read."""
+    """The source folder."""
     return Store(tmp_path / "other")
 
 
@@ -25,7 +25,7 @@ def content(folder: Path) -> dict[str, bytes]:
     return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
-def test_what_is_lacking_is_copied(
+def test_missing_runs_are_copied(
     store: Store, other: Store, student: Student, finished: Finished, index: Callable[..., MatrixIndex]
 ) -> None:
     runs = [student(seed) for seed in range(3)]
@@ -42,14 +42,14 @@ def test_what_is_lacking_is_copied(
     assert store.corruption(runs[1].id, deep=True) is None
     assert (store.folder(runs[1].id) / "log.txt").read_text().endswith(" done\n")
     assert (store.index("thesis"), store.timing("cnn")) == (index(*runs), {"inference_ms": 0.5})
-    assert content(other.root) == before, "merge wrote into the folder that it reads"
+    assert content(other.root) == before, "merge changed the source folder"
     assert not list(store.root.glob(".*.tmp"))
     again = merge(store, other)
     assert (again.runs, again.matrices, again.timings, again.notes) == ([], [], [], [])
 
 
 @pytest.mark.parametrize("ours", ["failed", "pending"])
-def test_what_is_done_there_wins_over_what_is_not_here(
+def test_a_finished_run_replaces_an_unfinished_one(
     store: Store, other: Store, teacher: RunSpec, finished: Finished, ours: str
 ) -> None:
     run = teacher.id
@@ -61,13 +61,13 @@ def test_what_is_done_there_wins_over_what_is_not_here(
     finished(other, teacher)
     assert merge(store, other).runs == [run]
     assert store.state(run) == "done"
-    aside = store.root / "quarantine" / f"{run}-1"
-    assert "first try" in (aside / "log.txt").read_text()
-    assert (aside / "why.txt").read_text() == f"replaced by the run of {other.root}\n"
+    quarantined = store.root / "quarantine" / f"{run}-1"
+    assert "first try" in (quarantined / "log.txt").read_text()
+    assert (quarantined / "why.txt").read_text() == f"replaced by the run of {other.root}\n"
     assert not (store.folder(run) / "checkpoint.pt").exists()
 
 
-def test_what_is_whole_there_wins_over_what_is_corrupted_here(
+def test_an_intact_run_replaces_a_corrupted_one(
     store: Store, other: Store, teacher: RunSpec, finished: Finished
 ) -> None:
     finished(store, teacher)
@@ -75,11 +75,11 @@ def test_what_is_whole_there_wins_over_what_is_corrupted_here(
     (store.folder(teacher.id) / "weights.safetensors").write_bytes(b"cut")
     assert merge(store, other).runs == [teacher.id]
     assert store.corruption(teacher.id, deep=True) is None
-    aside = store.root / "quarantine" / f"{teacher.id}-1"
-    assert (aside / "weights.safetensors").read_bytes() == b"cut"
+    quarantined = store.root / "quarantine" / f"{teacher.id}-1"
+    assert (quarantined / "weights.safetensors").read_bytes() == b"cut"
 
 
-def test_a_failure_comes_only_where_nothing_was_begun(store: Store, other: Store, student: Student) -> None:
+def test_a_failed_run_is_copied_only_if_the_target_has_not_started_it(store: Store, other: Store, student: Student) -> None:
     new, begun = student(0), student(1)
     for run in (new, begun):
         other.write_spec(run)
@@ -89,7 +89,7 @@ def test_a_failure_comes_only_where_nothing_was_begun(store: Store, other: Store
     assert [store.state(run.id) for run in (new, begun)] == ["failed", "pending"]
 
 
-def test_of_two_that_are_done_the_one_here_stays(
+def test_a_run_that_is_done_in_the_target_is_kept(
     store: Store, other: Store, student: Student, finished: Finished
 ) -> None:
     same, different = student(0), student(1)
@@ -98,23 +98,23 @@ def test_of_two_that_are_done_the_one_here_stays(
         finished(folder, different, host=host, test_accuracy=accuracy)
     before = content(store.root)
     merged = merge(store, other)
-    told = "done in both folders with different numbers (test_accuracy 0.5 here, 0.75 there); the one here stays"
-    assert (merged.runs, merged.notes) == ([], [f"{different.id}: {told}"])
+    note = "not copied: done in both folders with different numbers (test_accuracy 0.5 in the target, 0.75 in the source)"
+    assert (merged.runs, merged.notes) == ([], [f"{different.id}: {note}"])
     assert content(store.root) == before
 
 
-def test_a_run_that_is_trained_here_is_left_alone(
+def test_a_run_that_is_training_in_the_target_is_kept(
     store: Store, other: Store, teacher: RunSpec, finished: Finished
 ) -> None:
     finished(other, teacher)
     store.write_spec(teacher)
     with store.claimed(teacher.id):
         merged = merge(store, other)
-    assert (merged.runs, merged.notes) == ([], [f"{teacher.id}: left out: another process trains it now"])
+    assert (merged.runs, merged.notes) == ([], [f"{teacher.id}: not copied: another process is training it in the target folder"])
     assert store.state(teacher.id) == "pending"
 
 
-def test_damage_is_not_copied(store: Store, other: Store, teacher: RunSpec, finished: Finished) -> None:
+def test_corrupted_files_are_not_copied(store: Store, other: Store, teacher: RunSpec, finished: Finished) -> None:
     finished(other, teacher)
     path = other.folder(teacher.id) / "weights.safetensors"
     flipped = bytearray(path.read_bytes())
@@ -123,32 +123,32 @@ def test_damage_is_not_copied(store: Store, other: Store, teacher: RunSpec, fini
     (other.matrices / "thesis.json").write_text("{")
     merged = merge(store, other)
     assert merged.runs == []
-    assert merged.notes[0].startswith(f"{teacher.id}: left out, it is corrupted: weights.safetensors is not what was")
-    assert merged.notes[1].startswith(f"matrix thesis: left out, {other.matrices / 'thesis.json'}: corrupted")
+    assert merged.notes[0].startswith(f"{teacher.id}: not copied: it is corrupted: weights.safetensors does not match")
+    assert merged.notes[1].startswith(f"matrix thesis: not copied: {other.matrices / 'thesis.json'}: corrupted")
     assert not store.folder(teacher.id).exists()
 
 
-def test_of_two_indexes_the_one_here_stays(
+def test_the_index_of_the_target_is_kept(
     store: Store, other: Store, student: Student, index: Callable[..., MatrixIndex]
 ) -> None:
     store.write_index(index(student(0)))
     other.write_index(index(student(1)))
-    assert merge(store, other).notes == ["matrix thesis: asked for differently in the two folders; the one here stays"]
+    assert merge(store, other).notes == ["matrix thesis: not copied: the two folders have different versions of it"]
     assert store.index("thesis") == index(student(0))
 
 
 def test_another_number_of_threads_is_refused(store: Store, other: Store, teacher: RunSpec, finished: Finished) -> None:
     finished(other, teacher)
-    store.setting("threads", 1)
-    other.setting("threads", 2)
+    store.fix_threads(1)
+    other.fix_threads(2)
     with pytest.raises(ResultsError) as caught:
         merge(store, other)
     assert f"{other.root}: its runs were trained with threads = 2, those of {store.root} with 1" in str(caught.value)
     assert store.run_ids() == []
 
 
-def test_the_number_of_threads_comes_along(store: Store, other: Store) -> None:
-    other.setting("threads", 2)
+def test_the_number_of_threads_is_copied(store: Store, other: Store) -> None:
+    other.fix_threads(2)
     merge(store, other)
     assert json.loads((store.root / "kdbench.json").read_text())["threads"] == 2
 
@@ -158,7 +158,7 @@ def test_a_folder_is_not_merged_into_itself(store: Store) -> None:
         merge(store, Store(store.root))
 
 
-def test_a_copy_that_breaks_off_leaves_the_run_as_it_was(
+def test_a_copy_that_fails_leaves_the_run_unchanged(
     store: Store, other: Store, teacher: RunSpec, finished: Finished, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     finished(other, teacher)

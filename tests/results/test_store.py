@@ -50,7 +50,7 @@ def test_a_folder_that_is_only_read_is_not_made(tmp_path: Path) -> None:
     root = tmp_path / "results"
     with pytest.raises(ResultsError) as caught:
         Store(root, create=False)
-    assert str(caught.value) == f"{root}: there is no such results folder; `kdbench run MATRIX` makes one"
+    assert str(caught.value) == f"{root}: results folder not found; `kdbench run MATRIX` creates it"
     assert not root.exists()
     root.mkdir()
     empty = Store(root, create=False)
@@ -61,18 +61,21 @@ def test_a_folder_that_is_only_read_is_not_made(tmp_path: Path) -> None:
 @pytest.mark.parametrize("found", [FORMAT + 1, "2"])
 def test_a_newer_format_is_refused(tmp_path: Path, found: object) -> None:
     (tmp_path / "kdbench.json").write_text(json.dumps({"format": found}))
-    says = f"written by a newer kdbench (format {found}, this one reads up to {FORMAT}); upgrade kdbench"
+    reason = f"written by a newer kdbench (format {found}, this version reads formats up to {FORMAT})"
     for create in (True, False):
         with pytest.raises(ResultsError) as caught:
             Store(tmp_path, create=create)
-        assert str(caught.value) == f"{tmp_path}: {says} or choose another results folder with --results"
+        assert (
+            str(caught.value)
+            == f"{tmp_path}: {reason}; upgrade kdbench or choose another results folder with --results"
+        )
 
 
 def test_a_folder_that_cannot_be_written(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(ResultsError, match=r"cannot be written .* choose another results folder with --results"):
         Store(tmp_path / "file")
-    with pytest.raises(ResultsError, match="there is no such results folder"):
+    with pytest.raises(ResultsError, match="results folder not found"):
         Store(tmp_path / "file", create=False)
 
 
@@ -93,10 +96,9 @@ def test_whether_the_folder_can_be_written_now(store: Store) -> None:
         store.check_writable()
 
 
-def test_a_configuration_is_chosen_once(store: Store) -> None:
-    assert store.setting("threads", 2) == 2
-    assert Store(store.root).setting("threads", 8) == 2
-    assert store.setting("other", 8) == 8
+def test_threads_are_fixed_once(store: Store) -> None:
+    assert store.fix_threads(2) == 2
+    assert Store(store.root).fix_threads(8) == 2
 
 
 def test_the_states_of_a_run(store: Store, teacher: RunSpec) -> None:
@@ -113,8 +115,8 @@ def test_the_states_of_a_run(store: Store, teacher: RunSpec) -> None:
     store.write_result(run, {"status": "done"})
     assert (store.state(run), store.is_finished(run)) == ("done", True)
     assert store.result(run) == {"run_id": run, "status": "done"}
-    store.forget_result(run)
-    store.forget_result(run)
+    store.clear_result(run)
+    store.clear_result(run)
     assert (store.state(run), store.result(run)) == ("pending", None)
 
 
@@ -182,7 +184,7 @@ def test_a_spec_that_is_not_there_or_corrupted(store: Store, teacher: RunSpec) -
         with pytest.raises(ResultsError) as caught:
             store.spec(teacher.id)
         assert str(caught.value).startswith(f"{path}: corrupted ({why}")
-        assert str(caught.value).endswith("); move it away and run the matrix again")
+        assert str(caught.value).endswith("); run `kdbench reindex --deep`, then run the matrix again")
 
 
 def test_a_run_is_found_by_the_beginning_of_its_id(store: Store) -> None:
@@ -191,25 +193,25 @@ def test_a_run_is_found_by_the_beginning_of_its_id(store: Store) -> None:
         (store.folder(run) / "spec.json").touch()
     store.folder("abx0").mkdir()
     assert store.run_ids() == ["abc0", "abc1", "abd0"]
-    assert [store.find(beginning) for beginning in ("abd", "abc1", "abd0")] == ["abd0", "abc1", "abd0"]
-    for beginning, says in [
-        ("abc", "abc: 2 runs begin so; give more digits"),
-        ("", ": 3 runs begin so; give more digits"),
+    assert [store.find_run(prefix) for prefix in ("abd", "abc1", "abd0")] == ["abd0", "abc1", "abd0"]
+    for prefix, message in [
+        ("abc", "abc: 2 runs start with this; give more digits"),
+        ("", ": 3 runs start with this; give more digits"),
         ("abx0", f"abx0: no such run in {store.root}; did you mean 'abd0'?"),
         ("zzz", f"zzz: no such run in {store.root}; valid: abc0, abc1, abd0"),
     ]:
         with pytest.raises(ResultsError) as caught:
-            store.find(beginning)
-        assert str(caught.value) == says
+            store.find_run(prefix)
+        assert str(caught.value) == message
 
 
-def test_a_run_that_was_put_aside_is_told(store: Store) -> None:
+def test_a_quarantined_run_is_named(store: Store) -> None:
     store.folder("abc0").mkdir()
     (store.folder("abc0") / "spec.json").touch()
     aside = store.quarantine("abc0", "corrupted")
     with pytest.raises(ResultsError) as caught:
-        store.find("abc")
-    assert str(caught.value) == f"abc: was corrupted and lies in {aside}; run its matrix to train it again"
+        store.find_run("abc")
+    assert str(caught.value) == f"abc: this run was corrupted and moved to {aside}; run its matrix to train it again"
 
 
 def test_indexes(store: Store, student: Student, index: Index) -> None:
@@ -230,7 +232,7 @@ def test_a_corrupted_index_counts_as_none(store: Store, student: Student, index:
 
 
 def test_the_indexes_of_a_folder_that_is_not_there(tmp_path: Path) -> None:
-    with pytest.raises(ResultsError, match="there is no such results folder"):
+    with pytest.raises(ResultsError, match="results folder not found"):
         load_indexes(str(tmp_path / "none"))
 
 
@@ -242,19 +244,26 @@ def test_timings(store: Store) -> None:
     assert store.timing("cnn") is None
 
 
-def test_a_matrix_is_complete_when_all_has_ended_and_been_timed(store: Store, student: Student, index: Index) -> None:
+def test_a_matrix_is_complete_when_its_runs_are_finished_and_its_networks_timed(
+    store: Store, student: Student, index: Index, finished: Callable[..., None]
+) -> None:
     runs = [student(0), student(1)]
-    asked = index(*runs)
-    assert not store.is_complete(asked)
-    store.write_result(runs[0].id, {"status": "done", "architecture": "cnn"})
+    matrix = index(*runs)
+
+    def finish(run: RunSpec, architecture: str) -> None:
+        finished(store, run)
+        store.write_result(run.id, {**(store.result(run.id) or {}), "architecture": architecture})
+
+    assert not store.is_complete(matrix)
+    finish(runs[0], "cnn")
     store.write_timing("cnn", {"inference_ms": 0.5})
-    assert not store.is_complete(asked)
+    assert not store.is_complete(matrix)
     store.write_result(runs[1].id, {"status": "failed"})
-    assert store.is_complete(asked)
-    store.write_result(runs[1].id, {"status": "done", "architecture": "mlp"})
-    assert not store.is_complete(asked)
+    assert store.is_complete(matrix)
+    finish(runs[1], "mlp")
+    assert not store.is_complete(matrix)
     store.write_timing("mlp", {"inference_ms": 0.1})
-    assert store.is_complete(asked)
+    assert store.is_complete(matrix)
 
 
 def test_a_corrupted_description_of_the_folder_is_named_with_its_content(store: Store, teacher: RunSpec) -> None:
@@ -265,17 +274,17 @@ def test_a_corrupted_description_of_the_folder_is_named_with_its_content(store: 
     with pytest.raises(ResultsError) as caught:
         Store(store.root)
     assert str(caught.value).startswith(f"{about}: corrupted (")
-    assert str(caught.value).endswith('; make its whole content {"format": 1, "threads": 3}')
+    assert str(caught.value).endswith(f'; restore it with: echo \'{{"format": 1, "threads": 3}}\' > {about}')
 
 
-def test_a_lost_configuration_is_taken_from_the_runs(store: Store, teacher: RunSpec) -> None:
-    assert store.recorded("threads") is None
+def test_the_number_of_threads_is_recovered_from_the_runs(store: Store, teacher: RunSpec) -> None:
+    assert store.threads is None
     store.write_spec(teacher)
     store.write_result(teacher.id, {"status": "done", "row": {"threads": 3}})
-    assert store.recorded("threads") == 3
+    assert store.threads == 3
     (store.root / "kdbench.json").unlink()
     again = Store(store.root)
-    assert (again.setting("threads", 1), again.recorded("threads")) == (3, 3)
+    assert (again.fix_threads(1), again.threads) == (3, 3)
 
 
 def test_a_matrix_with_a_corrupted_run_is_not_complete(

@@ -11,7 +11,7 @@ import pytest
 from kdbench.errors import ResultsError
 from kdbench.matrix import RunSpec
 from kdbench.results import MatrixIndex, Store, load_results, table
-from kdbench.results.table import export, read_history, rows, to_arrow
+from kdbench.results.table import export, read_history, read_rows, to_arrow
 
 Student = Callable[..., RunSpec]
 Index = Callable[..., MatrixIndex]
@@ -36,7 +36,7 @@ def finish(store: Store) -> Finish:
     def make(run: RunSpec, row: dict[str, Any], history: list[dict[str, Any]] | None = None, **result: Any) -> None:
         store.write_spec(run)
         if history is not None:
-            pq.write_table(to_arrow(history), store.folder(run.id) / "history.parquet")
+            pq.write_table(to_arrow(history, {}), store.folder(run.id) / "history.parquet")
         store.write_result(run.id, {"status": "done", "row": row, **result})
 
     return make
@@ -54,10 +54,10 @@ def test_a_row_of_a_finished_run(
     finish(run, {"test_accuracy": 0.75, "device": "cpu"}, architecture="cnn")
     store.write_timing("cnn", {"inference_ms": 0.5, "throughput": 9.0})
     store.write_index(index(run))
-    (row,) = rows(store)
-    told = {key: value for key, value in row.items() if value is not None}
-    assert json.loads(told.pop("params")) == {"alpha": 0.9, "temperature": 4.0}
-    assert told == {
+    (row,) = read_rows(store)
+    found = {key: value for key, value in row.items() if value is not None}
+    assert json.loads(found.pop("params")) == {"alpha": 0.9, "temperature": 4.0}
+    assert found == {
         "run_id": run.id,
         "cell": run.cell,
         "matrix": "thesis",
@@ -72,8 +72,6 @@ def test_a_row_of_a_finished_run(
         "param.temperature": 4.0,
         "test_accuracy": 0.75,
         "device": "cpu",
-        "compile": False,
-        "cuda_graphs": False,
         "inference_ms": 0.5,
         "throughput": 9.0,
     }
@@ -102,35 +100,22 @@ def test_a_column_has_one_type_whatever_is_in_it(store: Store, teacher: RunSpec,
     assert str(filled.field("seed").type) == str(filled.field("parameters").type) == "int64"
 
 
-def test_what_was_done_before_there_was_compiling_was_not_compiled(
-    store: Store, student: Student, finish: Finish
-) -> None:
-    old, new, failed = (student(seed) for seed in range(3))
-    finish(old, {"test_accuracy": 0.5})
-    finish(new, {"compile": True, "cuda_graphs": True})
-    store.write_spec(failed)
-    store.write_result(failed.id, {"status": "failed", "error": "NaN", "row": {}})
-    export(store)
-    told = {row["run_id"]: (row["compile"], row["cuda_graphs"]) for row in parquet(store)}
-    assert told == {old.id: (False, False), new.id: (True, True), failed.id: (None, None)}
-
-
 def test_runs_of_every_state_have_a_row(store: Store, student: Student, index: Index, finish: Finish) -> None:
-    done, failed, running, waiting, asked = (student(seed) for seed in range(5))
+    done, failed, running, pending, asked = (student(seed) for seed in range(5))
     finish(done, {})
-    for run in (failed, running, waiting):
+    for run in (failed, running, pending):
         store.write_spec(run)
     store.write_result(failed.id, {"status": "failed", "error": "NaN in epoch 3", "row": {"host": "here"}})
     lock = store.claim(running.id)
     assert lock is not None
-    store.write_index(index(done, failed, running, waiting, asked))
+    store.write_index(index(done, failed, running, pending, asked))
     frame = load_results(str(store.root)).set_index("run_id")
     lock.release()
     states = {run.id: state for run, state in ((done, "done"), (failed, "failed"), (running, "running"))}
-    assert frame["status"].to_dict() == {**states, waiting.id: "pending", asked.id: "pending"}
+    assert frame["status"].to_dict() == {**states, pending.id: "pending", asked.id: "pending"}
     assert list(frame.index) == sorted(frame.index)
     assert (frame.loc[failed.id, "error"], frame.loc[failed.id, "host"]) == ("NaN in epoch 3", "here")
-    assert frame.loc[waiting.id, "seed"] == 3
+    assert frame.loc[pending.id, "seed"] == 3
     assert frame.loc[asked.id, ["seed", "dataset", "student", "method"]].to_list() == [4, "digits", "small", "vanilla"]
     assert set(frame["label"]) == {"HKD"}
 
@@ -139,13 +124,13 @@ def test_a_run_that_two_matrices_share(store: Store, teacher: RunSpec, index: In
     store.write_spec(teacher)
     store.write_index(index(teacher, name="thesis", label="teacher"))
     store.write_index(index(teacher, teacher, name="appendix", label="scratch"))
-    (row,) = rows(store)
+    (row,) = read_rows(store)
     assert (row["matrix"], row["label"]) == ("appendix; thesis", "scratch; teacher")
 
 
 def test_a_run_that_no_matrix_asks_for_any_more(store: Store, teacher: RunSpec) -> None:
     store.write_spec(teacher)
-    (row,) = rows(store)
+    (row,) = read_rows(store)
     assert (row["matrix"], row["label"], row["teacher"], row["student"]) == ("", "", None, "large")
 
 
@@ -256,12 +241,12 @@ def test_a_corrupted_history(store: Store, student: Student, finish: Finish, con
     with pytest.raises(ResultsError) as caught:
         read_history(store, run.id)
     assert str(caught.value).startswith(f"{path}: corrupted (")
-    assert str(caught.value).endswith("); remove the folder and run the matrix again")
+    assert str(caught.value).endswith("); run `kdbench reindex --deep`, then run the matrix again")
 
 
 def test_only_one_export_at_a_time(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[bool] = []
-    build = table.rows
+    build = table.read_rows
 
     def watched(of: Store) -> list[dict[str, Any]]:
         lock = table.FileLock(store.root / "export.lock", timeout=0)
@@ -270,13 +255,13 @@ def test_only_one_export_at_a_time(store: Store, monkeypatch: pytest.MonkeyPatch
         seen.append(True)
         return build(of)
 
-    monkeypatch.setattr(table, "rows", watched)
+    monkeypatch.setattr(table, "read_rows", watched)
     export(store)
     assert seen == [True]
 
 
 def test_a_folder_that_is_not_there(tmp_path: Path) -> None:
-    with pytest.raises(ResultsError, match="there is no such results folder"):
+    with pytest.raises(ResultsError, match="results folder not found"):
         load_results(str(tmp_path / "none"))
 
 
@@ -286,21 +271,21 @@ def test_a_corrupted_history_costs_its_own_rows_and_is_named(store: Store, stude
         finish(run, {}, [{"epoch": 1}])
     path = store.folder(corrupted.id) / "history.parquet"
     path.write_bytes(b"PAR1")
-    (told,) = export(store)
-    assert told.startswith(f"{path}: corrupted (")
-    assert told.endswith("it is left out of history.parquet, `kdbench reindex --deep` puts the run aside")
+    _, (warning,) = export(store)
+    assert warning.startswith(f"{path}: corrupted (")
+    assert warning.endswith("); left out of history.parquet; `kdbench reindex --deep` quarantines the run")
     assert [row["run_id"] for row in parquet(store, "history")] == [whole.id]
     assert len(parquet(store)) == 2
 
 
 @pytest.mark.parametrize("name", ["results", "history"])
-def test_a_corrupted_table_is_named_and_built_anew(store: Store, teacher: RunSpec, finish: Finish, name: str) -> None:
+def test_a_corrupted_table_is_named_and_rebuilt(store: Store, teacher: RunSpec, finish: Finish, name: str) -> None:
     finish(teacher, {}, [{"epoch": 1}])
-    assert export(store) == []
+    assert export(store)[1] == []
     path = store.root / f"{name}.parquet"
     path.write_bytes(path.read_bytes()[:-9])
-    assert export(store) == [f"{path}: corrupted; built anew"]
-    assert export(store) == []
+    assert export(store)[1] == [f"{path}: corrupted; rebuilt"]
+    assert export(store)[1] == []
     assert [row["run_id"] for row in parquet(store, name)] == [teacher.id]
 
 
@@ -320,7 +305,7 @@ def test_each_file_of_a_run_is_read_once(
         return read(path, *args, **kwargs)
 
     monkeypatch.setattr(Path, "read_text", counted)
-    assert [row["inference_ms"] for row in rows(store)] == [0.5] * 3
+    assert [row["inference_ms"] for row in read_rows(store)] == [0.5] * 3
     files = {store.folder(run.id) / name for run in runs for name in ("spec.json", "result.json")}
     assert sorted(path for path in opened if path != Path("/proc/locks")) == sorted(
         [*files, store.matrices / "thesis.json", store.timings / "cnn.json"]
@@ -340,5 +325,5 @@ def test_a_run_that_ends_while_it_is_read_is_not_done_without_its_numbers(
         return found
 
     monkeypatch.setattr(Store, "result", ends_meanwhile)
-    states = [(row["status"], row["test_accuracy"]) for _ in range(2) for row in rows(store)]
+    states = [(row["status"], row["test_accuracy"]) for _ in range(2) for row in read_rows(store)]
     assert states == [("pending", None), ("done", 0.5)]

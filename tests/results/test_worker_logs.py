@@ -25,32 +25,32 @@ def told(store, run):
 def test_the_attempt_and_the_place_are_told(store, log):
     store.begin_attempt("a")
     store.begin_attempt("a")
-    worker_logs.tell_begun(store, ["a"], log, worker_logs.size(log))
+    worker_logs.log_start(store, ["a"], log, worker_logs.size(log))
     assert told(store, "a") == [f"attempt 2: {log} from byte 7"]
 
 
 def test_what_was_printed_since_goes_to_every_run(store, log):
     with log.open("ab") as handle:
         handle.write("noise é\n".encode())
-    worker_logs.tell_printed(store, ["a", "b"], log, 7)
+    worker_logs.log_output(store, ["a", "b"], log, 7)
     for run in "ab":
-        assert (store.folder(run) / "log.txt").read_text().endswith(" its worker printed:\nnoise é\n")
+        assert (store.folder(run) / "log.txt").read_text().endswith(" output of its worker:\nnoise é\n")
 
 
 def test_silence_is_not_told(store, log):
-    worker_logs.tell_printed(store, ["a"], log, 7)
+    worker_logs.log_output(store, ["a"], log, 7)
     assert not (store.folder("a") / "log.txt").exists()
 
 
-def test_of_much_the_end_is_told_and_how_much_is_left_out(log, monkeypatch):
-    monkeypatch.setattr(worker_logs, "MOST", 10)
+def test_long_output_is_truncated_at_the_start(log, monkeypatch):
+    monkeypatch.setattr(worker_logs, "MAX_BYTES", 10)
     log.write_bytes(b"x" * 7 + b"0123456789" * 3)
-    assert worker_logs.printed(log, 7) == f"(20 bytes before this are in {log})\n0123456789"
+    assert worker_logs.read_output(log, 7) == f"(20 earlier bytes are in {log})\n0123456789"
 
 
 def test_what_is_no_text_is_shown_all_the_same(log):
     log.write_bytes(b"\xff\xfe torn")
-    assert worker_logs.printed(log).endswith(" torn")
+    assert worker_logs.read_output(log).endswith(" torn")
 
 
 @pytest.mark.parametrize(

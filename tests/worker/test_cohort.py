@@ -167,7 +167,7 @@ def test_a_run_whose_teacher_is_corrupted_waits_alone(store, plan_of, train):
     file.write_bytes(content)
     events = train(store, vanilla, scratch)
     assert [type(event) for event in events if not isinstance(event, EpochEnded)] == [WarningIssued, RunDone]
-    assert f"the run {teacher} is corrupted: weights.safetensors is not what was written" in events[0].text
+    assert f"the run {teacher} is corrupted: weights.safetensors does not match its checksum" in events[0].text
     assert [store.state(run) for run in (teacher, vanilla.id, scratch.id)] == ["pending", "pending", "done"]
     assert (store.root / "quarantine" / f"{teacher}-1" / "weights.safetensors").read_bytes() == content
     assert store.result(scratch.id)["row"]["cohort_size"] == 1
@@ -180,7 +180,7 @@ def test_nothing_is_trained_if_the_teacher_is_not_finished(store, plan_of, train
     specs = by_label(plan_of({"vanilla": {}}))
     (event,) = train(store, specs["vanilla"])
     assert event.run == specs["vanilla"].id
-    assert event.text == f"the run {specs['teacher'].id} is not finished any more; what needs it waits too"
+    assert event.text == f"the run {specs['teacher'].id} is no longer finished; runs that need it are pending"
     assert store.state(specs["vanilla"].id) == "pending"
 
 

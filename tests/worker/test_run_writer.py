@@ -9,7 +9,7 @@ import torch
 
 from kdbench.analysis import classification_metrics
 from kdbench.results import Store
-from kdbench.results.table import rows
+from kdbench.results.table import read_rows
 from kdbench.training.evaluation import compute_logits
 from kdbench.worker import build
 from kdbench.worker.cohort_data import load_cohort_data, task_of
@@ -51,7 +51,7 @@ def distilled(tmp_path_factory, plan_of, train):
 
 def test_a_row_has_every_stable_column(distilled):
     _, spec, store = distilled
-    (row,) = [row for row in rows(store) if row["run_id"] == spec.id]
+    (row,) = [row for row in read_rows(store) if row["run_id"] == spec.id]
     assert row.keys() >= STABLE
     timed = {"inference_ms", "inference_ms_p95", "throughput"}
     assert {name for name in STABLE if row[name] is None} - {"git_commit"} == {"error", *timed}
@@ -61,7 +61,7 @@ def test_a_row_has_every_stable_column(distilled):
 
 def test_a_row_says_what_the_run_was(distilled):
     _, spec, store = distilled
-    (row,) = [row for row in rows(store) if row["run_id"] == spec.id]
+    (row,) = [row for row in read_rows(store) if row["run_id"] == spec.id]
     assert (row["teacher"], row["student"], row["method"], row["label"]) == ("mlp_12", "mlp_8", "vanilla", "vanilla")
     assert json.loads(row["params"]) == {"alpha": 0.5, "temperature": 4.0}
     assert (row["status"], row["seed"], row["precision"], row["device"]) == ("done", 0, "fp32", "cpu")
@@ -93,7 +93,7 @@ def test_a_row_counts_the_attempts(store, plan_of, train):
         store.begin_attempt(spec.id)
     train(store, spec)
     assert store.result(spec.id)["row"]["attempts"] == 3
-    (row,) = rows(store)
+    (row,) = read_rows(store)
     assert row["attempts"] == 3
 
 

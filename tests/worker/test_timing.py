@@ -3,7 +3,7 @@
 import torch
 from filelock import Timeout
 
-from kdbench.results.table import rows
+from kdbench.results.table import read_rows
 from kdbench.worker import timing
 from kdbench.worker.timing import time_run
 
@@ -15,7 +15,7 @@ def test_the_time_is_found_by_the_results_architecture(store, plan_of, train):
     train(store, scratch)
     key = time_run(vanilla, store, torch.device("cpu"))
     assert store.result(scratch.id)["architecture"] == key
-    (row,) = rows(store)
+    (row,) = read_rows(store)
     assert 0 < row["inference_ms"] <= row["inference_ms_p95"]
     assert row["throughput"] > 0
 

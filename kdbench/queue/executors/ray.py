@@ -272,7 +272,7 @@ def _write_run_file(store: Store, run: str, name: str, content: bytes) -> None:
             with writable(folder), (folder / name).open("ab") as log:
                 log.write(content)
         case "checkpoint.pt":
-            checkpoints.keep(folder, content)
+            checkpoints.write_file(folder, content)
         case "spec.json" | "history.parquet" | "weights.safetensors" | "result.json":
             write_bytes(folder / name, content)
             if name == "result.json":

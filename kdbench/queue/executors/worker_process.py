@@ -19,7 +19,7 @@ from kdbench.queue.devices import Slot
 from kdbench.queue.executors.base import Job, worker_environment
 from kdbench.results import Store
 from kdbench.results.files import writable
-from kdbench.results.worker_logs import size, tail, tell_printed
+from kdbench.results.worker_logs import log_output, size, tail
 
 PIPE_BYTES = 2**20  # a job of this size can be written before the worker reads it
 _numbers = itertools.count(1)
@@ -128,7 +128,7 @@ class WorkerProcess:
         """
         if self.job is not None and self.job.kind == "train":
             runs = [run for run in self.job.runs if run not in self._taken]
-            tell_printed(self._store, runs, self.log, self._log_start)
+            log_output(self._store, runs, self.log, self._log_start)
 
     def _signal(self, number: signal.Signals) -> None:
         with suppress(ProcessLookupError, PermissionError):  # the group has ended

@@ -157,13 +157,13 @@ def test_a_teacher_with_corrupted_weights_is_retrained_before_it_is_sent(
     teacher = student.needs[0][1]
     shutil.copytree(undisturbed.root, tmp_path / "results")
     store, events = Store(tmp_path / "results"), []
-    store.forget_result(student.id)
+    store.clear_result(student.id)
     weights = store.folder(teacher.id) / "weights.safetensors"
     weights.write_bytes(weights.read_bytes()[:-1] + b"X")
     Scheduler(queue(plan), store, RayExecutor(store, cluster.address, "cpu", 1, run_remote_job), events.append).run()
     warnings = [event for event in events if isinstance(event, WarningIssued)]
     assert [warning.run for warning in warnings] == [teacher.id]
-    assert "weights.safetensors is not what was written" in warnings[0].text
+    assert "weights.safetensors does not match its checksum" in warnings[0].text
     assert {event.run for event in events if isinstance(event, RunDone)} == {teacher.id, student.id}
     assert not any(isinstance(event, RunFailed) for event in events)
     assert_same(plan, store, undisturbed)
