@@ -138,8 +138,8 @@ def corrupt_files(store: "Store") -> Iterator[str]:
 def quarantine_folder(folder: Path, quarantine: Path, why: str) -> Path:
     """Move all files of a run except its lock to a new folder of the quarantine, with a `why.txt`; return that folder.
 
-    The result is moved first: from then on the run is not finished, even if a later step fails. The caller must hold the
-    lock of the run.
+    The result is moved first: from then on the run is not finished, even if a later step fails. The caller must have
+    locked the run.
 
     Raises:
         ResultsError: the results folder cannot be written to.

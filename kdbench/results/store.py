@@ -75,7 +75,7 @@ class Store:
         return self.runs / run_id
 
     def lock(self, run_id: str) -> FileLock:
-        """Return the lock of a run. A worker locks it while it trains the run; the kernel unlocks it if the worker dies.
+        """Return the lock of a run, which is locked while a process trains it; the kernel unlocks it if that dies.
 
         Raises:
             ResultsError: the run's folder cannot be created.
@@ -173,7 +173,7 @@ class Store:
         return checkpoints.next_epoch(self.folder(run_id))
 
     def begin_attempt(self, run_id: str) -> int:
-        """Count an attempt to train a run, with host and process; return their number. The caller must hold the lock."""
+        """Record an attempt to train a run; return the number of attempts. The caller must have locked the run."""
         count = self.attempts(run_id) + 1
         attempt = {"count": count, "host": platform.node(), "pid": os.getpid(), "started": now()}
         write_json(self.folder(run_id) / "attempt.json", attempt)

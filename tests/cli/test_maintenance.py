@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from kdbench.results import Store, checkpoints, table
+from kdbench.results import Store, checkpoints
 
 SCORES = ["run_id", "test_accuracy", "test_nll", "val_accuracy", "status"]
 
@@ -215,17 +215,6 @@ def test_a_corrupted_description_is_named_by_every_command(copied: Any, say: Cal
         assert said.status == 1
         assert said.error.startswith("results/kdbench.json: corrupted (")
         assert said.error.endswith("""; restore it with: echo '{"format": 1, "threads": 1}' > results/kdbench.json""")
-
-
-def test_a_row_of_the_past_counts_no_attempts(copied: Any) -> None:
-    """What the version before wrote has neither attempts nor evidence, and is believed."""
-    store, run = Store(copied.results), run_of(copied, "vanilla")
-    result = {key: value for key, value in (store.result(run) or {}).items() if key not in ("files", "run_id")}
-    del result["row"]["attempts"]
-    store.write_result(run, result)
-    assert store.corruption(run) is None
-    (row,) = [row for row in table.read_rows(store) if row["run_id"] == run]
-    assert row["attempts"] is None
 
 
 def test_a_teacher_of_other_content_is_trained_again_and_what_needs_it_waits(
