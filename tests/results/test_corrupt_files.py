@@ -9,7 +9,9 @@ from kdbench.results import MatrixIndex, Store
 from kdbench.results.integrity import corrupt_files, corrupted_indexes, corrupted_timings
 
 
-def test_an_intact_folder_has_no_corrupted_files(store: Store, teacher: RunSpec, index: Callable[..., MatrixIndex]) -> None:
+def test_an_intact_folder_has_no_corrupted_files(
+    store: Store, teacher: RunSpec, index: Callable[..., MatrixIndex]
+) -> None:
     store.write_index(index(teacher))
     store.write_timing("cnn", {"inference_ms": 0.5})
     assert list(corrupt_files(store)) == []

@@ -9,7 +9,10 @@ from hypothesis import strategies as st
 from kdbench.errors import ResultsError
 from kdbench.results.files import read_json, write_atomic, write_json
 
-REMEDY = "choose another results folder with --results, or free space or permissions there and rerun the command; finished runs are kept"
+REMEDY = (
+    "choose another results folder with --results, or free space or permissions there and rerun the command; "
+    "finished runs are kept"
+)
 
 
 def names(folder: Path) -> list[str]:

@@ -58,9 +58,7 @@ def test_a_flipped_bit_is_found_by_its_checksum(done: Path, teacher: RunSpec, na
     assert run_corruption(done, teacher.id, deep=True) == f"{name} does not match its checksum"
 
 
-def test_a_missing_or_foreign_spec_is_found(
-    done: Path, teacher: RunSpec, student: Callable[..., RunSpec]
-) -> None:
+def test_a_missing_or_foreign_spec_is_found(done: Path, teacher: RunSpec, student: Callable[..., RunSpec]) -> None:
     other = student()
     (done / "spec.json").write_text(json.dumps(other.to_json()))
     assert run_corruption(done, teacher.id, deep=True) == f"spec.json belongs to the run {other.id}"

@@ -79,7 +79,9 @@ def test_an_intact_run_replaces_a_corrupted_one(
     assert (quarantined / "weights.safetensors").read_bytes() == b"cut"
 
 
-def test_a_failed_run_is_copied_only_if_the_target_has_not_started_it(store: Store, other: Store, student: Student) -> None:
+def test_a_failed_run_is_copied_only_if_the_target_has_not_started_it(
+    store: Store, other: Store, student: Student
+) -> None:
     new, begun = student(0), student(1)
     for run in (new, begun):
         other.write_spec(run)
@@ -98,7 +100,9 @@ def test_a_run_that_is_done_in_the_target_is_kept(
         finished(folder, different, host=host, test_accuracy=accuracy)
     before = content(store.root)
     merged = merge(store, other)
-    note = "not copied: done in both folders with different numbers (test_accuracy 0.5 in the target, 0.75 in the source)"
+    note = (
+        "not copied: done in both folders with different numbers (test_accuracy 0.5 in the target, 0.75 in the source)"
+    )
     assert (merged.runs, merged.notes) == ([], [f"{different.id}: {note}"])
     assert content(store.root) == before
 
@@ -110,7 +114,10 @@ def test_a_run_that_is_training_in_the_target_is_kept(
     store.write_spec(teacher)
     with store.claimed(teacher.id):
         merged = merge(store, other)
-    assert (merged.runs, merged.notes) == ([], [f"{teacher.id}: not copied: another process is training it in the target folder"])
+    assert (merged.runs, merged.notes) == (
+        [],
+        [f"{teacher.id}: not copied: another process is training it in the target folder"],
+    )
     assert store.state(teacher.id) == "pending"
 
 

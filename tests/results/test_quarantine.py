@@ -27,7 +27,8 @@ def test_a_quarantined_run_is_pending_again(store: Store, teacher: RunSpec, fini
     assert found == before
     assert names(store.folder(teacher.id)) == {"lock", "log.txt"}
     assert store.state(teacher.id) == "pending"
-    assert f"moved the earlier files to {target}: its weights are gone" in (store.folder(teacher.id) / "log.txt").read_text()
+    log = (store.folder(teacher.id) / "log.txt").read_text()
+    assert f"moved the earlier files to {target}: its weights are gone" in log
 
 
 def test_each_quarantined_run_has_its_own_folder(store: Store, teacher: RunSpec, finished: Finished) -> None:
