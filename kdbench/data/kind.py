@@ -60,4 +60,4 @@ class DatasetKind:
     def find_first_missing(self, root: str) -> Path:
         """Return the first path that the first layout lacks."""
         patterns = self.file_sets[0] if self.file_sets else ()
-        return next((Path(root) / pattern for pattern in patterns if not (Path(root) / pattern).exists()), Path(root))
+        return next((Path(root) / pattern for pattern in patterns if not any(Path(root).glob(pattern))), Path(root))
