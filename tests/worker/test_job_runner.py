@@ -1,38 +1,43 @@
-"""What a worker makes of a job's options."""
+"""The jobs of a worker: options, locks and errors."""
 
 import pytest
 import torch
 
-from kdbench.events import JobFailed, JobStarted
+from kdbench.events import InferenceTimed, JobFailed, JobStarted, RunDone, RunTakenElsewhere
+from kdbench.results import Store
 from kdbench.worker import job_runner
 from kdbench.worker.job_runner import JobRunner
 from kdbench.worker.options import Options
 
 
 @pytest.fixture
-def made(monkeypatch):
-    """What cohorts are made with."""
+def cohorts(monkeypatch):
+    """The number of runs, the device and the options of each cohort; nothing is trained."""
     found = []
 
-    class Noting:
-        def __init__(self, specs, store, device, report, options):
+    class FakeCohortWorker:
+        def __init__(self, specs, store, device, on_event, options):
             found.append((len(specs), device, options))
 
         def train(self):
             pass
 
-    monkeypatch.setattr(job_runner, "CohortWorker", Noting)
+    monkeypatch.setattr(job_runner, "CohortWorker", FakeCohortWorker)
     return found
 
 
 @pytest.fixture
-def serve_job(tmp_path, plan_of):
-    """`serve_job(options)`: what a worker tells of a job with one run."""
+def spec(plan_of):
+    return plan_of({"vanilla": {}}).runs[0]
 
-    def run(options):
+
+@pytest.fixture
+def run_job(tmp_path):
+    """`run_job(**job)`: the events of a job."""
+
+    def run(**job):
         events = []
-        server = JobRunner(str(tmp_path), "cpu", torch.get_num_threads(), None, events.append)
-        server.run_job({"id": 1, "train": [plan_of({"vanilla": {}}).runs[0].to_json()], "options": options})
+        JobRunner(str(tmp_path), "cpu", torch.get_num_threads(), None, events.append).run_job({"id": 1, **job})
         return events
 
     return run
@@ -46,19 +51,39 @@ def serve_job(tmp_path, plan_of):
         ({}, Options()),
     ],
 )
-def test_the_options_of_a_job_reach_the_cohort(made, serve_job, options, expected):
-    serve_job(options)
-    assert made == [(1, torch.device("cpu"), expected)]
+def test_the_options_of_a_job_reach_the_cohort(cohorts, run_job, spec, options, expected):
+    assert run_job(train=[spec.to_json()], options=options) == [JobStarted(1)]
+    assert cohorts == [(1, torch.device("cpu"), expected)]
 
 
-def test_without_a_compiler_no_run_is_begun(made, serve_job, tmp_path, monkeypatch):
+def test_without_a_compiler_no_run_starts(cohorts, run_job, spec, tmp_path, monkeypatch):
     monkeypatch.setenv("CXX", "no-such-compiler")
-    started, failed = serve_job({"compile": True})
+    started, failed = run_job(train=[spec.to_json()], options={"compile": True})
     assert started == JobStarted(1)
     assert isinstance(failed, JobFailed)
     assert failed.error.startswith("run.compile needs a C++ compiler and Python's headers, but ")
     assert "has no compiler 'no-such-compiler'; install it" in failed.error
-    assert made == []
+    assert cohorts == []
     assert not list(tmp_path.glob("runs/*"))
-    serve_job({"compile": False})
-    assert len(made) == 1
+    run_job(train=[spec.to_json()], options={"compile": False})
+    assert len(cohorts) == 1
+
+
+def test_runs_that_are_locked_or_finished_are_not_trained(cohorts, run_job, plan_of, tmp_path):
+    locked, finished, pending = plan_of({"vanilla": {}}).runs
+    store = Store(tmp_path)
+    store.write_result(finished.id, {"status": "done", "row": {}})
+    lock = store.claim(locked.id)
+    try:
+        events = run_job(train=[spec.to_json() for spec in (locked, finished, pending)])
+    finally:
+        lock.release()
+    assert events == [JobStarted(1), RunTakenElsewhere(locked.id), RunDone(finished.id)]
+    assert [size for size, _, _ in cohorts] == [1]
+    assert store.attempts(pending.id) == 1
+    assert store.attempts(locked.id) == 0
+
+
+def test_a_timing_job_times_the_network_of_its_run(run_job, spec, tmp_path):
+    assert run_job(time=spec.to_json()) == [JobStarted(1), InferenceTimed(spec.id)]
+    assert len(list(Store(tmp_path).timings.glob("*.json"))) == 1

@@ -1,4 +1,4 @@
-"""The worker's process: it must not outlive its coordinator."""
+"""The worker process: it must not outlive the process that started it."""
 
 import json
 import re
@@ -13,10 +13,10 @@ import pytest
 from kdbench.events import EpochEnded, JobStarted, WorkerReady, from_json, to_json
 
 pytestmark = pytest.mark.slow
-WAIT = 60
+TIMEOUT = 60
 
 
-def test_a_worker_ends_when_its_standard_input_does(store, plan_of):
+def test_a_worker_exits_at_the_end_of_its_standard_input(store, plan_of):
     (spec, *_) = plan_of({}, {"epochs": 100_000}).runs
     command = [sys.executable, "-m", "kdbench.worker", "--results", store.root, "--device", "cpu", "--threads", "1"]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as worker:
@@ -29,7 +29,7 @@ def test_a_worker_ends_when_its_standard_input_does(store, plan_of):
         assert store.state(spec.id) == "running"
         closed = time.monotonic()
         worker.stdin.close()
-        assert worker.wait(timeout=WAIT) == 0
+        assert worker.wait(timeout=TIMEOUT) == 0
         assert time.monotonic() - closed < 5
     assert store.state(spec.id) == "pending"
 
@@ -51,7 +51,7 @@ class Hang(Method):
     def steps(self, batch):
         child = subprocess.Popen(["sleep", "600"])
         print("child", child.pid, flush=True)
-        ctypes.PyDLL(None).sleep(600)  # holds the interpreter: no other thread of it runs
+        ctypes.PyDLL(None).sleep(600)  # holds the interpreter lock: no other thread runs
         yield Step({"ce": self.student(batch.images).logits.square().mean()})
 
     def players(self):
@@ -62,7 +62,7 @@ class Hang(Method):
 """
 
 
-def test_a_worker_whose_interpreter_hangs_ends_with_its_input_and_its_children_with_it(
+def test_the_watchdog_kills_a_worker_that_holds_the_interpreter_lock_and_its_children(
     store, plan_of, tmp_path, monkeypatch
 ):
     (tmp_path / "hang_methods.py").write_text(HANG)
@@ -82,24 +82,24 @@ def test_a_worker_whose_interpreter_hangs_ends_with_its_input_and_its_children_w
         child = child_in(tmp_path / "log")
         closed = time.monotonic()
         worker.stdin.close()
-        assert worker.wait(timeout=WAIT) == -9
+        assert worker.wait(timeout=TIMEOUT) == -9
         assert time.monotonic() - closed < 10
-    assert has_gone(child)
+    assert has_exited(child)
 
 
 def child_in(log):
-    """The process of which the hanging method has told, once it has."""
-    until = time.monotonic() + WAIT
+    """Return the process id that the hanging method prints, once it is in the log."""
+    deadline = time.monotonic() + TIMEOUT
     while not (found := re.search(r"child (\d+)\n", log.read_text())):
-        assert time.monotonic() < until, log.read_text()
+        assert time.monotonic() < deadline, log.read_text()
         time.sleep(0.1)
     return int(found[1])
 
 
-def has_gone(pid):
-    """Whether a process is no more, or is soon."""
-    until = time.monotonic() + 5
-    while time.monotonic() < until:
+def has_exited(pid):
+    """Return whether a process exits within five seconds."""
+    deadline = time.monotonic() + 5
+    while time.monotonic() < deadline:
         stat = Path(f"/proc/{pid}/stat")
         if not stat.exists() or stat.read_text().rpartition(")")[2].split()[0] in "ZX":
             return True
@@ -107,7 +107,7 @@ def has_gone(pid):
     return False
 
 
-def test_what_nobody_expects_ends_the_worker_with_its_reason(store):
+def test_an_unexpected_exception_ends_the_worker_with_a_traceback(store):
     command = [sys.executable, "-m", "kdbench.worker", "--results", store.root, "--device", "cpu", "--threads", "1"]
     job = json.dumps({"id": 1, "train": [{}]}) + "\n"
     with subprocess.Popen(
@@ -115,7 +115,7 @@ def test_what_nobody_expects_ends_the_worker_with_its_reason(store):
     ) as worker:
         worker.stdin.write(job)
         worker.stdin.flush()
-        assert worker.wait(timeout=WAIT) == 1
+        assert worker.wait(timeout=TIMEOUT) == 1
         events = [json.loads(line) for line in worker.stdout.read().splitlines()]
         assert events == [to_json(WorkerReady()), to_json(JobStarted(1))]
         assert worker.stderr.read().strip().endswith("KeyError: 'dataset'")
