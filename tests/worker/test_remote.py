@@ -48,7 +48,7 @@ def test_events_carry_the_files_of_their_runs(run_job, job):
     files = {type(message.event): message.files for message in messages}
     run = messages[-1].event.run
     assert list(files[CheckpointSaved]) == [f"runs/{run}/checkpoint.pt"]
-    names = ("spec.json", "history.parquet", "weights.safetensors", "result.json")
+    names = ("spec.json", "history.parquet", "weights.safetensors", "log.txt", "result.json")
     assert set(files[RunDone]) == {f"runs/{run}/{name}" for name in names}
     assert json.loads(files[RunDone][f"runs/{run}/result.json"])["status"] == "done"
     assert not any(message.files for message in messages if isinstance(message.event, EpochEnded | JobStarted))
