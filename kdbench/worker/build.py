@@ -1,4 +1,4 @@
-"""A run's networks and its method, from its spec; initial weights are drawn from streams of the run's seed."""
+"""Build the networks and the method of a run; random weights are derived from the run's seed."""
 
 from collections.abc import Callable, Mapping
 from typing import final
@@ -16,57 +16,64 @@ from kdbench.training.method import Method, Task
 from kdbench.training.network import Frozen, to_device
 from kdbench.training.randomness import seeded
 
-VARIANTS = 64  # of one kind of network, that a cohort may have compiled: depths, precisions, with and without gradients
+RECOMPILE_LIMIT = 64  # variants of a network per cohort: depths, precisions, with and without gradients
 
 
 def build_method(
     spec: RunSpec, task: Task, device: torch.device, teacher_of: Callable[[RunSpec], Frozen], compiled: bool = False
 ) -> Method:
-    """The method of a run with all its roles filled; `compiled`: its own networks train through torch.compile.
+    """Return the method of a run with all its roles filled.
 
-    The student's first weights depend on the seed alone, never on the method, so that methods are compared in pairs;
-    those that it does not draw are the ones of its file or library.
+    The student's random weights depend on the seed but not on the method, so that comparisons of methods are paired.
+    Weights from a file or a library are loaded.
+
+    Args:
+        spec: the run.
+        task: its task.
+        device: where it trains.
+        teacher_of: returns the trained network of a run.
+        compiled: whether the networks that train do so through torch.compile.
 
     Raises:
-        NetworkError: the weights that a network starts from are not there, have changed, or do not fit.
+        NetworkError: initial weights are missing, have changed, or do not fit.
     """
     with seeded(spec.seed, "student"):
         student = models.build_with_weights(spec.student, task)
     peers = []
-    for place, peer in enumerate(spec.peers):
-        with seeded(spec.seed, "peer", place):
+    for index, peer in enumerate(spec.peers):
+        with seeded(spec.seed, "peer", index):
             peers.append(prepare(models.build_with_weights(peer, task), device, compiled))
     needs = dict(spec.needs)
     teacher = teacher_of(needs["teacher"]) if "teacher" in needs else None
-    older = [teacher_of(needs[role]) for role in sorted(needs, key=_place) if role.startswith("teachers.")]
+    teachers = [teacher_of(needs[role]) for role in sorted(needs, key=_index) if role.startswith("teachers.")]
     with seeded(spec.seed, "method"):
-        built = methods.create(
+        method = methods.create(
             [part.name for part in spec.parts],
             student=prepare(student, device, compiled),
             teacher=teacher,
-            teachers=older,
+            teachers=teachers,
             peers=peers,
             task=task,
             parameters={part.name: dict(part.hyperparameters) for part in spec.parts},
         )
-    return to_device(built, device)
+    return to_device(method, device)
 
 
 def prepare(network: nn.Module, device: torch.device, compiled: bool) -> nn.Module:
-    """A network on its device, in the layout in which it is fastest; `compiled`: it trains through torch.compile."""
+    """Move a network to a device in the channels-last memory format; `compiled` sets it up for torch.compile."""
     if compiled:
-        torch._dynamo.config.recompile_limit = VARIANTS
+        torch._dynamo.config.recompile_limit = RECOMPILE_LIMIT
         network.compile(dynamic=False)
     return to_device(network, device)
 
 
-def _place(role: str) -> int:
+def _index(role: str) -> int:
     return int(role.rpartition(".")[2]) if role.startswith("teachers.") else -1
 
 
 @final
 class Teachers:
-    """Finished runs on a cohort's data set as frozen networks, each loaded once and shared by the whole cohort."""
+    """The trained networks of finished runs, each loaded once, frozen, and shared by the cohort."""
 
     def __init__(self, store: Store, task: Task, device: torch.device, compiled: bool = False) -> None:
         self._store = store
@@ -77,19 +84,19 @@ class Teachers:
 
     @property
     def loaded(self) -> frozenset[Frozen]:
-        """All that have been asked for."""
+        """The networks that have been loaded."""
         return frozenset(self._loaded.values())
 
     def __call__(self, spec: RunSpec) -> Frozen:
-        """The trained network of a run.
+        """Return the trained network of a run.
 
         Raises:
-            CorruptedError: its weights are corrupted; the run was moved to the quarantine and is pending again.
+            CorruptedError: the run is not finished, or its weights are corrupted; then it is quarantined and pending.
         """
         if spec.id not in self._loaded:
-            built = models.build_from_spec(spec.student, self._task)
-            built.load_state_dict(self._weights(spec.id))
-            self._loaded[spec.id] = Frozen(prepare(built, self._device, self._compiled))
+            network = models.build_from_spec(spec.student, self._task)
+            network.load_state_dict(self._weights(spec.id))
+            self._loaded[spec.id] = Frozen(prepare(network, self._device, self._compiled))
         return self._loaded[spec.id]
 
     def _weights(self, run_id: str) -> Mapping[str, torch.Tensor]:
@@ -100,19 +107,19 @@ class Teachers:
         reason = file_corruption(self._store.folder(run_id) / WEIGHTS, checksum, deep=True)
         try:
             if reason is None:
-                return trained_weights(self._store, run_id)
+                return load_trained_weights(self._store, run_id)
         except ResultsError as error:
             reason = str(error)
         quarantined = dict(self._store.quarantine_corrupted([run_id], deep=True)).get(run_id)
-        found = quarantined or f"corrupted ({reason}), and another process retrains it"
-        raise CorruptedError(f"the run {run_id} is {found}; runs that need it are pending")
+        state = quarantined or f"corrupted ({reason}), and another process retrains it"
+        raise CorruptedError(f"the run {run_id} is {state}; runs that need it are pending")
 
 
-def trained_weights(store: Store, run_id: str) -> Mapping[str, torch.Tensor]:
-    """The student's weights of a finished run.
+def load_trained_weights(store: Store, run_id: str) -> Mapping[str, torch.Tensor]:
+    """Return the state dict of a finished run's student.
 
     Raises:
-        ResultsError: they are not there or corrupted.
+        ResultsError: the file of the weights is missing or corrupted.
     """
     path = store.folder(run_id) / WEIGHTS
     try:

@@ -1,4 +1,4 @@
-"""Checkpoints of the members of a cohort: written when due, gone on from when there."""
+"""Write the checkpoints of a cohort's members, and resume from them."""
 
 import time
 from collections.abc import Collection, Sequence
@@ -18,7 +18,14 @@ from kdbench.worker.options import Options
 
 @final
 class Checkpoints:
-    """Those of one cohort. `shared` are the frozen teachers, which no checkpoint repeats."""
+    """The checkpoints of one cohort.
+
+    Args:
+        store: the results folder.
+        options: how often checkpoints are written.
+        shared: the frozen teachers, whose weights are not in the checkpoints.
+        on_event: called with `RunResumed`, `CheckpointSaved` and `WarningIssued`.
+    """
 
     def __init__(self, store: Store, options: Options, shared: Collection[nn.Module], on_event: EventHandler) -> None:
         self._store = store
@@ -26,10 +33,10 @@ class Checkpoints:
         self._shared = shared
         self._emit = on_event
         self._last = time.monotonic()
-        self._seconds: dict[str, float] = {}  # the shared work that a resumed run had behind it
+        self._earlier_seconds: dict[str, float] = {}  # shared work of a run's earlier attempts
 
     def resume(self, member: Member) -> int:
-        """Bring a fresh member to where its newest whole checkpoint was made; gives the next epoch to train."""
+        """Load a member's newest valid checkpoint and return the next epoch to train, counted from 0."""
         for path, head, content in checkpoints.read(self._store.folder(member.name)):
             try:
                 if head is None:
@@ -37,22 +44,24 @@ class Checkpoints:
                 state = from_bytes(content)
                 member.load_state_dict(state["member"], self._shared)
             except TrainingError as error:
-                self._warn(member, f"{error}; the run goes on from the checkpoint before it, or from its start")
+                self._warn(
+                    member, f"{error}; the run resumes from the checkpoint before it, if there is one, or starts again"
+                )
                 with writable(path.parent):
-                    path.unlink(missing_ok=True)  # or it would be kept as the one before the next
+                    path.unlink(missing_ok=True)  # otherwise it would be kept as the previous one
                 continue
-            self._seconds[member.name] = state["shared_seconds"]
-            self._check_maker(member, head)
+            self._earlier_seconds[member.name] = state["shared_seconds"]
+            self._check_environment(member, head)
             self._emit(RunResumed(member.name, head.epoch + 1))
             return head.epoch
         return 0
 
-    def shared_seconds(self, member: Member, since: float) -> float:
-        """The shared work of a run in all its attempts; `since`: in this one."""
-        return self._seconds.get(member.name, 0.0) + since
+    def shared_seconds(self, member: Member, current: float) -> float:
+        """Return the seconds of shared work of a run in all its attempts; `current` is those of this one."""
+        return self._earlier_seconds.get(member.name, 0.0) + current
 
-    def save_if_due(self, members: Sequence[Member], epoch: int, shared_seconds: float) -> None:
-        """Write the state of all members at the beginning of `epoch`, if the last was long enough ago.
+    def save_if_due(self, members: Sequence[Member], epochs: int, shared_seconds: float) -> None:
+        """Write checkpoints of all members after `epochs` epochs, unless the last ones are recent.
 
         Raises:
             ResultsError: a folder cannot be written to.
@@ -64,16 +73,19 @@ class Checkpoints:
                 "member": member.state_dict(self._shared),
                 "shared_seconds": self.shared_seconds(member, shared_seconds),
             }
-            checkpoints.write(self._store.folder(member.name), epoch, to_bytes(state), self._made_with(member))
+            checkpoints.write(self._store.folder(member.name), epochs, to_bytes(state), self._made_with(member))
         self._last = time.monotonic()
-        self._emit(CheckpointSaved(tuple(member.name for member in members), epoch))
+        self._emit(CheckpointSaved(tuple(member.name for member in members), epochs))
 
-    def _check_maker(self, member: Member, head: checkpoints.Header) -> None:
+    def _check_environment(self, member: Member, head: checkpoints.Header) -> None:
         now = self._made_with(member)
         then = head.made_with
-        changed = [f"{key} {then.get(key)} is now {now[key]}" for key in now if then.get(key) != now[key]]
+        changed = [f"{key} was {then.get(key)} and is {now[key]}" for key in now if then.get(key) != now[key]]
         if changed:
-            self._warn(member, f"goes on from a checkpoint made otherwise ({', '.join(changed)}): numbers may differ")
+            self._warn(
+                member,
+                f"resumes from a checkpoint of another environment ({', '.join(changed)}); its numbers may differ",
+            )
 
     def _warn(self, member: Member, text: str) -> None:
         self._store.log(member.name, f"warning: {text}")

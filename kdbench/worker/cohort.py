@@ -1,8 +1,8 @@
-"""Train a cohort: runs that see the same batches, side by side, each with a result of its own."""
+"""Train a cohort: runs that see the same batches, side by side, each with its own result."""
 
 import time
 import traceback
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import final
 
 import torch
@@ -23,7 +23,7 @@ from kdbench.training.network import Frozen
 from kdbench.training.static_batches import GraphedTeacher, StaticBatches
 from kdbench.worker.build import Teachers, build_method
 from kdbench.worker.checkpoints import Checkpoints
-from kdbench.worker.cohort_data import CohortData, batches, load_cohort_data
+from kdbench.worker.cohort_data import CohortData, load_cohort_data, make_batches
 from kdbench.worker.memory import check_room
 from kdbench.worker.options import Options
 from kdbench.worker.run_writer import RunWriter, write_failure
@@ -32,9 +32,14 @@ from kdbench.worker.teacher_cache import TeacherCache, cache_key, fields_read, o
 
 @final
 class CohortWorker:
-    """One cohort on one device, from specs to results.
+    """Trains one cohort on one device, from specs to results.
 
-    What its teachers say is repeated from disk, within `options.teacher_cache_gb`, where nobody reads its maps.
+    Args:
+        specs: the runs of the cohort.
+        store: the results folder.
+        device: where to train.
+        on_event: called with `EpochEnded`, `RunDone`, `RunFailed`, `WarningIssued` and the events of checkpoints.
+        options: how to train.
     """
 
     def __init__(
@@ -55,118 +60,126 @@ class CohortWorker:
         self._epochs = self._first.recipe.epochs
 
     def train(self) -> None:
-        """Train all runs from where they were left; each that fails leaves its reason, the others go on.
+        """Train all runs, from their checkpoints if there are any. A run that fails does not stop the others.
 
         Raises:
             ResultsError: the results folder cannot be written to.
-            MemoryError, RuntimeError: memory has run out; nothing that was written before is lost.
+            MemoryError, RuntimeError: out of memory; checkpoints and finished runs are kept.
         """
         data = load_cohort_data(self._first, self._device)
         if self._options.compile:
-            torch.compiler.reset()  # of what earlier cohorts compiled: only so many variants are kept
+            torch.compiler.reset()  # drop what earlier cohorts compiled: the number of variants is limited
         self._teachers = Teachers(self._store, data.task, self._device, self._options.compile)
         members: list[Member] = []
         for spec in self._specs.values():
-            member = self._member(spec, data)
+            member = self._make_member(spec, data)
             if member is not None and not members:
                 check_room(member, len(self._specs), self._device)
             members += [member] if member is not None else []
-        saved = Checkpoints(self._store, self._options, self._teachers.loaded, self._emit)
-        begun: dict[int, list[Member]] = {}
+        checkpoints = Checkpoints(self._store, self._options, self._teachers.loaded, self._emit)
+        by_epoch: dict[int, list[Member]] = {}
         for member in members:
-            begun.setdefault(saved.resume(member), []).append(member)
-        for epoch, group in sorted(begun.items()):
-            self._train(group, epoch, data, saved)
+            by_epoch.setdefault(checkpoints.resume(member), []).append(member)
+        for epoch, group in sorted(by_epoch.items()):
+            self._train_group(group, epoch, data, checkpoints)
 
-    def _train(self, members: list[Member], first: int, data: CohortData, saved: Checkpoints) -> None:
-        """Train members that are equally far."""
-        size = len(members)
-        views = max(m.method.views for m in members)
-        opens_images = any(m.method.data == "train" for m in members)
-
-        def epoch_ended(epoch: int, active: Sequence[Member]) -> None:
-            self._emit_epoch(epoch, first, active)
-            ended = [m for m in active if not m.is_training or epoch + 1 == self._epochs]
-            for member in ended:
-                self._finish(member, data, saved.shared_seconds(member, cohort.shared_seconds), size)
-            going_on = [m for m in active if m not in ended]
-            saved.save_if_due(going_on, epoch + 1, cohort.shared_seconds)
-
-        drawn = batches(self._first, data, views, opens_images)
-        asked = self._asked(members) if opens_images else {}
-        records = any(member.uses_cuda_graph for member in members)
-        cohort = CohortLoop(
-            members,
-            StaticBatches(drawn) if records else drawn,
-            list(asked),
-            lambda member: self._score(member, data),
-            epoch_ended,
-            self._captured(asked) if records else self._teacher_caches(asked, members, drawn.steps_per_epoch),
-        )
-        self._clock = time.monotonic()
-        cohort.train(self._epochs, first)
-        if not self._epochs:
-            for member in members:
-                self._finish(member, data, 0.0, size)
-
-    def _member(self, spec: RunSpec, data: CohortData) -> Member | None:
-        """A run made ready; None where its method or networks cannot be built, or it must wait for a teacher again."""
+    def _make_member(self, spec: RunSpec, data: CohortData) -> Member | None:
+        """Return a run that is ready to train, or None if it cannot be built or its teacher must be trained again."""
         self._store.write_spec(spec)
         try:
             method = build_method(spec, data.task, self._device, self._teachers, self._options.compile)
-            return Member(spec.id, method, spec.recipe, spec.seed, self._recorder())
+            return Member(spec.id, method, spec.recipe, spec.seed, self._make_recorder())
         except CorruptedError as error:
             self._emit(WarningIssued(str(error), spec.id))
             return None
-        except Exception as error:  # a user's own network or method may raise anything; its cohort goes on
+        except Exception as error:  # a custom network or method may raise anything
             if is_out_of_memory(error):
                 raise
             self.fail(spec, error)
             return None
 
-    def _recorder(self) -> GraphRecorder | None:
+    def _train_group(self, members: list[Member], first: int, data: CohortData, checkpoints: Checkpoints) -> None:
+        """Train members that continue with the same epoch, counted from 0."""
+        size = len(members)
+
+        def on_epoch_end(epoch: int, active: Sequence[Member]) -> None:
+            self._emit_epoch(epoch, first, active)
+            ended = [member for member in active if not member.is_training or epoch + 1 == self._epochs]
+            for member in ended:
+                self._finish(member, data, checkpoints.shared_seconds(member, loop.shared_seconds), size)
+            others = [member for member in active if member not in ended]
+            checkpoints.save_if_due(others, epoch + 1, loop.shared_seconds)
+
+        loop = self._make_loop(members, data, on_epoch_end)
+        self._clock = time.monotonic()
+        loop.train(self._epochs, first)
+        if not self._epochs:
+            for member in members:
+                self._finish(member, data, 0.0, size)
+
+    def _make_loop(
+        self, members: list[Member], data: CohortData, on_epoch_end: Callable[[int, Sequence[Member]], None]
+    ) -> CohortLoop:
+        reads_images = any(member.method.data == "train" for member in members)
+        batches = make_batches(self._first, data, max(member.method.views for member in members), reads_images)
+        teachers = self._shared_teachers(members) if reads_images else {}
+        uses_graphs = any(member.uses_cuda_graph for member in members)
+        return CohortLoop(
+            members,
+            StaticBatches(batches) if uses_graphs else batches,
+            list(teachers),
+            lambda member: self._evaluate(member, data),
+            on_epoch_end,
+            self._graphed_teachers(teachers)
+            if uses_graphs
+            else self._teacher_caches(teachers, members, batches.steps_per_epoch),
+        )
+
+    def _make_recorder(self) -> GraphRecorder | None:
         return make_recorder(self._device) if self._options.cuda_graphs else None
 
-    def _captured(self, asked: Iterable[Frozen]) -> dict[Frozen, GraphedTeacher]:
-        return {network: GraphedTeacher(network, one) for network in asked if (one := self._recorder())}
-
-    def _asked(self, members: Sequence[Member]) -> dict[Frozen, RunSpec]:
-        """The networks that fill the role `teacher`: what they say of every batch is work that members share."""
+    def _shared_teachers(self, members: Sequence[Member]) -> dict[Frozen, RunSpec]:
+        """Return the networks in the role `teacher`, whose outputs members share, with their runs."""
         teachers = {t.id: t for t in (self._specs[member.name].teacher for member in members) if t is not None}
         return {self._teachers(teacher): teacher for teacher in teachers.values()}
 
+    def _graphed_teachers(self, teachers: Iterable[Frozen]) -> dict[Frozen, GraphedTeacher]:
+        return {
+            teacher: GraphedTeacher(teacher, recorder) for teacher in teachers if (recorder := self._make_recorder())
+        }
+
     def _teacher_caches(
-        self, asked: Mapping[Frozen, RunSpec], members: Sequence[Member], steps: int
+        self, teachers: Mapping[Frozen, RunSpec], members: Sequence[Member], steps: int
     ) -> dict[Frozen, TeacherCache]:
-        """The teacher_caches of those teachers of whom the members read nothing but logits and embeddings."""
-        options = self._options
-        if not options.teacher_cache_gb or options.compile:
+        """Return the disk caches of the teachers whose feature maps no member reads."""
+        if not self._options.teacher_cache_gb or self._options.compile:
             return {}
-        kept, found = open_cache(options.teacher_cache_gb), {}
-        for network, teacher in asked.items():
-            weights = (self._store.result(teacher.id) or {}).get("files", {}).get(WEIGHTS, {}).get("sha256")
-            read = fields_read(network, [member.method for member in members])
-            if weights and read != "maps":
-                name = cache_key(self._first, teacher, weights, self._device)
-                found[network] = TeacherCache(network, kept, name, self._epochs, steps, self._warn, read == "embedding")
-        return found
+        files, caches = open_cache(self._options.teacher_cache_gb), {}
+        for network, spec in teachers.items():
+            weights = (self._store.result(spec.id) or {}).get("files", {}).get(WEIGHTS, {}).get("sha256")
+            reads = fields_read(network, [member.method for member in members])
+            if weights and reads != "maps":
+                key = cache_key(self._first, spec, weights, self._device)
+                caches[network] = TeacherCache(
+                    network, files, key, self._epochs, steps, self._warn, embeddings=reads == "embedding"
+                )
+        return caches
 
     def _warn(self, text: str) -> None:
         self._emit(WarningIssued(text))
 
-    def _score(self, member: Member, data: CohortData) -> dict[str, float]:
-        """What a member's first deployed network is worth on validation, and on test where the protocol tracks it."""
+    def _evaluate(self, member: Member, data: CohortData) -> dict[str, float]:
+        """Return the validation scores of the first deployed network, and its test scores if they are tracked."""
         spec = self._specs[member.name]
         network = next(iter(member.method.deployed().values()))
-        sets = {"val": data.validation} if len(data.validation.labels) else {}
+        splits = {"val": data.validation} if len(data.validation.labels) else {}
         if spec.split.track_test:
-            sets["test"] = data.test
+            splits["test"] = data.test
         scores: dict[str, float] = {}
-        for name, images in sets.items():
-            found = classification_metrics(
-                compute_logits(network, images.batches(), spec.recipe.precision), images.labels.cpu()
-            )
-            scores |= {f"{name}_{metric}": value for metric, value in found.items()}
+        for name, images in splits.items():
+            logits = compute_logits(network, images.batches(), spec.recipe.precision)
+            values = classification_metrics(logits, images.labels.cpu())
+            scores |= {f"{name}_{metric}": value for metric, value in values.items()}
         return scores
 
     def _emit_epoch(self, epoch: int, first: int, active: Sequence[Member]) -> None:
@@ -185,16 +198,17 @@ class CohortWorker:
         )
 
     def _finish(self, member: Member, data: CohortData, shared_seconds: float, size: int) -> None:
+        """Write the result or the error of a member that has ended."""
         spec = self._specs[member.name]
         if member.error is not None:
             self.fail(spec, member.error)
             return
-        outcome = RunWriter(spec, member, data, self._store, self._device, self._options)
+        writer = RunWriter(spec, member, data, self._store, self._device, self._options)
         try:
-            outcome.write(self._started, shared_seconds, size)
+            writer.write(self._started, shared_seconds, size)
         except ResultsError:
             raise
-        except Exception as error:  # evaluation runs the user's own network once more
+        except Exception as error:  # the evaluation runs custom networks
             if is_out_of_memory(error):
                 raise
             self.fail(spec, error)
@@ -202,7 +216,7 @@ class CohortWorker:
         self._emit(RunDone(spec.id))
 
     def fail(self, spec: RunSpec, error: BaseException) -> None:
-        """Write down why a run failed, and tell it."""
+        """Write the error of a run and emit `RunFailed`."""
         reason = str(error) if isinstance(error, KdbenchError) else f"{type(error).__name__}: {error}"
         trace = "".join(traceback.format_exception(error))
         write_failure(self._store, spec, reason, trace, self._started)

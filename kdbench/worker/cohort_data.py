@@ -1,4 +1,4 @@
-"""The images of a cohort on its device: what trains, what validates, what tests."""
+"""The images of a cohort on its device, split into training, validation and test."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ from kdbench.training.method import Batch, Task
 @final
 @dataclass(frozen=True, eq=False)
 class ImageSplit:
-    """Images (N, C, H, W) uint8 with labels (N,) int64, and the moments of each channel that normalize them."""
+    """Images (N, C, H, W) uint8, labels (N,) int64, and the mean and standard deviation of each channel."""
 
     images: Tensor
     labels: Tensor
@@ -28,7 +28,7 @@ class ImageSplit:
     std: tuple[float, ...]
 
     def batches(self) -> Iterator[Tensor]:
-        """Normalized images in large batches, in order."""
+        """Yield the normalized images in large batches, in order."""
         for images, _ in evaluation_batches(self.images, self.labels, self.mean, self.std):
             yield images
 
@@ -36,7 +36,7 @@ class ImageSplit:
 @final
 @dataclass(frozen=True, eq=False)
 class CohortData:
-    """What the runs of a cohort share."""
+    """The task and the images that the runs of a cohort share."""
 
     task: Task
     train: ImageSplit
@@ -44,64 +44,67 @@ class CohortData:
     test: ImageSplit
 
 
-def task_of(spec: RunSpec) -> Task:
-    """What a run's method may know of its data set."""
-    loaded = _loaded(spec)
-    return _task(spec, loaded, _parts(spec, loaded))
+def load_task(spec: RunSpec) -> Task:
+    """Read a run's data set and return the task: what a method may know about it.
+
+    Raises:
+        DataError: the data set is missing, or its content differs from that at planning time.
+    """
+    loaded = _load(spec)
+    return _task(spec, loaded, _split(spec, loaded))
 
 
 def load_cohort_data(spec: RunSpec, device: torch.device) -> CohortData:
-    """Read a run's data set, split it, and put it on the device.
+    """Read a run's data set, split it, and move it to the device.
 
     Raises:
-        DataError: it is not there, or its content is not what the run was planned with.
+        DataError: the data set is missing, or its content differs from that at planning time.
     """
-    loaded = _loaded(spec)
-    parts = _parts(spec, loaded)
+    loaded = _load(spec)
+    indices = _split(spec, loaded)
 
     def images(pixels: NDArray[np.uint8], labels: NDArray[np.int64]) -> ImageSplit:
         on_device = torch.tensor(pixels, device=device), torch.tensor(labels, device=device)
         return ImageSplit(*on_device, loaded.mean, loaded.std)
 
     return CohortData(
-        task=_task(spec, loaded, parts),
-        train=images(loaded.train_images[parts.train], loaded.train_labels[parts.train]),
-        validation=images(loaded.train_images[parts.validation], loaded.train_labels[parts.validation]),
+        task=_task(spec, loaded, indices),
+        train=images(loaded.train_images[indices.train], loaded.train_labels[indices.train]),
+        validation=images(loaded.train_images[indices.validation], loaded.train_labels[indices.validation]),
         test=images(loaded.test_images, loaded.test_labels),
     )
 
 
-def _loaded(spec: RunSpec) -> data.Dataset:
-    """The data set, whose content is part of the run's identity."""
+def _load(spec: RunSpec) -> data.Dataset:
     loaded = data.load(spec.dataset)
     if loaded.fingerprint != spec.dataset.fingerprint:
         raise DataError(
-            f"data set '{spec.dataset.name}' must have the content that the runs were planned with "
-            f"({spec.dataset.fingerprint}), but here it has another ({loaded.fingerprint}); run the matrix again to "
-            "take what is here, or put the old files back"
+            f"data set '{spec.dataset.name}' has changed: its fingerprint is {loaded.fingerprint}, but the runs were "
+            f"planned with {spec.dataset.fingerprint}; run the matrix again to use the new content, or restore "
+            "the files"
         )
     return loaded
 
 
-def _task(spec: RunSpec, loaded: data.Dataset, parts: Indices) -> Task:
-    return Task(loaded.num_classes, len(parts.train), loaded.image_shape, spec.recipe.batch_size)
+def _task(spec: RunSpec, loaded: data.Dataset, indices: Indices) -> Task:
+    return Task(loaded.num_classes, len(indices.train), loaded.image_shape, spec.recipe.batch_size)
 
 
-def _parts(spec: RunSpec, loaded: data.Dataset) -> Indices:
+def _split(spec: RunSpec, loaded: data.Dataset) -> Indices:
     return split(loaded.train_labels, spec.split.validation, spec.split.split_seed, spec.recipe.train_samples)
 
 
 @final
 @dataclass(frozen=True)
-class NoImages:
-    """The batches of a method that opens no training image: empty, as many as `steps_per_epoch`."""
+class EmptyBatches:
+    """Batches without images, for a cohort that reads no training images; `steps_per_epoch` of them per epoch."""
 
     task: Task
     steps_per_epoch: int
     device: torch.device
 
     def epoch(self, epoch: int, epochs: int) -> Iterator[Batch]:
-        """The batches of an epoch, from 0."""
+        """Yield the batches of an epoch, counted from 0, of a run of `epochs`."""
         images = torch.empty(0, *self.task.image_shape, device=self.device)
         labels = torch.empty(0, dtype=torch.int64, device=self.device)
         for step in range(self.steps_per_epoch):
@@ -109,12 +112,19 @@ class NoImages:
             yield Batch(images, labels, labels, progress, (images,))
 
 
-def batches(spec: RunSpec, material: CohortData, views: int, opens_images: bool) -> Batches | NoImages:
-    """The batches of a cohort, from the run that stands for all its members."""
-    if not opens_images:
-        steps = spec.recipe.steps_per_epoch or max(1, material.task.train_size // spec.recipe.batch_size)
-        return NoImages(material.task, steps, material.test.images.device)
-    train = material.train
+def make_batches(spec: RunSpec, data: CohortData, views: int, reads_images: bool) -> Batches | EmptyBatches:
+    """Return the batches of a cohort.
+
+    Args:
+        spec: any run of the cohort.
+        data: the cohort's data.
+        views: the number of augmented views per image.
+        reads_images: whether any of the methods reads training images.
+    """
+    if not reads_images:
+        steps = spec.recipe.steps_per_epoch or max(1, data.task.train_size // spec.recipe.batch_size)
+        return EmptyBatches(data.task, steps, data.test.images.device)
+    train = data.train
     return Batches(
         train.images,
         train.labels,

@@ -1,4 +1,4 @@
-"""What torch.compile needs of a machine; looked for without torch."""
+"""Check the requirements of torch.compile without importing torch."""
 
 import os
 import shutil
@@ -8,7 +8,7 @@ from pathlib import Path
 
 
 def missing_compiler() -> str | None:
-    """What is not there of a C++ compiler, where torch looks for it, and Python's headers; None: nothing."""
+    """Return what torch.compile is missing, a C++ compiler or Python's headers, or None if both are found."""
     compiler = os.environ.get("CXX", "clang++" if sys.platform == "darwin" else "g++")
     if shutil.which(compiler) is None:
         return f"compiler '{compiler}'"

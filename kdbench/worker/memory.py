@@ -1,4 +1,4 @@
-"""A cohort is as large as fits: by estimate before it begins, and halved where memory runs out all the same."""
+"""Fit a cohort into memory: by an estimate before it trains, and by halving it after an out-of-memory error."""
 
 import gc
 import os
@@ -14,30 +14,30 @@ from kdbench.training.memory import clear_frames, is_out_of_memory
 
 REMEDY = "lower recipe.batch_size, choose a smaller network, or set run.workers or run.runs_per_device lower"
 
-COPIES = {"sgd": 4, "adam": 5, "adamw": 5}  # of what trains: weights, gradients, moments, the best epoch's weights
+COPIES = {"sgd": 4, "adam": 5, "adamw": 5}  # of each parameter: weight, gradient, moments, weight of the best epoch
 
 
 def check_room(member: Member, count: int, device: torch.device) -> None:
-    """Whether `count` members like this one leave memory for anything else; one alone is always tried.
+    """Check that `count` members like this one fit into memory; a single member is always tried.
 
     Raises:
-        MemoryError: their weights and what belongs to these would not fit.
+        MemoryError: their weights, gradients and optimizer states exceed the free memory.
     """
-    needed, there = count * _bytes(member), free_memory(device)
-    if count > 1 and needed > there:
-        raise MemoryError(f"{count} runs need about {needed / 2**30:.1f} GiB, and {there / 2**30:.1f} are free")
+    needed, free = count * _parameter_bytes(member), free_memory(device)
+    if count > 1 and needed > free:
+        raise MemoryError(f"{count} runs need about {needed / 2**30:.1f} GiB, and {free / 2**30:.1f} GiB are free")
 
 
-def _bytes(member: Member) -> int:
+def _parameter_bytes(member: Member) -> int:
     players = member.method.players().values()
     return (
-        sum(p.numel() * p.element_size() for one in players for p in one.parameters())
+        sum(p.numel() * p.element_size() for player in players for p in player.parameters())
         * COPIES[member.recipe.optimizer.name]
     )
 
 
 def free_memory(device: torch.device) -> int:
-    """Bytes that can be had on a device now."""
+    """Return the bytes of free memory on a device."""
     if device.type == "cuda":
         return torch.cuda.mem_get_info(device)[0]
     try:
@@ -52,33 +52,38 @@ def train_within_memory(
     specs: Sequence[RunSpec],
     train: Callable[[Sequence[RunSpec]], None],
     fail: Callable[[RunSpec, TrainingError], None],
-    halved: Callable[[Sequence[RunSpec]], None],
+    on_halved: Callable[[Sequence[RunSpec]], None],
 ) -> None:
-    """Train a cohort; where it does not fit, its halves one after the other, each the same way.
+    """Train a cohort; if it does not fit into memory, train its halves one after the other, in the same way.
 
-    `train` passes over runs that have ended. `fail` gets a run that does not fit alone, `halved` a cohort that is cut.
+    Args:
+        specs: the runs of the cohort.
+        train: trains those of the runs that are not finished.
+        fail: called with a run that does not fit alone, and the error.
+        on_halved: called with a cohort before it is halved.
     """
     _free_earlier_cohorts()
-    reason = _lack_of_memory(specs, train)
+    reason = _out_of_memory(specs, train)
     if reason is None:
         return
     if len(specs) == 1:
         fail(specs[0], TrainingError(f"out of memory, alone on its device ({reason}); {REMEDY}"))
         return
-    halved(specs)
+    on_halved(specs)
     half = (len(specs) + 1) // 2
     for part in (specs[:half], specs[half:]):
-        train_within_memory(part, train, fail, halved)
+        train_within_memory(part, train, fail, on_halved)
 
 
 def _free_earlier_cohorts() -> None:
-    """They lie in cycles; CUDA graphs among them, freed later, would take along the workspaces of their streams."""
+    """Collect earlier cohorts, which are in reference cycles: freeing CUDA graphs later would disturb this cohort."""
     gc.collect()
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
 
 
-def _lack_of_memory(specs: Sequence[RunSpec], train: Callable[[Sequence[RunSpec]], None]) -> str | None:
+def _out_of_memory(specs: Sequence[RunSpec], train: Callable[[Sequence[RunSpec]], None]) -> str | None:
+    """Train a cohort; return the message of an out-of-memory error, or None."""
     try:
         train(specs)
     except Exception as error:

@@ -1,4 +1,4 @@
-"""What a finished run leaves in its folder: weights, history, result, log."""
+"""Write a finished run into its folder: weights, history, result, log."""
 
 import hashlib
 import math
@@ -29,7 +29,7 @@ from kdbench.worker.options import Options
 
 @final
 class RunWriter:
-    """The end of one run that went well."""
+    """Evaluates and writes one run whose training succeeded."""
 
     def __init__(
         self, spec: RunSpec, member: Member, data: CohortData, store: Store, device: torch.device, options: Options
@@ -43,7 +43,7 @@ class RunWriter:
         self._deployed = member.method.deployed()
 
     def write(self, started: str, shared_seconds: float, cohort_size: int) -> None:
-        """Score the last and the best-validation weights on test, and write everything down; the result last.
+        """Evaluate the last and the best-validation weights on test, and write all files; the result last.
 
         Raises:
             ResultsError: the folder cannot be written to.
@@ -52,11 +52,11 @@ class RunWriter:
         last, best = self._member.deployed_weights(), self._member.best.weights
         row = self._scores("")
         agreement = self._teacher_agreement()
-        others = {name: self._others(network) for name, network in list(self._deployed.items())[1:]}
+        others = {name: self._other_scores(network) for name, network in list(self._deployed.items())[1:]}
         if best:
             self._load(best)
             row |= self._scores("_best")
-        row |= self._best_test() if self._spec.recipe.epochs else self._only_epoch(row)
+        row |= self._best_test() if self._spec.recipe.epochs else self._untrained_scores(row)
         stops_early = self._spec.recipe.early_stopping is not None
         self._save_weights(best if best and stops_early else last)
         self._save_history()
@@ -81,13 +81,13 @@ class RunWriter:
         return next(iter(self._deployed.values()))
 
     def _metrics(self, network: nn.Module, images: ImageSplit) -> dict[str, float]:
-        found = classification_metrics(self._logits(network, images), images.labels.cpu())
-        if not all(map(math.isfinite, found.values())):
+        values = classification_metrics(self._logits(network, images), images.labels.cpu())
+        if not all(map(math.isfinite, values.values())):
             raise NotFiniteError(
                 "the trained network's outputs are NaN or infinite; lower the learning rate or the weights of the "
                 "method's terms, or set recipe.grad_clip_norm"
             )
-        return found
+        return values
 
     def _logits(self, network: nn.Module, images: ImageSplit) -> Tensor:
         return compute_logits(network, images.batches(), self._spec.recipe.precision)
@@ -102,15 +102,15 @@ class RunWriter:
         }
 
     def _best_test(self) -> dict[str, Any]:
-        """The scores of the epoch that was best on test, where the protocol tracks it: an optimistic selection."""
+        """Return the scores of the best test epoch, if the protocol tracks test scores: an optimistic selection."""
         tracked = [epoch for epoch in self._member.history if "test_accuracy" in epoch]
         if not tracked:
             return {}
         best = max(tracked, key=lambda epoch: float(epoch["test_accuracy"] or 0))
         return {f"{key}_best_test": value for key, value in best.items() if key.startswith(("val_", "test_"))}
 
-    def _only_epoch(self, row: Mapping[str, Any]) -> dict[str, Any]:
-        """The scores of a network that is used as it is, which are its best ones too."""
+    def _untrained_scores(self, row: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the scores of a network that does not train, which are its best ones too."""
         suffixes = ["_best"] * self._has_validation + ["_best_test"] * self._spec.split.track_test
         return {f"{key}{suffix}": value for suffix in suffixes for key, value in row.items()}
 
@@ -123,19 +123,19 @@ class RunWriter:
     def _has_validation(self) -> bool:
         return len(self._data.validation.labels) > 0
 
-    def _others(self, network: nn.Module) -> dict[str, Any]:
-        """A deployed network beside the first: a peer, an ensemble."""
+    def _other_scores(self, network: nn.Module) -> dict[str, Any]:
+        """Return the scores of a deployed network other than the first, such as a peer or an ensemble."""
         scores = self._metrics(network, self._data.test)
         return {**{f"test_{key}": value for key, value in scores.items()}, "parameters": count_parameters(network)}
 
     def _teacher_agreement(self) -> float | None:
-        """The share of test images on which the student predicts what its teacher predicts."""
+        """Return the fraction of test images on which student and teacher predict the same class."""
         teacher = getattr(self._member.method, "teacher", None)
         if not isinstance(teacher, Frozen):
             return None
-        student, said = (self._logits(n, self._data.test).argmax(dim=1) for n in (self._network, teacher))
+        student, teachers = (self._logits(n, self._data.test).argmax(dim=1) for n in (self._network, teacher))
         teacher.clear_cache()
-        return float((student == said).float().mean())
+        return float((student == teachers).float().mean())
 
     def _load(self, weights: States) -> None:
         for name, network in self._deployed.items():
@@ -152,7 +152,9 @@ class RunWriter:
         }
 
     def _save_weights(self, weights: States) -> None:
-        flat = {f"{name}.{key}": value.cpu().contiguous() for name, s in weights.items() for key, value in s.items()}
+        flat = {
+            f"{name}.{key}": value.cpu().contiguous() for name, state in weights.items() for key, value in state.items()
+        }
         write_atomic(self._store.folder(self._spec.id) / WEIGHTS, lambda path: save_file(flat, str(path)))
 
     def _save_history(self) -> None:
@@ -161,14 +163,14 @@ class RunWriter:
 
 
 def write_failure(store: Store, spec: RunSpec, reason: str, trace: str, started: str) -> None:
-    """Record that a run failed in a way that would only repeat."""
+    """Write the error of a run that fails again whenever it is trained."""
     store.log(spec.id, trace)
     row = {"attempts": store.attempts(spec.id), "started": started, "finished": now(), **provenance()}
     store.write_result(spec.id, {"status": "failed", "error": reason, "row": row})
 
 
 def architecture_key(network: nn.Module, image_shape: tuple[int, int, int], device: torch.device) -> str:
-    """A hash that is equal for deployed networks whose inference takes equal time on this device."""
+    """Return a hash that is equal for deployed networks with the same inference time on this device."""
     tensors = [f"{name}{tuple(value.shape)}" for name, value in network.state_dict().items()]
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else f"cpu x {torch.get_num_threads()}"
     text = "\n".join([repr(network), *tensors, str(image_shape), name])
@@ -176,7 +178,7 @@ def architecture_key(network: nn.Module, image_shape: tuple[int, int, int], devi
 
 
 def _resident_mb() -> float:
-    """The worker's peak memory; ru_maxrss is in KiB, on macOS in bytes."""
+    """Return the worker's peak memory in MiB; ru_maxrss is in KiB, on macOS in bytes."""
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak / (2**20 if sys.platform == "darwin" else 2**10)
 

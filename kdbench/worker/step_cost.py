@@ -18,7 +18,7 @@ from kdbench.training.network import Frozen
 from kdbench.training.static_batches import GraphedTeacher, StaticBatches
 from kdbench.training.stopwatch import Stopwatch
 from kdbench.worker.build import build_method, prepare
-from kdbench.worker.cohort_data import CohortData, ImageSplit, batches
+from kdbench.worker.cohort_data import CohortData, ImageSplit, make_batches
 from kdbench.worker.options import Options
 
 WARM_UP = {"cpu": 1, "cuda": 10}  # steps before the timed ones
@@ -90,7 +90,7 @@ def _cohort(
 ) -> loop.CohortLoop:
     device = member.device
     reads_images = member.method.data == "train"
-    drawn = batches(run, data, member.method.views, reads_images)
+    drawn = make_batches(run, data, member.method.views, reads_images)
     first: loop.Batches = _FirstBatches(drawn, (WARM_UP[device.type], TIMED[device.type]))
 
     def evaluate(one: Member) -> dict[str, float]:

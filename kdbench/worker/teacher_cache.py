@@ -1,8 +1,8 @@
 """Cache the outputs of frozen teachers on disk, for later runs that see the same batches.
 
 A batch is a function of seed, epoch and position, and so is a frozen teacher's output for it. The cache holds the exact
-logits in their own dtype, so a run has the same numbers with and without it; and the embeddings, if a method reads them.
-Feature maps are hundreds of times larger and are never cached.
+logits, in their own dtype, so a run has the same numbers with and without it. It also holds the embeddings, if a method
+reads them. Feature maps are hundreds of times larger and are never cached.
 """
 
 import platform

@@ -1,4 +1,4 @@
-"""Inference time of a deployed network, alone on the device, once per architecture."""
+"""Measure the inference time of a deployed network, alone on the device, once per architecture."""
 
 from dataclasses import replace
 
@@ -10,20 +10,23 @@ from kdbench.results import Store
 from kdbench.training.evaluation import measure_inference
 from kdbench.training.network import Frozen
 from kdbench.worker.build import build_method
-from kdbench.worker.cohort_data import task_of
+from kdbench.worker.cohort_data import load_task
 from kdbench.worker.run_writer import architecture_key
 
 
 def time_run(spec: RunSpec, store: Store, device: torch.device) -> str:
-    """Measure the network that a run deploys, unless that has been done; weights do not matter, so none are read."""
-    task = task_of(spec)
+    """Measure the network that a run deploys, with random weights, unless its architecture has been measured.
+
+    Returns the key of the architecture.
+    """
+    task = load_task(spec)
 
     def untrained(need: RunSpec) -> Frozen:
         return Frozen(models.build_from_spec(need.student, task))
 
     peers = tuple(peer.untrained() for peer in spec.peers)
-    bare = replace(spec, student=spec.student.untrained(), peers=peers)
-    network = next(iter(build_method(bare, task, device, untrained).deployed().values()))
+    untrained_spec = replace(spec, student=spec.student.untrained(), peers=peers)
+    network = next(iter(build_method(untrained_spec, task, device, untrained).deployed().values()))
     key = architecture_key(network, task.image_shape, device)
     with store.timing_lock():
         if store.timing(key) is None:

@@ -1,4 +1,4 @@
-"""Small matrices of digits, and cohorts trained in this process."""
+"""Small matrices on digits, and cohorts trained in this process."""
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -19,7 +19,7 @@ RECIPE = {"epochs": 2, "batch_size": 50, "precision": "fp32", "train_samples": 1
 
 @pytest.fixture(scope="session")
 def plan_of() -> Callable[..., Plan]:
-    """`plan_of(methods, recipe, protocol, pair)`: digits, a teacher and a student."""
+    """`plan_of(methods, recipe, protocol, pair)`: plan a matrix on digits with one pair."""
 
     def make(
         methods: Mapping[str, Any],
@@ -42,7 +42,7 @@ def plan_of() -> Callable[..., Plan]:
 
 @pytest.fixture(scope="session")
 def train() -> Callable[..., list[Mapping[str, Any]]]:
-    """`train(store, *specs, **options)`: one cohort, and the events that it told."""
+    """`train(store, *specs, **options)`: train one cohort and return its events."""
 
     def run(store: Store, *specs: RunSpec, **options: Any) -> list[Mapping[str, Any]]:
         events: list[Mapping[str, Any]] = []

@@ -1,4 +1,4 @@
-"""Networks and methods from specs."""
+"""Build networks and methods from specs."""
 
 from dataclasses import replace
 
@@ -10,7 +10,7 @@ from kdbench.errors import CorruptedError, ResultsError
 from kdbench.matrix import NetworkSpec
 from kdbench.training.method import Task
 from kdbench.training.network import Frozen
-from kdbench.worker.build import Teachers, build_method, trained_weights
+from kdbench.worker.build import Teachers, build_method, load_trained_weights
 
 CPU, TASK = torch.device("cpu"), Task(10, 100, (1, 8, 8), 50)
 
@@ -29,14 +29,14 @@ def same(first, second):
     return all(torch.equal(a, b) for a, b in zip(first.parameters(), second.parameters(), strict=True))
 
 
-def test_all_methods_of_a_seed_start_from_the_same_student(specs):
+def test_all_methods_of_a_seed_have_the_same_initial_student(specs):
     students = {label: method(spec).student for label, spec in specs.items()}
     assert len(students) == 5
     assert all(same(students["vanilla"], student) for student in students.values())
 
 
-def test_the_first_weights_do_not_depend_on_who_drew_random_numbers_before(specs):
-    """A teacher that was loaded before, for another member of the cohort, draws none."""
+def test_initial_weights_do_not_depend_on_earlier_random_numbers(specs):
+    """For example, a teacher that was loaded earlier for another member draws none."""
     loaded = Frozen(models.build_from_spec(specs["fitnets"].teacher.student, TASK))
     torch.manual_seed(1)
     first = method(specs["fitnets"])
@@ -47,7 +47,7 @@ def test_the_first_weights_do_not_depend_on_who_drew_random_numbers_before(specs
     assert same(first.student, second.student)
 
 
-def test_building_leaves_the_outer_random_stream_alone(specs):
+def test_building_restores_the_global_random_state(specs):
     torch.manual_seed(1)
     expected = torch.rand(3)
     torch.manual_seed(1)
@@ -55,23 +55,23 @@ def test_building_leaves_the_outer_random_stream_alone(specs):
     assert torch.equal(torch.rand(3), expected)
 
 
-def test_peers_are_new_networks_of_the_teachers_architecture(specs):
+def test_peers_have_the_teachers_architecture(specs):
     (peer,) = method(specs["dml"]).peers
     assert peer.stages[0].conv.out_channels == 6
     assert same(peer, method(specs["dml"]).peers[0])
 
 
-def test_older_generations_come_in_their_order(specs):
-    """By number: as text, "teachers.10" stands before "teachers.2"."""
-    asked, scratch = {}, specs["scratch"]
+def test_older_generations_are_sorted_by_number(specs):
+    """As text, "teachers.10" precedes "teachers.2"."""
+    networks, scratch = {}, specs["scratch"]
 
     def teacher_of(need):
-        return asked.setdefault(need.seed, Frozen(models.build_from_spec(need.student, TASK)))
+        return networks.setdefault(need.seed, Frozen(models.build_from_spec(need.student, TASK)))
 
     needs = {"teacher": replace(scratch, seed=99)} | {f"teachers.{i}": replace(scratch, seed=i) for i in range(12)}
     built = method(replace(specs["born_again"], needs=tuple(sorted(needs.items()))), teacher_of)
-    assert [older is asked[i] for i, older in enumerate(built.teachers)] == [True] * 12
-    assert built.teacher is asked[99]
+    assert [older is networks[i] for i, older in enumerate(built.teachers)] == [True] * 12
+    assert built.teacher is networks[99]
 
 
 def test_a_finished_run_is_loaded_once_and_frozen(specs, store, train):
@@ -81,26 +81,27 @@ def test_a_finished_run_is_loaded_once_and_frozen(specs, store, train):
     frozen = teachers(teacher)
     assert teachers(teacher) is frozen
     assert not any(parameter.requires_grad for parameter in frozen.parameters())
-    on_disk = trained_weights(store, teacher.id)
+    on_disk = load_trained_weights(store, teacher.id)
     assert all(torch.equal(on_disk[key], value) for key, value in frozen.network.state_dict().items())
 
 
 @pytest.mark.parametrize("content", [None, b"", b"not weights"])
-def test_a_corrupted_teacher_is_put_aside(specs, store, train, content):
+def test_a_corrupted_teacher_is_quarantined(specs, store, train, content):
     teacher = specs["vanilla"].teacher
     train(store, teacher)
     file = store.folder(teacher.id) / "weights.safetensors"
     file.unlink() if content is None else file.write_bytes(content)
     with pytest.raises(CorruptedError) as caught:
         Teachers(store, TASK, CPU)(teacher)
-    aside = store.root / "quarantine" / f"{teacher.id}-1"
+    quarantined = store.root / "quarantine" / f"{teacher.id}-1"
     assert str(caught.value).startswith(f"the run {teacher.id} is corrupted: weights.safetensors ")
-    assert str(caught.value).endswith(f"moved to {aside}; the run is pending again; runs that need it are pending")
-    assert (aside / "result.json").exists()
+    assert str(caught.value).endswith("; runs that need it are pending")
+    assert f"moved to {quarantined}" in str(caught.value)
+    assert (quarantined / "result.json").exists()
     assert store.state(teacher.id) == "pending"
 
 
-def test_a_corrupted_teacher_that_another_process_holds_stays(specs, store, train):
+def test_a_corrupted_teacher_locked_by_another_process_is_not_moved(specs, store, train):
     teacher = specs["vanilla"].teacher
     train(store, teacher)
     (store.folder(teacher.id) / "weights.safetensors").unlink()
@@ -109,15 +110,15 @@ def test_a_corrupted_teacher_that_another_process_holds_stays(specs, store, trai
     assert (store.folder(teacher.id) / "result.json").exists()
 
 
-def test_weights_that_are_not_there_are_named_with_the_remedy(store):
+def test_missing_weights_are_named(store):
     file = store.folder("0123") / "weights.safetensors"
     with pytest.raises(ResultsError) as caught:
-        trained_weights(store, "0123")
+        load_trained_weights(store, "0123")
     assert str(caught.value).startswith(f"{file}: cannot be read (")
     assert str(caught.value).endswith("; run `kdbench reindex --deep`, then run the matrix again")
 
 
-def test_a_network_fits_its_task():
+def test_a_network_is_built_for_its_task():
     network = models.build_from_spec(NetworkSpec("mlp_7"), TASK)
     assert network.image_shape == (1, 8, 8)
     assert network.head.out_features == 10

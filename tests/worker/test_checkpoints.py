@@ -1,4 +1,4 @@
-"""A cohort that is cut off and goes on: the numbers are those of an undisturbed one."""
+"""A cohort that is interrupted and resumed has the same numbers as an uninterrupted one."""
 
 import pyarrow.parquet as pq
 import pytest
@@ -16,35 +16,35 @@ RECIPE = {"epochs": 4, "schedule": {"name": "plateau", "patience": 0}, "augment"
 TIMES = {"train_seconds", "peak_memory_mb", "started", "finished", "cohort_size", "attempts"}
 
 
-class CutError(Exception):
-    """Somebody pulls the plug."""
+class CrashError(Exception):
+    """Stands for a crash of the worker."""
 
 
 @pytest.fixture(scope="module")
-def undisturbed(tmp_path_factory, plan_of):
-    """The specs, the teacher first, and a store in which they were trained in one go."""
+def uninterrupted(tmp_path_factory, plan_of):
+    """The specs, the teacher first, and a store in which they were trained without interruption."""
     plan = plan_of(METHODS, RECIPE, pair=("cnn_6_6", "cnn_4_4"))
     specs = sorted(plan.runs, key=lambda run: run.id not in plan.teachers)
-    store = Store(tmp_path_factory.mktemp("undisturbed"))
+    store = Store(tmp_path_factory.mktemp("uninterrupted"))
     for cohort in (specs[:1], specs[1:]):
         CohortWorker(cohort, store, CPU, lambda event: None).train()
     return specs, store
 
 
 def train(store, specs, minutes=0.0, until=None, **options):
-    """Train a cohort; when epoch `until` ends, but before it is saved, the plug is pulled."""
+    """Train a cohort; crash when epoch `until` ends, before its checkpoint."""
     events = []
 
-    def report(event):
+    def on_event(event):
         events.append(event)
         if isinstance(event, EpochEnded) and event.epoch == until:
-            raise CutError
+            raise CrashError
 
-    run = CohortWorker(specs, store, CPU, report, Options(minutes, **options))
+    run = CohortWorker(specs, store, CPU, on_event, Options(minutes, **options))
     if until is None:
         run.train()
     else:
-        with pytest.raises(CutError):
+        with pytest.raises(CrashError):
             run.train()
     return events
 
@@ -65,8 +65,8 @@ def assert_same(specs, one, other):
         assert histories[0].equals(histories[1])
 
 
-def test_cut_off_again_and_again_a_cohort_gives_the_same_numbers(undisturbed, tmp_path):
-    specs, whole = undisturbed
+def test_a_cohort_interrupted_several_times_has_the_same_numbers(uninterrupted, tmp_path):
+    specs, reference = uninterrupted
     store = Store(tmp_path)
     train(store, specs[:1], until=2)
     assert train(store, specs[:1])[0] == RunResumed(specs[0].id, 2)
@@ -75,24 +75,24 @@ def test_cut_off_again_and_again_a_cohort_gives_the_same_numbers(undisturbed, tm
         assert {store.next_epoch(spec.id) for spec in specs[1:]} == {until - 1}
     events = train(store, specs[1:])
     assert [event.epoch for event in events if isinstance(event, EpochEnded)] == [4]
-    assert_same(specs, whole, store)
+    assert_same(specs, reference, store)
     for spec in specs:
         assert not [name for name in checkpoints.NAMES if (store.folder(spec.id) / name).exists()]
 
 
-def test_members_that_are_unequally_far_are_trained_each_to_its_end(undisturbed, tmp_path):
-    specs, whole = undisturbed
+def test_members_resume_from_different_epochs(uninterrupted, tmp_path):
+    specs, reference = uninterrupted
     store = Store(tmp_path)
     train(store, specs[:1])
     train(store, specs[1:3], until=3)
     train(store, specs[3:4], until=2)
     train(store, specs[1:])
-    assert_same(specs, whole, store)
+    assert_same(specs, reference, store)
 
 
 @pytest.mark.parametrize(("corrupted", "epoch"), [(1, 1), (2, 0)])
-def test_a_corrupted_checkpoint_is_passed_over_with_a_warning(undisturbed, tmp_path, corrupted, epoch):
-    specs, whole = undisturbed
+def test_a_corrupted_checkpoint_is_skipped_with_a_warning(uninterrupted, tmp_path, corrupted, epoch):
+    specs, reference = uninterrupted
     store = Store(tmp_path)
     train(store, specs[:1], until=3)
     for name in checkpoints.NAMES[:corrupted]:
@@ -105,54 +105,59 @@ def test_a_corrupted_checkpoint_is_passed_over_with_a_warning(undisturbed, tmp_p
     ]
     assert "warning: checkpoint.pt is corrupted" in (store.folder(specs[0].id) / "log.txt").read_text()
     assert next(event.epoch for event in events if isinstance(event, EpochEnded)) == epoch + 1
-    assert_same(specs[:1], whole, store)
+    assert_same(specs[:1], reference, store)
 
 
-def test_a_corrupted_checkpoint_does_not_take_the_place_of_a_whole_one(undisturbed, tmp_path):
-    """It passes for whole by its size, until its content is read."""
-    specs, whole = undisturbed
+def test_a_corrupted_checkpoint_does_not_replace_a_valid_one(uninterrupted, tmp_path):
+    """Its size is valid; only its content is not."""
+    specs, reference = uninterrupted
     store = Store(tmp_path)
     train(store, specs[:1], until=3)
     newest = store.folder(specs[0].id) / checkpoints.NAMES[0]
     newest.write_bytes(newest.read_bytes()[:-1] + b"X")
     train(store, specs[:1], until=3)
-    kept = [head and head.epoch for _, head, _ in checkpoints.read(store.folder(specs[0].id))]
-    assert kept == [2, 1]
+    epochs = [head and head.epoch for _, head, _ in checkpoints.read(store.folder(specs[0].id))]
+    assert epochs == [2, 1]
     train(store, specs[:1])
-    assert_same(specs[:1], whole, store)
+    assert_same(specs[:1], reference, store)
 
 
-def test_checkpoints_are_written_only_when_due(undisturbed, tmp_path):
-    specs, _ = undisturbed
+def test_checkpoints_are_written_only_when_due(uninterrupted, tmp_path):
+    specs, _ = uninterrupted
     store = Store(tmp_path)
     train(store, specs[:1], minutes=5, until=4)
     assert store.next_epoch(specs[0].id) == 0
 
 
-def test_another_machines_checkpoint_is_gone_on_from_with_a_warning(undisturbed, tmp_path, monkeypatch):
-    specs, _ = undisturbed
+def test_resuming_from_another_version_of_torch_warns(uninterrupted, tmp_path, monkeypatch):
+    specs, _ = uninterrupted
     store = Store(tmp_path)
     with monkeypatch.context() as patch:
         patch.setattr(torch, "__version__", "1.0")
         train(store, specs[:1], until=3)
     (warning,) = [event.text for event in train(store, specs[:1]) if isinstance(event, WarningIssued)]
     assert warning == (
-        f"goes on from a checkpoint made otherwise (torch 1.0 is now {torch.__version__}): numbers may differ"
+        f"resumes from a checkpoint of another environment (torch was 1.0 and is {torch.__version__}); "
+        "its numbers may differ"
     )
 
 
-def test_a_checkpoint_of_a_run_that_was_not_compiled_is_gone_on_from_with_a_warning(undisturbed, tmp_path):
-    specs, _ = undisturbed
+@pytest.mark.slow
+def test_resuming_an_eager_run_with_compile_warns(uninterrupted, tmp_path):
+    specs, _ = uninterrupted
     store = Store(tmp_path)
     train(store, specs[:1], until=3)
     (warning,) = [event.text for event in train(store, specs[:1], compile=True) if isinstance(event, WarningIssued)]
-    assert warning == "goes on from a checkpoint made otherwise (compile False is now True): numbers may differ"
+    assert (
+        warning
+        == "resumes from a checkpoint of another environment (compile was False and is True); its numbers may differ"
+    )
 
 
-def test_what_a_processor_does_not_record_goes_on_without_a_warning(undisturbed, tmp_path):
-    specs, whole = undisturbed
+def test_resuming_with_cuda_graphs_on_a_cpu_does_not_warn(uninterrupted, tmp_path):
+    specs, reference = uninterrupted
     store = Store(tmp_path)
     train(store, specs[:1], until=3)
     events = train(store, specs[:1], cuda_graphs=True)
     assert [event for event in events if isinstance(event, WarningIssued)] == []
-    assert_same(specs[:1], whole, store)
+    assert_same(specs[:1], reference, store)

@@ -1,4 +1,4 @@
-"""A cohort, end to end."""
+"""Train a cohort, end to end."""
 
 import math
 import shutil
@@ -11,7 +11,7 @@ from safetensors.torch import load_file
 from kdbench.events import EpochEnded, RunDone, RunFailed, WarningIssued
 from kdbench.results import Store
 from kdbench.worker import build, cohort
-from kdbench.worker.build import trained_weights
+from kdbench.worker.build import load_trained_weights
 
 METHODS = {
     "vanilla": {},
@@ -37,7 +37,7 @@ def by_label(plan):
 
 @pytest.fixture(scope="module")
 def together(tmp_path_factory, plan_of, train):
-    """Six methods in one cohort: the specs by label, the store, the frozen networks that were used, the events."""
+    """Six methods in one cohort: the specs by label, the store, the frozen networks, the events."""
     store, frozen, load = Store(tmp_path_factory.mktemp("together")), [], build.Teachers.__call__
     specs = by_label(plan_of(METHODS, pair=("cnn_6_6", "cnn_4_4")))
     train(store, specs.pop("teacher"))
@@ -48,32 +48,32 @@ def together(tmp_path_factory, plan_of, train):
 
 
 @pytest.mark.parametrize("label", METHODS)
-def test_a_run_alone_has_the_weights_that_it_has_in_a_cohort(together, tmp_path, train, label):
+def test_a_run_has_the_same_weights_alone_and_in_a_cohort(together, tmp_path, train, label):
     specs, store, _, _ = together
-    elsewhere = Store(tmp_path)
+    other = Store(tmp_path)
     if specs[label].teacher:
-        shutil.copytree(store.folder(specs[label].teacher.id), elsewhere.folder(specs[label].teacher.id))
-    train(elsewhere, specs[label])
-    assert same(weights(elsewhere, specs[label]), weights(store, specs[label]))
-    alone, beside = (s.result(specs[label].id)["row"] for s in (elsewhere, store))
-    assert (alone["test_nll"], alone["val_nll_best"]) == (beside["test_nll"], beside["val_nll_best"])
-    assert (alone["cohort_size"], beside["cohort_size"]) == (1, len(METHODS))
+        shutil.copytree(store.folder(specs[label].teacher.id), other.folder(specs[label].teacher.id))
+    train(other, specs[label])
+    assert same(weights(other, specs[label]), weights(store, specs[label]))
+    alone, in_cohort = (s.result(specs[label].id)["row"] for s in (other, store))
+    assert (alone["test_nll"], alone["val_nll_best"]) == (in_cohort["test_nll"], in_cohort["val_nll_best"])
+    assert (alone["cohort_size"], in_cohort["cohort_size"]) == (1, len(METHODS))
 
 
-def test_the_methods_of_a_cohort_are_different(together):
+def test_the_methods_of_a_cohort_have_different_results(together):
     specs, store, _, _ = together
     losses = {label: store.result(spec.id)["row"]["test_nll"] for label, spec in specs.items() if label != "snapshot"}
     assert len(set(losses.values())) == len(losses)
 
 
-def test_a_shared_teacher_is_loaded_once_and_stays_as_it_is(together):
+def test_a_shared_teacher_is_loaded_once_and_does_not_change(together):
     specs, store, frozen, _ = together
     assert len({id(network) for network in frozen}) == 1
-    on_disk = trained_weights(store, specs["vanilla"].teacher.id)
+    on_disk = load_trained_weights(store, specs["vanilla"].teacher.id)
     assert same(frozen[0].network.state_dict(), on_disk)
 
 
-def test_every_epoch_and_every_end_is_told(together):
+def test_every_epoch_and_every_finished_run_is_emitted(together):
     specs, _, _, events = together
     epochs = [event for event in events if isinstance(event, EpochEnded)]
     assert [(event.epoch, event.epochs) for event in epochs] == [(1, 2), (2, 2)]
@@ -85,7 +85,7 @@ def test_every_epoch_and_every_end_is_told(together):
     assert {event.run for event in events if isinstance(event, RunDone)} == {spec.id for spec in specs.values()}
 
 
-def test_other_seeds_give_other_weights(together, tmp_path, train):
+def test_different_seeds_give_different_weights(together, tmp_path, train):
     specs, store, _, _ = together
     other = replace(specs["scratch"], seed=1)
     train(Store(tmp_path), other)
@@ -93,19 +93,19 @@ def test_other_seeds_give_other_weights(together, tmp_path, train):
 
 
 @pytest.fixture
-def asked(monkeypatch):
-    """The frozen networks that are asked about every batch."""
-    found, make = [], cohort.CohortLoop
+def shared_teachers(monkeypatch):
+    """The frozen networks whose outputs the loop computes for every batch."""
+    networks, make = [], cohort.CohortLoop
 
-    def noting(members, batches, frozen, *others):
-        found.extend(frozen)
-        return make(members, batches, frozen, *others)
+    def record_teachers(members, batches, teachers, *others):
+        networks.extend(teachers)
+        return make(members, batches, teachers, *others)
 
-    monkeypatch.setattr(cohort, "CohortLoop", noting)
-    return found
+    monkeypatch.setattr(cohort, "CohortLoop", record_teachers)
+    return networks
 
 
-def test_born_again_generations_follow_one_another(store, plan_of, train, asked):
+def test_born_again_generations_train_in_sequence(store, plan_of, train, shared_teachers):
     plan = plan_of({"born_again": {"generations": 2}})
     last = by_label(plan)["born_again"]
     chain = [run for run in plan.runs if run.student.name == "mlp_8"]
@@ -115,49 +115,49 @@ def test_born_again_generations_follow_one_another(store, plan_of, train, asked)
         ("born_again", 2),
     ]
     for run in chain:
-        asked.clear()
+        shared_teachers.clear()
         train(store, run)
     assert last.id == chain[-1].id
     assert dict(last.needs).keys() == {"teacher", "teachers.0"}
-    (teacher,) = asked
-    assert same(teacher.network.state_dict(), trained_weights(store, chain[1].id))
+    (teacher,) = shared_teachers
+    assert same(teacher.network.state_dict(), load_trained_weights(store, chain[1].id))
     result = store.result(last.id)
     assert 0 <= result["deployed"]["ensemble"]["test_accuracy"] <= 1
     members = weights(store, last)
-    oldest = trained_weights(store, chain[0].id)
+    oldest = load_trained_weights(store, chain[0].id)
     assert all(torch.equal(members[f"ensemble.members.0.network.{key}"], value) for key, value in oldest.items())
 
 
-class Untouchable:
-    """Training images that nobody may look at."""
+class Unreadable:
+    """Training images that raise an error when they are read."""
 
     def __getattr__(self, name):
-        raise AssertionError(f"the training images were opened: {name}")
+        raise AssertionError(f"the training images were read: {name}")
 
 
-def test_zero_shot_transfer_opens_no_training_image(store, plan_of, train, asked, monkeypatch):
+def test_zero_shot_transfer_reads_no_training_images(store, plan_of, train, shared_teachers, monkeypatch):
     recipe = {"batch_size": 10, "steps_per_epoch": 2, "train_samples": 50}
     specs = by_label(plan_of({"zskt": {"student_steps": 1}}, recipe))
     train(store, specs["teacher"])
     load = cohort.load_cohort_data
-    monkeypatch.setattr(cohort, "load_cohort_data", lambda *arguments: replace(load(*arguments), train=Untouchable()))
-    asked.clear()
+    monkeypatch.setattr(cohort, "load_cohort_data", lambda *arguments: replace(load(*arguments), train=Unreadable()))
+    shared_teachers.clear()
     train(store, specs["zskt"])
     result = store.result(specs["zskt"].id)
     assert result["status"] == "done", result.get("error")
     assert result["row"]["epochs_run"] == 2
-    assert asked == []
+    assert shared_teachers == []
 
 
-def test_a_run_that_needs_the_training_images_fails_without_them(store, plan_of, train, monkeypatch):
-    """The test above would be empty if nobody ever looked."""
+def test_scratch_reads_the_training_images(store, plan_of, train, monkeypatch):
+    """Otherwise the test above could not fail."""
     load = cohort.load_cohort_data
-    monkeypatch.setattr(cohort, "load_cohort_data", lambda *arguments: replace(load(*arguments), train=Untouchable()))
-    with pytest.raises(AssertionError, match="the training images were opened: images"):
+    monkeypatch.setattr(cohort, "load_cohort_data", lambda *arguments: replace(load(*arguments), train=Unreadable()))
+    with pytest.raises(AssertionError, match="the training images were read: images"):
         train(store, by_label(plan_of({}))["scratch"])
 
 
-def test_a_run_whose_teacher_is_corrupted_waits_alone(store, plan_of, train):
+def test_only_a_run_whose_teacher_is_corrupted_is_pending(store, plan_of, train):
     specs = by_label(plan_of({"vanilla": {}}))
     teacher, vanilla, scratch = specs["teacher"].id, specs["vanilla"], specs["scratch"]
     train(store, specs["teacher"])
@@ -176,7 +176,7 @@ def test_a_run_whose_teacher_is_corrupted_waits_alone(store, plan_of, train):
     assert [store.state(run) for run in (teacher, vanilla.id)] == ["done", "done"]
 
 
-def test_nothing_is_trained_if_the_teacher_is_not_finished(store, plan_of, train):
+def test_a_run_whose_teacher_is_not_finished_is_not_trained(store, plan_of, train):
     specs = by_label(plan_of({"vanilla": {}}))
     (event,) = train(store, specs["vanilla"])
     assert event.run == specs["vanilla"].id
@@ -184,7 +184,7 @@ def test_nothing_is_trained_if_the_teacher_is_not_finished(store, plan_of, train
     assert store.state(specs["vanilla"].id) == "pending"
 
 
-def test_nan_fails_its_run_with_epoch_and_term_and_the_others_go_on(store, plan_of, train):
+def test_a_nan_loss_fails_its_run_only_and_names_epoch_and_term(store, plan_of, train):
     sgd = {"name": "sgd", "lr": 1e30, "momentum": 0.0, "weight_decay": 0.0}
     good = by_label(plan_of({}))["scratch"]
     bad = by_label(plan_of({}, {"optimizer": sgd}))["scratch"]
@@ -192,14 +192,14 @@ def test_nan_fails_its_run_with_epoch_and_term_and_the_others_go_on(store, plan_
     assert store.result(bad.id)["status"] == "failed"
     assert store.result(bad.id)["error"].startswith("epoch 1: loss.ce became NaN or infinite; lower the learning rate")
     assert store.result(good.id)["status"] == "done"
-    told = [event.loss for event in events if isinstance(event, EpochEnded)]
-    assert len(told) == 2
-    assert all(map(math.isfinite, told))
+    losses = [event.loss for event in events if isinstance(event, EpochEnded)]
+    assert len(losses) == 2
+    assert all(map(math.isfinite, losses))
     assert "Traceback" not in store.result(bad.id)["error"]
 
 
-def test_weights_that_the_last_step_broke_fail_the_run(store, plan_of, train):
-    """No loss was NaN and there is no validation: only the test images tell."""
+def test_non_finite_test_outputs_fail_the_run(store, plan_of, train):
+    """No loss is NaN and there is no validation: only the test images show that the last step broke the weights."""
     sgd = {"name": "sgd", "lr": 1e38, "momentum": 0.0, "weight_decay": 0.0}
     recipe = {"optimizer": sgd, "schedule": "constant", "epochs": 1, "batch_size": 100}
     bad = by_label(plan_of({}, recipe, {"validation": 0.0}))["scratch"]

@@ -1,4 +1,4 @@
-"""What torch.compile would miss."""
+"""The requirements of torch.compile."""
 
 import pytest
 
@@ -6,8 +6,8 @@ from kdbench.worker.compiler import missing_compiler
 
 
 @pytest.fixture
-def program(tmp_path, monkeypatch):
-    """The only program that can be found."""
+def compiler(tmp_path, monkeypatch):
+    """The only compiler on the path."""
     path = tmp_path / "g++"
     path.touch(mode=0o755)
     monkeypatch.setattr("sys.platform", "linux")
@@ -18,23 +18,23 @@ def program(tmp_path, monkeypatch):
     return path
 
 
-def test_nothing_is_missed_where_all_is_there(program):
+def test_nothing_is_missing(compiler):
     assert missing_compiler() is None
 
 
-def test_on_a_mac_another_compiler_is_looked_for(program, monkeypatch):
+def test_the_compiler_on_macos_is_clang(compiler, monkeypatch):
     monkeypatch.setattr("sys.platform", "darwin")
     assert missing_compiler() == "compiler 'clang++'"
 
 
 @pytest.mark.parametrize("name", ["", "no-such-compiler"])
-def test_the_compiler_that_is_named_must_be_there(program, monkeypatch, name):
+def test_a_compiler_named_by_cxx_must_exist(compiler, monkeypatch, name):
     monkeypatch.setenv("CXX", name)
     assert missing_compiler() == f"compiler '{name}'"
-    monkeypatch.setenv("CXX", str(program))
+    monkeypatch.setenv("CXX", str(compiler))
     assert missing_compiler() is None
 
 
-def test_the_headers_must_be_there(program):
-    (program.parent / "Python.h").unlink()
-    assert missing_compiler() == str(program.parent / "Python.h")
+def test_the_headers_must_exist(compiler):
+    (compiler.parent / "Python.h").unlink()
+    assert missing_compiler() == str(compiler.parent / "Python.h")

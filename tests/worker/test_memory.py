@@ -1,4 +1,4 @@
-"""Memory that runs out: halves, and the one that does not fit alone."""
+"""Out of memory: a cohort is halved, and a run that does not fit alone fails."""
 
 import gc
 import weakref
@@ -12,32 +12,41 @@ from kdbench.worker.cohort import CohortWorker
 from kdbench.worker.memory import free_memory, train_within_memory
 
 
-def outcome(sizes, room, error=lambda: MemoryError("no room")):
-    """Which runs (by their sizes) are trained together, which fail and which cohorts are cut, with `room` of memory."""
-    trained, failed, cut = [], [], []
+def train_runs(sizes, memory, error=lambda: MemoryError("no room")):
+    """Train runs, given by their sizes, within `memory`; return the cohorts that trained, failed and were halved."""
+    trained, failed, halved = [], [], []
 
     def train(specs):
-        if sum(specs) > room:
+        if sum(specs) > memory:
             raise error()
         trained.append(list(specs))
 
     train_within_memory(
-        sizes, train, lambda spec, error: failed.append((spec, str(error))), lambda s: cut.append(list(s))
+        sizes, train, lambda spec, error: failed.append((spec, str(error))), lambda s: halved.append(list(s))
     )
-    return trained, failed, cut
+    return trained, failed, halved
 
 
-def test_what_fits_is_trained_together():
-    assert outcome([1, 2, 3], 6) == ([[1, 2, 3]], [], [])
+@pytest.fixture
+def no_collection(monkeypatch):
+    """Skip garbage collections, which take most of the time of these tests."""
+    monkeypatch.setattr(gc, "collect", lambda: 0)
 
 
+@pytest.mark.usefixtures("no_collection")
+def test_a_cohort_that_fits_trains_together():
+    assert train_runs([1, 2, 3], 6) == ([[1, 2, 3]], [], [])
+
+
+@pytest.mark.usefixtures("no_collection")
 def test_a_cohort_is_halved_until_it_fits():
-    trained, failed, cut = outcome([1, 2, 3, 4, 5], 6)
-    assert (trained, failed, cut) == ([[1, 2, 3], [4], [5]], [], [[1, 2, 3, 4, 5], [4, 5]])
+    trained, failed, halved = train_runs([1, 2, 3, 4, 5], 6)
+    assert (trained, failed, halved) == ([[1, 2, 3], [4], [5]], [], [[1, 2, 3, 4, 5], [4, 5]])
 
 
-def test_a_run_that_does_not_fit_alone_fails_alone_and_says_what_to_change():
-    trained, failed, _ = outcome([1, 9, 1], 6)
+@pytest.mark.usefixtures("no_collection")
+def test_a_run_that_does_not_fit_alone_fails_with_a_remedy():
+    trained, failed, _ = train_runs([1, 9, 1], 6)
     assert trained == [[1], [1]]
     ((spec, text),) = failed
     assert spec == 9
@@ -47,6 +56,7 @@ def test_a_run_that_does_not_fit_alone_fails_alone_and_says_what_to_change():
     )
 
 
+@pytest.mark.usefixtures("no_collection")
 @pytest.mark.parametrize(
     "error",
     [
@@ -57,22 +67,22 @@ def test_a_run_that_does_not_fit_alone_fails_alone_and_says_what_to_change():
         lambda: RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
     ],
 )
-def test_torchs_ways_to_say_it(error):
-    assert outcome([2, 2], 3, error)[0] == [[2], [2]]
+def test_out_of_memory_errors_of_torch_are_recognized(error):
+    assert train_runs([2, 2], 3, error)[0] == [[2], [2]]
 
 
-def test_each_cohort_begins_when_those_before_it_are_freed():
-    """Also those that went well, and whose objects refer to one another."""
+def test_earlier_cohorts_are_freed_before_the_next_one():
+    """Also those that succeeded, and are in reference cycles."""
 
-    class CohortLoop:
+    class Cycle:
         def __init__(self):
             self.itself = self
 
-    left, freed = [], []
+    references, freed = [], []
 
     def train(specs):
-        freed.append([cohort() is None for cohort in left])
-        left.append(weakref.ref(CohortLoop()))
+        freed.append([reference() is None for reference in references])
+        references.append(weakref.ref(Cycle()))
         if len(specs) > 1:
             raise MemoryError
 
@@ -85,24 +95,25 @@ def test_each_cohort_begins_when_those_before_it_are_freed():
     assert freed == [[True] * before for before in range(4)]
 
 
-def test_any_other_error_is_not_about_memory():
+@pytest.mark.usefixtures("no_collection")
+def test_other_errors_are_raised():
     with pytest.raises(RuntimeError, match="shapes"):
-        outcome([2, 2], 3, lambda: RuntimeError("shapes do not agree"))
+        train_runs([2, 2], 3, lambda: RuntimeError("shapes do not agree"))
 
 
-def test_a_cohort_that_cannot_fit_is_cut_before_it_begins(plan_of, store, monkeypatch):
-    """Room for one and a half students: nothing is trained together, one alone is."""
+def test_a_cohort_that_cannot_fit_is_refused_before_it_trains(plan_of, store, monkeypatch):
+    """There is memory for one and a half students: two are refused, one trains."""
     specs = [run for run in plan_of({}, pair=("mlp_12", "mlp_8")).runs if run.student.name == "mlp_8"]
     (spec,) = specs
     weights = 4 * (64 * 8 + 8 + 8 * 10 + 10)
     monkeypatch.setattr(memory, "free_memory", lambda device: int(1.5 * 4 * weights))
     other = replace(spec, seed=1)
-    with pytest.raises(MemoryError, match=r"2 runs need about 0\.0 GiB, and 0\.0 are free"):
+    with pytest.raises(MemoryError, match=r"2 runs need about 0\.0 GiB, and 0\.0 GiB are free"):
         CohortWorker([spec, other], store, torch.device("cpu"), lambda event: None).train()
     assert not store.is_finished(spec.id)
     CohortWorker([spec], store, torch.device("cpu"), lambda event: None).train()
     assert store.state(spec.id) == "done"
 
 
-def test_free_memory_is_some_of_the_machines():
+def test_free_memory_is_plausible():
     assert 2**20 < free_memory(torch.device("cpu")) < 2**50

@@ -1,4 +1,4 @@
-"""What a run leaves."""
+"""The files of a finished run."""
 
 import hashlib
 import json
@@ -12,7 +12,7 @@ from kdbench.results import Store
 from kdbench.results.table import read_rows
 from kdbench.training.evaluation import compute_logits
 from kdbench.worker import build
-from kdbench.worker.cohort_data import load_cohort_data, task_of
+from kdbench.worker.cohort_data import load_cohort_data, load_task
 from kdbench.worker.run_writer import architecture_key
 
 CPU = torch.device("cpu")
@@ -27,14 +27,14 @@ STABLE = {
 }
 
 
-def label(plan, wanted):
-    return next(cell.runs[0] for cell in plan.cells if cell.label == wanted and cell.kind != "teacher")
+def run_of(plan, label):
+    return next(cell.runs[0] for cell in plan.cells if cell.label == label and cell.kind != "teacher")
 
 
 def scores(store, spec, part):
-    """The metrics of the weights on disk."""
+    """Compute the metrics of the weights on disk."""
     images = getattr(load_cohort_data(spec, CPU), part)
-    network = build.Teachers(store, task_of(spec), CPU)(spec)
+    network = build.Teachers(store, load_task(spec), CPU)(spec)
     return classification_metrics(compute_logits(network, images.batches(), "fp32"), images.labels)
 
 
@@ -42,7 +42,7 @@ def scores(store, spec, part):
 def distilled(tmp_path_factory, plan_of, train):
     """A vanilla student and its teacher: the plan, the student's spec, the store."""
     store, plan = Store(tmp_path_factory.mktemp("distilled")), plan_of({"vanilla": {"alpha": 0.5}})
-    spec = label(plan, "vanilla")
+    spec = run_of(plan, "vanilla")
     for run in (spec.teacher, spec):
         train(store, run)
     store.write_index(plan.index())
@@ -59,7 +59,7 @@ def test_a_row_has_every_stable_column(distilled):
         assert 0 <= row[name] <= 1, name
 
 
-def test_a_row_says_what_the_run_was(distilled):
+def test_a_row_describes_the_run(distilled):
     _, spec, store = distilled
     (row,) = [row for row in read_rows(store) if row["run_id"] == spec.id]
     assert (row["teacher"], row["student"], row["method"], row["label"]) == ("mlp_12", "mlp_8", "vanilla", "vanilla")
@@ -70,25 +70,25 @@ def test_a_row_says_what_the_run_was(distilled):
     assert row["flops"] == 2 * (64 * 8 + 8 * 10)
 
 
-def test_the_weights_give_the_same_predictions_again(distilled):
+def test_the_metrics_are_those_of_the_weights_on_disk(distilled):
     _, spec, store = distilled
     row = store.result(spec.id)["row"]
     for part, prefix in (("test", "test"), ("validation", "val")):
         assert {f"{prefix}_{name}": value for name, value in scores(store, spec, part).items()}.items() <= row.items()
 
 
-def test_the_result_tells_size_and_checksum_of_the_files(distilled):
+def test_the_result_has_size_and_checksum_of_the_files(distilled):
     _, spec, store = distilled
-    folder, told = store.folder(spec.id), store.result(spec.id)["files"]
-    assert set(told) == {"weights.safetensors", "history.parquet"}
-    for name, entry in told.items():
+    folder, files = store.folder(spec.id), store.result(spec.id)["files"]
+    assert set(files) == {"weights.safetensors", "history.parquet"}
+    for name, entry in files.items():
         content = (folder / name).read_bytes()
         assert entry == {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
     assert store.corruption(spec.id, deep=True) is None
 
 
 def test_a_row_counts_the_attempts(store, plan_of, train):
-    spec = label(plan_of({}), "scratch")
+    spec = run_of(plan_of({}), "scratch")
     for _ in range(3):
         store.begin_attempt(spec.id)
     train(store, spec)
@@ -97,21 +97,21 @@ def test_a_row_counts_the_attempts(store, plan_of, train):
     assert row["attempts"] == 3
 
 
-def test_the_log_tells_the_end(distilled):
+def test_the_log_ends_with_the_number_of_epochs(distilled):
     _, spec, store = distilled
     assert (store.folder(spec.id) / "log.txt").read_text().splitlines()[-1].endswith(" done after 2 epochs")
 
 
-def test_the_teachers_agreement_is_a_share_of_the_test_images(distilled):
+def test_the_teacher_agreement_is_computed_on_the_test_images(distilled):
     _, spec, store = distilled
-    teachers, images = build.Teachers(store, task_of(spec), CPU), load_cohort_data(spec, CPU).test
-    said = [compute_logits(teachers(s), images.batches(), "fp32").argmax(dim=1) for s in (spec, spec.teacher)]
-    expected = (said[0] == said[1]).float().mean().item()
+    teachers, images = build.Teachers(store, load_task(spec), CPU), load_cohort_data(spec, CPU).test
+    predicted = [compute_logits(teachers(s), images.batches(), "fp32").argmax(dim=1) for s in (spec, spec.teacher)]
+    expected = (predicted[0] == predicted[1]).float().mean().item()
     assert store.result(spec.id)["row"]["teacher_agreement"] == pytest.approx(expected)
     assert store.result(spec.teacher.id)["row"]["teacher_agreement"] is None
 
 
-def test_the_history_has_a_row_an_epoch(distilled):
+def test_the_history_has_one_row_per_epoch(distilled):
     _, spec, store = distilled
     history = pq.read_table(store.folder(spec.id) / "history.parquet").to_pylist()
     assert [epoch["epoch"] for epoch in history] == [1, 2]
@@ -123,7 +123,7 @@ def test_the_history_has_a_row_an_epoch(distilled):
 
 def test_early_stopping_keeps_the_weights_of_the_best_epoch(store, plan_of, train):
     recipe = {"epochs": 40, "early_stopping": {"patience": 3}, "optimizer": {"name": "adam", "lr": 0.1}}
-    spec = label(plan_of({}, {**recipe, "schedule": "constant"}), "scratch")
+    spec = run_of(plan_of({}, {**recipe, "schedule": "constant"}), "scratch")
     train(store, spec)
     row = store.result(spec.id)["row"]
     assert row["best_epoch"] < row["epochs_run"] < 40
@@ -133,8 +133,8 @@ def test_early_stopping_keeps_the_weights_of_the_best_epoch(store, plan_of, trai
     assert scores(store, spec, "test")["nll"] == row["test_nll_best"]
 
 
-def test_tracking_the_test_images_gives_their_best_epoch_too(store, plan_of, train):
-    spec = label(plan_of({}, {"epochs": 3}, {"track_test": True}), "scratch")
+def test_tracked_test_scores_have_their_best_epoch(store, plan_of, train):
+    spec = run_of(plan_of({}, {"epochs": 3}, {"track_test": True}), "scratch")
     train(store, spec)
     row = store.result(spec.id)["row"]
     history = pq.read_table(store.folder(spec.id) / "history.parquet").to_pylist()
@@ -144,8 +144,8 @@ def test_tracking_the_test_images_gives_their_best_epoch_too(store, plan_of, tra
         assert row[f"val_{name}_best_test"] == best[f"val_{name}"]
 
 
-def test_without_validation_nothing_is_selected(store, plan_of, train):
-    spec = label(plan_of({}, protocol={"validation": 0.0}), "scratch")
+def test_without_validation_there_is_no_best_epoch(store, plan_of, train):
+    spec = run_of(plan_of({}, protocol={"validation": 0.0}), "scratch")
     train(store, spec)
     row = store.result(spec.id)["row"]
     assert not [name for name in row if name.startswith("val_") or name.endswith("_best")]
@@ -153,15 +153,15 @@ def test_without_validation_nothing_is_selected(store, plan_of, train):
     assert row["test_accuracy"] == scores(store, spec, "test")["accuracy"]
 
 
-def test_without_tracking_nothing_is_selected_on_test(distilled):
+def test_without_tracking_there_is_no_best_test_epoch(distilled):
     _, spec, store = distilled
     assert not [name for name in store.result(spec.id)["row"] if name.endswith("_best_test")]
     history = pq.read_table(store.folder(spec.id) / "history.parquet")
     assert not [name for name in history.column_names if name.startswith("test_")]
 
 
-def test_peers_have_scores_of_their_own(store, plan_of, train):
-    spec = label(plan_of({"dml": {}}), "dml")
+def test_peers_have_their_own_scores(store, plan_of, train):
+    spec = run_of(plan_of({"dml": {}}), "dml")
     train(store, spec)
     result = store.result(spec.id)
     assert list(result["deployed"]) == ["peer1"]
@@ -170,7 +170,7 @@ def test_peers_have_scores_of_their_own(store, plan_of, train):
     assert 0 <= result["deployed"]["peer1"]["test_accuracy"] <= 1
 
 
-def test_networks_of_one_architecture_share_a_key():
+def test_networks_of_one_architecture_have_one_key():
     def key(width, image_shape=(1, 2, 2)):
         return architecture_key(torch.nn.Linear(4, width), image_shape, CPU)
 

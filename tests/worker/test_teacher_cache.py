@@ -1,4 +1,4 @@
-"""Teachers whose logits are repeated from disk: the numbers of a run are those that it has without."""
+"""The teacher cache: the numbers of a run are the same with and without it."""
 
 import shutil
 import time
@@ -30,94 +30,93 @@ LOGITS = {
 }
 METHODS = {**LOGITS, "fitnets": {}, "attention": {}, "rkd_da": {}, "rkd_d": {}, "scratch": {}}
 EPOCHS, STEPS, BATCH, CLASSES, WIDTH = 4, 2, 50, 10, 96
-WHOLE = EPOCHS * STEPS  # batches of a run
+ALL = EPOCHS * STEPS  # batches of a run
 TIMES = {"train_seconds", "peak_memory_mb", "started", "finished", "cohort_size", "attempts"}
 
 
-class CutError(Exception):
-    """Somebody pulls the plug."""
+class CrashError(Exception):
+    """Stands for a crash of the worker."""
 
 
 @pytest.fixture(scope="module", params=["fp32", "bf16"])
-def computed(request, tmp_path_factory, plan_of):
-    """The specs by label and a store in which all of them were trained in one cohort, without replay."""
+def uncached(request, tmp_path_factory, plan_of):
+    """The specs by label, and a store in which all were trained in one cohort without the cache."""
     recipe = {"epochs": EPOCHS, "augment": ["translate"], "precision": request.param}
     plan = plan_of(METHODS, recipe, pair=("cnn_6_6", "cnn_4_4"))
     specs = {"teacher" if cell.kind == "teacher" else cell.label: cell.runs[0] for cell in plan.cells}
-    store = Store(tmp_path_factory.mktemp("computed"))
+    store = Store(tmp_path_factory.mktemp("uncached"))
     CohortWorker([specs["teacher"]], store, CPU, lambda event: None).train()
     CohortWorker([spec for label, spec in specs.items() if label != "teacher"], store, CPU, lambda event: None).train()
     return specs, store
 
 
 @pytest.fixture
-def place(tmp_path, monkeypatch):
-    """Where the logits are kept."""
+def folder(tmp_path, monkeypatch):
+    """The folder of the cache."""
     monkeypatch.setattr(teacher_cache, "cache_folder", lambda: tmp_path / "cache")
     return tmp_path / "cache" / "teacher_outputs"
 
 
 @pytest.fixture
-def asked(monkeypatch):
-    """The sizes of the batches that a teacher computed."""
-    sizes, loaded = [], build.Teachers.__call__
+def batch_sizes(monkeypatch):
+    """The sizes of the batches that a teacher computes."""
+    sizes, load = [], build.Teachers.__call__
 
-    def counting(self, spec):
-        teacher = loaded(self, spec)
+    def load_and_count(self, spec):
+        teacher = load(self, spec)
         if not teacher.network._forward_hooks:
-            teacher.network.register_forward_hook(lambda network, given, output: sizes.append(len(given[0])))
+            teacher.network.register_forward_hook(lambda network, arguments, output: sizes.append(len(arguments[0])))
         return teacher
 
-    monkeypatch.setattr(build.Teachers, "__call__", counting)
+    monkeypatch.setattr(build.Teachers, "__call__", load_and_count)
     return sizes
 
 
 @pytest.fixture
-def students(computed, tmp_path, place, asked):
-    """`students(*labels, gigabytes, until, **options)`: train a cohort with replay.
+def students(uncached, tmp_path, folder, batch_sizes):
+    """`students(*labels, gigabytes, until, **options)`: train a cohort with the cache.
 
-    It gives how many batches the teacher computed. When epoch `until` has ended, but before it is saved, the plug is
-    pulled.
+    Returns how many batches the teacher computed. Crashes when epoch `until` has ended, before its checkpoint.
     """
-    specs, whole = computed
+    specs, reference = uncached
     store = Store(tmp_path / "results")
     teacher = specs["teacher"].id
-    shutil.copytree(whole.folder(teacher), store.folder(teacher))
+    shutil.copytree(reference.folder(teacher), store.folder(teacher))
 
     def run(*labels, gigabytes=0.1, until=None, **options):
-        asked.clear()
+        batch_sizes.clear()
 
-        def report(event):
+        def on_event(event):
             events.append(event)
             if isinstance(event, EpochEnded) and event.epoch == until:
-                raise CutError
+                raise CrashError
 
         cohort = CohortWorker(
-            [specs[label] for label in labels], store, CPU, report, Options(0.0, gigabytes, **options)
+            [specs[label] for label in labels], store, CPU, on_event, Options(0.0, gigabytes, **options)
         )
         if until:
-            with pytest.raises(CutError):
+            with pytest.raises(CrashError):
                 cohort.train()
         else:
             cohort.train()
-        return asked.count(BATCH)
+        return batch_sizes.count(BATCH)
 
     run.store, run.events = store, (events := [])
     return run
 
 
 @pytest.fixture
-def assert_same(computed, students):
-    """`assert_same(*labels)`: weights, metrics and history are those that were computed."""
-    specs, whole = computed
+def assert_same(uncached, students):
+    """`assert_same(*labels)`: weights, metrics and history equal those without the cache."""
+    specs, reference = uncached
 
     def check(*labels):
         for label in labels:
-            folders = [store.folder(specs[label].id) for store in (whole, students.store)]
+            folders = [store.folder(specs[label].id) for store in (reference, students.store)]
             first, second = (load_file(folder / "weights.safetensors") for folder in folders)
             assert first.keys() == second.keys()
             assert all(torch.equal(first[key], second[key]) for key in first), label
-            rows = [store.result(specs[label].id)["row"] for store in (whole, students.store)]
+            rows = [store.result(specs[label].id)["row"] for store in (reference, students.store)]
             one, other = ({key: value for key, value in row.items() if key not in TIMES} for row in rows)
             assert one == other
             histories = [pq.read_table(folder / "history.parquet").drop(["seconds"]) for folder in folders]
@@ -126,180 +125,181 @@ def assert_same(computed, students):
     return check
 
 
-def files(place):
-    return sorted(place.glob("*/*"), key=lambda path: int(path.name))
+def files(folder):
+    return sorted(folder.glob("*/*"), key=lambda path: int(path.name))
 
 
-def test_repeated_logits_give_the_same_numbers(students, assert_same, asked):
+def test_cached_logits_give_the_same_numbers(students, assert_same, batch_sizes):
     first, *others = LOGITS
-    assert students(first) == WHOLE
+    assert students(first) == ALL
     assert students(*others) == 0
-    assert asked, "the agreement with the teacher is computed by the real one"
+    assert batch_sizes, "the teacher agreement is computed, not cached"
     assert_same(*LOGITS)
 
 
-def test_a_cohort_keeps_what_it_computes(students, assert_same, place):
-    assert students(*LOGITS, "scratch") == WHOLE
-    assert [path.name for path in files(place)] == [str(epoch) for epoch in range(EPOCHS)]
+def test_a_cohort_writes_one_file_per_epoch(students, assert_same, folder):
+    assert students(*LOGITS, "scratch") == ALL
+    assert [path.name for path in files(folder)] == [str(epoch) for epoch in range(EPOCHS)]
     assert_same(*LOGITS, "scratch")
 
 
-def test_what_is_kept_is_what_the_teacher_said(students, computed, place):
+def test_files_contain_the_logits_in_their_dtype(students, uncached, folder):
     students("vanilla")
-    kept = [load(path.read_bytes()[32:])["logits"] for path in files(place)]
-    assert {tuple(logits.shape) for logits in kept} == {(STEPS, BATCH, CLASSES)}
-    precision = computed[0]["vanilla"].recipe.precision
-    assert {logits.dtype for logits in kept} == {torch.bfloat16 if precision == "bf16" else torch.float32}
-    assert not torch.equal(kept[0], kept[1])
+    contents = [load(path.read_bytes()[32:])["logits"] for path in files(folder)]
+    assert {tuple(logits.shape) for logits in contents} == {(STEPS, BATCH, CLASSES)}
+    precision = uncached[0]["vanilla"].recipe.precision
+    assert {logits.dtype for logits in contents} == {torch.bfloat16 if precision == "bf16" else torch.float32}
+    assert not torch.equal(contents[0], contents[1])
 
 
-@pytest.mark.parametrize("beside", ["fitnets", "rkd_da"])
-def test_beside_a_method_that_reads_more_the_teacher_is_computed(students, assert_same, beside):
+@pytest.mark.parametrize("other", ["fitnets", "rkd_da"])
+def test_with_a_method_that_reads_more_the_teacher_computes(students, assert_same, other):
     students("vanilla")
-    assert students("rkd_v2", beside) == WHOLE
-    assert_same("vanilla", "rkd_v2", beside)
+    assert students("rkd_v2", other) == ALL
+    assert_same("vanilla", "rkd_v2", other)
 
 
-def test_a_method_that_reads_more_keeps_nothing(students, assert_same, place):
-    assert students("rkd_v2", "fitnets") == WHOLE
-    assert files(place) == []
+def test_with_a_method_that_reads_maps_nothing_is_cached(students, assert_same, folder):
+    assert students("rkd_v2", "fitnets") == ALL
+    assert files(folder) == []
     assert_same("rkd_v2", "fitnets")
 
 
-def test_beside_a_method_that_does_not_ask_it_is_repeated(students, assert_same):
+def test_a_method_without_a_teacher_does_not_disable_the_cache(students, assert_same):
     students("vanilla")
     assert students("scratch", "triplet") == 0
     assert_same("vanilla", "scratch", "triplet")
 
 
-def test_resumed_in_the_middle(students, assert_same, place):
+def test_a_resumed_cohort_uses_the_cache(students, assert_same, folder):
     assert students("vanilla", "triplet", until=3) == 3 * STEPS
-    assert students("vanilla", "triplet") == STEPS, "it goes on from the third epoch, whose logits were kept"
-    assert len(files(place)) == EPOCHS
+    assert students("vanilla", "triplet") == STEPS, "it resumes at epoch 3, whose logits are cached"
+    assert len(files(folder)) == EPOCHS
     students("rkd_v2", until=2)
     assert students("rkd_v2") == 0
     assert_same("vanilla", "triplet", "rkd_v2")
 
 
-def test_evicted_in_the_middle(students, assert_same, place):
+def test_evicted_epochs_are_computed_again(students, assert_same, folder):
     students("vanilla")
-    for path in files(place)[1:3]:
+    for path in files(folder)[1:3]:
         path.unlink()
     assert students("triplet", "rkd_v2") == 2 * STEPS
-    assert len(files(place)) == EPOCHS
+    assert len(files(folder)) == EPOCHS
     assert_same("vanilla", "triplet", "rkd_v2")
 
 
-@pytest.mark.parametrize("corrupt", [lambda whole: whole[:-1], lambda whole: whole[:-1] + bytes([whole[-1] ^ 1])])
-def test_a_corrupted_file_is_computed_and_written_again(students, assert_same, place, corrupt):
+@pytest.mark.parametrize("corrupt", [lambda data: data[:-1], lambda data: data[:-1] + bytes([data[-1] ^ 1])])
+def test_a_corrupted_file_is_computed_and_written_again(students, assert_same, folder, corrupt):
     students("vanilla")
-    path = files(place)[2]
-    whole = path.read_bytes()
-    path.write_bytes(corrupt(whole))
+    path = files(folder)[2]
+    data = path.read_bytes()
+    path.write_bytes(corrupt(data))
     assert students("triplet") == STEPS
-    assert torch.equal(*(load(content[32:])["logits"] for content in (whole, path.read_bytes())))
+    assert torch.equal(*(load(content[32:])["logits"] for content in (data, path.read_bytes())))
     assert_same("vanilla", "triplet")
 
 
-def test_where_nothing_is_recorded_it_is_repeated_as_usual(students, assert_same):
-    assert students("vanilla", cuda_graphs=True) == WHOLE
+def test_cuda_graphs_on_a_cpu_do_not_disable_the_cache(students, assert_same):
+    assert students("vanilla", cuda_graphs=True) == ALL
     assert students("rkd_v2", cuda_graphs=True) == 0
     assert_same("vanilla", "rkd_v2")
 
 
-def test_what_a_compiled_teacher_says_is_not_kept(students, place):
+@pytest.mark.slow
+def test_compile_disables_the_cache(students, folder):
     students("vanilla", compile=True)
-    assert files(place) == []
+    assert files(folder) == []
 
 
-def test_repeated_embeddings_give_the_same_numbers(students, assert_same):
-    assert students("rkd_da", "vanilla") == WHOLE
+def test_cached_embeddings_give_the_same_numbers(students, assert_same):
+    assert students("rkd_da", "vanilla") == ALL
     assert students("rkd_d", "triplet") == 0
     assert_same("rkd_da", "vanilla", "rkd_d", "triplet")
 
 
-def test_what_is_kept_of_embeddings_is_what_the_teacher_said(students, computed, place):
+def test_files_contain_logits_and_embeddings_in_their_dtype(students, uncached, folder):
     students("rkd_d")
-    kept = [load(path.read_bytes()[32:]) for path in files(place)]
-    dtype = torch.bfloat16 if computed[0]["rkd_d"].recipe.precision == "bf16" else torch.float32
-    found = {name: {(*part[name].shape, part[name].dtype) for part in kept} for name in ("logits", "embedding")}
-    assert found == {"logits": {(STEPS, BATCH, CLASSES, dtype)}, "embedding": {(STEPS, BATCH, WIDTH, dtype)}}
-    assert not torch.equal(kept[0]["embedding"], kept[1]["embedding"])
+    contents = [load(path.read_bytes()[32:]) for path in files(folder)]
+    dtype = torch.bfloat16 if uncached[0]["rkd_d"].recipe.precision == "bf16" else torch.float32
+    shapes = {name: {(*part[name].shape, part[name].dtype) for part in contents} for name in ("logits", "embedding")}
+    assert shapes == {"logits": {(STEPS, BATCH, CLASSES, dtype)}, "embedding": {(STEPS, BATCH, WIDTH, dtype)}}
+    assert not torch.equal(contents[0]["embedding"], contents[1]["embedding"])
 
 
-def test_who_reads_logits_repeats_those_beside_embeddings(students, assert_same, place):
+def test_a_reader_of_logits_uses_files_with_embeddings(students, assert_same, folder):
     students("rkd_da")
-    for path in files(place)[:1]:
+    for path in files(folder)[:1]:
         path.unlink()
     assert students("vanilla", "rkd_v2") == STEPS
-    assert len(files(place)) == EPOCHS
+    assert len(files(folder)) == EPOCHS
     assert students("triplet") == 0
     assert_same("rkd_da", "vanilla", "rkd_v2", "triplet")
 
 
-def test_who_reads_embeddings_computes_where_only_logits_were_kept(students, assert_same, place):
+def test_a_reader_of_embeddings_does_not_use_files_with_logits_only(students, assert_same, folder):
     students("vanilla")
-    assert students("rkd_da") == WHOLE
-    assert len(files(place)) == 2 * EPOCHS
+    assert students("rkd_da") == ALL
+    assert len(files(folder)) == 2 * EPOCHS
     assert students("rkd_d") == 0
     assert_same("vanilla", "rkd_da", "rkd_d")
 
 
-def test_embeddings_count_in_what_must_fit(students, assert_same, place, computed):
+def test_embeddings_count_towards_the_limit(students, assert_same, folder, uncached):
     floats = STEPS * BATCH * (CLASSES + WIDTH)
-    needed = EPOCHS * (floats * (2 if computed[0]["rkd_d"].recipe.precision == "bf16" else 4) + OVERHEAD)
-    assert students("rkd_d", gigabytes=(needed - 10) / 1e9) == WHOLE
-    assert files(place) == []
-    assert students("rkd_da", gigabytes=(needed + 10) / 1e9) == WHOLE
-    assert len(files(place)) == EPOCHS
+    needed = EPOCHS * (floats * (2 if uncached[0]["rkd_d"].recipe.precision == "bf16" else 4) + OVERHEAD)
+    assert students("rkd_d", gigabytes=(needed - 10) / 1e9) == ALL
+    assert files(folder) == []
+    assert students("rkd_da", gigabytes=(needed + 10) / 1e9) == ALL
+    assert len(files(folder)) == EPOCHS
     assert_same("rkd_d", "rkd_da")
 
 
-def test_what_does_not_fit_as_a_whole_is_not_begun(students, assert_same, place, computed):
-    precision = computed[0]["vanilla"].recipe.precision
+def test_nothing_is_written_unless_all_epochs_fit(students, assert_same, folder, uncached):
+    precision = uncached[0]["vanilla"].recipe.precision
     needed = EPOCHS * (STEPS * BATCH * CLASSES * (2 if precision == "bf16" else 4) + OVERHEAD)
-    assert students("vanilla", gigabytes=(needed - 10) / 1e9) == WHOLE
-    assert files(place) == []
-    assert students("triplet", gigabytes=(needed + 10) / 1e9) == WHOLE
-    assert len(files(place)) == EPOCHS
+    assert students("vanilla", gigabytes=(needed - 10) / 1e9) == ALL
+    assert files(folder) == []
+    assert students("triplet", gigabytes=(needed + 10) / 1e9) == ALL
+    assert len(files(folder)) == EPOCHS
     assert_same("vanilla", "triplet")
 
 
-def test_without_a_share_of_the_disk_nothing_is_kept(students, assert_same, place):
-    assert students("vanilla", gigabytes=0.0) == WHOLE
-    assert not place.exists()
+def test_a_limit_of_0_disables_the_cache(students, assert_same, folder):
+    assert students("vanilla", gigabytes=0.0) == ALL
+    assert not folder.exists()
     assert_same("vanilla")
 
 
-def test_a_place_that_cannot_be_written_to_costs_a_warning(students, assert_same, place):
-    place.parent.mkdir()
-    place.write_text("a file in the way")
-    assert students("vanilla") == WHOLE
+def test_an_unwritable_folder_is_a_warning(students, assert_same, folder):
+    folder.parent.mkdir()
+    folder.write_text("a file, not a folder")
+    assert students("vanilla") == ALL
     (warning,) = [event for event in students.events if isinstance(event, WarningIssued)]
-    assert str(place) in warning.text
+    assert str(folder) in warning.text
     assert "KDBENCH_CACHE" in warning.text
     assert_same("vanilla")
 
 
 @pytest.mark.parametrize(
-    ("method", "label", "says", "reads", "other"),
+    ("method", "label", "declares", "reads", "other"),
     [
         (RelationalKD, "rkd_da", "logits", "embedding", "vanilla"),
         (Attention, "attention", "embedding", "maps", "rkd_d"),
     ],
 )
-def test_a_method_that_reads_more_than_it_says_fails(
-    students, assert_same, monkeypatch, computed, method, label, says, reads, other
+def test_a_method_that_reads_more_than_it_declares_fails(
+    students, assert_same, monkeypatch, uncached, method, label, declares, reads, other
 ):
-    monkeypatch.setattr(method, "reads", says)
+    monkeypatch.setattr(method, "reads", declares)
     students(label, other)
-    failed = students.store.result(computed[0][label].id)
+    failed = students.store.result(uncached[0][label].id)
     assert failed["status"] == "failed"
     assert f'reads = "{reads}"' in failed["error"]
     assert_same(other)
 
 
-def test_the_most_that_is_read_of_a_teacher():
+def test_fields_read_are_the_most_of_all_methods():
     teacher, other, student = (Frozen(Slow()) for _ in range(3))
 
     def read(*methods, of=teacher):
@@ -308,18 +308,18 @@ def test_the_most_that_is_read_of_a_teacher():
     assert read() == read(Vanilla, Vanilla) == "logits"
     assert read(Vanilla, RelationalDistance) == "embedding"
     assert read(Vanilla, Attention, RelationalDistance) == "maps"
-    assert read(Attention, of=other) == "logits", "it asks another teacher"
+    assert read(Attention, of=other) == "logits", "the method has another teacher"
 
 
 @pytest.mark.parametrize("reads", [None, "Logits"])
-def test_who_says_nothing_that_is_known_reads_all(reads):
+def test_a_method_without_a_valid_declaration_reads_maps(reads):
     method = Vanilla(Slow(), teacher := Frozen(Slow()))
     method.reads = reads
     assert fields_read(teacher, [method]) == "maps"
 
 
 class Slow(nn.Module):
-    """A network that takes its time."""
+    """A network whose forward pass takes 10 ms."""
 
     def __init__(self):
         super().__init__()
@@ -330,31 +330,31 @@ class Slow(nn.Module):
         return Output(self.layer(images), (), (), images)
 
 
-def test_what_is_spared_is_the_time_that_it_took_to_compute(tmp_path):
+def test_saved_seconds_are_the_time_of_the_computation(tmp_path):
     teacher, images = Frozen(Slow()), torch.randn(3, 5, 4)
 
-    def through(epochs):
-        asked = TeacherCache(teacher, LRUCache(tmp_path, 10**6), "name", 2, len(images), pytest.fail)
+    def run_epochs(epochs):
+        cached = TeacherCache(teacher, LRUCache(tmp_path, 10**6), "name", 2, len(images), pytest.fail)
         start = time.perf_counter()
         for epoch in epochs:
             for position, batch in enumerate(images):
                 teacher.clear_cache()
-                asked.forward(batch, epoch, position)
-        return asked.saved_seconds, time.perf_counter() - start
+                cached.forward(batch, epoch, position)
+        return cached.saved_seconds, time.perf_counter() - start
 
-    spared, took = through([0])
-    assert (spared, took >= 0.03) == (0.0, True)
-    assert 0.03 <= through([0])[0] <= took
-    assert 0.03 <= through([0, 1])[0] <= took
-    assert through([0, 1])[0] >= 0.06
+    saved, took = run_epochs([0])
+    assert (saved, took >= 0.03) == (0.0, True)
+    assert 0.03 <= run_epochs([0])[0] <= took
+    assert 0.03 <= run_epochs([0, 1])[0] <= took
+    assert run_epochs([0, 1])[0] >= 0.06
 
 
-def test_logits_that_are_not_laid_out_plainly_are_not_kept(tmp_path):
-    class Turned(nn.Linear):
+def test_logits_that_are_not_contiguous_are_not_cached(tmp_path):
+    class Transposed(nn.Linear):
         def forward(self, images):
             return Output(super().forward(images).t().contiguous().t(), (), (), images)
 
-    teacher, shelf = Frozen(Turned(4, 3)), LRUCache(tmp_path, 10**6)
-    TeacherCache(teacher, shelf, "name", 1, 1, pytest.fail).forward(images := torch.randn(5, 4), 0, 0)
+    teacher, files = Frozen(Transposed(4, 3)), LRUCache(tmp_path, 10**6)
+    TeacherCache(teacher, files, "name", 1, 1, pytest.fail).forward(images := torch.randn(5, 4), 0, 0)
     assert torch.equal(teacher(images).logits, teacher.network(images).logits)
-    assert shelf.read("name/0") is None
+    assert files.read("name/0") is None

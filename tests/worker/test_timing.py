@@ -1,4 +1,4 @@
-"""Inference time of what was deployed."""
+"""Inference time of deployed networks."""
 
 import torch
 from filelock import Timeout
@@ -8,8 +8,8 @@ from kdbench.worker import timing
 from kdbench.worker.timing import time_run
 
 
-def test_the_time_is_found_by_the_results_architecture(store, plan_of, train):
-    """Weights do not matter: the student is timed although its teacher was never trained."""
+def test_results_find_their_time_by_architecture(store, plan_of, train):
+    """Weights do not matter: the student is timed although its teacher has not been trained."""
     plan = plan_of({"vanilla": {}})
     scratch, vanilla = (next(c.runs[0] for c in plan.cells if c.label == label) for label in ("scratch", "vanilla"))
     train(store, scratch)
@@ -20,7 +20,7 @@ def test_the_time_is_found_by_the_results_architecture(store, plan_of, train):
     assert row["throughput"] > 0
 
 
-def test_what_another_process_has_timed_meanwhile_is_not_timed_again(store, plan_of):
+def test_an_architecture_is_timed_once(store, plan_of):
     (cell, *_) = plan_of({}).cells
     key = time_run(cell.runs[0], store, torch.device("cpu"))
     first = store.timing(key)
@@ -28,15 +28,17 @@ def test_what_another_process_has_timed_meanwhile_is_not_timed_again(store, plan
     assert store.timing(key) == first
 
 
-def test_only_one_measurement_at_a_time(store, plan_of, monkeypatch):
+def test_measurements_hold_a_lock(store, plan_of, monkeypatch):
     (cell, *_) = plan_of({}).cells
-    held = []
-    monkeypatch.setattr(timing, "measure_inference", lambda *_: held.append(refused(store)) or {"inference_ms": 1.0})
+    locked = []
+    monkeypatch.setattr(
+        timing, "measure_inference", lambda *_: locked.append(is_locked(store)) or {"inference_ms": 1.0}
+    )
     time_run(cell.runs[0], store, torch.device("cpu"))
-    assert held == [True]
+    assert locked == [True]
 
 
-def refused(store):
+def is_locked(store):
     try:
         store.timing_lock().acquire(timeout=0)
     except Timeout:

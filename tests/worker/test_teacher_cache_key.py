@@ -1,4 +1,4 @@
-"""Under which name the logits of a teacher are kept: equal names, equal logits."""
+"""The key of a teacher's cached outputs: equal keys mean equal outputs."""
 
 from dataclasses import replace
 
@@ -14,7 +14,7 @@ CPU = torch.device("cpu")
 
 @pytest.fixture(scope="module")
 def specs(plan_of):
-    """Two runs that share a teacher, by label."""
+    """Two runs with one teacher, by label."""
     plan = plan_of({"vanilla": {}, "triplet": {}})
     return {cell.label: cell.runs[0] for cell in plan.cells if cell.label in ("vanilla", "triplet")}
 
@@ -35,31 +35,31 @@ OTHER = {
 
 
 @pytest.mark.parametrize("field", Recipe.model_fields)
-def test_only_what_decides_the_logits_names_them(specs, field):
+def test_the_key_covers_the_fields_that_change_the_outputs(specs, field):
     spec = specs["vanilla"]
     other = replace(spec, recipe=spec.recipe.model_copy(update={field: OTHER[field]}))
     same = cache_key(other, spec.teacher, "weights", CPU) == cache_key(spec, spec.teacher, "weights", CPU)
     assert same == (field in IRRELEVANT)
 
 
-def test_seed_split_teacher_threads_and_processor_are_in_the_name_and_the_method_is_not(specs, monkeypatch):
+def test_the_key_covers_seed_split_teacher_threads_and_hardware_but_not_the_method(specs, monkeypatch):
     spec = specs["vanilla"]
 
-    def name(run=spec, teacher=spec.teacher, weights="weights"):
+    def key(run=spec, teacher=spec.teacher, weights="weights"):
         return cache_key(run, teacher, weights, CPU)
 
-    assert name(specs["triplet"]) == name()
-    names = [
-        name(),
-        name(replace(spec, seed=1)),
-        name(replace(spec, split=replace(spec.split, split_seed=1))),
-        name(replace(spec, dataset=replace(spec.dataset, fingerprint="other"))),
-        name(teacher=replace(spec.teacher, seed=1)),
-        name(weights="others"),
+    assert key(specs["triplet"]) == key()
+    keys = [
+        key(),
+        key(replace(spec, seed=1)),
+        key(replace(spec, split=replace(spec.split, split_seed=1))),
+        key(replace(spec, dataset=replace(spec.dataset, fingerprint="other"))),
+        key(teacher=replace(spec.teacher, seed=1)),
+        key(weights="others"),
     ]
     monkeypatch.setattr(torch, "get_num_threads", lambda: 99)
-    names.append(name())
+    keys.append(key())
     monkeypatch.setattr(teacher_cache, "_hardware", lambda device: ["another"])
-    names.append(name())
+    keys.append(key())
     monkeypatch.setattr(teacher_cache, "source_digest", lambda: "another")
-    assert len({*names, name()}) == 9
+    assert len({*keys, key()}) == 9
