@@ -5,7 +5,7 @@ from collections.abc import Iterable
 
 
 def fill(page: str, name: str, block: str) -> str:
-    """The page with the text between the two lines that mark a block replaced."""
+    """Return the page with the text between the two lines that mark a block replaced."""
     marks = re.compile(
         rf"(^[^\n]*\bbegin {name}: written by scripts[^\n]*\n).*?(^[^\n]*\bend {name}\b)", re.DOTALL | re.MULTILINE
     )
@@ -15,47 +15,47 @@ def fill(page: str, name: str, block: str) -> str:
 
 
 def table(titles: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
-    """A Markdown table."""
+    """Return a Markdown table."""
     lines = [titles, ("---",) * len(titles), *(tuple(cell.replace("|", r"\|") for cell in row) for row in rows)]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
 def prose(docstring: str) -> str:
-    """A docstring as Markdown, without "Raises:"; a formula at its beginning is shown in a block."""
+    """Return a docstring as Markdown, without "Raises:"; a formula at its beginning is shown in a block."""
     paragraphs = [p for p in re.split(r"\n\s*\n", docstring) if not p.startswith("Raises:")]
     return "\n\n".join(map(formula_first, paragraphs))
 
 
 def formula_first(paragraph: str) -> str:
-    """A paragraph that is one formula in backticks, and what it is of, as a block; others as text."""
+    """Return a paragraph that is one formula in backticks, and what it is of, as a block; others as text."""
     found = re.fullmatch(r"`([^`]* = [^`]*)`[,.]? *([^`]*?)\.?", paragraph)
     return f"```text\n{found[1]}\n{found[2]}".strip() + "\n```" if found else escaped(paragraph)
 
 
 def escaped(text: str) -> str:
-    """The text with what Markdown would read as markup escaped, outside of backticks."""
+    """Return the text with what Markdown would read as markup escaped, outside of backticks."""
     parts = re.split(r"(`[^`]*`)", text)
     return "".join(p if p.startswith("`") else without_markup(p) for p in parts)
 
 
 def without_markup(text: str) -> str:
-    """The text with asterisks, brackets and underscores at the edge of a word escaped."""
+    """Return the text with asterisks, brackets and underscores at the edge of a word escaped."""
     text = text.replace("<", "&lt;").replace("[", r"\[").replace("]", r"\]").replace("*", r"\*")
     return re.sub(r"(?<!\w)_|_(?!\w)", r"\_", text)
 
 
 def sentence(text: str) -> str:
-    """The text with a capital letter and a full stop."""
+    """Return the text with a capital letter and a full stop."""
     return escaped(text[:1].upper() + text[1:] + ("" if text.endswith(".") else "."))
 
 
 def one_line(text: str) -> str:
-    """A docstring in one line."""
+    """Return a docstring in one line."""
     return " ".join(text.split())
 
 
 def shown(value: object) -> str:
-    """A value as TOML writes it."""
+    """Return a value as TOML writes it."""
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, str):

@@ -9,7 +9,7 @@ from kdbench.matrix import recipe, schema
 
 
 def matrix_keys() -> str:
-    """Every table of a matrix with its keys."""
+    """Return every table of a matrix with its keys."""
     matrix, training = schema.MatrixSpec.model_json_schema(), recipe.Recipe.model_json_schema()
     models = {**matrix["$defs"], **training["$defs"]}
     top = {key: value for key, value in matrix["properties"].items() if key != "file"}
@@ -33,7 +33,7 @@ def matrix_keys() -> str:
 
 
 def section(title: str, note: str, model: Mapping[str, Any], level: int = 2) -> str:
-    """A heading, what the table is, and a row a key."""
+    """Return a heading, what the table is, and one row per key."""
     rows = [key_row(key, field, model) for key, field in model["properties"].items()]
     lead = " ".join(filter(None, (escaped(one_line(model.get("description", ""))), note)))
     return "\n\n".join(
@@ -42,13 +42,13 @@ def section(title: str, note: str, model: Mapping[str, Any], level: int = 2) -> 
 
 
 def key_row(key: str, field: Mapping[str, Any], model: Mapping[str, Any]) -> tuple[str, ...]:
-    """A key with its type, default and meaning; a description may end with "Default: ..." where no value stands."""
+    """Return a key with its type, default and meaning; a description may end with "Default: ..." instead of a value."""
     meaning, _, default = field.get("description", "").partition("Default: ")
     return f"`{key}`", type_of(field), escaped(default) or default_of(key, field, model), escaped(meaning.strip())
 
 
 def variants(key: str, training: Mapping[str, Any], models: Mapping[str, Any]) -> Iterator[str]:
-    """What a key chooses from by `name`: a row each, with its own keys."""
+    """Return what a key chooses from by `name`: one row each, with its own keys."""
     field = training["properties"][key]
     names = (field.get("items") or field)["discriminator"]["mapping"]
     rows = []
@@ -64,7 +64,7 @@ def variants(key: str, training: Mapping[str, Any], models: Mapping[str, Any]) -
 
 
 def type_of(field: Mapping[str, Any]) -> str:
-    """The type of a key, with its bounds, as a reader of TOML would put it."""
+    """Return the type of a key, with its bounds, as a reader of TOML would put it."""
     if "$ref" in field or field.get("type") == "object":
         return "table"
     if "const" in field:
@@ -83,13 +83,13 @@ def type_of(field: Mapping[str, Any]) -> str:
 
 
 def plural(name: str) -> str:
-    """The plural of a type's name."""
+    """Return the plural of a type's name."""
     word, _, rest = name.partition(" ")
     return " ".join(filter(None, (name if " or " in name else f"{word}s {rest}".strip(),)))
 
 
 def bounds(field: Mapping[str, Any]) -> str:
-    """The interval of a number; the limit of 32-bit integers goes without saying."""
+    """Return the interval of a number; the limit of 32-bit integers goes without saying."""
     low = next(
         ((f"{sign} ", field[key]) for key, sign in (("minimum", "≥"), ("exclusiveMinimum", ">")) if key in field), None
     )
@@ -101,7 +101,7 @@ def bounds(field: Mapping[str, Any]) -> str:
 
 
 def default_of(key: str, field: Mapping[str, Any], model: Mapping[str, Any]) -> str:
-    """The default of a key."""
+    """Return the default of a key."""
     if key in model.get("required", ()):
         return "required"
     default = field.get("default")

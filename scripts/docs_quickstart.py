@@ -3,7 +3,7 @@
 python scripts/docs_quickstart.py
 
 Writes docs/assets/quickstart.svg and the block of text in README.md. The last digits depend on the CPU, so no test
-repeats this; it is run when the quickstart or the form of its table changes.
+runs this. Run it when the quickstart or the layout of its table changes.
 """
 
 import io
@@ -41,7 +41,7 @@ def main() -> None:
 
 
 def as_svg(table: Table) -> str:
-    """The table as a terminal shows it; the image loads no font from elsewhere."""
+    """Return the table as a terminal shows it; the image loads no font from elsewhere."""
     console = Console(record=True, width=80, file=io.StringIO())
     print_table(table, console)
     svg = console.export_svg(title=f"kdbench run {MATRIX}", theme=SVG_EXPORT_THEME, unique_id="quickstart")
