@@ -89,7 +89,7 @@ def plural(name: str) -> str:
 
 
 def bounds(field: Mapping[str, Any]) -> str:
-    """Return the interval of a number; the limit of 32-bit integers goes without saying."""
+    """Return the interval of a number; the limit of 32-bit integers is left out."""
     low = next(
         ((f"{sign} ", field[key]) for key, sign in (("minimum", "≥"), ("exclusiveMinimum", ">")) if key in field), None
     )

@@ -7,8 +7,6 @@ from pathlib import Path
 
 import pytest
 
-from kdbench.results.table import COLUMNS
-
 pytestmark = pytest.mark.filterwarnings("default")
 
 
@@ -48,21 +46,6 @@ def test_the_site_is_built_without_a_warning_and_loads_nothing_from_elsewhere(ro
     for page in pages:
         text = page.read_text(encoding="utf-8")
         assert not re.search(r'<(script|img|iframe)[^>]* src="https?:|<link[^>]* href="https?:', text), page
-
-
-def test_every_column_of_the_results_is_described(root: Path) -> None:
-    text = (root / "docs" / "results.md").read_text(encoding="utf-8")
-    names = {name for group in re.findall(r"`([^`\n]+)`", text) for name in expanded(group)}
-    missing = [column for column in COLUMNS if column.removesuffix("_best") not in names]
-    assert missing == []
-
-
-def expanded(name: str) -> list[str]:
-    """`{val,test}_top5` is two names."""
-    found = re.search(r"\{([^}]*)\}", name)
-    if not found:
-        return [name]
-    return [one for part in found[1].split(",") for one in expanded(name.replace(found[0], part, 1))]
 
 
 def test_the_packages_of_the_design_are_those_of_the_code(root: Path) -> None:
