@@ -1,6 +1,5 @@
 """Queued runs without a plan, and a results folder."""
 
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -29,22 +28,3 @@ def queued() -> Callable[..., QueuedRun]:
 @pytest.fixture
 def store(tmp_path: Path) -> Store:
     return Store(tmp_path / "results")
-
-
-@pytest.fixture(scope="session")
-def has_exited() -> Callable[[int], bool]:
-    """`has_exited(pid)`: whether a process exits within five seconds."""
-
-    def check(pid: int) -> bool:
-        deadline = time.monotonic() + 5
-        while time.monotonic() < deadline:
-            try:
-                state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-            except FileNotFoundError:
-                return True
-            if state in "ZX":  # a zombie: it has exited and was not reaped
-                return True
-            time.sleep(0.02)
-        return False
-
-    return check

@@ -4,6 +4,7 @@ import re
 import sys
 
 import pytest
+from processes import has_exited
 
 from kdbench.events import CohortStarted, RunFailed, RunTakenElsewhere, TimingStarted
 from kdbench.matrix import parse
@@ -157,7 +158,7 @@ def test_a_run_that_kills_its_worker_fails_with_the_end_of_the_log(session):
     }
 
 
-def test_child_processes_of_dead_workers_are_killed(session, has_exited):
+def test_child_processes_of_dead_workers_are_killed(session):
     text = "".join(path.read_text() for path in (session.store.root / "workers").iterdir())
     children = [int(pid) for pid in re.findall(r"child (\d+)", text)]
     assert children

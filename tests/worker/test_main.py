@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from processes import has_exited
 
 from kdbench.events import EpochEnded, JobStarted, WorkerReady, from_json, to_json
 
@@ -94,17 +95,6 @@ def child_in(log):
         assert time.monotonic() < deadline, log.read_text()
         time.sleep(0.1)
     return int(found[1])
-
-
-def has_exited(pid):
-    """Return whether a process exits within five seconds."""
-    deadline = time.monotonic() + 5
-    while time.monotonic() < deadline:
-        stat = Path(f"/proc/{pid}/stat")
-        if not stat.exists() or stat.read_text().rpartition(")")[2].split()[0] in "ZX":
-            return True
-        time.sleep(0.02)
-    return False
 
 
 def test_an_unexpected_exception_ends_the_worker_with_a_traceback(store):

@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
+from processes import has_exited
 
 from kdbench.errors import KdbenchError
 from kdbench.events import EpochEnded, JobEnded, WarningIssued, WorkerReady, to_json
@@ -148,7 +149,7 @@ def test_a_worker_that_ignores_sigterm_is_killed(script):
     assert worker.death_reason().startswith("the worker died (signal 9)")
 
 
-def test_a_child_that_keeps_the_output_open_does_not_hide_the_death_and_dies_too(script, has_exited):
+def test_a_child_that_keeps_the_output_open_does_not_hide_the_death_and_dies_too(script):
     worker = script('sleep 60 & echo \'{"event": "JobEnded", "job": \'$!\'}\'; exit 3')
     (event,) = read_events(worker)
     assert worker.death_reason().startswith("the worker died (exit status 3)")
