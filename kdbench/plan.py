@@ -134,7 +134,7 @@ class Registry:
         self.shapes = cache(self._shapes)
         self.train_size = cache(self._train_size)
         self.dataset = cache(self._dataset)
-        self._checked: dict[tuple[tuple[str, ...], Shapes, Shapes, Task], str | None] = {}
+        self._checked: dict[tuple[tuple[str, ...], Shapes, Shapes | None, Task], str | None] = {}
 
     def data(self, spec: DataSpec) -> DataSpec:
         """The data set with its content's fingerprint; without one where it is absent and may be."""
@@ -204,7 +204,7 @@ class Registry:
     def _reason(self, spec: RunSpec, loaded: Dataset | DatasetInfo) -> str | None:
         task = self._task(spec, loaded)
         student, *_ = [self.shapes(network, task, spec.recipe.epochs > 0) for network in (spec.student, *spec.peers)]
-        teacher = self.shapes(spec.teacher.student, task, spec.teacher.recipe.epochs > 0) if spec.teacher else student
+        teacher = self.shapes(spec.teacher.student, task, spec.teacher.recipe.epochs > 0) if spec.teacher else None
         names = [part.name for part in spec.parts]
         key = (tuple(part.canonical for part in spec.parts), student, teacher, task)
         if key not in self._checked:

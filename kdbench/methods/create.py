@@ -1,4 +1,4 @@
-"""Build a method by its name, or return the reason why a pair of networks is incompatible with it."""
+"""Build a method by its name, or return why a pair of networks is incompatible with it."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -13,106 +13,105 @@ from kdbench.methods.sums import Sum, not_summable
 from kdbench.training.method import Method, Shapes, Task
 from kdbench.training.network import Frozen
 
+Parameters = Mapping[str, Mapping[str, object]]  # hyperparameters by the name of the method
 _ROLES = {"student": "a student", "teacher": "a teacher", "teachers": "teachers", "peers": "peers", "task": "a task"}
 
 
 def create(
-    method: str | Sequence[str],
+    method: str | type[Method] | Sequence[str],
     *,
     student: nn.Module,
     teacher: nn.Module | None = None,
     teachers: Sequence[nn.Module] = (),
     peers: Sequence[nn.Module] = (),
     task: Task | None = None,
-    parameters: Mapping[str, Mapping[str, object]] | None = None,
+    parameters: Parameters | None = None,
     **hyperparameters: object,
 ) -> Method:
-    """A method by its name, or the sum of several; teachers are frozen.
+    """Build a method by its name or class, or the sum of several methods; teachers are frozen.
 
-    The hyperparameters of a sum are given by part: `parameters={"vanilla": {"temperature": 4.0}}`.
+    The hyperparameters of a sum are given by part: `parameters={"vanilla": {"temperature": 4.0}}`. Hyperparameters that
+    do not count in the configuration (`When`) are left out of the constructor's arguments.
 
     Raises:
-        MethodError: an unknown method or hyperparameter, a missing role, or parts that cannot be summed.
+        MethodError: a method or hyperparameter is unknown, a role is missing, or the parts cannot be summed.
     """
-    names = _names(method)
-    given = _by_part(names, parameters or {}, hyperparameters)
+    classes = _classes(method)
+    given = _by_part(list(classes), parameters or {}, hyperparameters)
     filled: dict[str, object] = {
         "student": student,
         "teacher": None if teacher is None else Frozen.of(teacher),
-        "teachers": [Frozen.of(t) for t in teachers] or None,
+        "teachers": [Frozen.of(network) for network in teachers] or None,
         "peers": list(peers) or None,
         "task": task,
     }
-    parts = {name: _build(name, filled, given.get(name, {}), summed=len(names) > 1) for name in names}
-    if len(parts) == 1:
-        return parts[names[0]]
+    is_sum = len(classes) > 1
+    parts = {name: _build(name, one, filled, given.get(name, {}), is_sum) for name, one in classes.items()}
+    if not is_sum:
+        return next(iter(parts.values()))
     return Sum({name: part for name, part in parts.items() if isinstance(part, Offline)})
 
 
 def check(
-    names: str | Sequence[str],
-    parameters: Mapping[str, Mapping[str, object]],
+    method: str | type[Method] | Sequence[str],
+    parameters: Parameters,
     student: Shapes,
     teacher: Shapes | None,
     task: Task,
 ) -> str | None:
-    """Why a method, or the sum of several, cannot run on a pair of networks, or None; `parameters` as for `create`.
+    """Return why a method, or the sum of several, cannot run on a pair of networks, or None.
+
+    `method` and `parameters` are those of `create`.
 
     Raises:
-        MethodError: an unknown method or hyperparameter, or a value that breaks its rule.
+        MethodError: a method or hyperparameter is unknown, or a value breaks its rule.
     """
-    parts = _names(names)
-    given = _by_part(parts, parameters, {})
-    reasons = (_reason(name, given.get(name, {}), student, teacher, task, len(parts) > 1) for name in parts)
-    return next((reason for reason in reasons if reason), None)
+    classes = _classes(method)
+    given = _by_part(list(classes), parameters, {})
+    for name, one in classes.items():
+        complete = resolve(one, given.get(name, {}), name)
+        if len(classes) > 1 and (reason := not_summable(one, **complete)):
+            return f"{name} cannot be a part of a sum: {reason}"
+        if reason := one.incompatible(student, teacher, task, **complete):
+            return f"{name} {reason}"
+    return None
 
 
-def _reason(
-    name: str, given: Mapping[str, object], student: Shapes, teacher: Shapes | None, task: Task, summed: bool
-) -> str | None:
-    method = find(name)
-    complete = resolve(method, given, name)
-    reason = not_summable(method, **complete) if summed else None
-    if reason:
-        return f"{name} cannot be a part of a sum: {reason}"
-    if issubclass(method, Offline) and teacher is None:
-        return f"{name} needs a teacher"
-    reason = method.incompatible(student, teacher, task, **complete)
-    return f"{name} {reason}" if reason else None
-
-
-def _names(method: str | Sequence[str]) -> tuple[str, ...]:
+def _classes(method: str | type[Method] | Sequence[str]) -> dict[str, type[Method]]:
+    """Return the classes of the parts by name; a single one is given by its name or class."""
+    if isinstance(method, type):
+        return {method.__name__: method}
     names = (method,) if isinstance(method, str) else tuple(method)
     if not names or len(set(names)) < len(names):
         raise MethodError(f"a sum needs methods that differ from one another, got {list(names)}")
-    return names
+    return {name: find(name) for name in names}
 
 
-def _by_part(
-    names: Sequence[str], parameters: Mapping[str, Mapping[str, object]], alone: Mapping[str, object]
-) -> Mapping[str, Mapping[str, object]]:
+def _by_part(names: Sequence[str], parameters: Parameters, alone: Mapping[str, object]) -> Parameters:
     for name in parameters:
         if name not in names:
-            raise MethodError(f"parameters are given for '{name}', which is not asked for; {did_you_mean(name, names)}")
+            raise MethodError(f"parameters are given for '{name}', which is not created; {did_you_mean(name, names)}")
     if not alone:
         return parameters
     if len(names) > 1:
-        raise MethodError(f"which method of the sum has {', '.join(alone)}? write parameters={{'{names[0]}': {{...}}}}")
+        raise MethodError(
+            f"{', '.join(alone)}: the parts of a sum have hyperparameters of their own; "
+            f"write parameters={{'{names[0]}': {{...}}}}"
+        )
     return {names[0]: {**parameters.get(names[0], {}), **alone}}
 
 
-def _build(name: str, filled: Mapping[str, object], given: Mapping[str, object], *, summed: bool) -> Method:
-    method: Any = find(name)
+def _build(name: str, method: Any, filled: Mapping[str, object], given: Mapping[str, object], is_part: bool) -> Method:
     complete = resolve(method, given, name)
-    if summed and (reason := not_summable(method, **complete)):
+    if is_part and (reason := not_summable(method, **complete)):
         raise MethodError(f"'{name}' cannot be a part of a sum: {reason}")
-    fitting = {}
-    for role, required in roles(method).items():
+    networks = {}
+    for role, is_required in roles(method).items():
         if role not in _ROLES:
-            raise MethodError(f"'{name}' asks for the role '{role}'; {did_you_mean(role, _ROLES)}")
+            raise MethodError(f"'{name}' has the unknown role '{role}'; {did_you_mean(role, _ROLES)}")
         if filled[role] is not None:
-            fitting[role] = filled[role]
-        elif required:
+            networks[role] = filled[role]
+        elif is_required:
             raise MethodError(f"'{name}' needs {_ROLES[role]}; pass {role}=...")
-    built: Method = method(**fitting, **complete)
+    built: Method = method(**networks, **complete)
     return built
