@@ -34,7 +34,7 @@ def default_sigint_handler() -> None:
 @pytest.fixture
 def sync_ops() -> Callable[[], AbstractContextManager[list[str]]]:
     """`with sync_ops() as names`: collect the operations that would synchronize with a GPU."""
-    from sync_ops import record_sync_ops
+    from kdbench.testing.sync_ops import record_sync_ops
 
     return record_sync_ops
 

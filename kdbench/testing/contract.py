@@ -13,9 +13,9 @@ from kdbench.methods import find
 from kdbench.methods.offline import Offline
 from kdbench.testing.declaration import check_class, check_signature
 from kdbench.testing.drive import PROGRESS, Subject, drive, recipe, train, weights
-from kdbench.testing.host_sync import host_syncs
 from kdbench.testing.networks import TASK, random_batch, tiny_teacher
 from kdbench.testing.requirement import require, require_equal
+from kdbench.testing.sync_ops import record_sync_ops
 from kdbench.training.checkpoint import from_bytes, to_bytes
 from kdbench.training.member import Member
 from kdbench.training.method import Method, Output
@@ -74,8 +74,9 @@ def check_losses(subject: Subject) -> None:
         require(len(steps) >= len(PROGRESS), "steps() must yield at least one step per batch")
         for term, loss in [item for step in steps for item in step.losses.items()]:
             under = " under bfloat16 autocast" if bf16 else ""
+            hint = "; compute it in float32, and declare in `reads` what it uses" if bf16 else ""
             require(loss.shape == (), f"the loss '{term}' must be a scalar, got shape {tuple(loss.shape)}")
-            require(loss.dtype == torch.float32, f"the loss '{term}' must be float32{under}, got {loss.dtype}")
+            require(loss.dtype == torch.float32, f"the loss '{term}' must be float32{under}, got {loss.dtype}{hint}")
             require(bool(loss.isfinite()), f"the loss '{term}' must be finite{under}, got {loss.item()}")
 
 
@@ -149,7 +150,7 @@ def check_deployed(subject: Subject) -> None:
     method = subject.build()
     list(drive(method))
     deployed = method.deployed()
-    require(next(iter(deployed), None) == "student", f"the first deployed network is 'student', got {list(deployed)}")
+    require(next(iter(deployed), None) == "student", f"deployed() must list 'student' first, got {list(deployed)}")
     for name, network in deployed.items():
         with torch.no_grad():
             logits = network.eval()(random_batch().images).logits
@@ -199,7 +200,7 @@ def check_resume(subject: Subject) -> None:
         train([complete], _shared(complete), last=4)
         train([begun], _shared(begun), last=2)
         torch.manual_seed(99)
-        resumed.resume(from_bytes(to_bytes(begun.state(_shared(begun)))), _shared(resumed))
+        resumed.load_state_dict(from_bytes(to_bytes(begun.state_dict(_shared(begun)))), _shared(resumed))
         train([resumed], _shared(resumed), last=4, first=2)
         rule = "a run resumed from a checkpoint must equal an undisturbed one"
         require_equal(_networks(complete.method), _networks(resumed.method), rule)
@@ -241,21 +242,21 @@ def check_reads(subject: Subject) -> None:
 def check_device(subject: Subject) -> None:
     """Require tensors on the batch's device, and no wait for the GPU in a method that is `cuda_graph_safe`."""
     method = subject.build()
-    syncs = find_syncs(method)
+    syncs = find_sync_ops(method)
     require(
         not (syncs and method.cuda_graph_safe),
         f"a method with cuda_graph_safe = True must not wait for the GPU, got {', '.join(sorted(syncs))}",
     )
 
 
-def find_syncs(method: Method) -> set[str]:
+def find_sync_ops(method: Method) -> set[str]:
     """Return the operations of the steps for which the host waits for a GPU.
 
     Raises:
         AssertionError: a tensor is created without the batch's device.
     """
     try:
-        with host_syncs() as found, torch.device("meta"):  # where tensors go for which no device is given
+        with record_sync_ops() as found, torch.device("meta"):  # where tensors go for which no device is given
             list(drive(method))
     except (RuntimeError, NotImplementedError) as error:
         raise AssertionError(f"tensors must be created with device=batch.images.device: {error}") from error
@@ -263,11 +264,11 @@ def find_syncs(method: Method) -> set[str]:
 
 
 CHECKS = (
+    check_batch,
     check_losses,
     check_players,
     check_steps,
     check_teacher,
-    check_batch,
     check_deployed,
     check_repeatable,
     check_cohort,

@@ -59,7 +59,7 @@ def drive(method: Method, progress: Sequence[float] = PROGRESS, bf16: bool = Fal
                 module.clear_cache()
         steps = method.steps(replace(batch, progress=share))
         while (step := _next(steps, bf16)) is not None:
-            require(step.player in players, f"a step names the player '{step.player}', and players() {list(players)}")
+            require(step.player in players, f"a step names the player '{step.player}', players() are {list(players)}")
             yield Taken(step, _descend(step, players[step.player]))
 
 
@@ -107,7 +107,7 @@ def train(members: Sequence[Member], shared: Sequence[Frozen], last: int, first:
 
     def stop(epoch: int, active: Sequence[Member]) -> None:
         for member in active:
-            member.finished = epoch + 1 == last
+            member.is_finished = epoch + 1 == last
 
     CohortLoop(members, _Repeated(random_batch(views)), shared, lambda member: {}, stop).train(epochs, first)
     for member in members:

@@ -15,5 +15,9 @@ def require(is_met: bool, text: str) -> None:
 def require_equal(expected: Mapping[str, Tensor], found: Mapping[str, Tensor], rule: str) -> None:
     """Raise an AssertionError that names the tensors which differ, or which only one side has."""
     common = expected.keys() & found.keys()
-    names = (expected.keys() ^ found.keys()) | {key for key in common if not torch.equal(expected[key], found[key])}
+    names = expected.keys() ^ found.keys() | {key for key in common if not _is_same(expected[key], found[key])}
     require(not names, f"{rule}; other values in {', '.join(sorted(names)[:4])}{', ...' if len(names) > 4 else ''}")
+
+
+def _is_same(expected: Tensor, found: Tensor) -> bool:
+    return expected.shape == found.shape and torch.allclose(expected, found, rtol=0, atol=0, equal_nan=True)

@@ -5,9 +5,10 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
-from sync_ops import is_sync_op
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
+
+from kdbench.testing.sync_ops import is_sync_op
 
 
 class CpuRecorder:

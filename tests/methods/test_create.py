@@ -60,7 +60,7 @@ def test_create_names_the_role_that_is_missing(student, teacher, name, missing):
 
 def test_create_names_a_role_that_there_is_not(student, teacher, monkeypatch):
     monkeypatch.setitem(METHODS, "roleless", Roleless)
-    with pytest.raises(MethodError, match="'roleless' asks for the role 'tutor'; valid: peers"):
+    with pytest.raises(MethodError, match="'roleless' has the unknown role 'tutor'; valid: peers"):
         create("roleless", student=student, teacher=teacher)
 
 
@@ -85,8 +85,12 @@ def test_a_list_of_one_is_that_method(student, teacher):
 @pytest.mark.parametrize(
     ("names", "configurations", "message"),
     [
-        (["vanilla", "attention"], {"alpha": 0.2}, r"which method of the sum has alpha\? write parameters={'vanilla'"),
-        (["vanilla", "attention"], {"parameters": {"vanila": {}}}, "'vanila', which is not asked for; did you mean"),
+        (
+            ["vanilla", "attention"],
+            {"alpha": 0.2},
+            r"alpha: the parts of a sum have .* their own; write parameters={'vanilla'",
+        ),
+        (["vanilla", "attention"], {"parameters": {"vanila": {}}}, "'vanila', which is not created; did you mean"),
         (["vanilla", "vanilla"], {}, "methods that differ from one another, got"),
         ([], {}, r"a sum needs methods that differ from one another, got \[\]"),
         (["vanilla", "scratch"], {}, "'scratch' cannot be a part of a sum: only methods with one fixed teacher"),

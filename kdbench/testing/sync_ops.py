@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, final
 
 import torch
 from torch.overrides import TorchFunctionMode
@@ -17,12 +17,7 @@ SYNC_OPS = {
     *("scatter.src", "scatter_.src", "scatter_add", "scatter_add_", "scatter_reduce"),
     "lift_fresh",  # torch.tensor of Python numbers
 }
-SYNC_METHODS = {
-    "cpu",
-    "numpy",
-    "tolist",
-    "__array__",
-}  # a dispatch mode does not see them if all tensors are on the CPU
+SYNC_METHODS = {"cpu", "numpy", "tolist", "__array__"}  # hidden from a dispatch mode if all tensors are on the CPU
 
 
 @contextmanager
@@ -42,6 +37,7 @@ def is_sync_op(func: Any) -> bool:
     return not SYNC_OPS.isdisjoint({name, f"{name}.{func._overloadname}"})
 
 
+@final
 class _Functions(TorchFunctionMode):
     def __init__(self, names: list[str]) -> None:
         super().__init__()
@@ -54,14 +50,15 @@ class _Functions(TorchFunctionMode):
         return func(*args, **(kwargs or {}))
 
 
-class _Operations(TorchDispatchMode):
+@final
+class _Operations(TorchDispatchMode):  # type: ignore[no-untyped-call]
     def __init__(self, names: list[str]) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self._names = names
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         name, result = func._overloadpacket.__name__, func(*args, **(kwargs or {}))
-        if is_sync_op(func) or _reads_values(name, args, kwargs) or _crosses_devices(name, args, result):
+        if is_sync_op(func) or _reads_values(name, args, kwargs or {}) or _crosses_devices(name, args, result):
             self._names.append(name)
         return result
 
