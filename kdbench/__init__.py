@@ -1,8 +1,8 @@
 """kdbench: one TOML file in, one honest table out.
 
-From Python: `models.build`, `methods.create`, `load_matrix(path).runs()`, `load_results(folder)`, and the contract
-`Batch`, `Method`, `Network`, `Offline`, `OptimizerSpec`, `Output`, `Step`, `Task`, `Tune`. All of it loads when it is
-named: `import kdbench` imports neither torch nor pandas.
+From Python: `run(matrix)`, `tune(method)`, `report()`, `load_matrix(path).runs()`, `load_results(folder)`; `models.build`
+and `methods.create`; and the contract of a method: `Batch`, `Method`, `Network`, `Offline`, `OptimizerSpec`, `Output`,
+`Step`, `Task`, `Tune`. Each name is imported when it is used: `import kdbench` imports neither torch nor pandas.
 """
 
 import importlib
@@ -13,6 +13,7 @@ __version__ = "0.1.0"
 __all__ = [
     "Batch",
     "KdbenchError",
+    "Matrix",
     "Method",
     "Network",
     "Offline",
@@ -22,15 +23,21 @@ __all__ = [
     "Task",
     "Tune",
     "__version__",
+    "data",
     "load_matrix",
     "load_results",
     "methods",
     "models",
+    "report",
+    "run",
+    "tune",
 ]
 
-_PLACES = {
+_MODULES = ("data", "methods", "models", "testing")
+_DEFINED_IN = {
     "Batch": "kdbench.training.method",
     "KdbenchError": "kdbench.errors",
+    "Matrix": "kdbench.api",
     "Method": "kdbench.training.method",
     "Network": "kdbench.training.network",
     "Offline": "kdbench.methods.offline",
@@ -40,17 +47,18 @@ _PLACES = {
     "Task": "kdbench.training.method",
     "Tune": "kdbench.hyperparameters",
     "load_matrix": "kdbench.api",
-    "load_results": "kdbench.results.table",
+    "load_results": "kdbench.api",
+    "report": "kdbench.api",
+    "run": "kdbench.api",
+    "tune": "kdbench.api",
 }
-_MODULES = ("data", "methods", "models")
 
 if TYPE_CHECKING:
-    from kdbench import methods, models
-    from kdbench.api import load_matrix
+    from kdbench import data, methods, models
+    from kdbench.api import Matrix, load_matrix, load_results, report, run, tune
     from kdbench.errors import KdbenchError
     from kdbench.hyperparameters import Tune
     from kdbench.methods.offline import Offline
-    from kdbench.results.table import load_results
     from kdbench.training.method import Batch, Method, OptimizerSpec, Step, Task
     from kdbench.training.network import Network, Output
 
@@ -58,6 +66,10 @@ if TYPE_CHECKING:
 def __getattr__(name: str) -> Any:
     if name in _MODULES:
         return importlib.import_module(f"kdbench.{name}")
-    if name in _PLACES:
-        return getattr(importlib.import_module(_PLACES[name]), name)
+    if name in _DEFINED_IN:
+        return getattr(importlib.import_module(_DEFINED_IN[name]), name)
     raise AttributeError(f"module 'kdbench' has no attribute '{name}'")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

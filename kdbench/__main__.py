@@ -2,4 +2,4 @@
 
 from kdbench.cli.app import app
 
-app()
+app(prog_name="kdbench")

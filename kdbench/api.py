@@ -1,32 +1,42 @@
-"""What notebooks need beside networks and methods."""
+"""What notebooks and scripts call: train a matrix, tune a method, report, and read matrices and results."""
 
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import final
+from typing import TYPE_CHECKING, final
 
+from kdbench.errors import MatrixError
+from kdbench.events import EventHandler
 from kdbench.matrix import MatrixSpec, RunSpec, load
+from kdbench.results import Store
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from kdbench.plan import Plan
+    from kdbench.reporting import Selection
 
 
 @final
 @dataclass(frozen=True)
 class Matrix:
-    """A matrix that has been read and checked; `runs` plans its runs."""
+    """A matrix that has been read and validated."""
 
     spec: MatrixSpec
 
     @property
     def name(self) -> str:
-        """The matrix's name."""
+        """The name of the matrix."""
         return self.spec.name
 
     def runs(self) -> tuple[RunSpec, ...]:
-        """Every run that can be trained, once, teachers first and then seed by seed.
+        """Return every run that can be trained, once: teachers first, then seed by seed.
 
-        Nothing is downloaded. Where the files of a known data set are not there, the `dataset.fingerprint` of its runs
-        is None, and their ids are provisional; otherwise ids are final.
+        Nothing is downloaded. If the files of a known data set are missing, the `dataset.fingerprint` of its runs is
+        None and their ids are provisional.
 
         Raises:
-            MatrixError: a name is unknown, a value breaks its rule, or a data set of one's own is not there.
+            MatrixError: a name is unknown, a value is invalid, or a custom data set is missing.
             DataError: a data set is corrupted.
         """
         from kdbench.plan import make_plan
@@ -35,9 +45,152 @@ class Matrix:
 
 
 def load_matrix(path: str | Path) -> Matrix:
-    """Read and check the TOML of a matrix; imports no torch.
+    """Read and validate the TOML file of a matrix; imports no torch.
 
     Raises:
-        MatrixError: the file cannot be read, is no TOML, or breaks a rule of the schema.
+        MatrixError: the file cannot be read, is not TOML, or does not match the schema.
     """
     return Matrix(load(path))
+
+
+def load_results(results: str | Path = "results") -> "pd.DataFrame":
+    """Return a pandas data frame of a results folder, one row per run.
+
+    Raises:
+        ResultsError: the folder does not exist, or a newer kdbench wrote it.
+    """
+    from kdbench.results.table import load_results as load_frame
+
+    return load_frame(str(results))
+
+
+def run(
+    matrix: str | Path | Matrix,
+    *,
+    results: str | Path = "results",
+    reports: str | Path = "reports",
+    progress: bool = True,
+) -> "pd.DataFrame":
+    """Train the missing runs of a matrix on this machine and write its report, as `kdbench run` does.
+
+    A run that fails does not raise: its `status` is "failed" and its `error` gives the reason.
+
+    Args:
+        matrix: The path of a TOML file, or what `load_matrix` returns.
+        results: The results folder; it is created if it is missing.
+        reports: The folder for reports.
+        progress: Whether to print progress; in a notebook it is displayed below the cell.
+
+    Returns:
+        One row per run of the matrix, with the columns of `load_results`.
+
+    Raises:
+        MatrixError: the matrix has an error, or no cell can run.
+        ResultsError: the results folder is not writable.
+        KeyboardInterrupt: it was interrupted; call it again to resume.
+    """
+    from kdbench.reporting import write_report
+    from kdbench.resume import finished_index
+
+    spec = matrix.spec if isinstance(matrix, Matrix) else load(matrix)
+    store = Store(results)
+    index = finished_index(spec, store)
+    if index is None:
+        from kdbench.plan import make_plan
+        from kdbench.runner import run_plan
+
+        plan = make_plan(spec)
+        if not plan.runs:
+            raise MatrixError(f"{spec.file}: all cells are incompatible or excluded")
+        with ExitStack() as stack:
+            run_plan(plan, store, _on_event(plan, store, progress, stack))
+        index = plan.index()
+    frame = load_results(results)
+    write_report(results, reports, [index.name], frame=frame)
+    return frame[frame["run_id"].isin(index.run_ids)].reset_index(drop=True)
+
+
+def tune(
+    method: str,
+    matrix: str | Path | Matrix | None = None,
+    *,
+    trials: int = 20,
+    results: str | Path = "results",
+    progress: bool = True,
+) -> "pd.DataFrame":
+    """Search the hyperparameters of a method by validation accuracy, as `kdbench tune` does.
+
+    Args:
+        method: The name of a method, or of a sum such as "vanilla + rkd_da".
+        matrix: Its first data set and pair, its recipe and its seeds are used; default: the quickstart.
+        trials: The number of configurations, those of an earlier call included.
+        results: The results folder; it is created if it is missing.
+        progress: Whether to print progress; in a notebook it is displayed below the cell.
+
+    Returns:
+        One row per trial in the order of the trials: a column per hyperparameter, and `val_accuracy`, the mean
+        validation accuracy over the seeds (0 to 1; NaN if a run failed).
+
+    Raises:
+        MethodError: the method is unknown, incompatible, or declares no range to search.
+        MatrixError: the matrix has an error, or no validation images.
+        KeyboardInterrupt: it was interrupted; call it again to resume.
+    """
+    import pandas as pd
+
+    from kdbench.matrix.shipped import shipped
+    from kdbench.tuning import tune as search
+
+    spec = matrix.spec if isinstance(matrix, Matrix) else load(matrix or shipped("quickstart"))
+    store = Store(results)
+    with ExitStack() as stack:
+
+        def show_progress(plan: "Plan") -> EventHandler:
+            stack.pop_all().close()
+            return _on_event(plan, store, progress, stack)
+
+        found = search(method, spec, trials, store, show_progress)
+    return pd.DataFrame([{**trial.configuration, "val_accuracy": trial.score} for trial in found.history])
+
+
+def report(
+    *names: str,
+    results: str | Path = "results",
+    reports: str | Path = "reports",
+    selection: "Selection" = "last",
+) -> "pd.DataFrame":
+    """Write the reports of some or all matrices of a results folder and return their accuracy tables.
+
+    Args:
+        names: Names of matrices; none means all.
+        results: The results folder.
+        reports: The folder for reports.
+        selection: The epoch whose weights are scored: "last", "best_validation" or "best_test".
+
+    Returns:
+        The accuracy table of the matrix, one row per method, accuracies in percent: `<title>` is the mean over seeds,
+        `<title>, std` the sample standard deviation, `<title>, n` the number of runs. With several matrices, the
+        tables below one another, the matrix in the first level of the index.
+
+    Raises:
+        ReportError: no matrix has been run, a name is unknown, or a report cannot be written.
+    """
+    import pandas as pd
+
+    from kdbench.reporting import to_frame, write_report
+
+    frames = {one.matrix: to_frame(one.accuracy) for one in write_report(results, reports, names, selection)}
+    if len(frames) == 1:
+        return next(iter(frames.values()))
+    return pd.concat(frames, names=["matrix"])
+
+
+def _on_event(plan: "Plan", store: Store, progress: bool, stack: ExitStack) -> EventHandler:
+    """Return a handler of events; the progress display is closed with `stack`."""
+    if not progress:
+        return lambda event: None
+    from rich.console import Console
+
+    from kdbench.progress import Progress
+
+    return stack.enter_context(Progress(plan, store, Console())).on_event

@@ -1,15 +1,15 @@
-"""Everything that kdbench raises on purpose.
+"""All exceptions that kdbench raises for its users, and the texts that they share.
 
 KdbenchError
-├── MatrixError        a matrix that cannot be run as written: file, key, rule, value, remedy
-├── DataError          a data set that is absent, incomplete or corrupted
-├── MethodError        a method that cannot be built from the roles and hyperparameters given
-├── NetworkError       a network that cannot be built
-├── ResultsError       a results folder that cannot be read or written
-│   └── CorruptedError   a finished run that is not what it was any more, and is trained again
-├── ReportError        a report that cannot be made from the results there are
-└── TrainingError      a run that cannot go on (its cohort goes on without it)
-    └── NotFiniteError a loss that became NaN or infinite
+├── MatrixError          a matrix has an error: file, key, rule, value, what to do
+├── DataError            a data set is missing, incomplete or corrupted
+├── MethodError          a method cannot be built from these roles and hyperparameters
+├── NetworkError         a network cannot be built
+├── ResultsError         a results folder cannot be read or written
+│   └── CorruptedError   the files of a finished run are corrupted; it is trained again
+├── ReportError          a report cannot be made from these results
+└── TrainingError        a run cannot continue; the other runs of its cohort do
+    └── NotFiniteError   a loss is NaN or infinite
 """
 
 import difflib
@@ -17,26 +17,26 @@ from collections.abc import Iterable
 
 
 class KdbenchError(Exception):
-    """Base of all errors meant for the user: its text is the whole message, without a traceback."""
+    """Base class; the command line prints its text without a traceback."""
 
 
 class MatrixError(KdbenchError):
-    """A matrix breaks a rule; nothing was trained. Its text is one printable line, whatever the matrix holds."""
+    """A matrix has an error; nothing was trained. Its text is one printable line, whatever the matrix contains."""
 
     def __init__(self, text: str) -> None:
         super().__init__(printable(text))
 
 
 class DataError(KdbenchError):
-    """A data set is absent, incomplete or corrupted."""
+    """A data set is missing, incomplete or corrupted."""
 
 
 class MethodError(KdbenchError):
-    """A method cannot be built as asked."""
+    """A method cannot be built from these roles and hyperparameters."""
 
 
 class NetworkError(KdbenchError):
-    """A network cannot be built as asked."""
+    """A network cannot be built."""
 
 
 class ResultsError(KdbenchError):
@@ -44,47 +44,47 @@ class ResultsError(KdbenchError):
 
 
 class CorruptedError(ResultsError):
-    """A finished run is not what it was any more; it is trained again, and what needs it waits."""
+    """The files of a finished run are corrupted; it is trained again, then the runs that need it."""
 
 
 class ReportError(KdbenchError):
-    """There is nothing, or not enough, to report."""
+    """A report cannot be made from these results."""
 
 
 class TrainingError(KdbenchError):
-    """One run cannot go on; the others of its cohort are not touched."""
+    """A run cannot continue; the other runs of its cohort do."""
 
 
 class NotFiniteError(TrainingError):
-    """A loss became NaN or infinite."""
+    """A loss is NaN or infinite."""
 
 
 def printable(text: str, longest: int = 800) -> str:
-    r"""One line: what a terminal would obey is shown by its code, and the middle of a long text is left out.
+    r"""Return text as one line, control characters as their codes, the middle of a long text left out.
 
     >>> printable("a\x1b[31m\nb")
     'a\\x1b[31m\\nb'
     """
-    shown = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
-    if len(shown) <= longest:
-        return shown
+    line = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+    if len(line) <= longest:
+        return line
     half = (longest - 5) // 2
-    return f"{shown[:half]} ... {shown[-half:]}"
+    return f"{line[:half]} ... {line[-half:]}"
 
 
 def printable_lines(text: str) -> str:
-    """The same for a text of several lines, which stay so."""
+    """Return text with each of its lines made printable."""
     return "\n".join(map(printable, text.splitlines()))
 
 
 def did_you_mean(name: str, valid: Iterable[str]) -> str:
-    """A remedy for a name that is not known: the nearest valid one, or the list of all.
+    """Return a hint for an unknown name: the most similar valid name, or all of them.
 
     >>> did_you_mean("vanila", ["vanilla", "scratch"])
     "did you mean 'vanilla'?"
     """
     names = sorted(valid)
-    close = difflib.get_close_matches(name, names, n=1, cutoff=0.6)
-    if close:
-        return f"did you mean '{close[0]}'?"
+    similar = difflib.get_close_matches(name, names, n=1, cutoff=0.6)
+    if similar:
+        return f"did you mean '{similar[0]}'?"
     return f"valid: {', '.join(names)}" if names else "there is none"

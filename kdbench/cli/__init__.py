@@ -1,1 +1,1 @@
-"""The command line: `app.py` declares the commands, each of them has a file. No file here imports torch."""
+"""The command line: app.py declares the commands; the body of each is in a file of its name. No file imports torch."""

@@ -1,4 +1,4 @@
-"""The commands. Each parses, makes one call and prints; what is heavy is imported inside it."""
+"""The Typer app: every command parses its arguments and makes one call. Its body is imported when it runs."""
 
 import sys
 from collections.abc import Iterator
@@ -7,71 +7,74 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
-from rich.console import Console
-from rich.text import Text
 
 from kdbench import __version__
-from kdbench.errors import KdbenchError, printable_lines
+from kdbench.cli.console import RESULTS, make_console, print_line
+from kdbench.errors import KdbenchError
 
 app = typer.Typer(
     name="kdbench",
-    help="A benchmarking harness for knowledge distillation: one TOML file in, one honest table out.",
+    help="Benchmark knowledge distillation: one TOML file in, one honest table out.",
+    epilog="Exit status: 0 success; 1 error; 2 some runs failed or are blocked by a failed run; 130 interrupted.",
     no_args_is_help=True,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
-console = Console(width=None if sys.stdout.isatty() else 120)
+console = make_console()
 
 MatrixFile = Annotated[Path, typer.Argument(metavar="MATRIX", help="The TOML file of the matrix.")]
 Results = Annotated[Path, typer.Option("--results", help="The results folder.", envvar="KDBENCH_RESULTS")]
-Reports = Annotated[Path, typer.Option("--reports", help="Where reports are written.", envvar="KDBENCH_REPORTS")]
-RunId = Annotated[str, typer.Argument(metavar="RUN", help="A run's id, or its first digits.")]
+Reports = Annotated[Path, typer.Option("--reports", help="The folder for reports.", envvar="KDBENCH_REPORTS")]
+RunId = Annotated[str, typer.Argument(metavar="RUN", help="The id of a run, or its first digits.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+Quiet = Annotated[bool, typer.Option("--quiet", help="Print neither the table nor the report's path.")]
 Selection = Annotated[
     Literal["last", "best_validation", "best_test"],
-    typer.Option(help="Which epoch's weights a table shows. best_test is optimistic and needs track_test."),
+    typer.Option(help="The epoch whose weights are scored. best_test is optimistic; it needs track_test."),
 ]
-RESULTS, REPORTS = Path("results"), Path("reports")
+REPORTS = Path("reports")
 
 
 @contextmanager
-def _errors() -> Iterator[None]:
-    """A KdbenchError is one message and exit status 1; an interrupt is 130."""
+def _error_handling() -> Iterator[None]:
+    """Print a KdbenchError as one message and exit with status 1; an interrupt exits with status 130."""
     try:
         yield
     except KdbenchError as error:
-        told = Text(f"error: {printable_lines(str(error))}", style="red")
-        Console(stderr=True).print(told, soft_wrap=True)
+        print_line(make_console(stderr=True), f"error: {error}", style="red")
         raise typer.Exit(1) from None
     except KeyboardInterrupt:
-        Console(stderr=True).print("stopped; run the same command again to go on", style="yellow")
+        print_line(make_console(stderr=True), "stopped; rerun the same command to resume", style="yellow")
         raise typer.Exit(130) from None
 
 
-def _version(asked: bool) -> None:
-    if asked:
-        console.print(f"kdbench {__version__}", highlight=False)
+def _print_version(requested: bool) -> None:
+    if requested:
+        print_line(console, f"kdbench {__version__}")
         raise typer.Exit
 
 
 @app.callback()
 def main(
-    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print it.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
+    ] = False,
 ) -> None:
-    """A benchmarking harness for knowledge distillation."""
-    here = str(Path.cwd())
-    if here not in sys.path:
-        sys.path.append(here)  # so that a matrix finds a user's own "module:Class", however kdbench was started
+    """Benchmark knowledge distillation: one TOML file in, one honest table out."""
+    folder = str(Path.cwd())
+    if folder not in sys.path:
+        sys.path.append(folder)  # so that a matrix can name a custom "module:Class" in the current folder
 
 
 @app.command()
 def plan(
     matrix: MatrixFile,
     results: Results = RESULTS,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
+    as_json: AsJson = False,
     estimate: Annotated[bool, typer.Option("--estimate", help="Measure a few steps; print hours and disk.")] = False,
 ) -> None:
     """Check a matrix and print what would run. Trains nothing, writes nothing."""
-    with _errors():
+    with _error_handling():
         if estimate:
             from kdbench.cli.estimate import print_estimate
 
@@ -87,20 +90,22 @@ def run(
     matrix: MatrixFile,
     results: Results = RESULTS,
     reports: Reports = REPORTS,
+    quiet: Quiet = False,
     executor: Annotated[
-        Literal["local", "ray"], typer.Option(help="Train on this machine, or in a Ray cluster (needs kdbench[ray]).")
+        Literal["local", "ray"], typer.Option(help="Train on this machine or in a Ray cluster (needs kdbench[ray]).")
     ] = "local",
     address: Annotated[
-        str | None, typer.Option(help="Of the Ray cluster, such as 10.0.0.1:6379; default: one of this machine alone.")
+        str | None,
+        typer.Option(help="Address of the Ray cluster, such as 10.0.0.1:6379; default: start one on this machine."),
     ] = None,
 ) -> None:
-    """Train what a matrix still lacks, then print its table and write its report. Run again to resume."""
-    with _errors():
+    """Train a matrix, write its report, print its table. Finished runs are not trained again; rerun to resume."""
+    with _error_handling():
         if address is not None and executor != "ray":
-            raise KdbenchError(f"--address {address} is the address of a Ray cluster; add --executor ray")
+            raise KdbenchError(f"--address is for a Ray cluster, got {address}; add --executor ray")
         from kdbench.cli.run import run_matrix
 
-        failed = run_matrix(matrix, results, reports, console, executor == "ray", address)
+        failed = run_matrix(matrix, results, reports, console, quiet=quiet, on_ray=executor == "ray", address=address)
     if failed:
         raise typer.Exit(2)
 
@@ -108,15 +113,15 @@ def run(
 @app.command()
 def status(
     results: Results = RESULTS,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
-    watch: Annotated[bool, typer.Option("--watch", help="Show it anew every two seconds, until Ctrl-C.")] = False,
+    as_json: AsJson = False,
+    watch: Annotated[bool, typer.Option("--watch", help="Refresh every two seconds until Ctrl-C.")] = False,
 ) -> None:
-    """Print what every matrix of the results folder is doing. Only reads."""
-    with _errors():
+    """Print the state of every matrix in the results folder. Writes nothing."""
+    with _error_handling():
         from kdbench.cli.status import print_status, watch_status
 
         if watch and as_json:
-            raise KdbenchError("--watch is for people and --json for programs; choose one")
+            raise KdbenchError("--watch and --json cannot be combined; choose one")
         if watch:
             watch_status(results, console)
         else:
@@ -126,11 +131,11 @@ def status(
 @app.command()
 def logs(
     run_id: RunId,
-    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on until the run has ended.")] = False,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Print new lines until the run ends.")] = False,
     results: Results = RESULTS,
 ) -> None:
-    """Print the log of a run; while it runs, also what its worker prints."""
-    with _errors():
+    """Print the log of a run. While it is running, also print its worker's log."""
+    with _error_handling():
         from kdbench.cli.logs import print_log
 
         print_log(run_id, follow, results, console)
@@ -138,51 +143,50 @@ def logs(
 
 @app.command()
 def retry(
-    matrix: Annotated[str | None, typer.Argument(metavar="[NAME]", help="A matrix's name; default: all.")] = None,
-    failed: Annotated[bool, typer.Option("--failed", help="The runs that failed.")] = False,
+    name: Annotated[str | None, typer.Argument(metavar="NAME", help="The name of a matrix; default: all.")] = None,
     results: Results = RESULTS,
+    as_json: AsJson = False,
 ) -> None:
-    """Let failed runs wait again; their logs stay. Then run the matrix."""
-    with _errors():
-        from kdbench.cli.maintenance import retry_failed
+    """Queue failed runs again. Keeps their logs; `kdbench run MATRIX` then trains them."""
+    with _error_handling():
+        from kdbench.cli.retry import retry_runs
 
-        if not failed:
-            raise KdbenchError("say what is to be tried again: `kdbench retry --failed [NAME]`")
-        retry_failed(matrix, results, console)
+        retry_runs(name, results, as_json, console)
 
 
 @app.command()
 def clean(
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be removed.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the files, remove nothing.")] = False,
     results: Results = RESULTS,
+    as_json: AsJson = False,
 ) -> None:
-    """Remove what dead attempts have left; results are never touched."""
-    with _errors():
-        from kdbench.cli.maintenance import clean as clean_results
+    """Remove files left by crashed attempts. Finished runs are not touched."""
+    with _error_handling():
+        from kdbench.cli.clean import clean_results
 
-        clean_results(dry_run, results, console)
+        clean_results(dry_run, results, as_json, console)
 
 
 @app.command()
 def merge(
-    into: Annotated[Path, typer.Argument(metavar="A", help="The results folder that gains.")],
+    into: Annotated[Path, typer.Argument(metavar="A", help="The results folder that is extended.")],
     source: Annotated[Path, typer.Argument(metavar="B", help="The results folder that is read.")],
 ) -> None:
-    """Copy into results folder A what it lacks of B. Nothing is deleted; what is done in A stays."""
-    with _errors():
-        from kdbench.cli.maintenance import merge_folders
+    """Copy the runs that A lacks or holds corrupted from B. Finished runs in A win; nothing is deleted."""
+    with _error_handling():
+        from kdbench.cli.merge import merge_folders
 
         merge_folders(into, source, console)
 
 
 @app.command()
 def reindex(
-    deep: Annotated[bool, typer.Option("--deep", help="Read every file of every run.")] = False,
+    deep: Annotated[bool, typer.Option("--deep", help="Verify the content of every file of every run.")] = False,
     results: Results = RESULTS,
 ) -> None:
-    """Derive results.parquet and history.parquet anew from the runs; corrupted runs are put aside."""
-    with _errors():
-        from kdbench.cli.maintenance import reindex as reindex_results
+    """Rebuild results.parquet and history.parquet. Corrupted runs are moved to the quarantine and queued again."""
+    with _error_handling():
+        from kdbench.cli.reindex import reindex_results
 
         reindex_results(deep, results, console)
 
@@ -191,13 +195,13 @@ def reindex(
 def tune(
     method: Annotated[str, typer.Option(help="The method whose hyperparameters are searched.")],
     matrix: Annotated[
-        Path | None, typer.Option(help="Where pair, data set, recipe and seeds come from; default: the quickstart.")
+        Path | None, typer.Option(help="Its first data set and pair, recipe and seeds are used; default: quickstart.")
     ] = None,
-    trials: Annotated[int, typer.Option(min=1, help="How many configurations are tried in all.")] = 20,
+    trials: Annotated[int, typer.Option(min=1, help="The number of configurations, earlier ones included.")] = 20,
     results: Results = RESULTS,
 ) -> None:
-    """Search a method's hyperparameters over their declared ranges, on validation only. Run again to resume."""
-    with _errors():
+    """Search a method's hyperparameters by validation accuracy. Rerun to resume."""
+    with _error_handling():
         from kdbench.cli.tune import tune_method
 
         tune_method(method, matrix, trials, results, console)
@@ -205,56 +209,70 @@ def tune(
 
 @app.command()
 def report(
-    matrices: Annotated[list[str] | None, typer.Argument(help="Names of matrices; default: all there are.")] = None,
+    names: Annotated[list[str] | None, typer.Argument(metavar="NAME", help="Names of matrices; default: all.")] = None,
     results: Results = RESULTS,
     reports: Reports = REPORTS,
     selection: Selection = "last",
+    text_format: Annotated[
+        Literal["table", "markdown", "latex", "csv"], typer.Option("--format", help="The format of the printed table.")
+    ] = "table",
+    quiet: Quiet = False,
+    as_json: AsJson = False,
 ) -> None:
-    """Write reports/<matrix>/report.md and tables/*.tex from the results."""
-    with _errors():
-        from kdbench.cli.run import write_report
+    """Write reports and print their accuracy tables."""
+    with _error_handling():
+        from kdbench.cli.report import print_reports, print_reports_as_json, write_reports
 
-        write_report(tuple(matrices or ()), results, reports, selection, console)
+        notes = console if text_format == "table" and not as_json else make_console(stderr=True)
+        written = write_reports(names or (), results, reports, selection, notes)
+        if as_json:
+            print_reports_as_json(written, console)
+        elif not quiet:
+            print_reports(written, text_format, console)
 
 
 @app.command(name="list")
 def list_(
-    what: Annotated[Literal["methods", "networks", "datasets"], typer.Argument(help="What to list.")],
+    catalog: Annotated[
+        Literal["methods", "networks", "datasets"],
+        typer.Argument(metavar="methods|networks|datasets", help="What to list."),
+    ],
+    name: Annotated[str | None, typer.Argument(metavar="NAME", help="Print all about this one.")] = None,
+    as_json: AsJson = False,
 ) -> None:
-    """List the methods (hyperparameters, defaults, ranges, papers), networks or data sets."""
-    with _errors():
-        from kdbench.cli.catalog import print_catalog
+    """List methods, networks or data sets, or describe one of them."""
+    with _error_handling():
+        from kdbench.cli.list import print_list
 
-        print_catalog(what, console)
-
-
-@app.command()
-def show(run_id: RunId, results: Results = RESULTS) -> None:
-    """Print one run: what it is, how it went, where it lies."""
-    with _errors():
-        from kdbench.cli.status import print_run
-
-        print_run(run_id, results, console)
+        print_list(catalog, name, as_json, console)
 
 
 @app.command()
-def doctor(results: Results = RESULTS) -> None:
-    """Check this machine: versions, devices, precision, folders."""
-    with _errors():
+def show(run_id: RunId, results: Results = RESULTS, as_json: AsJson = False) -> None:
+    """Print the configuration, state, metrics and folder of a run."""
+    with _error_handling():
+        from kdbench.cli.show import print_run
+
+        print_run(run_id, results, as_json, console)
+
+
+@app.command()
+def doctor(results: Results = RESULTS, as_json: AsJson = False) -> None:
+    """Check versions, devices, precision and folders. Exit status 1 if a check fails."""
+    with _error_handling():
         from kdbench.cli.doctor import print_checks
 
-        healthy = print_checks(results, console)
+        healthy = print_checks(results, as_json, console)
     if not healthy:
         raise typer.Exit(1)
 
 
 @app.command()
 def init(
-    path: Annotated[Path, typer.Argument(help="The file to write.")] = Path("matrix.toml"),
+    path: Annotated[Path, typer.Argument(metavar="FILE", help="The file to write.")] = Path("matrix.toml"),
 ) -> None:
     """Write a commented matrix to start from."""
-    with _errors():
-        from kdbench.cli.template import write_template
+    with _error_handling():
+        from kdbench.cli.init import write_template
 
-        write_template(path)
-        console.print(f"wrote {path}; next: kdbench plan {path}", markup=False, highlight=False, soft_wrap=True)
+        print_line(console, f"wrote {path}; next: {write_template(path)}")

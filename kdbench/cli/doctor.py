@@ -1,116 +1,129 @@
-"""`kdbench doctor`: whether this machine can do the work."""
+"""`kdbench doctor`: what this machine offers, and what is wrong with it."""
 
 import shutil
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import final
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from kdbench import __version__
-from kdbench.errors import KdbenchError
+from kdbench.cli.console import command, count_of
+from kdbench.errors import KdbenchError, printable_lines
+from kdbench.formatting import format_bytes
 
 PACKAGES = ("torch", "torchvision", "timm", "optuna", "pandas", "pyarrow", "scikit-learn", "rich", "typer", "pydantic")
-Check = tuple[bool, str, str]  # whether it is well, what was looked at, what was found
 
 
-def print_checks(results: Path, console: Console) -> bool:
-    """Print every check, and say whether all went well."""
-    checks = [check for look in (_versions, _devices, _precision, _compiler, _data) for check in look()]
-    checks += [_folder(results), *_content(results)]
-    grid = Table.grid(padding=(0, 2))
-    for well, what, found in checks:
-        grid.add_row(Text("ok" if well else "!!", style="green" if well else "red"), Text(what), Text(found))
-    console.print(grid)
-    return all(well for well, _, _ in checks)
+@final
+@dataclass(frozen=True)
+class Check:
+    """One check of the machine or of the results folder."""
+
+    ok: bool
+    name: str
+    found: str
+
+
+def print_checks(results: Path, as_json: bool, console: Console) -> bool:
+    """Print every check; return True if all passed."""
+    checks = [*_versions(), *_devices(), *_precision(), *_compiler(), *_data(), *_folder(results), *_content(results)]
+    if as_json:
+        console.print_json(data=list(map(asdict, checks)))
+    else:
+        grid = Table.grid(padding=(0, 2))
+        for check in checks:
+            mark = Text("ok" if check.ok else "!!", style="green" if check.ok else "red")
+            grid.add_row(mark, Text(check.name), Text(printable_lines(check.found)))
+        console.print(grid)
+    return all(check.ok for check in checks)
 
 
 def _versions() -> Iterator[Check]:
-    yield True, "kdbench", __version__
-    yield sys.version_info >= (3, 11), "python", ".".join(map(str, sys.version_info[:3]))
+    yield Check(True, "kdbench", __version__)
+    yield Check(sys.version_info >= (3, 11), "python", ".".join(map(str, sys.version_info[:3])))
     for package in PACKAGES:
         try:
-            yield True, package, version(package)
+            yield Check(True, package, version(package))
         except PackageNotFoundError:
-            yield False, package, "not installed; install kdbench again"
+            yield Check(False, package, "not installed; reinstall kdbench: pip install --force-reinstall kdbench")
 
 
 def _devices() -> Iterator[Check]:
-    from kdbench.queue.devices import count_cores, find_slots, list_gpus
+    from kdbench.queue.devices import cores, gpu_ids, slots
 
-    gpus = list_gpus()
-    yield True, "GPUs", ", ".join(gpus) or "none answers; kdbench runs on the processor"
-    places = find_slots("auto", None, 1)
-    yield (
-        True,
-        "worker slots",
-        f"{len(places)} x {places[0].device}, {places[0].threads} thread each, {count_cores()} cores",
-    )
+    yield Check(True, "GPUs", ", ".join(gpu_ids()) or "none found; running on the CPU")
+    found = slots("auto", None, 1)
+    threads = count_of(found[0].threads, "thread")
+    yield Check(True, "worker slots", f"{len(found)} x {found[0].device}, {threads} each, {cores()} cores")
 
 
 def _precision() -> Iterator[Check]:
     from kdbench.training.precision import resolve_precision
 
-    yield True, 'precision "auto"', resolve_precision("auto")
+    yield Check(True, 'precision "auto"', resolve_precision("auto"))
 
 
 def _compiler() -> Iterator[Check]:
     from kdbench.worker.compiler import missing_compiler
 
-    lack = missing_compiler()
-    yield True, "run.compile", "can be used" if lack is None else f"cannot be used: there is no {lack}"
+    missing = missing_compiler()
+    yield Check(True, "run.compile", "available" if missing is None else f"unavailable: no {missing}")
 
 
 def _data() -> Iterator[Check]:
     from kdbench import data
-    from kdbench.data.cache import cache_folder
+    from kdbench.data.cache import location
     from kdbench.matrix import DataSpec
 
-    yield _tried("data cache", lambda: str(cache_folder()))
-    yield _tried("digits", lambda: f"content {data.get_fingerprint(DataSpec('digits', 'digits'))}")
+    yield _attempt("data cache", lambda: str(location()))
+    yield _attempt("digits", lambda: f"content {data.fingerprint(DataSpec('digits', 'digits'))}")
 
 
-def _tried(what: str, action: Callable[[], str]) -> Check:
-    try:
-        return True, what, action()
-    except KdbenchError as error:
-        return False, what, str(error)
-
-
-def _folder(results: Path) -> Check:
+def _folder(results: Path) -> Iterator[Check]:
     from kdbench.results import Store
 
     if not results.exists():
-        return True, "results folder", f"{results} (will be made)"
-    free = shutil.disk_usage(results).free / 2**30
+        yield Check(True, "results folder", f"{results} (will be created)")
+        return
+    free = shutil.disk_usage(results).free
 
-    def found() -> str:
+    def check_writable() -> str:
         Store(results, create=False).check_writable()
-        return f"{results}, {free:.1f} GiB free"
+        return f"{results}, {format_bytes(free)} free"
 
-    return _tried("results folder", found)
+    yield _attempt("results folder", check_writable)
 
 
 def _content(results: Path) -> Iterator[Check]:
-    """Whether what was computed is whole, and what is left over."""
-    from kdbench.formatting import format_bytes
+    """Check the results folder for corrupted files and leftovers."""
     from kdbench.results import Store, leftovers
     from kdbench.results.integrity import corrupt_files
 
     try:
         store = Store(results, create=False)
     except KdbenchError:
-        return  # told as the check of the folder
+        return  # reported by the check of the folder
     for run in store.run_ids():
-        why = store.corruption(run)
-        if why is not None:
-            yield False, "corrupted run", f"{run}: {why}; `kdbench run` trains it again"
+        reason = store.corruption(run)
+        if reason is not None:
+            yield Check(False, "corrupted run", f"{run}: {reason}; `kdbench run` trains it again")
     for text in corrupt_files(store):
-        yield False, "corrupted file", text
+        yield Check(False, "corrupted file", text)
     found = list(leftovers.find(store))
     if found:
         size = format_bytes(sum(leftover.bytes for leftover in found))
-        yield True, "leftovers", f"{len(found)} files, {size}; `kdbench clean` removes them"
+        clean = command("clean", results=results)
+        yield Check(True, "leftovers", f"{count_of(len(found), 'file')}, {size}; `{clean}` removes them")
+
+
+def _attempt(name: str, action: Callable[[], str]) -> Check:
+    try:
+        return Check(True, name, action())
+    except KdbenchError as error:
+        return Check(False, name, str(error))

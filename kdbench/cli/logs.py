@@ -1,4 +1,4 @@
-"""`kdbench logs`: what a run has told, and what its worker prints now."""
+"""`kdbench logs`: the log of a run, and what its worker prints now."""
 
 import re
 import time
@@ -10,40 +10,42 @@ from rich.console import Console
 from kdbench.errors import printable
 from kdbench.results import Store
 
-SECONDS = 0.5
+INTERVAL = 0.5  # seconds
 LONGEST = 10_000  # characters of a line
 ATTEMPT = re.compile(r"attempt \d+: (?P<log>.+) from byte (?P<byte>\d+)$", re.MULTILINE)
 
 
-def print_log(beginning: str, follow: bool, results: Path, console: Console) -> None:
-    """Print a run's log; while it runs also its worker's, with `follow` until it has ended.
+def print_log(prefix: str, follow: bool, results: Path, console: Console) -> None:
+    """Print the log of a run; while it is running, also its worker's log. `follow`: until the run has finished.
 
     Raises:
-        ResultsError: there is no such run, or several begin so.
+        ResultsError: no run id starts with `prefix`, or several do.
     """
     store = Store(results, create=False)
-    run = store.find_run(beginning)
-    for text in _told(store, run, follow):
-        console.out(_shown(text), end="", highlight=False)
+    run = store.find(prefix)
+    for text in _texts(store, run, follow):
+        console.out(_printable_text(text), end="", highlight=False)
+        if console.quiet:
+            return
 
 
-def _told(store: Store, run: str, follow: bool) -> Iterator[str]:
+def _texts(store: Store, run: str, follow: bool) -> Iterator[str]:
     log = store.folder(run) / "log.txt"
-    text, told = _read(log, 0)
-    yield text or f"{run}: nothing has been logged yet\n"
+    text, log_end = _read(log, 0)
+    yield text or f"{run}: the log is empty\n"
     attempts = list(ATTEMPT.finditer(text))
     if not attempts or store.state(run) != "running":
         return
-    worker, byte = _worker_log(store, attempts[-1]["log"]), int(attempts[-1]["byte"])
+    worker_log, position = _worker_log(store, attempts[-1]["log"]), int(attempts[-1]["byte"])
     while True:
-        ended = store.state(run) != "running"  # before the last look, so that nothing is missed
-        text, byte = _read(worker, byte)
+        has_ended = store.state(run) != "running"  # before the last read, so that no line is missed
+        text, position = _read(worker_log, position)
         yield text
-        if ended:
-            yield _read(log, told)[0]  # how it went; while it trains, that is in its worker's log
-        if ended or not follow:
+        if has_ended:
+            yield _read(log, log_end)[0]  # the outcome; while the run trains, it is in the worker's log
+        if has_ended or not follow:
             return
-        time.sleep(SECONDS)
+        time.sleep(INTERVAL)
 
 
 def _worker_log(store: Store, name: str) -> Path:
@@ -51,17 +53,17 @@ def _worker_log(store: Store, name: str) -> Path:
     return path if path.exists() else store.root / "workers" / path.name
 
 
-def _shown(text: str) -> str:
-    """What a terminal would obey is shown by its code; the ends of lines stay."""
+def _printable_text(text: str) -> str:
+    """Replace control characters by their codes; line ends stay."""
     return "\n".join(printable(line.rstrip("\r").expandtabs(), LONGEST) for line in text.split("\n"))
 
 
-def _read(path: Path, byte: int) -> tuple[str, int]:
-    """What stands in a file from a byte on, and where it ends."""
+def _read(path: Path, position: int) -> tuple[str, int]:
+    """Return the text of a file from a byte position on, and the position of its end."""
     try:
         with path.open("rb") as handle:
-            handle.seek(byte)
+            handle.seek(position)
             content = handle.read()
     except FileNotFoundError:
-        return "", byte
-    return content.decode("utf-8", errors="replace"), byte + len(content)
+        return "", position
+    return content.decode("utf-8", errors="replace"), position + len(content)

@@ -1,6 +1,7 @@
 """`kdbench plan`: what would run."""
 
 from collections import Counter
+from collections.abc import Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -10,49 +11,54 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from kdbench.cli.console import count_of, print_line
 from kdbench.matrix import Cell, MatrixSpec, load
 from kdbench.plan import Plan, make_plan
 from kdbench.results import Store
 
 Key = tuple[str, str, str]  # data set, pair, label
-STATES = ("done", "failed", "running", "pending", "incompatible")
+STATES = ("done", "failed", "running", "pending")
 
 
 def print_plan(matrix: Path, results: Path, as_json: bool, console: Console) -> None:
-    """Print a matrix's plan as a table, or as JSON; downloads nothing.
+    """Print the plan of a matrix as a table, or as JSON; download nothing.
 
     Raises:
-        MatrixError: the matrix cannot be run as written.
+        MatrixError: the matrix has an error.
     """
     plan = make_plan(load(matrix), provisional=True)
     store = Store(results) if (results / "kdbench.json").exists() else None
     states = {run.id: store.state(run.id) if store else "pending" for run in plan.runs}
     if as_json:
-        console.print_json(data=_json(plan, states))
+        console.print_json(data=_as_json(plan, states))
         return
     console.print(_table(plan, states))
-    console.print(Text(_summary(plan, states)))
+    print_line(console, _summarize(plan, states))
+    for style, line in _notes(plan):
+        print_line(console, line, style)
+
+
+def _notes(plan: Plan) -> Iterator[tuple[str, str]]:
+    """Give the style and the text of each line below the table."""
     for reason in plan.provisional.values():
-        told = f"provisional: {reason}; the ids of its runs will change"
-        console.print(Text(told, style="yellow"), soft_wrap=True)
+        yield "yellow", f"provisional: {reason}; the ids of its runs will change"
     for incompatible in plan.incompatible:
-        where = " / ".join(_key(incompatible.cell))
-        console.print(Text(f"cannot run: {where}: {incompatible.reason}", style="yellow"), soft_wrap=True)
-    for left_out in _left_out(plan):
-        console.print(Text(f"left out: {left_out}", style="dim"), soft_wrap=True)
-    for source in _sources(plan):
-        console.print(Text(f"runs code of your own: {source}", style="yellow"), soft_wrap=True)
+        yield "yellow", f"incompatible: {' / '.join(_key(incompatible.cell))}: {incompatible.reason}"
+    for excluded in _excluded(plan):
+        yield "dim", f"excluded: {excluded}"
+    for source in _custom_code(plan):
+        yield "yellow", f"runs custom code: {source}"
     for warning in plan.warnings:
-        console.print(Text(f"warning: {warning}", style="yellow"), soft_wrap=True)
+        yield "yellow", f"warning: {warning}"
 
 
 def _key(cell: Cell) -> Key:
     return cell.dataset.name, f"{cell.pair.teacher} -> {cell.pair.student}", cell.label
 
 
-def _table(plan: Plan, states: dict[str, Any]) -> Table:
+def _table(plan: Plan, states: Mapping[str, str]) -> Table:
     counts = _counts(plan, states)
-    shown = [state for state in STATES if any(row[state] for row in counts.values())]
+    shown = [state for state in (*STATES, "incompatible") if any(row[state] for row in counts.values())]
     grid = Table(box=SIMPLE_HEAD, title=Text(f"matrix {plan.matrix.name}"), title_justify="left")
     grid.add_column("data set: pair / method", overflow="fold")
     for title in ("configurations", "runs", *shown):
@@ -66,11 +72,11 @@ def _table(plan: Plan, states: dict[str, Any]) -> Table:
     return grid
 
 
-def _counts(plan: Plan, states: dict[str, Any]) -> dict[Key, Counter[str]]:
-    """What each label comes to on each pair, pair by pair in the matrix's order."""
+def _counts(plan: Plan, states: Mapping[str, str]) -> dict[Key, Counter[str]]:
+    """Count configurations and runs by label, pair by pair in the order of the matrix."""
     rows: dict[Key, Counter[str]] = {}
     incompatible = {id(i.cell) for i in plan.incompatible}
-    for cell in sorted([*plan.cells, *(i.cell for i in plan.incompatible)], key=partial(_place, plan.matrix)):
+    for cell in sorted([*plan.cells, *(i.cell for i in plan.incompatible)], key=partial(_rank, plan.matrix)):
         counts = rows.setdefault(_key(cell), Counter())
         counts["configurations"] += 1
         if id(cell) in incompatible:
@@ -81,61 +87,60 @@ def _counts(plan: Plan, states: dict[str, Any]) -> dict[Key, Counter[str]]:
     return rows
 
 
-def _place(matrix: MatrixSpec, cell: Cell) -> tuple[int, int, int]:
+def _rank(matrix: MatrixSpec, cell: Cell) -> tuple[int, int, int]:
     labels = ["teacher", "scratch", *matrix.methods]
     return matrix.datasets.index(cell.dataset.name), matrix.pairs.index(cell.pair), labels.index(cell.label)
 
 
-def _summary(plan: Plan, states: dict[str, Any]) -> str:
+def _summarize(plan: Plan, states: Mapping[str, str]) -> str:
     count = Counter(states.values())
     distilled = {run.id for cell in plan.cells if cell.kind == "method" for run in cell.runs.values()}
     teachers = {run.id for cell in plan.cells if cell.kind == "teacher" for run in cell.runs.values()}
-    told = ", ".join(f"{count[state]} {state}" for state in ("done", "failed", "running", "pending") if count[state])
-    blocked = sum(len(i.cell.runs) for i in plan.incompatible)
+    by_state = ", ".join(f"{count[state]} {state}" for state in STATES if count[state])
+    incompatible = sum(len(i.cell.runs) for i in plan.incompatible)
     others = len(states) - len(teachers) - len(distilled)
     return (
-        f"{len(states)} different runs{told and f' ({told})'}; teachers: {len(teachers)}, distilled: {len(distilled)}, "
-        f"other baselines and runs that others need: {others}, cannot run: {blocked}"
+        f"{count_of(len(states), 'run')}{by_state and f' ({by_state})'}: {count_of(len(teachers), 'teacher')}, "
+        f"{len(distilled)} distilled, {others} from scratch or needed by others; {incompatible} incompatible"
     )
 
 
-def _left_out(plan: Plan) -> list[str]:
-    """What the matrix excludes, and why."""
-    told = []
+def _excluded(plan: Plan) -> list[str]:
+    lines = []
     for e in plan.excluded:
         seeds = "" if len(e.seeds) == len(plan.matrix.seeds) else f" (seeds {', '.join(map(str, e.seeds))})"
         why = f": {e.why}" if e.why else ""
-        told.append(f"{e.dataset} / {e.pair.teacher} -> {e.pair.student} / {e.label}{seeds}{why}")
-    return told
+        lines.append(f"{e.dataset} / {e.pair.teacher} -> {e.pair.student} / {e.label}{seeds}{why}")
+    return lines
 
 
-def _sources(plan: Plan) -> list[str]:
-    """The user's own modules that the matrix names: running it runs them."""
+def _custom_code(plan: Plan) -> list[str]:
+    """Return the modules outside kdbench that the matrix names: running it executes them."""
     parts = {part.name for run in plan.runs for part in run.parts if part.source}
     networks = {str(n.factory) for run in plan.runs for n in (run.student, *run.peers) if n.factory}
     return sorted(parts | networks)
 
 
-def _json(plan: Plan, states: dict[str, Any]) -> dict[str, Any]:
+def _as_json(plan: Plan, states: Mapping[str, str]) -> dict[str, Any]:
     cells = [
         {"dataset": dataset, "pair": pair, "method": label, **counts}
         for (dataset, pair, label), counts in _counts(plan, states).items()
     ]
     return {
         "matrix": plan.matrix.name,
-        "runs": [{"id": run.id, "state": states[run.id], **_run(run.to_json())} for run in plan.runs],
+        "runs": [{"id": run.id, "state": states[run.id], **_run_as_json(run.to_json())} for run in plan.runs],
         "cells": cells,
         "incompatible": [
             {"cell": list(_key(i.cell)), "runs": len(i.cell.runs), "reason": i.reason} for i in plan.incompatible
         ],
-        "excluded": _left_out(plan),
+        "excluded": _excluded(plan),
         "provisional": list(plan.provisional),
-        "code": _sources(plan),
+        "custom_code": _custom_code(plan),
         "warnings": list(plan.warnings),
     }
 
 
-def _run(spec: dict[str, Any]) -> dict[str, Any]:
+def _run_as_json(spec: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "cell": spec["cell"],
         "dataset": spec["dataset"]["name"],

@@ -1,4 +1,4 @@
-"""`kdbench tune`."""
+"""`kdbench tune`: search the hyperparameters of a method."""
 
 import json
 import re
@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from rich.text import Text
 
+from kdbench.cli.console import command, count_of, print_line
 from kdbench.events import EventHandler
+from kdbench.formatting import format_value
 from kdbench.matrix import load
 from kdbench.matrix.shipped import shipped
 from kdbench.plan import Plan
@@ -20,54 +21,52 @@ from kdbench.tuning import Tuned, tune
 
 
 def tune_method(method: str, matrix: Path | None, trials: int, results: Path, console: Console) -> None:
-    """Search a method's hyperparameters and print the best configuration as a piece of a matrix.
+    """Search the hyperparameters of a method and print the best configuration as TOML for a matrix.
 
     Raises:
-        KdbenchError: whatever keeps the search from being made.
+        KdbenchError: the method cannot be tuned.
     """
     base = load(matrix or shipped("quickstart"))
     store = Store(results)
     pair = base.pairs[0]
-    console.print(
-        Text(
-            f"tuning {method} on {base.datasets[0]}, {pair.teacher} -> {pair.student}, {trials} trials x "
-            f"{len(base.seeds)} seeds, validation only"
-        ),
-        soft_wrap=True,
+    print_line(
+        console,
+        f"tuning {method} on {base.datasets[0]}, {pair.teacher} -> {pair.student}: {count_of(trials, 'trial')} x "
+        f"{count_of(len(base.seeds), 'seed')}, chosen by validation accuracy",
     )
-    with ExitStack() as shown:
+    with ExitStack() as stack:
 
-        def listen(plan: Plan) -> EventHandler:
-            shown.pop_all().close()
-            return shown.enter_context(Progress(plan, store, console)).on_event
+        def show_progress(plan: Plan) -> EventHandler:
+            stack.pop_all().close()
+            return stack.enter_context(Progress(plan, store, console)).on_event
 
-        found = tune(method, base, trials, store, listen)
+        found = tune(method, base, trials, store, show_progress)
     _print(found, method, results, console)
 
 
 def _print(found: Tuned, method: str, results: Path, console: Console) -> None:
     default = "no score" if found.default_score is None else f"{found.default_score:.4f}"
     for line in (
-        f"best of {found.trials} trials ({found.failed} failed): validation accuracy {found.score:.4f}; "
-        f"the defaults {_words(found.default)}: {default}",
+        f"best of {count_of(found.trials, 'trial')} ({found.failed} failed): validation accuracy {found.score:.4f}; "
+        f"defaults ({_format_configuration(found.default)}): {default}",
         "for a matrix:",
         "",
-        f"[methods.{_quoted(method)}]",
+        f"[methods.{_quote(method)}]",
         *(f"{_toml_key(key)} = {value!r}" for key, value in found.best.items()),
         "",
-        f"every trial: kdbench report {found.matrix} --results {results}",
+        f"all trials: {command('report', found.matrix, results=results)}",
     ):
-        console.print(Text(line), soft_wrap=True)
+        print_line(console, line)
 
 
 def _toml_key(key: str) -> str:
-    part, _, own = key.rpartition(".")
-    return f"{_quoted(part)}.{own}" if part else own
+    part, _, name = key.rpartition(".")
+    return f"{_quote(part)}.{name}" if part else name
 
 
-def _quoted(name: str) -> str:
+def _quote(name: str) -> str:
     return name if re.fullmatch("[A-Za-z0-9_-]+", name) else json.dumps(name)
 
 
-def _words(configuration: Mapping[str, Any]) -> str:
-    return ", ".join(f"{key} {value:g}" for key, value in configuration.items())
+def _format_configuration(configuration: Mapping[str, Any]) -> str:
+    return ", ".join(f"{key} = {format_value(value)}" for key, value in configuration.items())

@@ -1,0 +1,153 @@
+"""`kdbench list`: the methods, networks and data sets."""
+
+import inspect
+from collections.abc import Callable, Mapping
+from typing import Any, Literal
+
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+from kdbench.cli.citation import short_citation
+from kdbench.errors import DataError, NetworkError, did_you_mean
+from kdbench.formatting import format_value
+from kdbench.hyperparameters import Hyperparameter, declared, roles
+
+Catalog = Literal["methods", "networks", "datasets"]
+Entry = dict[str, Any]  # title -> text, or a list of rows that are printed as a table
+
+
+def print_list(catalog: Catalog, name: str | None, as_json: bool, console: Console) -> None:
+    """Print one line per entry of a catalog, or all that is known of the entry `name`.
+
+    Raises:
+        KdbenchError: the catalog has no such entry.
+    """
+    if name is None:
+        lines = {"methods": _methods, "networks": _networks, "datasets": _datasets}[catalog]()
+        if as_json:
+            console.print_json(data=lines)
+        else:
+            console.print(_table(lines))
+        return
+    describe: dict[str, Callable[[str], Entry]] = {"methods": _method, "networks": _network, "datasets": _dataset}
+    entry = describe[catalog](name)
+    if as_json:
+        console.print_json(data=entry)
+    else:
+        _print_entry(entry, console)
+
+
+def _methods() -> list[Entry]:
+    from kdbench.methods import METHODS, family, short_paper
+
+    return [{"method": key, "family": _readable(family(key)), "paper": short_paper(key)} for key in METHODS]
+
+
+def _method(name: str) -> Entry:
+    from kdbench.methods import family, find
+
+    method = find(name)
+    needed = [role if required else f"{role} (optional)" for role, required in roles(method).items()]
+    return {
+        "method": name,
+        "family": _readable(family(name)),
+        "paper": method.paper,
+        "formula": inspect.cleandoc(method.__doc__ or ""),
+        "roles": ", ".join(needed),
+        "views": f"{method.views} augmented per image" if method.views > 1 else "1 per image",
+        "training images": {"train": "yes", "record": "no, a record of the teacher", "none": "no"}[method.data],
+        "hyperparameters": list(map(_hyperparameter, declared(method).values())),
+    }
+
+
+def _readable(key: str) -> str:
+    return key.replace("_", " ")
+
+
+def _hyperparameter(parameter: Hyperparameter) -> dict[str, str]:
+    tune = parameter.tune
+    return {
+        "name": parameter.name,
+        "type": parameter.describe(),
+        "default": "required" if parameter.required else format_value(parameter.default),
+        "tune searches": f"{tune.low:g} to {tune.high:g}{', log' if tune.log else ''}" if tune else "",
+    }
+
+
+def _networks() -> list[Entry]:
+    from kdbench import models
+
+    return [
+        {"network": family.pattern, "for example": family.examples[0], "paper": short_citation(family.paper)}
+        for family in models.FAMILIES
+    ]
+
+
+def _network(name: str) -> Entry:
+    from kdbench import models
+
+    families = models.FAMILIES
+    for family in families:
+        if name in (family.pattern, *family.examples) or family.nearest_name(name) == name:
+            return {
+                "network": family.pattern,
+                "names": family.rule,
+                "for example": ", ".join(family.examples),
+                "description": family.description,
+                "paper": family.paper,
+            }
+    known = [example for family in families for example in family.examples]
+    raise NetworkError(f"unknown network '{name}'; {did_you_mean(name, known)}")
+
+
+def _datasets() -> list[Entry]:
+    from kdbench import data
+
+    return [
+        {"data set": kind.name, "description": kind.description, "source": short_citation(kind.source)}
+        for kind in data.catalog()
+    ]
+
+
+def _dataset(name: str) -> Entry:
+    from kdbench import data
+    from kdbench.data.prepare import prepare
+
+    kinds = {kind.name: kind for kind in data.catalog()}
+    if name not in kinds:
+        raise DataError(f"unknown data set '{name}'; {did_you_mean(name, kinds)}")
+    kind = kinds[name]
+    options: Mapping[str, Hyperparameter] = {**declared(kind.load), **declared(prepare)}
+    described = [_hyperparameter(option) for option in options.values()]
+    return {
+        "data set": kind.name,
+        "description": kind.description,
+        "source": kind.source,
+        "root": kind.layout or "not used",
+        "options": [{key: text for key, text in row.items() if key != "tune searches"} for row in described],
+    }
+
+
+def _table(rows: list[dict[str, str]]) -> Table:
+    grid = Table(box=SIMPLE_HEAD, pad_edge=False, show_edge=False)
+    for position, title in enumerate(rows[0]):
+        grid.add_column(title, overflow="fold", no_wrap=position == 0)
+    for row in rows:
+        grid.add_row(*map(Text, row.values()))
+    return grid
+
+
+def _print_entry(entry: Entry, console: Console) -> None:
+    grid = Table.grid(padding=(0, 2))
+    rows = {title: value for title, value in entry.items() if isinstance(value, list)}
+    for title, value in entry.items():
+        if title not in rows:
+            grid.add_row(Text(title, style="dim"), Text(str(value), overflow="fold"))
+    console.print(grid)
+    for title, found in rows.items():
+        console.print(Text(title if found else f"{title}: none", style="dim"))
+        if found:
+            console.print(Padding(_table(found), (0, 0, 0, 2)))

@@ -1,0 +1,30 @@
+"""Whether a matrix has anything left to train, decided without planning it and without torch."""
+
+from contextlib import suppress
+
+from kdbench import data
+from kdbench.errors import DataError
+from kdbench.matrix import MatrixSpec
+from kdbench.matrix.plan_digest import plan_digest
+from kdbench.matrix.resolve import data_spec
+from kdbench.results import MatrixIndex, Store
+
+
+def finished_index(matrix: MatrixSpec, store: Store) -> MatrixIndex | None:
+    """Return the matrix's index in the results folder if it is up to date and all its runs are finished, else None.
+
+    The index is up to date if its digest equals that of the matrix, the code and the data sets as they are now. A
+    data set that cannot be read makes it outdated: planning then raises the error.
+    """
+    index = store.index(matrix.name)
+    if index is None or not index.digest or index.digest != plan_digest(matrix, _fingerprints(matrix)):
+        return None
+    return index if store.is_complete(index) else None
+
+
+def _fingerprints(matrix: MatrixSpec) -> dict[str, str | None]:
+    found: dict[str, str | None] = dict.fromkeys(matrix.datasets)
+    for name in matrix.datasets:
+        with suppress(DataError):
+            found[name] = data.fingerprint(data_spec(matrix, name))
+    return found
