@@ -1,8 +1,9 @@
 """kdbench: one TOML file in, one honest table out.
 
-From Python: `run(matrix)`, `tune(method)`, `report()`, `load_matrix(path).runs()`, `load_results(folder)`; `models.build`
-and `methods.create`; and the contract of a method: `Batch`, `Method`, `Network`, `Offline`, `OptimizerSpec`, `Output`,
-`Step`, `Task`, `Tune`. Each name is imported when it is used: `import kdbench` imports neither torch nor pandas.
+From Python: `run(matrix)`, `tune(method)`, `report()`, `load_matrix(path).runs()`, `load_results(folder)`;
+`models.build` and `methods.create`; and the contract of a method: `Batch`, `Method`, `Network`, `Offline`,
+`OptimizerSpec`, `Output`, `Step`, `Task`, `Tune`. Each name is imported when it is used: `import kdbench` imports
+neither torch nor pandas.
 """
 
 import importlib

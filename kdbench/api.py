@@ -150,7 +150,7 @@ def tune(
             return _on_event(plan, store, progress, stack)
 
         found = search(method, spec, trials, store, show_progress)
-    return pd.DataFrame([{**trial.configuration, "val_accuracy": trial.score} for trial in found.history])
+    return pd.DataFrame([{**trial.configuration, "val_accuracy": trial.score} for trial in found.trials])
 
 
 def report(

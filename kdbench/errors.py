@@ -87,4 +87,4 @@ def did_you_mean(name: str, valid: Iterable[str]) -> str:
     similar = difflib.get_close_matches(name, names, n=1, cutoff=0.6)
     if similar:
         return f"did you mean '{similar[0]}'?"
-    return f"valid: {', '.join(names)}" if names else "there is none"
+    return f"valid: {', '.join(names)}" if names else "valid: none"

@@ -26,5 +26,5 @@ def _fingerprints(matrix: MatrixSpec) -> dict[str, str | None]:
     found: dict[str, str | None] = dict.fromkeys(matrix.datasets)
     for name in matrix.datasets:
         with suppress(DataError):
-            found[name] = data.fingerprint(data_spec(matrix, name))
+            found[name] = data.get_fingerprint(data_spec(matrix, name))
     return found

@@ -185,7 +185,7 @@ def test_a_method_without_hyperparameters_says_so():
         def __init__(self, student: object) -> None: ...
 
     assert declared(Bare) == {}
-    with pytest.raises(MethodError, match=r"^'bare' has no hyperparameter 'alpha'; there is none$"):
+    with pytest.raises(MethodError, match=r"^'bare' has no hyperparameter 'alpha'; valid: none$"):
         resolve(Bare, {"alpha": 0.5}, "bare")
 
 

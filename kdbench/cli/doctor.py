@@ -51,16 +51,16 @@ def _versions() -> Iterator[Check]:
         try:
             yield Check(True, package, version(package))
         except PackageNotFoundError:
-            yield Check(False, package, "not installed; reinstall kdbench: pip install --force-reinstall kdbench")
+            yield Check(False, package, f"not installed; run `pip install {package}`")
 
 
 def _devices() -> Iterator[Check]:
-    from kdbench.queue.devices import cores, gpu_ids, slots
+    from kdbench.queue.devices import count_cores, find_slots, list_gpus
 
-    yield Check(True, "GPUs", ", ".join(gpu_ids()) or "none found; running on the CPU")
-    found = slots("auto", None, 1)
+    yield Check(True, "GPUs", ", ".join(list_gpus()) or "none found; running on the CPU")
+    found = find_slots("auto", None, 1)
     threads = count_of(found[0].threads, "thread")
-    yield Check(True, "worker slots", f"{len(found)} x {found[0].device}, {threads} each, {cores()} cores")
+    yield Check(True, "worker slots", f"{len(found)} x {found[0].device}, {threads} each, {count_cores()} cores")
 
 
 def _precision() -> Iterator[Check]:
@@ -78,11 +78,11 @@ def _compiler() -> Iterator[Check]:
 
 def _data() -> Iterator[Check]:
     from kdbench import data
-    from kdbench.data.cache import location
+    from kdbench.data.cache import cache_folder
     from kdbench.matrix import DataSpec
 
-    yield _attempt("data cache", lambda: str(location()))
-    yield _attempt("digits", lambda: f"content {data.fingerprint(DataSpec('digits', 'digits'))}")
+    yield _attempt("data cache", lambda: str(cache_folder()))
+    yield _attempt("digits", lambda: f"content {data.get_fingerprint(DataSpec('digits', 'digits'))}")
 
 
 def _folder(results: Path) -> Iterator[Check]:

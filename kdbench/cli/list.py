@@ -1,7 +1,7 @@
 """`kdbench list`: the methods, networks and data sets."""
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any, Literal
 
 from rich.box import SIMPLE_HEAD
@@ -89,8 +89,7 @@ def _networks() -> list[Entry]:
 def _network(name: str) -> Entry:
     from kdbench import models
 
-    families = models.FAMILIES
-    for family in families:
+    for family in models.FAMILIES:
         if name in (family.pattern, *family.examples) or family.nearest_name(name) == name:
             return {
                 "network": family.pattern,
@@ -99,7 +98,8 @@ def _network(name: str) -> Entry:
                 "description": family.description,
                 "paper": family.paper,
             }
-    known = [example for family in families for example in family.examples]
+    nearest = [found for family in models.FAMILIES if (found := family.nearest_name(name))]
+    known = nearest or [example for family in models.FAMILIES for example in family.examples]
     raise NetworkError(f"unknown network '{name}'; {did_you_mean(name, known)}")
 
 
@@ -108,20 +108,17 @@ def _datasets() -> list[Entry]:
 
     return [
         {"data set": kind.name, "description": kind.description, "source": short_citation(kind.source)}
-        for kind in data.catalog()
+        for kind in data.DATASETS.values()
     ]
 
 
 def _dataset(name: str) -> Entry:
     from kdbench import data
-    from kdbench.data.prepare import prepare
 
-    kinds = {kind.name: kind for kind in data.catalog()}
-    if name not in kinds:
-        raise DataError(f"unknown data set '{name}'; {did_you_mean(name, kinds)}")
-    kind = kinds[name]
-    options: Mapping[str, Hyperparameter] = {**declared(kind.load), **declared(prepare)}
-    described = [_hyperparameter(option) for option in options.values()]
+    if name not in data.DATASETS:
+        raise DataError(f"unknown data set '{name}'; {did_you_mean(name, data.DATASETS)}")
+    kind = data.DATASETS[name]
+    described = [_hyperparameter(option) for option in kind.options.values()]
     return {
         "data set": kind.name,
         "description": kind.description,

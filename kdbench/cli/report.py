@@ -9,7 +9,7 @@ from rich.console import Console
 from kdbench.cli.console import make_console, print_line
 from kdbench.errors import ResultsError
 from kdbench.reporting import Format, Report, Selection, Table, TableCell, render, write_report
-from kdbench.reporting.console import print_table
+from kdbench.reporting.formats.terminal import print_table
 from kdbench.results import Store
 from kdbench.results.corrupt_files import corrupted_indexes
 

@@ -34,7 +34,7 @@ def run_matrix(
         KdbenchError: the matrix cannot be run.
     """
     from kdbench.reporting import write_report
-    from kdbench.reporting.console import print_table
+    from kdbench.reporting.formats.terminal import print_table
 
     matrix, store = load(file), Store(results)
     index = finished_index(matrix, store)

@@ -47,8 +47,8 @@ def tune_method(method: str, matrix: Path | None, trials: int, results: Path, co
 def _print(found: Tuned, method: str, results: Path, console: Console) -> None:
     default = "no score" if found.default_score is None else f"{found.default_score:.4f}"
     for line in (
-        f"best of {count_of(found.trials, 'trial')} ({found.failed} failed): validation accuracy {found.score:.4f}; "
-        f"defaults ({_format_configuration(found.default)}): {default}",
+        f"best of {count_of(len(found.trials), 'trial')} ({found.failed} failed): "
+        f"validation accuracy {found.score:.4f}; defaults ({_format_configuration(found.default)}): {default}",
         "for a matrix:",
         "",
         f"[methods.{_quote(method)}]",

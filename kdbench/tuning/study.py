@@ -1,4 +1,4 @@
-"""Search a method's hyperparameters: each trial is a configuration of an ordinary matrix, trained by the ordinary queue."""
+"""Search the hyperparameters of a method: each trial is a configuration of a matrix, trained like any other run."""
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -10,7 +10,8 @@ import optuna
 from optuna.distributions import BaseDistribution, FloatDistribution, IntDistribution
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
-from optuna.trial import FrozenTrial, Trial, TrialState
+from optuna.trial import FrozenTrial, TrialState
+from optuna.trial import Trial as RunningTrial
 
 from kdbench import methods
 from kdbench.errors import MatrixError, MethodError
@@ -31,30 +32,52 @@ Listen = Callable[[Plan], EventHandler]
 
 @final
 @dataclass(frozen=True)
-class Tuned:
-    """What a study found: configurations are by hyperparameter, scores are mean validation accuracies over the seeds."""
+class Trial:
+    """One configuration of a study, by hyperparameter, and its score; None if a run failed."""
 
-    matrix: str  # under this name the trials stand in the results folder and in reports
+    configuration: Configuration
+    score: float | None
+
+
+@final
+@dataclass(frozen=True)
+class Tuned:
+    """The outcome of a study; scores are mean validation accuracies over the seeds, from 0 to 1.
+
+    Attributes:
+        matrix: The name of the trials in the results folder and in reports.
+        best: The configuration with the best score.
+        score: Its score.
+        default: The default values of the hyperparameters that have one.
+        default_score: Their score; None if a run failed, or a hyperparameter has no default.
+        trials: All trials, in their order.
+    """
+
+    matrix: str
     best: Configuration
     score: float
     default: Configuration
-    default_score: float | None  # None: the default configuration failed, or a hyperparameter has no default
-    trials: int
-    failed: int
+    default_score: float | None
+    trials: tuple[Trial, ...]
+
+    @property
+    def failed(self) -> int:
+        """The number of trials without a score."""
+        return sum(trial.score is None for trial in self.trials)
 
 
 def tune(method: str, base: MatrixSpec, trials: int, store: Store, listen: Listen) -> Tuned:
-    """Search until `trials` configurations have been tried, the defaults first; a study that was begun is gone on with.
+    """Search until `trials` configurations have been tried, the defaults first; a study that exists is resumed.
 
-    The first data set and the first pair of `base` are used, with all its seeds. `listen` is given every plan before
-    it is trained, and gives what is told of its runs.
+    The first data set and the first pair of `base` are used, with all its seeds. `listen` is called with every plan
+    before it is trained, and returns the handler of its events.
 
     Raises:
         MethodError: the method declares no range to search.
-        MatrixError: `base` keeps no validation images.
+        MatrixError: `base` has no validation images.
     """
     if base.protocol.validation == 0:
-        raise MatrixError(f"{base.file}: protocol.validation is 0, and tuning reads nothing else; give it a share")
+        raise MatrixError(f"{base.file}: protocol.validation is 0, but tuning needs validation images; set it to 0.1")
     names = [name.strip() for name in method.split("+")]
     space, default = _space(names), _defaults(names)
     name = _name(names, base)
@@ -65,7 +88,7 @@ def tune(method: str, base: MatrixSpec, trials: int, store: Store, listen: Liste
         configurations = [t.params for t in study.get_trials(deepcopy=False) if t.state != TrialState.WAITING]
         plan = make_plan(_matrix(name, base, names, configurations))
         if plan.incompatible:
-            raise MethodError(f"'{method}' cannot run on the pair: {plan.incompatible[0].reason}")
+            raise MethodError(f"'{method}' is incompatible with the pair: {plan.incompatible[0].reason}")
         run_plan(plan, store, listen(plan))
         for trial in pending:
             _tell(study, trial, _score(_cell(plan, names, trial.params), store))
@@ -87,7 +110,9 @@ def _space(names: Sequence[str]) -> dict[str, BaseDistribution]:
         if parameter.tune is not None and parameter.is_active(defaults(methods.find(name)))
     }
     if not space:
-        raise MethodError(f"'{' + '.join(names)}' declares no range to search; `kdbench list methods` shows which do")
+        raise MethodError(
+            f"'{' + '.join(names)}' declares no range to search; `kdbench list methods NAME` prints a method's ranges"
+        )
     return space
 
 
@@ -126,7 +151,7 @@ def _study(name: str, store: Store) -> optuna.Study:
     return study
 
 
-def _pending(study: optuna.Study, trials: int, space: dict[str, BaseDistribution]) -> list[FrozenTrial | Trial]:
+def _pending(study: optuna.Study, trials: int, space: dict[str, BaseDistribution]) -> list[FrozenTrial | RunningTrial]:
     """The trials to train next: those that an earlier search left unfinished, then new ones."""
     left = [trial for trial in study.get_trials() if trial.state == TrialState.RUNNING]
     ended = sum(trial.state.is_finished() for trial in study.get_trials(deepcopy=False))
@@ -135,7 +160,7 @@ def _pending(study: optuna.Study, trials: int, space: dict[str, BaseDistribution
 
 
 def _matrix(name: str, base: MatrixSpec, names: Sequence[str], configurations: Sequence[Configuration]) -> MatrixSpec:
-    """The base matrix with this one method, whose configurations are those tried so far; what it sets of methods is left."""
+    """Return the base matrix with this one method and the configurations tried so far."""
     different = [
         configuration
         for place, configuration in enumerate(configurations)
@@ -165,7 +190,7 @@ def _of_recipe(overrides: Iterable[Override]) -> Iterator[Override]:
 
 
 def _cell(plan: Plan, names: Sequence[str], configuration: Configuration) -> Cell:
-    """The cell of a configuration: the one whose runs hold its values, or leave them out where they are the defaults."""
+    """Return the cell of a configuration: its runs hold the values, or leave out those that equal the defaults."""
     default = _defaults(names)
 
     def holds(spec: RunSpec) -> bool:
@@ -183,7 +208,7 @@ def _score(cell: Cell, store: Store) -> float | None:
     return fmean(result["row"]["val_accuracy"] for result in results if result)
 
 
-def _tell(study: optuna.Study, trial: FrozenTrial | Trial, score: float | None) -> None:
+def _tell(study: optuna.Study, trial: FrozenTrial | RunningTrial, score: float | None) -> None:
     if score is None:
         study.tell(trial.number, state=TrialState.FAIL)
     else:
@@ -191,18 +216,15 @@ def _tell(study: optuna.Study, trial: FrozenTrial | Trial, score: float | None) 
 
 
 def _found(name: str, study: optuna.Study, default: Configuration) -> Tuned:
-    complete = study.get_trials(states=[TrialState.COMPLETE])
-    failed = len(study.get_trials(states=[TrialState.FAIL]))
-    if not complete:
-        raise MethodError(f"all {failed} trials of {name} failed; `kdbench status` and `kdbench show RUN` say why")
-    best = study.best_trial
-    of_default = [trial.value for trial in complete if trial.params == default]
+    trials = study.get_trials(states=[TrialState.COMPLETE, TrialState.FAIL])
+    scores = [trial.value for trial in trials if trial.value is not None]
+    if not scores:
+        raise MethodError(f"all {len(trials)} trials of {name} failed; `kdbench report {name}` gives the reasons")
     return Tuned(
         matrix=name,
-        best=best.params,
-        score=float(best.value or 0.0),
+        best=study.best_trial.params,
+        score=max(scores),
         default=default,
-        default_score=of_default[0] if of_default else None,
-        trials=len(complete) + failed,
-        failed=failed,
+        default_score=next((trial.value for trial in trials if trial.params == default), None),
+        trials=tuple(Trial(trial.params, trial.value) for trial in trials),
     )

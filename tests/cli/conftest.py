@@ -1,5 +1,6 @@
-"""A way to call kdbench, and one small matrix that was run once and is looked at by many tests."""
+"""A way to call kdbench, and one small matrix that is run once and read by many tests."""
 
+import json
 import os
 import shutil
 import subprocess
@@ -8,12 +9,15 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+import pyarrow.parquet as pq
 import pytest
 from typer.testing import CliRunner
 
 import kdbench
 from kdbench.cli.app import app
+from kdbench.results import Store
 
 ROOT = Path(kdbench.__file__).parent.parent
 
@@ -45,8 +49,8 @@ workers = 1
 
 
 @dataclass(frozen=True)
-class Said:
-    """What a command said."""
+class Result:
+    """The outcome of a command."""
 
     status: int
     out: str
@@ -54,17 +58,22 @@ class Said:
 
     @property
     def error(self) -> str:
-        """The one line of an error."""
+        """The only line on stderr, without "error: "."""
         (line,) = self.err.splitlines()
         return line.removeprefix("error: ")
 
+    @property
+    def json(self) -> Any:
+        """What was printed to stdout, parsed as JSON."""
+        return json.loads(self.out)
+
 
 @dataclass(frozen=True)
-class Tiny:
+class TinyMatrix:
     """The small matrix after its run."""
 
     folder: Path
-    said: Said
+    result: Result
 
     @property
     def matrix(self) -> Path:
@@ -78,6 +87,23 @@ class Tiny:
     def reports(self) -> Path:
         return self.folder / "reports"
 
+    def run_of(self, label: str) -> str:
+        """The id of the first run of a label."""
+        index = Store(self.results, create=False).index("tiny")
+        assert index is not None
+        return next(next(iter(cell.runs.values())) for cell in index.cells if cell.label == label)
+
+    def rows(self) -> list[dict[str, Any]]:
+        """The rows of results.parquet."""
+        rows: list[dict[str, Any]] = pq.read_table(self.results / "results.parquet").to_pylist()
+        return rows
+
+    def scores(self, results: Path | None = None) -> list[tuple[Any, ...]]:
+        """Id, status and metrics of every run in results.parquet of this or of another results folder."""
+        names = ("run_id", "test_accuracy", "test_nll", "val_accuracy", "status")
+        rows = pq.read_table((results or self.results) / "results.parquet", columns=list(names)).to_pylist()
+        return sorted(tuple(row[name] for name in names) for row in rows)
+
 
 @pytest.fixture(scope="session")
 def cache_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -85,8 +111,8 @@ def cache_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def at(cache_folder: Path) -> Callable[[Path], AbstractContextManager[None]]:
-    """Makes a folder the present one, with a cache of the tests' own and an import path that may be changed."""
+def in_folder(cache_folder: Path) -> Callable[[Path], AbstractContextManager[None]]:
+    """`with in_folder(path)`: the current folder, with the tests' cache; the import path is restored afterwards."""
 
     @contextmanager
     def inside(folder: Path) -> Iterator[None]:
@@ -103,30 +129,30 @@ def at(cache_folder: Path) -> Callable[[Path], AbstractContextManager[None]]:
 
 
 @pytest.fixture(autouse=True)
-def surroundings(at: Callable[[Path], AbstractContextManager[None]], tmp_path: Path) -> Iterator[None]:
-    """An empty present folder for every test."""
-    with at(tmp_path):
+def environment(in_folder: Callable[[Path], AbstractContextManager[None]], tmp_path: Path) -> Iterator[None]:
+    """Start every test in an empty folder."""
+    with in_folder(tmp_path):
         yield
 
 
 @pytest.fixture(scope="session")
-def say() -> Callable[..., Said]:
-    """Calls kdbench in this process; what is no error on purpose comes through."""
+def invoke() -> Callable[..., Result]:
+    """`invoke("run", "tiny.toml")`: call kdbench in this process; exceptions that it does not handle are raised."""
 
-    def called(*arguments: object) -> Said:
+    def call(*arguments: object) -> Result:
         result = CliRunner().invoke(app, [str(argument) for argument in arguments])
         if result.exception is not None and not isinstance(result.exception, SystemExit):
             raise result.exception
-        return Said(result.exit_code, result.stdout, result.stderr)
+        return Result(result.exit_code, result.stdout, result.stderr)
 
-    return called
+    return call
 
 
 @pytest.fixture
-def python() -> Callable[..., Said]:
-    """Runs a piece of Python in a process of its own."""
+def python() -> Callable[..., Result]:
+    """`python(code)`: run Python code in a new process."""
 
-    def run(code: str, **environment: str) -> Said:
+    def run(code: str, **environment: str) -> Result:
         done = subprocess.run(
             [sys.executable, "-c", code],
             env={**os.environ, **environment},
@@ -135,14 +161,14 @@ def python() -> Callable[..., Said]:
             timeout=60,
             check=False,
         )
-        return Said(done.returncode, done.stdout, done.stderr)
+        return Result(done.returncode, done.stdout, done.stderr)
 
     return run
 
 
 @pytest.fixture
-def modules_after(python: Callable[..., Said]) -> Callable[..., set[str]]:
-    """The modules that a process has imported after a command."""
+def modules_after(python: Callable[..., Result]) -> Callable[..., set[str]]:
+    """`modules_after("status")`: the modules that a process has imported after a command."""
 
     def imported(*arguments: object) -> set[str]:
         called = [str(argument) for argument in arguments]
@@ -155,9 +181,9 @@ except SystemExit as end:
     assert not end.code, end.code
 print("\\nMODULES", *sys.modules)
 """
-        said = python(code)
-        assert said.status == 0, said.err
-        return set(said.out.rpartition("MODULES")[2].split())
+        result = python(code)
+        assert result.status == 0, result.err
+        return set(result.out.rpartition("MODULES")[2].split())
 
     return imported
 
@@ -165,19 +191,31 @@ print("\\nMODULES", *sys.modules)
 @pytest.fixture(scope="session")
 def tiny(
     tmp_path_factory: pytest.TempPathFactory,
-    at: Callable[[Path], AbstractContextManager[None]],
-    say: Callable[..., Said],
-) -> Tiny:
-    """The matrix, its results and its reports; to be looked at, not changed."""
+    in_folder: Callable[[Path], AbstractContextManager[None]],
+    invoke: Callable[..., Result],
+) -> TinyMatrix:
+    """The matrix, its results and its reports; tests must not change them."""
     folder = tmp_path_factory.mktemp("tiny")
     (folder / "tiny.toml").write_text(MATRIX, encoding="utf-8")
-    with at(folder):
-        said = say("run", "tiny.toml")
-    return Tiny(folder, said)
+    with in_folder(folder):
+        result = invoke("run", "tiny.toml")
+    return TinyMatrix(folder, result)
 
 
 @pytest.fixture
-def copied(tiny: Tiny, tmp_path: Path) -> Tiny:
-    """The same in a folder that may be changed, which is the present one."""
+def copied(tiny: TinyMatrix, tmp_path: Path) -> TinyMatrix:
+    """A copy of the matrix, its results and its reports in the current folder; tests may change it."""
     shutil.copytree(tiny.folder, tmp_path, dirs_exist_ok=True)
-    return Tiny(tmp_path, tiny.said)
+    return TinyMatrix(tmp_path, tiny.result)
+
+
+@pytest.fixture
+def flip_bit() -> Callable[[Path], None]:
+    """`flip_bit(path)`: change one bit of a file, and no size."""
+
+    def flip(path: Path) -> None:
+        content = bytearray(path.read_bytes())
+        content[len(content) // 2] ^= 1
+        path.write_bytes(content)
+
+    return flip

@@ -1,4 +1,4 @@
-"""Whatever is wrong with a matrix or a folder: one clear error, nothing trained, nothing lost."""
+"""Errors in a matrix or a folder: one clear message, nothing trained, nothing lost."""
 
 import os
 import shutil
@@ -27,7 +27,7 @@ train_samples = 100
 alpha = 0.5
 """
 
-Edit = tuple[str, str]  # what stands in MATRIX -> what stands there instead; "" is the end of the file
+Edit = tuple[str, str]  # a piece of MATRIX -> its replacement; "" is the end of the file
 
 CASES: dict[str, tuple[Edit, tuple[str, ...]]] = {
     "syntax": (
@@ -95,7 +95,7 @@ CASES: dict[str, tuple[Edit, tuple[str, ...]]] = {
         ("alpha = 0.5", 'alpha = [0.1, 0.2]\ntemperature = [1, 2, 3]\nzip = [["alpha", "temperature"]]'),
         ("m.toml: methods.vanilla.zip: ", "lists of equal length; alpha has 2, temperature has 3"),
     ),
-    "a data set that is not there": (
+    "a missing data set": (
         ('datasets = ["digits"]', 'datasets = ["mine"]\ndataset.mine = { kind = "npz", root = "nowhere/mine.npz" }'),
         ("m.toml: dataset.mine: data set 'mine' not found: ", "/nowhere/mine.npz does not exist", "train_images"),
     ),
@@ -115,13 +115,13 @@ CASES: dict[str, tuple[Edit, tuple[str, ...]]] = {
         ("", '[recipe.teacher]\nschedule = "plateau"\n[protocol]\nvalidation = 0'),
         ("m.toml: recipe.teacher.schedule: reads the validation loss, and protocol.validation is 0; give it",),
     ),
-    "a module that is not there": (
+    "a missing module": (
         ("", '[methods."nowhere_at_all:Mine"]'),
         ("method 'nowhere_at_all:Mine' cannot be imported: No module named 'nowhere_at_all'",),
     ),
-    "a module with a fault": (
-        ("", '[methods."faulty_module_of_mine:Mine"]'),
-        ("m.toml: methods.faulty_module_of_mine:Mine: ", "raises SyntaxError: "),
+    "a module with a syntax error": (
+        ("", '[methods."faulty_module:Mine"]'),
+        ("m.toml: methods.faulty_module:Mine: ", "raises SyntaxError: "),
     ),
     "a class that is no method": (
         ("", '[methods."pathlib:Path"]'),
@@ -131,7 +131,7 @@ CASES: dict[str, tuple[Edit, tuple[str, ...]]] = {
         ("mlp_16", "mine"),
         ("m.toml: pairs: unknown network 'mine' (a custom network needs a factory)",),
     ),
-    "a factory that is not there": (
+    "a missing factory": (
         ('student = "mlp_16" }]', 'student = "mine" }]\nnetwork.mine.factory = "nowhere_at_all:make"'),
         ("m.toml: network.mine: factory 'nowhere_at_all:make' cannot be imported: ",),
     ),
@@ -144,7 +144,7 @@ CASES: dict[str, tuple[Edit, tuple[str, ...]]] = {
 
 @pytest.fixture
 def matrix(tmp_path: Path) -> Path:
-    """A matrix that is in order."""
+    """A valid matrix."""
     path = tmp_path / "m.toml"
     path.write_text(MATRIX)
     return path
@@ -163,128 +163,128 @@ def trained(results: Path) -> list[Path]:
 @pytest.mark.parametrize("command", ["plan", "run"])
 @pytest.mark.parametrize(("edit", "parts"), CASES.values(), ids=CASES)
 def test_one_clear_error_and_nothing_is_trained(
-    matrix: Path, say: Callable[..., Any], tmp_path: Path, edit: Edit, parts: tuple[str, ...], command: str
+    matrix: Path, invoke: Callable[..., Any], tmp_path: Path, edit: Edit, parts: tuple[str, ...], command: str
 ) -> None:
-    (tmp_path / "faulty_module_of_mine.py").write_text("def f(:\n")
+    (tmp_path / "faulty_module.py").write_text("def f(:\n")
     matrix.write_text(edited(edit))
-    said = say(command, "m.toml")
-    assert said.status == 1
-    assert [part for part in parts if part not in said.error] == []
-    assert "Traceback" not in said.out + said.err
+    result = invoke(command, "m.toml")
+    assert result.status == 1
+    assert [part for part in parts if part not in result.error] == []
+    assert "Traceback" not in result.out + result.err
     assert trained(tmp_path / "results") == []
 
 
-def test_no_case_is_refused_for_what_it_has_in_common(matrix: Path, say: Callable[..., Any]) -> None:
-    assert say("plan", matrix).status == 0
+def test_the_unedited_matrix_is_valid(matrix: Path, invoke: Callable[..., Any]) -> None:
+    assert invoke("plan", matrix).status == 0
 
 
-def test_a_matrix_that_is_not_there(say: Callable[..., Any]) -> None:
-    said = say("run", "missing.toml")
-    assert said.status == 1
-    assert said.error == "missing.toml: there is no such file; `kdbench init` writes a commented matrix"
+def test_a_missing_matrix(invoke: Callable[..., Any]) -> None:
+    result = invoke("run", "missing.toml")
+    assert result.status == 1
+    assert result.error == "missing.toml: there is no such file; `kdbench init` writes a commented matrix"
 
 
-def test_the_address_of_a_cluster_without_ray(matrix: Path, say: Callable[..., Any]) -> None:
-    said = say("run", "m.toml", "--address", "10.0.0.1:6379")
-    assert said.status == 1
-    assert said.error.startswith("--address 10.0.0.1:6379 is the address of a Ray cluster; add --executor ray")
+def test_an_address_needs_the_ray_executor(matrix: Path, invoke: Callable[..., Any]) -> None:
+    result = invoke("run", "m.toml", "--address", "10.0.0.1:6379")
+    assert result.status == 1
+    assert result.error.startswith("--address is for a Ray cluster, got 10.0.0.1:6379; add --executor ray")
 
 
-def test_a_folder_for_a_matrix(say: Callable[..., Any], tmp_path: Path) -> None:
-    assert say("run", tmp_path).error == f"{tmp_path}: cannot be read: Is a directory"
+def test_a_folder_instead_of_a_matrix(invoke: Callable[..., Any], tmp_path: Path) -> None:
+    assert invoke("run", tmp_path).error == f"{tmp_path}: cannot be read: Is a directory"
 
 
-def test_a_file_in_the_place_of_the_results(matrix: Path, say: Callable[..., Any], tmp_path: Path) -> None:
+def test_a_file_instead_of_the_results_folder(matrix: Path, invoke: Callable[..., Any], tmp_path: Path) -> None:
     (tmp_path / "results").write_text("kept")
-    said = say("run", matrix)
-    assert said.status == 1
-    assert said.error.startswith("results: cannot be written (")
-    assert "choose another results folder with --results" in said.error
+    result = invoke("run", matrix)
+    assert result.status == 1
+    assert result.error.startswith("results: cannot be written (")
+    assert "choose another results folder with --results" in result.error
     assert (tmp_path / "results").read_text() == "kept"
 
 
-def test_a_file_in_the_place_of_the_results_is_no_obstacle_to_a_plan(
-    matrix: Path, say: Callable[..., Any], tmp_path: Path
+def test_a_file_instead_of_the_results_folder_does_not_prevent_a_plan(
+    matrix: Path, invoke: Callable[..., Any], tmp_path: Path
 ) -> None:
     (tmp_path / "results").write_text("kept")
-    assert say("plan", matrix).status == 0
+    assert invoke("plan", matrix).status == 0
 
 
 @pytest.fixture
 def read_only(copied: Any) -> Iterator[Path]:
-    """A results folder that was finished and is read-only now: root ignores permission bits, so it is mounted so."""
+    """A read-only results folder: a mount, since root ignores permission bits."""
     mount = shutil.which("mount")
     if mount is None or os.geteuid() != 0:
         pytest.skip("a read-only mount needs root and mount(8)")
     results = copied.results
     if subprocess.run([mount, "--bind", results, results], capture_output=True, check=False).returncode:
-        pytest.skip("this machine does not let a folder be mounted")
+        pytest.skip("folders cannot be mounted here")
     try:
         if subprocess.run([mount, "-o", "remount,ro,bind", results], capture_output=True, check=False).returncode:
-            pytest.skip("this machine does not let a folder be mounted read-only")
+            pytest.skip("folders cannot be mounted read-only here")
         yield results
     finally:
         subprocess.run(["umount", results], check=True)
 
 
-def test_a_read_only_results_folder_is_refused_before_anything_is_trained(
-    read_only: Path, copied: Any, say: Callable[..., Any]
+def test_nothing_is_trained_into_a_read_only_results_folder(
+    read_only: Path, copied: Any, invoke: Callable[..., Any]
 ) -> None:
     before = sorted(path.name for path in trained(read_only))
     copied.matrix.write_text(copied.matrix.read_text().replace("epochs = 2", "epochs = 3"))
-    said = say("run", copied.matrix)
-    assert said.status == 1
-    assert said.error.startswith("results: cannot be written (Read-only file system); choose another results folder")
+    result = invoke("run", copied.matrix)
+    assert result.status == 1
+    assert result.error.startswith("results: cannot be written (Read-only file system); choose another results folder")
     assert sorted(path.name for path in trained(read_only)) == before
 
 
-def test_a_read_only_results_folder_can_be_looked_at(read_only: Path, copied: Any, say: Callable[..., Any]) -> None:
-    assert say("status").status == 0
-    assert "9 different runs (9 done)" in say("plan", copied.matrix).out
-    assert say("run", copied.matrix).out.startswith("nothing to do: all 9 runs of tiny have ended")
+def test_a_read_only_results_folder_can_be_read(read_only: Path, copied: Any, invoke: Callable[..., Any]) -> None:
+    assert invoke("status").status == 0
+    assert "9 runs (9 done)" in invoke("plan", copied.matrix).out
+    assert invoke("run", copied.matrix).out.startswith("9 runs of tiny finished before; nothing to train")
 
 
 @pytest.mark.parametrize(
     "command", [["run", "tiny.toml"], ["plan", "tiny.toml"], ["status"], ["report"], ["show", "0"]]
 )
-def test_a_results_folder_of_a_newer_version(copied: Any, say: Callable[..., Any], command: list[str]) -> None:
+def test_a_results_folder_of_a_newer_version(copied: Any, invoke: Callable[..., Any], command: list[str]) -> None:
     write_json(copied.results / "kdbench.json", {"format": 2, "threads": 1})
     before = {path: path.stat().st_mtime_ns for path in copied.results.rglob("*")}
-    said = say(*command)
-    assert said.status == 1
-    assert said.error.startswith("results: written by a newer kdbench (format 2, this one reads up to 1); upgrade")
+    result = invoke(*command)
+    assert result.status == 1
+    assert result.error.startswith("results: written by a newer kdbench (format 2, this one reads up to 1); upgrade")
     assert {path: path.stat().st_mtime_ns for path in copied.results.rglob("*")} == before
 
 
-def test_a_corrupted_results_folder(copied: Any, say: Callable[..., Any]) -> None:
+def test_a_corrupted_results_folder(copied: Any, invoke: Callable[..., Any]) -> None:
     (copied.results / "kdbench.json").write_text("{")
-    said = say("run", "tiny.toml")
-    assert said.status == 1
-    assert "results/kdbench.json: corrupted" in said.error
+    result = invoke("run", "tiny.toml")
+    assert result.status == 1
+    assert "results/kdbench.json: corrupted" in result.error
 
 
-def test_other_threads_than_the_folders(copied: Any, say: Callable[..., Any]) -> None:
+def test_the_threads_of_a_results_folder_cannot_be_changed(copied: Any, invoke: Callable[..., Any]) -> None:
     text = (
         copied.matrix.read_text().replace("workers = 1", "workers = 1\nthreads = 2").replace("epochs = 2", "epochs = 3")
     )
     copied.matrix.write_text(text)
-    said = say("run", "tiny.toml")
-    assert said.status == 1
-    assert said.error.startswith("run.threads is 2, but the runs in results were trained with 1 per worker")
+    result = invoke("run", "tiny.toml")
+    assert result.status == 1
+    assert result.error.startswith("run.threads is 2, but the runs in results were trained with 1 per worker")
     assert read_json(copied.results / "kdbench.json")["threads"] == 1
     assert len(trained(copied.results)) == 9
 
 
-def test_a_refused_matrix_leaves_what_was_there(copied: Any, say: Callable[..., Any]) -> None:
+def test_an_invalid_matrix_changes_no_results(copied: Any, invoke: Callable[..., Any]) -> None:
     before = {path: path.read_bytes() for path in copied.results.rglob("*") if path.is_file()}
     copied.matrix.write_text(copied.matrix.read_text().replace("epochs = 2", "epochs = -1"))
-    assert "recipe.epochs: must be greater than or equal to 0, got -1" in say("run", "tiny.toml").error
+    assert "recipe.epochs: must be greater than or equal to 0, got -1" in invoke("run", "tiny.toml").error
     assert {path: path.read_bytes() for path in copied.results.rglob("*") if path.is_file()} == before
 
 
-@pytest.mark.parametrize("damage", ["{", "[]", "null"])
-def test_a_corrupted_result_is_planned_anew(copied: Any, say: Callable[..., Any], damage: str) -> None:
+@pytest.mark.parametrize("content", ["{", "[]", "null"])
+def test_a_corrupted_result_is_planned_again(copied: Any, invoke: Callable[..., Any], content: str) -> None:
     store = Store(copied.results)
     first, *_ = store.run_ids()
-    (store.folder(first) / "result.json").write_text(damage)
-    assert "9 different runs (8 done, 1 pending)" in say("plan", "tiny.toml").out
+    (store.folder(first) / "result.json").write_text(content)
+    assert "9 runs (8 done, 1 pending)" in invoke("plan", "tiny.toml").out

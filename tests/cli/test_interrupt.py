@@ -1,4 +1,4 @@
-"""`kdbench run` as a process of its own that is told to stop."""
+"""`kdbench run` as a process that is interrupted."""
 
 import re
 import signal
@@ -29,8 +29,8 @@ checkpoint_minutes = 0
 """
 
 
-def when_training(text: Path, process: "subprocess.Popen[bytes]") -> None:
-    """Wait until a worker has begun to train."""
+def wait_for_training(text: Path, process: "subprocess.Popen[bytes]") -> None:
+    """Wait until a worker has written a checkpoint."""
     until = time.monotonic() + 90
     while not list(text.parent.glob("results/runs/*/checkpoint.pt")):
         assert process.poll() is None, text.read_text()
@@ -39,7 +39,7 @@ def when_training(text: Path, process: "subprocess.Popen[bytes]") -> None:
 
 
 def processes_in(folder: Path) -> list[str]:
-    """The processes that were started for the results in a folder and are still there."""
+    """The command lines of the processes that work on the results in a folder."""
     found = []
     for path in Path("/proc").glob("[0-9]*/cmdline"):
         try:
@@ -51,22 +51,22 @@ def processes_in(folder: Path) -> list[str]:
     return found
 
 
-def test_a_run_that_is_told_to_stop_leaves_tables_and_nobody_behind(tmp_path: Path) -> None:
+def test_an_interrupted_run_writes_tables_and_leaves_no_process(tmp_path: Path) -> None:
     (tmp_path / "endless.toml").write_text(MATRIX)
-    text = tmp_path / "said"
+    text = tmp_path / "output"
     start = "from kdbench.cli.app import app; app(prog_name='kdbench')"
     command = [sys.executable, "-c", start, "run", "endless.toml", "--results", str(tmp_path / "results")]
-    with text.open("wb") as said, subprocess.Popen(command, stdout=said, stderr=said) as process:
+    with text.open("wb") as output, subprocess.Popen(command, stdout=output, stderr=output) as process:
         try:
-            when_training(text, process)
-            told = time.monotonic()
+            wait_for_training(text, process)
+            sent = time.monotonic()
             process.send_signal(signal.SIGTERM)
             assert process.wait(timeout=60) == 130, text.read_text()
-            assert time.monotonic() - told < 15
+            assert time.monotonic() - sent < 15
         finally:
             process.kill()
     assert "stopping: workers exit within 5 s" in text.read_text()
-    assert text.read_text().endswith("stopped; run the same command again to go on\n")
+    assert text.read_text().endswith("stopped; rerun the same command to resume\n")
     assert processes_in(tmp_path) == []
     store = Store(tmp_path / "results")
     assert set(pq.read_table(store.root / "results.parquet")["status"].to_pylist()) == {"pending"}

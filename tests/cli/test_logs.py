@@ -1,4 +1,4 @@
-"""`logs`: what a run has told, and what its worker prints now."""
+"""`logs`: the log of a run, and what its worker prints now."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ SPEC = RunSpec(
 
 @dataclass
 class Logged:
-    """A run that has begun, and its worker's log."""
+    """A run that has started, and its worker's log."""
 
     store: Store
     worker: Path
@@ -40,34 +40,34 @@ def logged(tmp_path: Path) -> Logged:
     return Logged(store, worker)
 
 
-def test_a_run_that_has_told_nothing(tmp_path: Path, say: Callable[..., Any]) -> None:
+def test_an_empty_log(tmp_path: Path, invoke: Callable[..., Any]) -> None:
     Store(tmp_path / "results").write_spec(SPEC)
-    assert say("logs", SPEC.id[:8]).out == f"{SPEC.id}: nothing has been logged yet\n"
+    assert invoke("logs", SPEC.id[:8]).out == f"{SPEC.id}: the log is empty\n"
 
 
-def test_an_unknown_run(tmp_path: Path, say: Callable[..., Any]) -> None:
+def test_an_unknown_run(tmp_path: Path, invoke: Callable[..., Any]) -> None:
     Store(tmp_path / "results")
-    assert say("logs", "0123").error.startswith("0123: no such run in results; ")
+    assert invoke("logs", "0123").error.startswith("0123: no such run in results; ")
 
 
 @pytest.mark.parametrize("option", [[], ["-f"]])
-def test_the_log_of_a_run_that_does_not_run(logged: Logged, say: Callable[..., Any], option: list[str]) -> None:
+def test_the_log_of_a_run_that_is_not_running(logged: Logged, invoke: Callable[..., Any], option: list[str]) -> None:
     logged.prints("never shown\n")
     logged.store.log(SPEC.id, "done after 2 epochs")
-    first, last = say("logs", SPEC.id, *option).out.splitlines()
+    first, last = invoke("logs", SPEC.id, *option).out.splitlines()
     assert first.endswith(f" attempt 1: {logged.worker} from byte 15")
     assert last.endswith(" done after 2 epochs")
 
 
-def test_a_run_that_runs_shows_what_its_worker_has_printed_for_it(logged: Logged, say: Callable[..., Any]) -> None:
+def test_a_running_run_shows_what_its_worker_printed_for_it(logged: Logged, invoke: Callable[..., Any]) -> None:
     logged.prints("[b]epoch 1\nepoch 2\n")
     with logged.store.claimed(SPEC.id):
-        shown = say("logs", SPEC.id).out.splitlines()
+        shown = invoke("logs", SPEC.id).out.splitlines()
     assert shown[1:] == ["[b]epoch 1", "epoch 2"]
 
 
-def test_following_goes_on_until_the_run_has_ended(
-    logged: Logged, say: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+def test_follow_prints_until_the_run_ends(
+    logged: Logged, invoke: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     lock = logged.store.claim(SPEC.id)
     assert lock is not None
@@ -78,17 +78,15 @@ def test_following_goes_on_until_the_run_has_ended(
         if step is not None:
             step()
         else:
-            logged.prints("the last words\n")
+            logged.prints("last line\n")
             lock.release()
 
     monkeypatch.setattr("kdbench.cli.logs.time.sleep", sleep)
-    shown = say("logs", SPEC.id, "-f").out.splitlines()
-    assert shown[1:] == ["epoch 1", "epoch 2", "the last words"]
+    shown = invoke("logs", SPEC.id, "-f").out.splitlines()
+    assert shown[1:] == ["epoch 1", "epoch 2", "last line"]
 
 
-def test_following_tells_how_the_run_ended(
-    logged: Logged, say: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_follow_prints_the_outcome(logged: Logged, invoke: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
     lock = logged.store.claim(SPEC.id)
     assert lock is not None
 
@@ -98,30 +96,30 @@ def test_following_tells_how_the_run_ended(
         lock.release()
 
     monkeypatch.setattr("kdbench.cli.logs.time.sleep", sleep)
-    shown = say("logs", SPEC.id, "-f").out.splitlines()
+    shown = invoke("logs", SPEC.id, "-f").out.splitlines()
     assert len(shown) == 3
     assert shown[1] == "epoch 1"
     assert shown[2].endswith(" ValueError: no such layer")
 
 
-def test_the_last_attempt_is_the_one_that_is_followed(logged: Logged, say: Callable[..., Any]) -> None:
+def test_follow_prints_the_last_attempt(logged: Logged, invoke: Callable[..., Any]) -> None:
     newer = logged.worker.with_name("host-2-1.log")
     newer.write_text("second\n")
     logged.prints("first\n")
     worker_logs.log_start(logged.store, [SPEC.id], newer, 0)
     with logged.store.claimed(SPEC.id):
-        assert say("logs", SPEC.id).out.splitlines()[2:] == ["second"]
+        assert invoke("logs", SPEC.id).out.splitlines()[2:] == ["second"]
 
 
-def test_what_a_terminal_would_obey_is_shown_by_its_code(logged: Logged, say: Callable[..., Any]) -> None:
+def test_control_characters_are_printed_as_codes(logged: Logged, invoke: Callable[..., Any]) -> None:
     logged.prints("a\x1b[31mred\r\n\tend\n")
     with logged.store.claimed(SPEC.id):
-        shown = say("logs", SPEC.id).out.splitlines()
+        shown = invoke("logs", SPEC.id).out.splitlines()
     assert shown[1:] == [r"a\x1b[31mred", "        end"]
 
 
-def test_a_results_folder_that_was_moved_is_followed_too(logged: Logged, say: Callable[..., Any]) -> None:
+def test_a_moved_results_folder_works(logged: Logged, invoke: Callable[..., Any]) -> None:
     logged.prints("here\n")
     moved = logged.store.root.rename(logged.store.root.with_name("moved"))
     with Store(moved).claimed(SPEC.id):
-        assert say("logs", SPEC.id, "--results", moved).out.splitlines()[1:] == ["here"]
+        assert invoke("logs", SPEC.id, "--results", moved).out.splitlines()[1:] == ["here"]

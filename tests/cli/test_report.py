@@ -1,67 +1,125 @@
 """`report`, on the results of the small matrix."""
 
+import csv
+import io
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pyarrow.parquet as pq
+import pytest
 
 from kdbench.results import Store
 
+ROWS = ["teacher", "student from scratch", "vanilla", "vanilla + rkd_da", "attention"]
 
-def test_reports_of_all_matrices(copied: Any, say: Callable[..., Any]) -> None:
-    said = say("report", "--reports", "again")
-    assert said.status == 0
-    assert said.out.splitlines()[0] == "wrote again/tiny/report.md"
+
+def test_the_reports_of_all_matrices_are_written(copied: Any, invoke: Callable[..., Any]) -> None:
+    result = invoke("report", "--reports", "again")
+    assert result.status == 0
+    assert result.out.splitlines()[-1] == "report: again/tiny/report.md"
     assert (copied.folder / "again" / "tiny" / "report.md").read_text() == (
         copied.reports / "tiny" / "report.md"
     ).read_text()
+
+
+def test_the_printed_table_is_that_of_run(copied: Any, invoke: Callable[..., Any]) -> None:
+    printed = invoke("report").out
+    assert printed.startswith("Accuracy ")
+    assert copied.result.out.endswith(printed)
+
+
+def test_quiet_prints_neither_table_nor_path(copied: Any, invoke: Callable[..., Any]) -> None:
+    assert (invoke("report", "--quiet", "--reports", "again").out) == ""
+    assert (copied.folder / "again" / "tiny" / "report.md").exists()
+
+
+def test_csv_can_be_redirected_to_a_file(copied: Any, invoke: Callable[..., Any]) -> None:
+    result = invoke("report", "--format", "csv")
+    title, *rows = csv.reader(io.StringIO(result.out))
+    assert title[:3] == ["method", "digits: cnn_8_16 → mlp_16", "digits: cnn_8_16 → mlp_16, std"]
+    assert [row[0] for row in rows] == ROWS
+    assert result.err == "report: reports/tiny/report.md\n"
+    assert result.out == (copied.reports / "tiny" / "tables" / "accuracy.csv").read_text()
+
+
+@pytest.mark.parametrize(("name", "start"), [("markdown", "## Accuracy\n"), ("latex", "% ")])
+def test_markdown_and_latex_are_those_of_the_report(
+    copied: Any, invoke: Callable[..., Any], name: str, start: str
+) -> None:
+    result = invoke("report", "--format", name)
+    assert result.err == "report: reports/tiny/report.md\n"
+    if name == "markdown":
+        assert result.out.startswith(start)
+        assert result.out in (copied.reports / "tiny" / "report.md").read_text()
+    else:
+        assert r"\begin{tabular" in result.out
+
+
+def test_json_has_the_rows_of_the_table(copied: Any, invoke: Callable[..., Any]) -> None:
+    found = invoke("report", "--json").json["tiny"]
+    assert found["report"] == "reports/tiny/report.md"
+    rows = {row["method"]: row["digits: cnn_8_16 → mlp_16"] for row in found["rows"]}
+    assert list(rows) == ROWS
+    scores = [row["test_accuracy"] for row in copied.rows() if row["label"] == "scratch"]
+    assert rows["student from scratch"]["mean"] == pytest.approx(100 * sum(scores) / 2)
+    assert (rows["student from scratch"]["n"], rows["attention"]["mean"], rows["attention"]["text"]) == (2, None, "n/a")
 
 
 def test_a_report_imports_no_torch(copied: Any, modules_after: Callable[..., set[str]]) -> None:
     assert not modules_after("report") & {"torch", "optuna"}
 
 
-def test_the_report_of_one_matrix(copied: Any, say: Callable[..., Any]) -> None:
-    assert say("report", "tiny", "--reports", "again").status == 0
-    assert say("report", "tini").error == "no matrix 'tini' in 'results'; did you mean 'tiny'?"
+def test_a_report_of_one_matrix(copied: Any, invoke: Callable[..., Any]) -> None:
+    assert invoke("report", "tiny", "--reports", "again").status == 0
+    assert invoke("report", "tini").error == "no matrix 'tini' in 'results'; did you mean 'tiny'?"
 
 
-def test_a_report_of_the_best_validation_epoch(copied: Any, say: Callable[..., Any]) -> None:
-    assert say("report", "tiny", "--selection", "best_validation").status == 0
+def test_several_reports_are_printed_one_after_the_other(copied: Any, invoke: Callable[..., Any]) -> None:
+    copied.matrix.write_text(copied.matrix.read_text().replace('name = "tiny"', 'name = "twin"'))
+    assert invoke("run", "tiny.toml", "--quiet").status == 0
+    assert list(invoke("report", "--json").json) == ["tiny", "twin"]
+    out = invoke("report", "--format", "csv").out
+    assert out.count("\n\nmethod,") == 1
+    assert invoke("report", "twin", "--format", "csv").out == out.partition("\n\n")[2]
+
+
+def test_a_report_of_the_best_validation_epoch(copied: Any, invoke: Callable[..., Any]) -> None:
+    assert invoke("report", "tiny", "--selection", "best_validation").status == 0
     assert "- selection: best validation epoch" in (copied.reports / "tiny" / "report.md").read_text()
 
 
-def test_a_report_of_the_best_test_epoch_is_refused_untracked(copied: Any, say: Callable[..., Any]) -> None:
-    said = say("report", "tiny", "--selection", "best_test")
-    assert said.status == 1
-    assert "track_test = false; use selection 'last' or 'best_validation'" in said.error
+def test_a_report_of_the_best_test_epoch_needs_track_test(copied: Any, invoke: Callable[..., Any]) -> None:
+    result = invoke("report", "tiny", "--selection", "best_test")
+    assert result.status == 1
+    assert "track_test = false; use selection 'last' or 'best_validation'" in result.error
 
 
-def test_an_unknown_selection_is_a_wrong_call(copied: Any, say: Callable[..., Any]) -> None:
-    said = say("report", "--selection", "first")
-    assert said.status == 2
-    assert "best_validation" in said.err
+@pytest.mark.parametrize(("option", "valid"), [("--selection", "best_validation"), ("--format", "latex")])
+def test_an_unknown_value_is_a_usage_error(copied: Any, invoke: Callable[..., Any], option: str, valid: str) -> None:
+    result = invoke("report", option, "first")
+    assert result.status == 2
+    assert valid in result.err
 
 
-def test_a_report_of_nothing_is_refused(say: Callable[..., Any], tmp_path: Path) -> None:
-    assert say("report").error.startswith("results: results folder not found")
+def test_a_report_of_nothing_is_an_error(invoke: Callable[..., Any], tmp_path: Path) -> None:
+    assert invoke("report").error.startswith("results: ")
     Store(tmp_path / "results")
-    assert say("report").error.startswith("no matrix has been run into 'results'")
+    assert invoke("report").error.startswith("no matrix has been run into 'results'")
 
 
-def test_a_file_in_the_place_of_the_reports(copied: Any, say: Callable[..., Any]) -> None:
-    said = say("report", "--reports", "tiny.toml")
-    assert said.status == 1
-    assert said.error.startswith("tiny.toml: the report cannot be written (")
-    assert said.error.endswith("choose another folder with --reports")
+def test_reports_that_cannot_be_written_are_an_error(copied: Any, invoke: Callable[..., Any]) -> None:
+    result = invoke("report", "--reports", "tiny.toml")
+    assert result.status == 1
+    assert result.error.startswith("tiny.toml: the report cannot be written (")
+    assert result.error.endswith("choose another folder with --reports")
 
 
-def test_lost_tables_are_rebuilt(copied: Any, say: Callable[..., Any]) -> None:
+def test_missing_tables_are_rebuilt(copied: Any, invoke: Callable[..., Any]) -> None:
     names = ("results.parquet", "history.parquet")
-    kept = {name: pq.read_table(copied.results / name) for name in names}
+    before = {name: pq.read_table(copied.results / name) for name in names}
     for name in names:
         (copied.results / name).unlink()
-    say("report")
+    invoke("report")
     for name in names:
-        assert pq.read_table(copied.results / name).equals(kept[name])
+        assert pq.read_table(copied.results / name).equals(before[name])

@@ -1,7 +1,10 @@
 """`run` and `report`, end to end: what a small matrix leaves, and what running it again does."""
 
 import json
+import shlex
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -21,7 +24,7 @@ STABLE = (
     *("throughput", "peak_memory_mb", "train_seconds", "epochs_run", "best_epoch", "kdbench_version", "git_commit"),
     *("torch_version", "device", "precision", "cohort_size", "host", "started", "finished"),
 )
-METHODS_OF_MY_OWN = """
+CUSTOM_METHODS = """
 from collections.abc import Iterator
 from typing import final
 from kdbench import Method, Step
@@ -59,40 +62,40 @@ class NoSteps(Method):
 @pytest.fixture(scope="module")
 def table(tiny: Any) -> list[dict[str, Any]]:
     """The rows of results.parquet."""
-    rows: list[dict[str, Any]] = pq.read_table(tiny.results / "results.parquet").to_pylist()
+    rows: list[dict[str, Any]] = tiny.rows()
     return rows
 
 
 def finished(results: Path) -> dict[str, int]:
-    """Every run that has ended, and when its result was written."""
+    """Every finished run, and when its result was written."""
     return {path.parent.name: path.stat().st_mtime_ns for path in results.glob("runs/*/result.json")}
 
 
-def test_all_went_well(tiny: Any) -> None:
-    assert (tiny.said.status, tiny.said.err) == (0, "")
+def test_the_status_is_0(tiny: Any) -> None:
+    assert (tiny.result.status, tiny.result.err) == (0, "")
 
 
-def test_progress_is_told_line_by_line(tiny: Any) -> None:
-    assert f"{RUNS} runs, 0 already finished" in tiny.said.out
-    assert f"{RUNS} of {RUNS} runs finished" in tiny.said.out
-    assert "training cnn_8_16, mlp_16 on digits, seed 0 (2 runs: scratch)" in tiny.said.out
-    assert "timing the inference of mlp_16" in tiny.said.out
-    assert "\x1b" not in tiny.said.out
+def test_progress_is_printed_line_by_line(tiny: Any) -> None:
+    assert f"{RUNS} runs, 0 already finished" in tiny.result.out
+    assert f"{RUNS} of {RUNS} runs finished" in tiny.result.out
+    assert "training cnn_8_16, mlp_16 on digits, seed 0 (2 runs: scratch)" in tiny.result.out
+    assert "timing the inference of mlp_16" in tiny.result.out
+    assert "\x1b" not in tiny.result.out
 
 
 def test_the_table_is_printed(tiny: Any) -> None:
-    lines = [line.split() for line in tiny.said.out.splitlines()]
+    lines = [line.split() for line in tiny.result.out.splitlines()]
     first = [words[0] for words in lines if words and words[0] in ("teacher", "student", "vanilla", "attention")]
     assert first[:4] == ["teacher", "student", "vanilla", "vanilla"]
     assert ["attention", "n/a", "n/a", "n/a"] in lines
-    assert "mean ± sample standard deviation over 2 seeds; selection: last epoch." in tiny.said.out
+    assert "mean ± sample standard deviation over 2 seeds; selection: last epoch." in tiny.result.out
 
 
-def test_what_cannot_run_is_told(tiny: Any) -> None:
-    assert "cells that cannot run: 1; `kdbench plan tiny.toml` says why" in tiny.said.out
+def test_incompatible_cells_are_counted(tiny: Any) -> None:
+    assert "1 incompatible cell; `kdbench plan tiny.toml` gives the reasons\n" in tiny.result.out
 
 
-def test_there_is_a_row_a_run(table: list[dict[str, Any]]) -> None:
+def test_there_is_one_row_per_run(table: list[dict[str, Any]]) -> None:
     assert len(table) == RUNS
     assert {row["status"] for row in table} == {"done"}
     assert {row["matrix"] for row in table} == {"tiny"}
@@ -104,7 +107,7 @@ def test_the_columns_are_the_stable_ones(table: list[dict[str, Any]]) -> None:
     assert [name for name in STABLE if name not in table[0]] == []
 
 
-def test_a_distilled_runs_row_is_full(table: list[dict[str, Any]]) -> None:
+def test_the_row_of_a_distilled_run_is_complete(table: list[dict[str, Any]]) -> None:
     row = next(row for row in table if row["label"] == "vanilla")
     empty = {name for name in STABLE if row[name] is None}
     assert empty <= {"error", "git_commit"}
@@ -124,12 +127,12 @@ def test_a_scratch_run_has_no_teacher(table: list[dict[str, Any]]) -> None:
     assert all(row["teacher"] is None and row["teacher_agreement"] is None for row in rows)
 
 
-def test_a_cell_is_two_seeds(table: list[dict[str, Any]]) -> None:
+def test_a_cell_has_two_seeds(table: list[dict[str, Any]]) -> None:
     cells = {row["cell"]: {r["seed"] for r in table if r["cell"] == row["cell"]} for row in table}
     assert sorted(map(len, cells.values())) == [1, 2, 2, 2, 2]
 
 
-def test_there_is_a_row_an_epoch(tiny: Any, table: list[dict[str, Any]]) -> None:
+def test_there_is_one_row_per_epoch(tiny: Any, table: list[dict[str, Any]]) -> None:
     history = pq.read_table(tiny.results / "history.parquet").to_pylist()
     assert len(history) == 2 * RUNS
     assert {row["run_id"] for row in history} == {row["run_id"] for row in table}
@@ -141,7 +144,7 @@ def test_there_is_a_row_an_epoch(tiny: Any, table: list[dict[str, Any]]) -> None
     }
 
 
-def test_the_index_names_cells_and_reasons(tiny: Any) -> None:
+def test_the_index_holds_cells_and_reasons(tiny: Any) -> None:
     index = Store(tiny.results, create=False).index("tiny")
     assert isinstance(index, MatrixIndex)
     assert len(index.run_ids) == RUNS
@@ -177,117 +180,142 @@ def test_the_latex_tables_are_written(tiny: Any) -> None:
     assert all(r"\begin{tabular" in text and r"\toprule" in text for text in tables.values())
 
 
-def test_running_again_does_nothing_and_imports_no_torch(
-    copied: Any, modules_after: Callable[..., set[str]], say: Callable[..., Any]
+def printed_report(result: Any) -> str:
+    """What a command printed from the accuracy table on."""
+    assert result.out.count("Accuracy  ") == 1
+    return str(result.out[result.out.index("Accuracy  ") :])
+
+
+def test_a_finished_matrix_prints_its_table_and_imports_no_torch(
+    copied: Any, modules_after: Callable[..., set[str]], invoke: Callable[..., Any]
 ) -> None:
     before = finished(copied.results)
-    said = say("run", "tiny.toml")
-    assert (said.status, said.out) == (
-        0,
-        f"nothing to do: all {RUNS} runs of tiny have ended; `kdbench report` writes the tables\n",
-    )
-    assert not modules_after("run", "tiny.toml") & {"torch", "pandas", "optuna"}
+    shutil.rmtree(copied.reports)
+    result = invoke("run", "tiny.toml")
+    first = f"{RUNS} runs of tiny finished before; nothing to train\n"
+    assert (result.status, result.out) == (0, first + printed_report(copied.result))
+    assert result.out.endswith("\nreport: reports/tiny/report.md\n")
+    assert (copied.reports / "tiny" / "report.md").exists()
+    assert not modules_after("run", "tiny.toml") & {"torch", "optuna"}
     assert finished(copied.results) == before
 
 
-def test_another_label_trains_nothing(copied: Any, say: Callable[..., Any]) -> None:
+def test_quiet_prints_neither_table_nor_path(copied: Any, invoke: Callable[..., Any]) -> None:
+    shutil.rmtree(copied.reports)
+    assert invoke("run", "tiny.toml", "--quiet").out == f"{RUNS} runs of tiny finished before; nothing to train\n"
+    assert (copied.reports / "tiny" / "report.md").exists()
+
+
+@pytest.mark.slow
+def test_a_closed_pipe_loses_neither_runs_nor_report(copied: Any) -> None:
+    copied.matrix.write_text(copied.matrix.read_text().replace("[run]", "[methods.logit_mse]\n[run]"))
+    shutil.rmtree(copied.reports)
+    pipeline = f"{shlex.quote(sys.executable)} -m kdbench run tiny.toml | head -1; exit ${{PIPESTATUS[0]}}"
+    done = subprocess.run(["bash", "-c", pipeline], capture_output=True, text=True, timeout=120, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "planning tiny.toml\n", "")
+    assert {row["status"] for row in copied.rows()} == {"done"}
+    assert len(copied.rows()) == RUNS + 2
+    assert "logit_mse" in (copied.reports / "tiny" / "report.md").read_text()
+
+
+def test_another_label_trains_nothing(copied: Any, invoke: Callable[..., Any]) -> None:
     before = finished(copied.results)
     text = copied.matrix.read_text().replace("[methods.vanilla]\n", '[methods.HKD]\nmethod = "vanilla"\n')
     copied.matrix.write_text(text)
-    said = say("run", "tiny.toml")
-    assert f"{RUNS} runs, {RUNS} already finished" in said.out
-    assert "training" not in said.out
-    assert "HKD" in said.out
+    result = invoke("run", "tiny.toml")
+    assert f"{RUNS} runs, {RUNS} already finished" in result.out
+    assert "training" not in result.out
+    assert "HKD" in result.out
     assert finished(copied.results) == before
     labels = {row["label"] for row in pq.read_table(copied.results / "results.parquet").to_pylist()}
     assert labels == {"teacher", "scratch", "HKD", "vanilla + rkd_da"}
 
 
-def test_a_run_of_two_matrices_is_in_both(copied: Any, say: Callable[..., Any]) -> None:
+def test_a_run_of_two_matrices_is_in_both(copied: Any, invoke: Callable[..., Any]) -> None:
     copied.matrix.write_text(copied.matrix.read_text().replace('name = "tiny"', 'name = "twin"'))
-    assert say("run", "tiny.toml").status == 0
+    assert invoke("run", "tiny.toml").status == 0
     rows = pq.read_table(copied.results / "results.parquet").to_pylist()
     assert {row["matrix"] for row in rows} == {"tiny; twin"}
-    assert json.loads(say("status", "--json").out)["twin"]["done"] == RUNS
+    assert json.loads(invoke("status", "--json").out)["twin"]["done"] == RUNS
 
 
 @pytest.fixture(scope="module")
 def extended(
-    tiny: Any, tmp_path_factory: pytest.TempPathFactory, say: Callable[..., Any], at: Callable[..., Any]
+    tiny: Any, tmp_path_factory: pytest.TempPathFactory, invoke: Callable[..., Any], in_folder: Callable[..., Any]
 ) -> tuple[Any, Any, Path]:
-    """The small matrix with a method more, and with two of the user's own that fail: copied, run, what it said."""
+    """The small matrix with a method more, and with two of the user's own that fail: copied, run, what it result."""
     folder = tmp_path_factory.mktemp("extended")
     shutil.copytree(tiny.folder, folder, dirs_exist_ok=True)
-    (folder / "methods_of_my_own.py").write_text(METHODS_OF_MY_OWN)
-    more = '[methods.logit_mse]\n[methods."methods_of_my_own:NotBuilt"]\n[methods."methods_of_my_own:NoSteps"]\n'
-    (folder / "tiny.toml").write_text((folder / "tiny.toml").read_text().replace("[run]", f"{more}[run]"))
+    (folder / "custom_methods.py").write_text(CUSTOM_METHODS)
+    added = '[methods.logit_mse]\n[methods."custom_methods:NotBuilt"]\n[methods."custom_methods:NoSteps"]\n'
+    (folder / "tiny.toml").write_text((folder / "tiny.toml").read_text().replace("[run]", f"{added}[run]"))
     before = finished(folder / "results")
-    with at(folder):
-        return before, say("run", "tiny.toml"), folder
+    with in_folder(folder):
+        return before, invoke("run", "tiny.toml"), folder
 
 
-def test_only_what_was_added_is_trained(extended: tuple[Any, Any, Path]) -> None:
-    before, said, folder = extended
+def test_only_new_runs_are_trained(extended: tuple[Any, Any, Path]) -> None:
+    before, result, folder = extended
     after = finished(folder / "results")
     assert {run: when for run, when in after.items() if run in before} == before
     assert len(after) == RUNS + 2 * 3
-    assert f"{RUNS + 6} runs, {RUNS} already finished" in said.out
+    assert f"{RUNS + 6} runs, {RUNS} already finished" in result.out
 
 
-def test_the_others_finish_where_a_method_of_the_users_fails(extended: tuple[Any, Any, Path]) -> None:
-    _, said, folder = extended
-    assert said.status == 2
+def test_other_runs_finish_if_a_custom_method_fails(extended: tuple[Any, Any, Path]) -> None:
+    _, result, folder = extended
+    assert result.status == 2
     rows = pq.read_table(folder / "results" / "results.parquet").to_pylist()
     ended = {(row["label"], row["status"], row["error"]) for row in rows if row["label"] not in ("vanilla", "teacher")}
     assert ended == {
         ("scratch", "done", None),
         ("vanilla + rkd_da", "done", None),
         ("logit_mse", "done", None),
-        ("methods_of_my_own:NotBuilt", "failed", "ValueError: no such layer"),
-        ("methods_of_my_own:NoSteps", "failed", "RuntimeError: the bank is empty"),
+        ("custom_methods:NotBuilt", "failed", "ValueError: no such layer"),
+        ("custom_methods:NoSteps", "failed", "RuntimeError: the bank is empty"),
     }
 
 
-def test_a_failure_is_told_and_its_traceback_kept(extended: tuple[Any, Any, Path]) -> None:
-    _, said, folder = extended
-    assert said.out.count("RuntimeError: the bank is empty") >= 2
-    assert "Traceback" not in said.out + said.err
+def test_a_failure_is_printed_and_its_traceback_logged(extended: tuple[Any, Any, Path]) -> None:
+    _, result, folder = extended
+    assert result.out.count("RuntimeError: the bank is empty") >= 2
+    assert "Traceback" not in result.out + result.err
     logs = [path.read_text() for path in folder.glob("results/runs/*/log.txt")]
-    assert sum("Traceback" in log and "methods_of_my_own.py" in log for log in logs) == 4
+    assert sum("Traceback" in log and "custom_methods.py" in log for log in logs) == 4
     report = (folder / "reports" / "tiny" / "report.md").read_text()
     assert f"- runs: {RUNS + 2} done, 4 failed, 0 running, 0 pending" in report
 
 
-def test_running_again_trains_no_failed_run_anew(
-    extended: tuple[Any, Any, Path], say: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+def test_failed_runs_are_not_trained_again(
+    extended: tuple[Any, Any, Path], invoke: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     _, _, folder = extended
     monkeypatch.chdir(folder)
     before = finished(folder / "results")
-    said = say("run", "tiny.toml")
-    assert said.status == 2
-    assert "training" not in said.out
+    result = invoke("run", "tiny.toml")
+    assert result.status == 2
+    assert "training" not in result.out
     assert finished(folder / "results") == before
 
 
-def test_what_waits_for_a_failed_teacher_is_told(copied: Any, say: Callable[..., Any]) -> None:
+def test_runs_blocked_by_a_failed_teacher_are_counted(copied: Any, invoke: Callable[..., Any]) -> None:
     store = Store(copied.results)
     rows = pq.read_table(copied.results / "results.parquet").to_pylist()
     (teacher,) = [row["run_id"] for row in rows if row["label"] == "teacher"]
     store.write_result(teacher, {"status": "failed", "error": "out of memory", "row": {}})
     for row in rows:
         if row["teacher"] is not None:
-            store.clear_result(row["run_id"])
-    said = say("run", "tiny.toml")
-    assert said.status == 2
-    assert "training" not in said.out
-    assert f"\nfailed: {teacher}: out of memory\n6 runs wait for a run that failed\n" in said.out
-    assert said.out.endswith("\nto try them again: `kdbench retry --failed tiny`, then run the matrix\n")
+            store.forget_result(row["run_id"])
+    result = invoke("run", "tiny.toml")
+    assert result.status == 2
+    assert "training" not in result.out
+    assert f"\nfailed: {teacher}: out of memory\n6 runs are blocked by a failed run\n" in result.out
+    assert result.out.endswith("\nto train them again: kdbench retry tiny && kdbench run tiny.toml\n")
 
 
-def test_an_exclude_that_matches_nothing_is_a_warning_and_the_rest_runs(copied: Any, say: Callable[..., Any]) -> None:
+def test_an_exclude_that_matches_nothing_is_a_warning(copied: Any, invoke: Callable[..., Any]) -> None:
     copied.matrix.write_text(copied.matrix.read_text() + '[[exclude]]\nmethod = "fitnets"\n')
-    said = say("run", "tiny.toml")
-    assert said.status == 0
-    assert "warning: tiny.toml: exclude[0]: matches nothing" in said.out
-    assert "wrote reports/tiny/report.md" in said.out
+    result = invoke("run", "tiny.toml")
+    assert result.status == 0
+    assert "warning: tiny.toml: exclude[0]: matches nothing" in result.out
+    assert "report: reports/tiny/report.md" in result.out
