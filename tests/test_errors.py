@@ -26,7 +26,9 @@ def test_the_docstring_draws_the_exception_tree() -> None:
         depth = line.index(name) // 4
         parents[depth:] = [name]
         drawn[name] = parents[depth - 1] if depth else "Exception"
-    classes = {name: value for name, value in vars(errors).items() if isinstance(value, type) and name.endswith("Error")}
+    classes = {
+        name: value for name, value in vars(errors).items() if isinstance(value, type) and name.endswith("Error")
+    }
     assert drawn == {name: value.__base__.__name__ for name, value in classes.items()}
 
 

@@ -107,7 +107,11 @@ def _datasets() -> list[Entry]:
     from kdbench import data
 
     return [
-        {"data set": kind.name, "description": kind.description, "source": short_citation(kind.source)}
+        {
+            "data set": kind.name,
+            "description": kind.description.partition(";")[0],
+            "source": short_citation(kind.source),
+        }
         for kind in data.DATASETS.values()
     ]
 

@@ -74,7 +74,7 @@ def _update_tables(store: Store) -> tuple["pd.DataFrame", list[str]]:
 
 def _rows(table: Table) -> list[dict[str, Any]]:
     titles = [column.full_title for column in table.columns]
-    numeric = [column.numeric for column in table.columns]
+    numeric = [column.is_numeric for column in table.columns]
     return [
         {
             title: _number(cell) if is_number else cell.text
@@ -90,7 +90,7 @@ def _number(cell: TableCell) -> dict[str, Any]:
     scale = cell.unit.scale
     return {
         "mean": cell.mean * scale,
-        "std": None if cell.spread is None else cell.spread * scale,
+        "std": None if cell.std is None else cell.std * scale,
         "n": cell.n,
-        "text": cell.shown,
+        "text": cell.display,
     }
