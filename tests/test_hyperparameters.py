@@ -278,7 +278,7 @@ def bad_default(
 @pytest.mark.parametrize(
     ("owner", "message"),
     [
-        (undeclared, "undeclared: share depends on 'mdoe', which is not declared before it; there is none"),
+        (undeclared, "undeclared: share depends on 'mdoe', which is not declared before it; valid: none"),
         (misspelled, "misspelled: mode must be 'joint', got 'jiont'; declared as 'joint'"),
         (on_searched, "on_searched: b depends on a, which has a search range; remove its Tune"),
         (without_default, "without_default: b counts only with mode = 'joint' and has no default; give it one"),

@@ -222,5 +222,5 @@ def test_plan_names_the_code_that_a_matrix_runs(tmp_path: Path, monkeypatch: pyt
     Path("m.toml").write_text(text + "".join(code.values()), encoding="utf-8")
     shown = CliRunner().invoke(app, ["plan", "m.toml"])
     assert shown.exit_code == 0, shown.output
-    assert "runs code of your own: own_code_of_a_user:Own" in shown.stdout
-    assert "runs code of your own: own_code_of_a_user:make" in shown.stdout
+    assert "runs custom code: own_code_of_a_user:Own" in shown.stdout
+    assert "runs custom code: own_code_of_a_user:make" in shown.stdout

@@ -18,11 +18,11 @@ def short_citation(paper: str) -> str:
     year = YEAR.search(first)
     if year is None:
         return first.partition(",")[0].strip()
-    *names, _ = first[: year.start()].split(",")  # the last part is the venue, or empty
+    *names, _ = re.split(",| and ", first[: year.start()])  # the last part is the venue, or empty
     names = [name.strip().rpartition(": ")[2] for name in names]
     authors = names[: next((i for i, name in enumerate(names) if not SURNAME.fullmatch(name)), len(names))]
     if not authors:
-        return f"{names[0] if names else ''} {year[0]}".strip()
+        return f"{first[: year.start()].partition(',')[0].rpartition(': ')[2].strip()} {year[0]}"
     return f"{_join(authors)} {year[0]}"
 
 

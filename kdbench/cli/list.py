@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
+from rich.markdown import Markdown
 from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
@@ -55,11 +56,11 @@ def _method(name: str) -> Entry:
         "method": name,
         "family": _readable(family(name)),
         "paper": method.paper,
-        "formula": inspect.cleandoc(method.__doc__ or ""),
+        "description": inspect.cleandoc(method.__doc__ or ""),
         "roles": ", ".join(needed),
         "views": f"{method.views} augmented per image" if method.views > 1 else "1 per image",
         "training images": {"train": "yes", "record": "no, a record of the teacher", "none": "no"}[method.data],
-        "hyperparameters": list(map(_hyperparameter, declared(method).values())),
+        "hyperparameters": _drop_empty(list(map(_hyperparameter, declared(method).values()))),
     }
 
 
@@ -72,9 +73,23 @@ def _hyperparameter(parameter: Hyperparameter) -> dict[str, str]:
     return {
         "name": parameter.name,
         "type": parameter.describe(),
-        "default": "required" if parameter.required else format_value(parameter.default),
+        "default": _default(parameter),
         "tune searches": f"{tune.low:g} to {tune.high:g}{', log' if tune.log else ''}" if tune else "",
+        "only with": str(parameter.when or ""),
     }
+
+
+def _default(parameter: Hyperparameter) -> str:
+    if parameter.is_required:
+        return "required"
+    cases = parameter.default_by.cases if parameter.default_by else ()
+    special = [f"; {format_value(default)} with {name} = {value!r}" for name, value, default in cases]
+    return format_value(parameter.default) + "".join(special)
+
+
+def _drop_empty(rows: list[dict[str, str]]) -> list[dict[str, str]]:
+    """Return rows without the columns in which no row has text."""
+    return [{title: text for title, text in row.items() if any(other[title] for other in rows)} for row in rows]
 
 
 def _networks() -> list[Entry]:
@@ -128,7 +143,7 @@ def _dataset(name: str) -> Entry:
         "description": kind.description,
         "source": kind.source,
         "root": kind.layout or "not used",
-        "options": [{key: text for key, text in row.items() if key != "tune searches"} for row in described],
+        "options": [{key: row[key] for key in ("name", "type", "default")} for row in described],
     }
 
 
@@ -145,9 +160,10 @@ def _print_entry(entry: Entry, console: Console) -> None:
     grid = Table.grid(padding=(0, 2))
     rows = {title: value for title, value in entry.items() if isinstance(value, list)}
     for title, value in entry.items():
-        if title not in rows:
+        if title not in rows and title != "description":
             grid.add_row(Text(title, style="dim"), Text(str(value), overflow="fold"))
     console.print(grid)
+    console.print(Padding(Markdown(entry["description"]), (1, 0)))
     for title, found in rows.items():
         console.print(Text(title if found else f"{title}: none", style="dim"))
         if found:

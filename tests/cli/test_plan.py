@@ -57,8 +57,8 @@ def test_a_matrix_with_everything_excluded_has_no_runs(matrix: Path, invoke: Cal
 
 def test_the_reason_of_an_incompatible_cell_is_printed(matrix: Path, invoke: Callable[..., Any]) -> None:
     assert (
-        "incompatible: digits / cnn_8_16 -> mlp_16 / attention: attention needs stages with height and width, but "
-        "those of the student have none (H = W = 1 or no stage)\n"
+        "incompatible: digits / cnn_8_16 -> mlp_16 / attention: attention compares feature maps and needs stages "
+        "with height and width, but the student has none (H = W = 1, or no stages)\n"
     ) in invoke("plan", matrix).out
 
 

@@ -218,7 +218,7 @@ REFUSED: dict[str, tuple[str, dict[str, Any], type[KdbenchError], str]] = {
         "attention",
         {},
         MethodError,
-        "'attention' is incompatible with the pair: attention needs stages",
+        "'attention' is incompatible with the pair: attention compares feature maps",
     ),
     "an unknown method": ("vanila", {}, MethodError, r"there is no method 'vanila'; did you mean 'vanilla'\?"),
     "an incompatible sum": ("vanilla + fitnets + dml", {}, MethodError, "is incompatible with the pair"),
