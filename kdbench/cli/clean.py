@@ -20,12 +20,12 @@ def clean_results(dry_run: bool, results: Path, as_json: bool, console: Console)
     store = Store(results, create=False)
     found = [leftover for leftover in leftovers.find(store) if dry_run or leftovers.remove(store, leftover)]
     if as_json:
-        files = [{"path": str(one.path), "kind": one.what, "bytes": one.bytes} for one in found]
+        files = [{"path": str(one.path), "kind": one.kind, "bytes": one.bytes} for one in found]
         console.print_json(data={"removed": not dry_run, "files": files})
         return
     if dry_run:
         for leftover in found:
-            print_line(console, f"{leftover.path} ({leftover.what})")
+            print_line(console, f"{leftover.path} ({leftover.kind})")
     for line in _summarize(found, "would remove" if dry_run else "removed"):
         print_line(console, line)
     if not found:
@@ -35,6 +35,6 @@ def clean_results(dry_run: bool, results: Path, as_json: bool, console: Console)
 def _summarize(found: list[Any], verb: str) -> list[str]:
     count, size = Counter[str](), Counter[str]()
     for leftover in found:
-        count[leftover.what] += 1
-        size[leftover.what] += leftover.bytes
+        count[leftover.kind] += 1
+        size[leftover.kind] += leftover.bytes
     return [f"{verb}: {kind}: {count_of(count[kind], 'file')}, {format_bytes(size[kind])}" for kind in count]

@@ -22,7 +22,7 @@ def print_log(prefix: str, follow: bool, results: Path, console: Console) -> Non
         ResultsError: no run id starts with `prefix`, or several do.
     """
     store = Store(results, create=False)
-    run = store.find(prefix)
+    run = store.find_run(prefix)
     for text in _texts(store, run, follow):
         console.out(_printable_text(text), end="", highlight=False)
         if console.quiet:

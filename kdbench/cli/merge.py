@@ -19,7 +19,7 @@ def merge_folders(into: Path, source: Path, console: Console) -> None:
 
     store = Store(into, create=False)
     merged = merge(store, Store(source, create=False))
-    for note in [*merged.notes, *export(store)]:
+    for note in [*merged.notes, *export(store)[1]]:
         print_line(console, note, style="yellow")
     counts = {"run": merged.runs, "matrix file": merged.matrices, "timing": merged.timings}
     copied = ", ".join(count_of(len(found), noun) for noun, found in counts.items())

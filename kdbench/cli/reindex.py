@@ -6,7 +6,7 @@ from rich.console import Console
 
 from kdbench.cli.console import count_of, print_line
 from kdbench.results import Store
-from kdbench.results.corrupt_files import corrupt_files
+from kdbench.results.integrity import corrupt_files
 
 
 def reindex_results(deep: bool, results: Path, console: Console) -> None:
@@ -20,7 +20,7 @@ def reindex_results(deep: bool, results: Path, console: Console) -> None:
     store = Store(results, create=False)
     run_ids = sorted(path.name for path in store.runs.glob("*/"))
     corrupted = [f"{run}: {reason}" for run, reason in store.quarantine_corrupted(run_ids, deep)]
-    for text in (*corrupted, *corrupt_files(store), *export(store)):
+    for text in (*corrupted, *corrupt_files(store), *export(store)[1]):
         print_line(console, text, style="yellow")
     checked = "the content" if deep else "the sizes"
     count = count_of(len(run_ids), "run")

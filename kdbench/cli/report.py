@@ -11,7 +11,7 @@ from kdbench.errors import ResultsError
 from kdbench.reporting import Format, Report, Selection, Table, TableCell, render, write_report
 from kdbench.reporting.formats.terminal import print_table
 from kdbench.results import Store
-from kdbench.results.corrupt_files import corrupted_indexes
+from kdbench.results.integrity import corrupted_indexes
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -63,12 +63,12 @@ def print_reports_as_json(reports: Sequence[Report], console: Console) -> None:
 
 def _update_tables(store: Store) -> tuple["pd.DataFrame", list[str]]:
     """Rebuild the Parquet files if the folder is writable; return the runs, and notes on corrupted files."""
-    from kdbench.results.table import derive_seed, rows, to_frame
+    from kdbench.results.table import export, read_rows, to_frame
 
     try:
-        found, notes = derive_seed(store)
+        found, notes = export(store)
     except ResultsError as error:
-        found, notes = rows(store), [f"results.parquet and history.parquet were not updated: {error}"]
+        found, notes = read_rows(store), [f"results.parquet and history.parquet were not updated: {error}"]
     return to_frame(found), [*notes, *corrupted_indexes(store).values()]
 
 

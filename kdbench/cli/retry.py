@@ -7,7 +7,7 @@ from rich.console import Console
 from kdbench.cli.console import command, count_of, print_line
 from kdbench.errors import ResultsError, did_you_mean
 from kdbench.results import MatrixIndex, Store
-from kdbench.results.corrupt_files import corrupted_indexes
+from kdbench.results.integrity import corrupted_indexes
 
 
 def retry_runs(name: str | None, results: Path, as_json: bool, console: Console) -> None:
@@ -53,5 +53,5 @@ def _clear_failure(store: Store, run: str) -> bool:
             return False
         reason = (str(result.get("error") or "no message").splitlines() or [""])[0]
         store.log(run, f"cleared this failure; queued again: {reason}")
-        store.forget_result(run)
+        store.clear_result(run)
     return True

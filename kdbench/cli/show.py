@@ -22,7 +22,7 @@ def print_run(prefix: str, results: Path, as_json: bool, console: Console) -> No
         ResultsError: no run id starts with `prefix`, or several do.
     """
     store = Store(results, create=False)
-    run = store.find(prefix)
+    run = store.find_run(prefix)
     if as_json:
         console.print_json(data=_as_json(store, run))
         return

@@ -252,7 +252,9 @@ def test_a_results_folder_of_a_newer_version(copied: Any, invoke: Callable[..., 
     before = {path: path.stat().st_mtime_ns for path in copied.results.rglob("*")}
     result = invoke(*command)
     assert result.status == 1
-    assert result.error.startswith("results: written by a newer kdbench (format 2, this one reads up to 1); upgrade")
+    assert result.error.startswith(
+        "results: written by a newer kdbench (format 2, this version reads formats up to 1); upgrade"
+    )
     assert {path: path.stat().st_mtime_ns for path in copied.results.rglob("*")} == before
 
 

@@ -11,7 +11,7 @@ from kdbench.results import Store, checkpoints
 
 @pytest.fixture
 def half(copied: Any, invoke: Callable[..., Any]) -> Path:
-    """A half-written file, beside the checkpoint of a finished run."""
+    """A partial file, beside the checkpoint of a finished run."""
     invoke("clean")  # the log of the worker that made these results
     store, run = Store(copied.results), copied.run_of("vanilla")
     checkpoints.write(store.folder(run), 1, bytes(2_000_000), {})
@@ -28,14 +28,14 @@ def test_a_clean_folder_has_nothing_to_clean(copied: Any, invoke: Callable[..., 
 
 def test_a_dry_run_prints_the_files_and_removes_nothing(half: Path, invoke: Callable[..., Any]) -> None:
     lines = invoke("clean", "--dry-run").out.splitlines()
-    assert f"{half.relative_to(Path.cwd())} (half-written file)" in lines
-    assert "would remove: half-written file: 1 file, 1 bytes" in lines
+    assert f"{half.relative_to(Path.cwd())} (partial file)" in lines
+    assert "would remove: partial file: 1 file, 1 bytes" in lines
     assert half.exists()
 
 
 def test_files_are_removed_and_counted(copied: Any, half: Path, invoke: Callable[..., Any]) -> None:
     assert invoke("clean").out.splitlines() == [
-        "removed: half-written file: 1 file, 1 bytes",
+        "removed: partial file: 1 file, 1 bytes",
         "removed: checkpoint of a finished run: 1 file, 2.0 MB",
     ]
     assert not half.exists()
@@ -45,7 +45,7 @@ def test_files_are_removed_and_counted(copied: Any, half: Path, invoke: Callable
 def test_json_lists_the_files(half: Path, invoke: Callable[..., Any]) -> None:
     found = invoke("clean", "--dry-run", "--json").json
     assert found["removed"] is False
-    assert {"path": str(half.relative_to(Path.cwd())), "kind": "half-written file", "bytes": 1} in found["files"]
+    assert {"path": str(half.relative_to(Path.cwd())), "kind": "partial file", "bytes": 1} in found["files"]
     assert half.exists()
     assert invoke("clean", "--json").json == {**found, "removed": True}
     assert not half.exists()

@@ -93,7 +93,7 @@ def test_failed_and_pending_runs_are_counted(copied: Any, invoke: Callable[..., 
     store = Store(copied.results)
     first, second, *_ = store.run_ids()
     store.write_result(first, {"status": "failed", "error": "no"})
-    store.forget_result(second)
+    store.clear_result(second)
     assert "9 runs (7 done, 1 failed, 1 pending)" in invoke("plan", copied.matrix).out
 
 

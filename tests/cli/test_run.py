@@ -305,7 +305,7 @@ def test_runs_blocked_by_a_failed_teacher_are_counted(copied: Any, invoke: Calla
     store.write_result(teacher, {"status": "failed", "error": "out of memory", "row": {}})
     for row in rows:
         if row["teacher"] is not None:
-            store.forget_result(row["run_id"])
+            store.clear_result(row["run_id"])
     result = invoke("run", "tiny.toml")
     assert result.status == 2
     assert "training" not in result.out

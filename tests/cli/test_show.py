@@ -41,7 +41,7 @@ def test_a_restarted_run_shows_its_attempts_and_its_next_epoch_counted_from_1(
     copied: Any, invoke: Callable[..., Any]
 ) -> None:
     store, run = Store(copied.results), copied.run_of("vanilla")
-    store.forget_result(run)
+    store.clear_result(run)
     checkpoints.write(store.folder(run), 7, b"state", {})
     store.begin_attempt(run)
     shown = lines(invoke("show", run).out)
@@ -92,7 +92,7 @@ def test_an_ambiguous_prefix_is_an_error(copied: Any, invoke: Callable[..., Any]
     twin = first[:8] + ("0" * 8 if first[8:] != "0" * 8 else "1" * 8)
     (store.folder(twin)).mkdir()
     (store.folder(twin) / "spec.json").write_bytes((store.folder(first) / "spec.json").read_bytes())
-    assert invoke("show", first[:8]).error == f"{first[:8]}: 2 runs begin so; give more digits"
+    assert invoke("show", first[:8]).error == f"{first[:8]}: 2 runs start with this; give more digits"
 
 
 def test_the_error_of_a_failed_run_is_printed(copied: Any, invoke: Callable[..., Any]) -> None:

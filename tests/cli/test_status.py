@@ -31,13 +31,13 @@ def test_failed_pending_and_running_runs_are_counted(copied: Any, invoke: Callab
 
 def test_the_attempts_of_runs_whose_process_died_are_printed(copied: Any, invoke: Callable[..., Any]) -> None:
     store, run = Store(copied.results), copied.run_of("vanilla")
-    store.forget_result(run)
+    store.clear_result(run)
     checkpoints.write(store.folder(run), 7, b"state", {})
     store.begin_attempt(run)
     assert f"pending: {run}, started twice, resumes at epoch 8" in invoke("status").out.splitlines()
     assert invoke("status", "--json").json["tiny"]["attempts"] == {run: 2}
     scratch = copied.run_of("scratch")
-    store.forget_result(scratch)
+    store.clear_result(scratch)
     assert f"pending: {scratch}, started once, resumes at epoch 1" in invoke("status").out.splitlines()
 
 
@@ -46,7 +46,7 @@ def test_a_corrupted_run_is_printed(copied: Any, invoke: Callable[..., Any]) -> 
     file = copied.results / "runs" / run / "weights.safetensors"
     size = file.stat().st_size
     file.write_bytes(b"half")
-    reason = f"weights.safetensors has 4 bytes and was written with {size}"
+    reason = f"weights.safetensors has 4 bytes, expected {size}"
     assert f"corrupted: {run}: {reason}; `kdbench run` trains it again" in invoke("status").out.splitlines()
     assert invoke("status", "--json").json["tiny"]["corrupted"] == {run: reason}
     assert file.exists(), "status only reads"
@@ -59,7 +59,7 @@ def test_a_corrupted_matrix_file_and_timing_are_printed(copied: Any, invoke: Cal
     timing.write_text("")
     result = invoke("status").out
     assert "results/matrices/tiny.json: corrupted (" in result
-    assert f"results/timings/{timing.name}: corrupted; the network is timed again when its matrix is run" in result
+    assert f"results/timings/{timing.name}: corrupted; run the matrix again to time the network again" in result
     found = invoke("status", "--json").json
     assert list(found["tiny"]) == ["error"]
     assert found["tiny"]["error"].endswith("; run the matrix again to rewrite the file")
@@ -106,5 +106,5 @@ def test_a_folder_without_matrices(invoke: Callable[..., Any], tmp_path: Path) -
 def test_a_missing_folder_is_an_error_and_not_created(invoke: Callable[..., Any], tmp_path: Path) -> None:
     result = invoke("status", "--results", "nowhere")
     assert result.status == 1
-    assert result.error == "nowhere: there is no such results folder; `kdbench run MATRIX` makes one"
+    assert result.error == "nowhere: results folder not found; `kdbench run MATRIX` creates it"
     assert list(tmp_path.iterdir()) == []
