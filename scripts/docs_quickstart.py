@@ -15,7 +15,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from docs_markdown import fill
-from kdbench.reporting.console import print_table
+from kdbench.reporting.formats.terminal import print_table
 from rich.console import Console
 from rich.terminal_theme import SVG_EXPORT_THEME
 
