@@ -149,8 +149,8 @@ def tune(
             stack.pop_all().close()
             return _on_event(plan, store, progress, stack)
 
-        found = search(method, spec, trials, store, show_progress)
-    return pd.DataFrame([{**trial.configuration, "val_accuracy": trial.score} for trial in found.trials])
+        result = search(method, spec, trials, store, show_progress)
+    return pd.DataFrame([{**trial.configuration, "val_accuracy": trial.score} for trial in result.trials])
 
 
 def report(

@@ -17,7 +17,7 @@ from kdbench.matrix.shipped import shipped
 from kdbench.plan import Plan
 from kdbench.progress import Progress
 from kdbench.results import Store
-from kdbench.tuning import Tuned, tune
+from kdbench.tuning import TuningResult, tune
 
 
 def tune_method(method: str, matrix: Path | None, trials: int, results: Path, console: Console) -> None:
@@ -40,21 +40,22 @@ def tune_method(method: str, matrix: Path | None, trials: int, results: Path, co
             stack.pop_all().close()
             return stack.enter_context(Progress(plan, store, console)).on_event
 
-        found = tune(method, base, trials, store, show_progress)
-    _print(found, method, results, console)
+        result = tune(method, base, trials, store, show_progress)
+    _print(result, method, results, console)
 
 
-def _print(found: Tuned, method: str, results: Path, console: Console) -> None:
-    default = "no score" if found.default_score is None else f"{found.default_score:.4f}"
+def _print(result: TuningResult, method: str, results: Path, console: Console) -> None:
+    default_score = "no score" if result.default.score is None else f"{result.default.score:.4f}"
     for line in (
-        f"best of {count_of(len(found.trials), 'trial')} ({found.failed} failed): "
-        f"validation accuracy {found.score:.4f}; defaults ({_format_configuration(found.default)}): {default}",
+        f"best of {count_of(len(result.trials), 'trial')} ({result.num_failed} failed): "
+        f"validation accuracy {result.best.score:.4f}; "
+        f"defaults ({_format_configuration(result.default.configuration)}): {default_score}",
         "for a matrix:",
         "",
         f"[methods.{_quote(method)}]",
-        *(f"{_toml_key(key)} = {value!r}" for key, value in found.best.items()),
+        *(f"{_toml_key(key)} = {value!r}" for key, value in result.best.configuration.items()),
         "",
-        f"all trials: {command('report', found.matrix, results=results)}",
+        f"all trials: {command('report', result.matrix, results=results)}",
     ):
         print_line(console, line)
 

@@ -1,5 +1,8 @@
-"""Optuna studies over the ranges that methods declare. Only validation is read; every trial is an ordinary run."""
+"""Search of hyperparameters with Optuna over the ranges that methods declare.
 
-from kdbench.tuning.study import Trial, Tuned, tune
+Only validation accuracy is read. Every trial is a run in the results folder, like any other.
+"""
 
-__all__ = ["Trial", "Tuned", "tune"]
+from kdbench.tuning.study import Trial, TuningResult, tune
+
+__all__ = ["Trial", "TuningResult", "tune"]

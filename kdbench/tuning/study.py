@@ -1,4 +1,4 @@
-"""Search the hyperparameters of a method: each trial is a configuration of a matrix, trained like any other run."""
+"""A study: a search of a method's hyperparameters in which every trial is a configuration of one matrix."""
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -7,16 +7,13 @@ from statistics import fmean
 from typing import Any, final
 
 import optuna
-from optuna.distributions import BaseDistribution, FloatDistribution, IntDistribution
+from optuna.distributions import BaseDistribution
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial, TrialState
-from optuna.trial import Trial as RunningTrial
 
-from kdbench import methods
 from kdbench.errors import MatrixError, MethodError
 from kdbench.events import EventHandler
-from kdbench.hyperparameters import Tune, declared, defaults
 from kdbench.matrix import Cell, MatrixSpec, RunSpec
 from kdbench.matrix.identity import canonical, digest
 from kdbench.matrix.schema import Override
@@ -24,16 +21,17 @@ from kdbench.plan import Plan, make_plan
 from kdbench.results import Store
 from kdbench.results.files import writable
 from kdbench.runner import run_plan
+from kdbench.tuning.search_space import default_configuration, search_space
 
-TOGETHER = 4  # trials asked for at once: they train side by side
-Configuration = Mapping[str, Any]
-Listen = Callable[[Plan], EventHandler]
+BATCH_SIZE = 4  # trials that are proposed at once, so that they train side by side
+Configuration = Mapping[str, Any]  # values by the names of hyperparameters
+OnPlan = Callable[[Plan], EventHandler]
 
 
 @final
 @dataclass(frozen=True)
 class Trial:
-    """One configuration of a study, by hyperparameter, and its score; None if a run failed."""
+    """A configuration and its score; None if a run failed."""
 
     configuration: Configuration
     score: float | None
@@ -41,101 +39,71 @@ class Trial:
 
 @final
 @dataclass(frozen=True)
-class Tuned:
-    """The outcome of a study; scores are mean validation accuracies over the seeds, from 0 to 1.
+class TuningResult:
+    """The result of a study. A score is the mean validation accuracy over the seeds, from 0 to 1.
 
     Attributes:
-        matrix: The name of the trials in the results folder and in reports.
-        best: The configuration with the best score.
-        score: Its score.
-        default: The default values of the hyperparameters that have one.
-        default_score: Their score; None if a run failed, or a hyperparameter has no default.
-        trials: All trials, in their order.
+        matrix: The name of the matrix with the trials, in the results folder and in reports.
+        best: The trial with the highest score.
+        default: The trial with the default values. Its score is None if a run failed, or if a hyperparameter has no
+            default and the configuration is incomplete.
+        trials: All finished trials, in their order.
     """
 
     matrix: str
-    best: Configuration
-    score: float
-    default: Configuration
-    default_score: float | None
+    best: Trial
+    default: Trial
     trials: tuple[Trial, ...]
 
     @property
-    def failed(self) -> int:
+    def num_failed(self) -> int:
         """The number of trials without a score."""
         return sum(trial.score is None for trial in self.trials)
 
 
-def tune(method: str, base: MatrixSpec, trials: int, store: Store, listen: Listen) -> Tuned:
-    """Search until `trials` configurations have been tried, the defaults first; a study that exists is resumed.
+def tune(method: str, base: MatrixSpec, num_trials: int, store: Store, on_plan: OnPlan) -> TuningResult:
+    """Search the hyperparameters of a method by validation accuracy, starting with the defaults.
 
-    The first data set and the first pair of `base` are used, with all its seeds. `listen` is called with every plan
-    before it is trained, and returns the handler of its events.
+    A study of the same method, data, recipe and seeds is resumed: its trials count.
+
+    Args:
+        method: The name of a method, or of a sum such as "vanilla + rkd_da".
+        base: Its first data set, first pair, recipe and seeds are used; its methods are ignored.
+        num_trials: The number of finished trials after which the search ends.
+        store: The results folder.
+        on_plan: Called with every plan before it is trained; returns the handler of its events.
 
     Raises:
-        MethodError: the method declares no range to search.
+        MethodError: the method is unknown, has no range to search, is incompatible with the pair, or all trials failed.
         MatrixError: `base` has no validation images.
     """
     if base.protocol.validation == 0:
         raise MatrixError(f"{base.file}: protocol.validation is 0, but tuning needs validation images; set it to 0.1")
-    names = [name.strip() for name in method.split("+")]
-    space, default = _space(names), _defaults(names)
-    name = _name(names, base)
-    study = _study(name, store)
+    parts = [part.strip() for part in method.split("+")]
+    space, default = search_space(parts), default_configuration(parts)
+    name = _study_name(parts, base)
+    study = _load_study(name, store)
     if not study.get_trials(deepcopy=False):
         study.enqueue_trial(default)
-    while pending := _pending(study, trials, space):
+    while batch := _next_batch(study, num_trials, space):
         configurations = [t.params for t in study.get_trials(deepcopy=False) if t.state != TrialState.WAITING]
-        plan = make_plan(_matrix(name, base, names, configurations))
+        plan = make_plan(_make_matrix(name, base, parts, configurations))
         if plan.incompatible:
             raise MethodError(f"'{method}' is incompatible with the pair: {plan.incompatible[0].reason}")
-        run_plan(plan, store, listen(plan))
-        for trial in pending:
-            _tell(study, trial, _score(_cell(plan, names, trial.params), store))
-    return _found(name, study, default)
+        run_plan(plan, store, on_plan(plan))
+        for trial in batch:
+            score = _score(_find_cell(plan, parts, default, trial.params), store)
+            study.tell(trial.number, score, state=TrialState.FAIL if score is None else None)
+    return _result(name, study, default)
 
 
-def _name(names: Sequence[str], base: MatrixSpec) -> str:
-    """The name of the study and of its matrix: the same for the same methods, data, recipe and seeds."""
-    asked = canonical([names, base.model_dump(mode="json", exclude={"run", "methods"})])
-    return f"tune-{re.sub('[^A-Za-z0-9._-]', '-', '-'.join(names))[:60]}-{digest(asked)[:6]}"
+def _study_name(parts: Sequence[str], base: MatrixSpec) -> str:
+    """Return the name of the study and of its matrix, which depends on the methods, data, recipe and seeds."""
+    identity = canonical([parts, base.model_dump(mode="json", exclude={"run", "methods"})])
+    return f"tune-{re.sub('[^A-Za-z0-9._-]', '-', '-'.join(parts))[:60]}-{digest(identity)[:6]}"
 
 
-def _space(names: Sequence[str]) -> dict[str, BaseDistribution]:
-    """The ranges of the hyperparameters that count by default; in a sum a key is prefixed by its part."""
-    space = {
-        _key(names, name, parameter.name): _distribution(parameter.annotation, parameter.tune)
-        for name in names
-        for parameter in declared(methods.find(name)).values()
-        if parameter.tune is not None and parameter.is_active(defaults(methods.find(name)))
-    }
-    if not space:
-        raise MethodError(
-            f"'{' + '.join(names)}' declares no range to search; `kdbench list methods NAME` prints a method's ranges"
-        )
-    return space
-
-
-def _defaults(names: Sequence[str]) -> dict[str, Any]:
-    return {
-        _key(names, name, key): default
-        for name in names
-        for key, default in defaults(methods.find(name)).items()
-        if declared(methods.find(name))[key].tune is not None
-    }
-
-
-def _key(names: Sequence[str], part: str, hyperparameter: str) -> str:
-    return hyperparameter if len(names) == 1 else f"{part}.{hyperparameter}"
-
-
-def _distribution(annotation: Any, searched: Tune) -> BaseDistribution:
-    if annotation.__origin__ is int:
-        return IntDistribution(int(searched.low), int(searched.high), log=searched.log)
-    return FloatDistribution(searched.low, searched.high, log=searched.log)
-
-
-def _study(name: str, store: Store) -> optuna.Study:
+def _load_study(name: str, store: Store) -> optuna.Study:
     folder = store.root / "tuning"
     with writable(folder):
         folder.mkdir(parents=True, exist_ok=True)
@@ -146,85 +114,73 @@ def _study(name: str, store: Store) -> optuna.Study:
         direction="maximize",
         load_if_exists=True,
     )
-    begun = len(study.get_trials(deepcopy=False))  # with one seed for all, going on would draw the first trials again
-    study.sampler = optuna.samplers.TPESampler(seed=begun, constant_liar=True)
+    seed = len(study.get_trials(deepcopy=False))  # with a constant seed a resumed study would repeat its first trials
+    study.sampler = optuna.samplers.TPESampler(seed=seed, constant_liar=True)
     return study
 
 
-def _pending(study: optuna.Study, trials: int, space: dict[str, BaseDistribution]) -> list[FrozenTrial | RunningTrial]:
-    """The trials to train next: those that an earlier search left unfinished, then new ones."""
-    left = [trial for trial in study.get_trials() if trial.state == TrialState.RUNNING]
-    ended = sum(trial.state.is_finished() for trial in study.get_trials(deepcopy=False))
-    wanted = min(TOGETHER, trials - ended) - len(left)
-    return [*left, *(study.ask(fixed_distributions=space) for _ in range(wanted))]
+def _next_batch(
+    study: optuna.Study, num_trials: int, space: dict[str, BaseDistribution]
+) -> list[FrozenTrial | optuna.Trial]:
+    """Return the trials to train next: those that an interrupted search has left, then new ones."""
+    unfinished = [trial for trial in study.get_trials() if trial.state == TrialState.RUNNING]
+    num_finished = sum(trial.state.is_finished() for trial in study.get_trials(deepcopy=False))
+    num_new = min(BATCH_SIZE, num_trials - num_finished) - len(unfinished)
+    return [*unfinished, *(study.ask(fixed_distributions=space) for _ in range(num_new))]
 
 
-def _matrix(name: str, base: MatrixSpec, names: Sequence[str], configurations: Sequence[Configuration]) -> MatrixSpec:
-    """Return the base matrix with this one method and the configurations tried so far."""
-    different = [
-        configuration
-        for place, configuration in enumerate(configurations)
-        if configuration not in configurations[:place]
-    ]
+def _make_matrix(
+    name: str, base: MatrixSpec, parts: Sequence[str], configurations: Sequence[Configuration]
+) -> MatrixSpec:
+    """Return the base matrix with this method alone and the configurations proposed so far."""
+    unique = [one for index, one in enumerate(configurations) if one not in configurations[:index]]
     keys = list(configurations[0])
-    table: dict[str, Any] = {"method": list(names), "zip": [keys]}
+    table: dict[str, Any] = {"method": list(parts), "zip": [keys]}
     for key in keys:
-        part, _, own = key.rpartition(".")
+        part, _, hyperparameter = key.rpartition(".")
         owner = table.setdefault(part, {}) if part else table
-        owner[own] = [configuration[key] for configuration in different]
+        owner[hyperparameter] = [configuration[key] for configuration in unique]
     changes = {
         "name": name,
         "datasets": base.datasets[:1],
         "pairs": base.pairs[:1],
-        "methods": {" + ".join(names): table},
+        "methods": {" + ".join(parts): table},
         "exclude": (),
-        "override": tuple(_of_recipe(base.override)),
+        "override": tuple(_recipe_overrides(base.override)),
     }
     return base.model_copy(update=changes)
 
 
-def _of_recipe(overrides: Iterable[Override]) -> Iterator[Override]:
+def _recipe_overrides(overrides: Iterable[Override]) -> Iterator[Override]:
     for override in overrides:
         if "recipe" in override.set:
             yield override.model_copy(update={"set": {"recipe": override.set["recipe"]}})
 
 
-def _cell(plan: Plan, names: Sequence[str], configuration: Configuration) -> Cell:
-    """Return the cell of a configuration: its runs hold the values, or leave out those that equal the defaults."""
-    default = _defaults(names)
+def _find_cell(plan: Plan, parts: Sequence[str], default: Configuration, configuration: Configuration) -> Cell:
+    """Return the cell of a configuration; its runs may leave out values that are defaults."""
 
-    def holds(spec: RunSpec) -> bool:
-        found = default | spec.hyperparameters
-        return spec.method == " + ".join(names) and all(found[key] == value for key, value in configuration.items())
+    def has_configuration(spec: RunSpec) -> bool:
+        values = {**default, **spec.hyperparameters}
+        return spec.method == " + ".join(parts) and all(values[key] == one for key, one in configuration.items())
 
-    return next(cell for cell in plan.cells if cell.kind != "teacher" and holds(next(iter(cell.runs.values()))))
+    cells = (cell for cell in plan.cells if cell.kind != "teacher")
+    return next(cell for cell in cells if has_configuration(next(iter(cell.runs.values()))))
 
 
 def _score(cell: Cell, store: Store) -> float | None:
-    """The mean validation accuracy over the seeds; None where a run failed."""
+    """Return the mean validation accuracy over the seeds; None if a run failed."""
     results = [store.result(run.id) for run in cell.runs.values()]
     if any(result is None or result["status"] != "done" for result in results):
         return None
     return fmean(result["row"]["val_accuracy"] for result in results if result)
 
 
-def _tell(study: optuna.Study, trial: FrozenTrial | RunningTrial, score: float | None) -> None:
-    if score is None:
-        study.tell(trial.number, state=TrialState.FAIL)
-    else:
-        study.tell(trial.number, score)
-
-
-def _found(name: str, study: optuna.Study, default: Configuration) -> Tuned:
-    trials = study.get_trials(states=[TrialState.COMPLETE, TrialState.FAIL])
-    scores = [trial.value for trial in trials if trial.value is not None]
-    if not scores:
-        raise MethodError(f"all {len(trials)} trials of {name} failed; `kdbench report {name}` gives the reasons")
-    return Tuned(
-        matrix=name,
-        best=study.best_trial.params,
-        score=max(scores),
-        default=default,
-        default_score=next((trial.value for trial in trials if trial.params == default), None),
-        trials=tuple(Trial(trial.params, trial.value) for trial in trials),
-    )
+def _result(name: str, study: optuna.Study, default: Configuration) -> TuningResult:
+    finished = study.get_trials(states=[TrialState.COMPLETE, TrialState.FAIL])
+    trials = tuple(Trial(trial.params, trial.value) for trial in finished)
+    if all(trial.score is None for trial in trials):
+        raise MethodError(f"all {len(trials)} trials of {name} failed; `kdbench report {name}` lists their errors")
+    best = study.best_trial
+    default_trial = next((trial for trial in trials if trial.configuration == default), Trial(default, None))
+    return TuningResult(name, Trial(best.params, best.value), default_trial, trials)

@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from kdbench.results import Store
-from kdbench.tuning import Trial, Tuned
+from kdbench.tuning import Trial, TuningResult
 
 TUNE_MODULE = importlib.import_module("kdbench.cli.tune")  # kdbench.cli.app has a function of that name
 TRIALS = (Trial({"alpha": 0.9}, None), Trial({"alpha": 0.5}, 0.5))
@@ -134,7 +134,7 @@ def test_the_configuration_of_a_custom_sum_is_valid_toml(
     invoke: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     best = {"vanilla.alpha": 1e-05, "my.methods:Own.weight": 3}
-    found = Tuned("tune-x", best, 0.5, default={"vanilla.alpha": 0.9}, default_score=None, trials=TRIALS)
+    found = TuningResult("tune-x", Trial(best, 0.5), Trial({"vanilla.alpha": 0.9}, None), TRIALS)
     monkeypatch.setattr(TUNE_MODULE, "tune", lambda *arguments: found)
     out = invoke("tune", "--method", "vanilla + my.methods:Own").out
     table = tomllib.loads(out.partition("for a matrix:\n")[2].partition("\nall trials:")[0])
@@ -171,9 +171,9 @@ def test_a_method_that_cannot_be_tuned_is_an_error(
 def test_the_default_matrix_is_the_quickstart(invoke: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
     calls: list[Any] = []
 
-    def record(method: str, base: Any, trials: int, store: Any, on_plan: Any) -> Tuned:
+    def record(method: str, base: Any, trials: int, store: Any, on_plan: Any) -> TuningResult:
         calls.append((method, base.name, trials))
-        return Tuned("tune-x", {"alpha": 0.5}, 0.5, {"alpha": 0.9}, 0.25, TRIALS)
+        return TuningResult("tune-x", Trial({"alpha": 0.5}, 0.5), Trial({"alpha": 0.9}, 0.25), TRIALS)
 
     monkeypatch.setattr(TUNE_MODULE, "tune", record)
     result = invoke("tune", "--method", "vanilla")

@@ -1,4 +1,4 @@
-"""A queue that only scores, and methods whose hyperparameters are out of the ordinary."""
+"""A fake queue, and methods with unusual hyperparameters."""
 
 from abc import ABC
 from collections.abc import Callable
@@ -25,7 +25,7 @@ Score = Callable[[RunSpec], float | None]
 
 
 class Plain(Offline, ABC):
-    """Cross-entropy; what is searched is declared by the classes below."""
+    """Cross-entropy; the classes below declare hyperparameters."""
 
     paper = "none"
 
@@ -34,7 +34,7 @@ class Plain(Offline, ABC):
 
 
 @final
-class Whole(Plain):
+class Depth(Plain):
     """Two configurations."""
 
     def __init__(self, student: nn.Module, teacher: nn.Module, *, depth: Annotated[int, Ge(1), Tune(1, 2)] = 1) -> None:
@@ -44,7 +44,7 @@ class Whole(Plain):
 
 @final
 class Later(Plain):
-    """A hyperparameter that is no part of a run's identity while it holds its default."""
+    """A hyperparameter whose default is not part of a run's identity."""
 
     def __init__(
         self, student: nn.Module, teacher: nn.Module, *, rate: Annotated[float, Tune(0.5, 2), Since("0.2")] = 1.0
@@ -55,25 +55,25 @@ class Later(Plain):
 
 @final
 class NoDefault(Plain):
-    """A hyperparameter that must be given."""
+    """A required hyperparameter."""
 
     def __init__(self, student: nn.Module, teacher: nn.Module, *, weight: Annotated[float, Tune(0.5, 2)]) -> None:
         super().__init__(student, teacher)
         self.weight = weight
 
 
-def near_a_half(spec: RunSpec) -> float | None:
-    """Best at alpha 0.5; a seed's own luck cancels out."""
+def score_near_half(spec: RunSpec) -> float | None:
+    """Return a score that is highest at alpha 0.5; the offsets of the seeds cancel out."""
     alpha = spec.hyperparameters.get("alpha", spec.hyperparameters.get("vanilla.alpha", 0.5))
     return 1 - abs(float(alpha) - 0.5) + (0.01 if spec.seed else -0.01)
 
 
 @dataclass
-class Queue:
-    """Stands in for `run_plan`: a run scores what `score` says, or fails."""
+class FakeQueue:
+    """Replaces `run_plan`: gives a run the score that `score` returns; None fails it."""
 
-    score: Score = near_a_half
-    test_of: Callable[[float], float] | None = None
+    score: Score = score_near_half
+    test_score: Callable[[float], float] | None = None
     interrupt: bool = False
     plans: list[Plan] = field(default_factory=list)
     trained: list[RunSpec] = field(default_factory=list)
@@ -95,15 +95,15 @@ class Queue:
     def _result(self, score: float | None) -> dict[str, Any]:
         if score is None:
             return {"status": "failed", "error": "NaN"}
-        test = {} if self.test_of is None else {"test_accuracy": self.test_of(score)}
+        test = {} if self.test_score is None else {"test_accuracy": self.test_score(score)}
         return {"status": "done", "row": {"val_accuracy": score, **test}}
 
 
 @pytest.fixture
-def queue(monkeypatch: pytest.MonkeyPatch) -> Queue:
-    found = Queue()
-    monkeypatch.setattr("kdbench.tuning.study.run_plan", found)
-    return found
+def queue(monkeypatch: pytest.MonkeyPatch) -> FakeQueue:
+    fake = FakeQueue()
+    monkeypatch.setattr("kdbench.tuning.study.run_plan", fake)
+    return fake
 
 
 @pytest.fixture
@@ -112,7 +112,7 @@ def store(tmp_path: Path) -> Store:
 
 
 @pytest.fixture
-def own_methods(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Makes the methods above known by name."""
-    for name, method in {"whole": Whole, "later": Later, "no_default": NoDefault}.items():
+def custom_methods(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Register the methods above by name."""
+    for name, method in {"depth": Depth, "later": Later, "no_default": NoDefault}.items():
         monkeypatch.setitem(methods.METHODS, name, method)
