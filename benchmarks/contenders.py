@@ -1,7 +1,6 @@
-"""Who trains in `sweep.py`: kdbench, the plain loop of published repositories, and torchdistill. No script.
+"""The contenders of `sweep.py`: kdbench, the plain loop of published repositories, and torchdistill. Not a script.
 
-On a GPU the last two have cuDNN look for its fastest algorithms, as such scripts do; kdbench has it take reproducible
-ones.
+On a GPU the last two let cuDNN benchmark its algorithms, as such scripts do; kdbench uses deterministic ones.
 """
 
 from collections.abc import Callable, Iterator
@@ -16,7 +15,7 @@ from PIL import Image
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset, RandomSampler
 from torchvision import transforms
-from vanilla import BATCH, MEAN, RATE, SHAPE, STD, WARM_UP, Configurations, cohort, network, photographs
+from vanilla import BATCH, MEAN, RATE, SHAPE, STD, WARM_UP, Configurations, make_cohort, make_network, random_images
 
 from kdbench.worker.options import Options
 
@@ -24,7 +23,7 @@ from kdbench.worker.options import Options
 @final
 @dataclass(frozen=True)
 class Work:
-    """What every contender is to train."""
+    """The work of every contender."""
 
     pair: str
     precision: Literal["bf16", "fp32"]
@@ -36,26 +35,26 @@ class Work:
     cuda_graphs: bool = False
 
     @property
-    def place(self) -> torch.device:
+    def torch_device(self) -> torch.device:
         """The device."""
         return torch.device(self.device)
 
 
 def kdbench(work: Work) -> Callable[[], None]:
-    """All configurations as one cohort."""
+    """Return a function that trains all configurations as one cohort."""
     options = Options(compile=work.compile, cuda_graphs=work.cuda_graphs)
-    return cohort(work.pair, work.precision, work.steps, work.configurations, work.place, options)
+    return make_cohort(work.pair, work.precision, work.steps, work.configurations, work.torch_device, options)
 
 
 @final
-class Photographs(Dataset[tuple[Tensor, int]]):
-    """The images as files are read: one by one, by Pillow and torchvision."""
+class ImageDataset(Dataset[tuple[Tensor, int]]):
+    """Images that are decoded one by one with Pillow and torchvision."""
 
     def __init__(self, count: int) -> None:
-        images, labels = photographs(count, torch.device("cpu"))
+        images, labels = random_images(count, torch.device("cpu"))
         self._pixels: NDArray[Any] = images.permute(0, 2, 3, 1).numpy()
         self._labels: list[int] = labels.tolist()
-        self._change = transforms.Compose(
+        self._transform = transforms.Compose(
             [
                 transforms.RandomCrop(SHAPE[1], padding=4),
                 transforms.RandomHorizontalFlip(),
@@ -67,46 +66,46 @@ class Photographs(Dataset[tuple[Tensor, int]]):
     def __len__(self) -> int:
         return len(self._labels)
 
-    def __getitem__(self, place: int) -> tuple[Tensor, int]:
-        return self._change(Image.fromarray(self._pixels[place])), self._labels[place]
+    def __getitem__(self, index: int) -> tuple[Tensor, int]:
+        return self._transform(Image.fromarray(self._pixels[index])), self._labels[index]
 
 
-def _loading(work: Work) -> dict[str, Any]:
-    """How a DataLoader is to load."""
-    kept = {"num_workers": work.loaders, "persistent_workers": work.loaders > 0}
-    return {"batch_size": BATCH, "drop_last": True, "pin_memory": work.device == "cuda", **kept}
+def _loader_options(work: Work) -> dict[str, Any]:
+    """Return the keyword arguments of a DataLoader."""
+    workers = {"num_workers": work.loaders, "persistent_workers": work.loaders > 0}
+    return {"batch_size": BATCH, "drop_last": True, "pin_memory": work.device == "cuda", **workers}
 
 
-def _images(work: Work) -> Photographs:
-    return Photographs(max(work.steps, WARM_UP[work.device]) * BATCH)
+def _images(work: Work) -> ImageDataset:
+    return ImageDataset(max(work.steps, WARM_UP[work.device]) * BATCH)
 
 
 @final
-class OnlyLogits(nn.Module):
-    """A network as others write it: images in, logits out."""
+class LogitsOnly(nn.Module):
+    """A network that returns only logits."""
 
     def __init__(self, name: str) -> None:
         super().__init__()
-        self.network = network(name)
+        self.network = make_network(name)
 
     def forward(self, images: Tensor) -> Tensor:
-        """ImageSplit (B, C, H, W) to logits (B, K)."""
+        """Return the logits (B, K) of images (B, C, H, W)."""
         logits: Tensor = self.network(images).logits
         return logits
 
 
 def plain(work: Work) -> Callable[[], None]:
-    """One configuration after the other, each step as published repositories write it."""
+    """Return a function that trains one configuration after the other, as published repositories do."""
     torch.backends.cudnn.benchmark = True
     teacher_name, student_name = work.pair.split(":")
-    teacher = OnlyLogits(teacher_name).to(work.place).eval()
-    loader = DataLoader(_images(work), shuffle=True, **_loading(work))
+    teacher = LogitsOnly(teacher_name).to(work.torch_device).eval()
+    loader = DataLoader(_images(work), shuffle=True, **_loader_options(work))
 
     def train(student: nn.Module, steps: int, alpha: float, temperature: float) -> None:
         optimizer = torch.optim.SGD(student.parameters(), lr=RATE, momentum=0.9, weight_decay=5e-4)
         student.train()
         for images, labels in islice(loader, steps):
-            images, labels = _sent(images, work), _sent(labels, work)
+            images, labels = _to_device(images, work), _to_device(labels, work)
             logits = student(images)
             with torch.no_grad():
                 soft = teacher(images)
@@ -120,50 +119,50 @@ def plain(work: Work) -> Callable[[], None]:
             optimizer.step()
             loss.item()  # the running mean that such loops print
 
-    def made() -> nn.Module:
-        return OnlyLogits(student_name).to(work.place)
+    def make_student() -> nn.Module:
+        return LogitsOnly(student_name).to(work.torch_device)
 
-    train(made(), WARM_UP[work.device], 0.5, 4.0)
-    ready = [(made(), *configuration) for configuration in work.configurations]
+    train(make_student(), WARM_UP[work.device], 0.5, 4.0)
+    students = [(make_student(), *configuration) for configuration in work.configurations]
 
     def train_all() -> None:
-        for student, alpha, temperature in ready:
+        for student, alpha, temperature in students:
             train(student, work.steps, alpha, temperature)
 
     return train_all
 
 
-def _sent(value: Tensor, work: Work) -> Tensor:
-    return value.to(work.place, non_blocking=True)
+def _to_device(value: Tensor, work: Work) -> Tensor:
+    return value.to(work.torch_device, non_blocking=True)
 
 
 def torchdistill(work: Work) -> Callable[[], None]:
-    """One configuration after the other, each in a box of torchdistill."""
+    """Return a function that trains one configuration after the other, each in a torchdistill box."""
     from torchdistill.core.distillation import DistillationBox
 
     torch.backends.cudnn.benchmark = True
     teacher_name, student_name = work.pair.split(":")
-    teacher, images = OnlyLogits(teacher_name).to(work.place), _images(work)
+    teacher, images = LogitsOnly(teacher_name).to(work.torch_device), _images(work)
 
-    def box(alpha: float, temperature: float) -> Any:
-        student, about = OnlyLogits(student_name).to(work.place), _config(work, alpha, temperature)
-        return DistillationBox(teacher, student, {"train": images}, about, work.place, None, False, 1)
+    def make_box(alpha: float, temperature: float) -> Any:
+        student, config = LogitsOnly(student_name).to(work.torch_device), _config(work, alpha, temperature)
+        return DistillationBox(teacher, student, {"train": images}, config, work.torch_device, None, False, 1)
 
-    def train(one: Any, loader: Any, steps: int) -> None:
-        one.pre_epoch_process(epoch=0)
+    def train(box: Any, loader: Any, steps: int) -> None:
+        box.pre_epoch_process(epoch=0)
         for images, labels, supplement in _with_supplement(islice(loader, steps)):
-            loss = one.forward_process(_sent(images, work), _sent(labels, work), supp_dict=supplement)
-            one.post_forward_process(loss=loss)
-            loss.item()  # as its examples do, for the mean that they log
+            loss = box.forward_process(_to_device(images, work), _to_device(labels, work), supp_dict=supplement)
+            box.post_forward_process(loss=loss)
+            loss.item()  # as in its examples, which log the mean
 
-    first = box(0.5, 4.0)
-    loader = first.train_data_loader  # one for all configurations, so that its workers start once
+    first = make_box(0.5, 4.0)
+    loader = first.train_data_loader  # shared by all configurations, so that its workers start once
     train(first, loader, WARM_UP[work.device])
-    ready = [box(*configuration) for configuration in work.configurations]
+    boxes = [make_box(*configuration) for configuration in work.configurations]
 
     def train_all() -> None:
-        for one in ready:
-            train(one, loader, work.steps)
+        for box in boxes:
+            train(box, loader, work.steps)
 
     return train_all
 
@@ -174,11 +173,11 @@ def _with_supplement(batches: Iterator[Any]) -> Iterator[tuple[Any, Any, Any]]:
 
 
 def _config(work: Work, alpha: float, temperature: float) -> dict[str, Any]:
-    """Vanilla distillation in torchdistill's terms: there alpha weighs the cross-entropy."""
-    both: dict[str, Any] = {"forward_proc": "forward_batch_only", "sequential": [], "wrapper": None}
-    whole = {"module_path": ".", "io": "output"}
+    """Return the torchdistill configuration of vanilla distillation; its alpha is the weight of the cross-entropy."""
+    common: dict[str, Any] = {"forward_proc": "forward_batch_only", "sequential": [], "wrapper": None}
+    output = {"module_path": ".", "io": "output"}
     loss = {
-        **{f"{who}_{key}": value for who in ("student_module", "teacher_module") for key, value in _ends(whole)},
+        **{f"{module}_{key}": value for module in ("student_module", "teacher_module") for key, value in _ends(output)},
         "temperature": temperature,
         "alpha": 1 - alpha,
         "reduction": "batchmean",
@@ -188,10 +187,10 @@ def _config(work: Work, alpha: float, temperature: float) -> dict[str, Any]:
         "train_data_loader": {
             "dataset_id": "train",
             "sampler": {"class_or_func": RandomSampler},
-            "kwargs": _loading(work),
+            "kwargs": _loader_options(work),
         },
-        "teacher": {**both, "requires_grad": False},
-        "student": {**both, "requires_grad": True},
+        "teacher": {**common, "requires_grad": False},
+        "student": {**common, "requires_grad": True},
         "optimizer": {"key": "SGD", "kwargs": {"lr": RATE, "momentum": 0.9, "weight_decay": 5e-4}},
         "criterion": {
             "key": "WeightedSumLoss",
@@ -200,5 +199,5 @@ def _config(work: Work, alpha: float, temperature: float) -> dict[str, Any]:
     }
 
 
-def _ends(whole: dict[str, str]) -> list[tuple[str, str]]:
-    return [("path", whole["module_path"]), ("io", whole["io"])]
+def _ends(output: dict[str, str]) -> list[tuple[str, str]]:
+    return [("path", output["module_path"]), ("io", output["io"])]

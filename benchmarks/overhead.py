@@ -1,11 +1,11 @@
-"""What the harness adds to a hand-written loop that does the same steps.
+"""Compare kdbench with a hand-written loop that runs the same steps.
 
     python benchmarks/overhead.py [--pair TEACHER:STUDENT] [--precision bf16] [--steps 4] [--rounds 20]
 
-Both train vanilla distillation on the same batches in one process on one core, in turn and in changing order, with the
-same layout, precision and optimizer, and in the environment that kdbench gives its workers. Printed is the median of
-the paired ratios with its 95 % interval (bootstrap).
-The demand: at most 1.03.
+Both train vanilla distillation on the same batches in one process on one core, in turn and in alternating order, with
+the same memory format, precision and optimizer, and with the environment variables of kdbench's workers. Prints the
+median of the paired ratios with its 95 % confidence interval (bootstrap).
+Requirement: at most 1.03.
 """
 
 import argparse
@@ -18,8 +18,8 @@ from time import perf_counter
 
 import torch
 import torch.nn.functional as F
-from children import tell
-from vanilla import BATCH, MEAN, RATE, STD, network, photographs
+from processes import print_line
+from vanilla import BATCH, MEAN, RATE, STD, make_network, random_images
 
 from kdbench import methods
 from kdbench.data.batches import Batches
@@ -40,53 +40,55 @@ def main() -> None:
     parser.add_argument("--precision", choices=["bf16", "fp32"], default="bf16")
     parser.add_argument("--steps", type=int, default=4)
     parser.add_argument("--rounds", type=int, default=20)
-    asked = parser.parse_args()
-    if "MALLOC_TRIM_THRESHOLD_" not in os.environ:  # it must be there when the process starts
+    args = parser.parse_args()
+    if "MALLOC_TRIM_THRESHOLD_" not in os.environ:  # it must be set when the process starts
         os.execve(sys.executable, [sys.executable, *sys.argv], {**os.environ, **worker_environment(1)})
     torch.set_num_threads(1)
-    teacher_name, student_name = asked.pair.split(":")
+    teacher_name, student_name = args.pair.split(":")
     recipe = Recipe(
-        epochs=1, batch_size=BATCH, precision=asked.precision, optimizer=Sgd(lr=RATE), augment=("crop", "flip")
+        epochs=1, batch_size=BATCH, precision=args.precision, optimizer=Sgd(lr=RATE), augment=("crop", "flip")
     )
-    batches = _batches(recipe, asked.steps)
-    teacher = to_device(network(teacher_name), CPU)
+    batches = _batches(recipe, args.steps)
+    teacher = to_device(make_network(teacher_name), CPU)
     contenders = {
         "kdbench": _harness(student_name, teacher, recipe, batches),
-        "by hand": _by_hand(student_name, teacher, asked.precision == "bf16", batches),
+        "by hand": _by_hand(student_name, teacher, args.precision == "bf16", batches),
     }
     for train in contenders.values():
         train()
-    taken: dict[str, list[float]] = {name: [] for name in contenders}
-    for number in range(asked.rounds):
+    times: dict[str, list[float]] = {name: [] for name in contenders}
+    for number in range(args.rounds):
         for name in sorted(contenders, reverse=number % 2 == 1):
             start = perf_counter()
             contenders[name]()
-            taken[name].append(perf_counter() - start)
-    for name, seconds in taken.items():
-        tell(f"{name}: {1000 * statistics.median(seconds) / asked.steps:.1f} ms a step (median of {asked.rounds})")
-    ratios = [own / other for own, other in zip(taken["kdbench"], taken["by hand"], strict=True)]
+            times[name].append(perf_counter() - start)
+    for name, seconds in times.items():
+        print_line(
+            f"{name}: {1000 * statistics.median(seconds) / args.steps:.1f} ms per step (median of {args.rounds})"
+        )
+    ratios = [ours / theirs for ours, theirs in zip(times["kdbench"], times["by hand"], strict=True)]
     low, high = _interval(ratios)
-    tell(
-        f"{asked.pair}, {asked.precision}: kdbench / by hand {statistics.median(ratios):.3f} ({low:.3f} to {high:.3f})"
+    print_line(
+        f"{args.pair}, {args.precision}: kdbench / by hand {statistics.median(ratios):.3f} ({low:.3f} to {high:.3f})"
     )
 
 
 def _batches(recipe: Recipe, steps: int) -> Batches:
-    images, labels = photographs(steps * BATCH, CPU)
+    images, labels = random_images(steps * BATCH, CPU)
     return Batches(images, labels, torch.arange(len(labels)), mean=MEAN, std=STD, recipe=recipe, seed=0)
 
 
 def _harness(student: str, teacher: torch.nn.Module, recipe: Recipe, batches: Batches) -> Callable[[], None]:
     frozen = Frozen(teacher)
-    given = {"vanilla": {"alpha": ALPHA, "temperature": TEMPERATURE}}
-    own = to_device(network(student), CPU)
-    member = Member("", methods.create(["vanilla"], student=own, teacher=frozen, parameters=given), recipe, 0)
-    cohort = CohortLoop([member], batches, [frozen], lambda one: {}, lambda epoch, active: None)
+    parameters = {"vanilla": {"alpha": ALPHA, "temperature": TEMPERATURE}}
+    own = to_device(make_network(student), CPU)
+    member = Member("", methods.create(["vanilla"], student=own, teacher=frozen, parameters=parameters), recipe, 0)
+    cohort = CohortLoop([member], batches, [frozen], lambda member: {}, lambda epoch, active: None)
     return lambda: cohort.train(1)
 
 
 def _by_hand(student: str, teacher: torch.nn.Module, bf16: bool, batches: Batches) -> Callable[[], None]:
-    own = to_device(network(student), CPU)
+    own = to_device(make_network(student), CPU)
     teacher.eval()
     optimizer = torch.optim.SGD(own.parameters(), RATE, momentum=0.9, weight_decay=5e-4, foreach=True)
 
@@ -114,7 +116,7 @@ def _by_hand(student: str, teacher: torch.nn.Module, bf16: bool, batches: Batche
 
 
 def _interval(values: list[float]) -> tuple[float, float]:
-    """The 95 % interval of the median, by 2,000 resamples."""
+    """Return the 95 % confidence interval of the median, from 2,000 bootstrap samples."""
     draw = random.Random(0)
     medians = sorted(statistics.median(draw.choices(values, k=len(values))) for _ in range(2000))
     return medians[50], medians[1949]

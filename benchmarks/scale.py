@@ -1,14 +1,15 @@
-"""How kdbench grows: with the number of runs in a results folder, and with the size of a cohort.
+"""Measure how kdbench scales with the number of runs in a results folder, and with the size of a cohort.
 
-    python benchmarks/scale.py around [--runs 100 1000 10000]
+    python benchmarks/scale.py commands [--runs 100 1000 10000]
     python benchmarks/scale.py cohort [--sizes 1 2 4 8 16] [--pair TEACHER:STUDENT] [--precision bf16] [--steps 3]
 
-`around` makes results folders of finished runs, without training, and times the commands that a user gives on them.
-The demand: 10,000 runs opened, planned and reported in under 10 s; `run` on 100 of them in under 4 s.
+`commands` writes results folders of finished runs, without training, and times kdbench's commands on them.
+Requirement: `plan`, `status` and `report` on 10,000 runs in under 10 s; `run` on 100 finished runs in under 4 s.
 
-`cohort` trains each size in a process of its own, one core, random images of CIFAR-100's shape. Memory is the most that
-the process held, and split: the imported libraries, what the members own (weights, buffers, moments), and the rest (the
-teacher, the batch, the activations of the one member that steps). The demand: the rest does not grow with the cohort.
+`cohort` trains cohorts of each size, each in its own process on one core, with random images of CIFAR-100's shape. It
+prints the peak memory of the process and its parts: the imported libraries, what belongs to the members (weights,
+buffers, momentum), and the rest (the teacher, the batch, the activations of one member at a time). Requirement: the
+rest does not grow with the cohort.
 """
 
 import argparse
@@ -31,39 +32,39 @@ MB = 2**20
 
 
 def main() -> None:
-    """Measure what is asked for."""
+    """Run one of the two measurements."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parts = parser.add_subparsers(dest="part", required=True)
-    around = parts.add_parser("around")
-    around.add_argument("--runs", type=int, nargs="+", default=[100, 1000, 10_000])
+    commands = parts.add_parser("commands")
+    commands.add_argument("--runs", type=int, nargs="+", default=[100, 1000, 10_000])
     cohort = parts.add_parser("cohort")
     cohort.add_argument("--sizes", type=int, nargs="+", default=[1, 2, 4, 8, 16])
     cohort.add_argument("--pair", default="wrn_40_2:wrn_16_2")
     cohort.add_argument("--precision", choices=["bf16", "fp32"], default="bf16")
     cohort.add_argument("--steps", type=int, default=3)
     cohort.add_argument("--child", action="store_true", help=argparse.SUPPRESS)
-    asked = parser.parse_args()
-    if asked.part == "around":
-        _around(asked.runs)
-    elif asked.child:
-        _tell(json.dumps(_train(asked.sizes[0], asked.pair, asked.precision, asked.steps)))
+    args = parser.parse_args()
+    if args.part == "commands":
+        _time_commands(args.runs)
+    elif args.child:
+        _print(json.dumps(_train(args.sizes[0], args.pair, args.precision, args.steps)))
     else:
-        _cohorts(asked.sizes, asked.pair, asked.precision, asked.steps)
+        _cohorts(args.sizes, args.pair, args.precision, args.steps)
 
 
-def _around(sizes: Sequence[int]) -> None:
+def _time_commands(sizes: Sequence[int]) -> None:
     columns = ("help", "plan", "status", "report", "run again")
-    _tell("runs".rjust(8) + "".join(f"{column:>12}" for column in columns) + f"{'plan+status+report':>22}")
+    _print("runs".rjust(8) + "".join(f"{column:>12}" for column in columns) + f"{'plan+status+report':>22}")
     for size in sizes:
         with tempfile.TemporaryDirectory() as folder:
             runs = _fabricate(Path(folder), size)
-            taken = dict(zip(columns, _commands(Path(folder)), strict=True))
-        whole = sum(taken[name] for name in ("plan", "status", "report"))
-        _tell(f"{runs:8}" + "".join(f"{seconds:10.2f} s" for seconds in taken.values()) + f"{whole:20.2f} s")
+            times = dict(zip(columns, _commands(Path(folder)), strict=True))
+        total = sum(times[name] for name in ("plan", "status", "report"))
+        _print(f"{runs:8}" + "".join(f"{seconds:10.2f} s" for seconds in times.values()) + f"{total:20.2f} s")
 
 
 def _commands(folder: Path) -> Iterator[float]:
-    """Seconds of each command, in a process of its own."""
+    """Yield the seconds of each command, each in its own process."""
     results = ["--results", "results"]
     for expected, *command in (
         ["Usage", "--help"],
@@ -80,12 +81,12 @@ def _seconds(command: Sequence[str], folder: Path, expected: str) -> float:
     done = subprocess.run([sys.executable, "-m", "kdbench", *command], cwd=folder, capture_output=True, text=True)
     seconds = perf_counter() - start
     if done.returncode or expected not in done.stdout:
-        raise SystemExit(f"kdbench {' '.join(command)} did not say '{expected}': {done.stdout[-2000:]}{done.stderr}")
+        raise SystemExit(f"kdbench {' '.join(command)} did not print '{expected}': {done.stdout[-2000:]}{done.stderr}")
     return seconds
 
 
 def _fabricate(folder: Path, size: int) -> int:
-    """A results folder in which every run of a sweep of vanilla distillation is done; gives how many there are."""
+    """Write a results folder in which every run of a sweep of vanilla distillation is done; return their number."""
     from kdbench.matrix import load
     from kdbench.plan import make_plan
     from kdbench.results import Store
@@ -115,19 +116,19 @@ def _matrix(size: int) -> str:
 
 
 def _finish(store: Any, run: Any, number: int) -> None:
-    """Write what a finished run leaves, as a worker does."""
+    """Write the files of a finished run, as a worker does."""
     import numpy as np
     import pyarrow as pa
     import pyarrow.parquet as pq
     from safetensors.numpy import save_file
 
-    from kdbench.results.integrity import HISTORY, WEIGHTS, checksums
     from kdbench.results.columns import COLUMNS
+    from kdbench.results.integrity import HISTORY, WEIGHTS, checksums
 
     store.write_spec(run)
     folder = store.folder(run.id)
     save_file({"student.w": np.zeros(1, dtype=np.float32)}, folder / WEIGHTS)
-    pq.write_table(pa.table({"epoch": [0, 1], "val_nll": [0.5, 0.4]}), folder / HISTORY)
+    pq.write_table(pa.table({"epoch": [1, 2], "val_nll": [0.5, 0.4]}), folder / HISTORY)
     names = [name for name, column in COLUMNS.items() if column.type == "double"]
     row: dict[str, float | str] = {name: ((37 * number + 11 * i) % 101) / 101 for i, name in enumerate(names)}
     row |= {"device": "cpu", "precision": run.recipe.precision, "kdbench_version": "0"}
@@ -136,31 +137,32 @@ def _finish(store: Any, run: Any, number: int) -> None:
 
 
 def _cohorts(sizes: Sequence[int], pair: str, precision: str, steps: int) -> None:
-    _tell(f"{pair}, {precision}, {BATCH} images a step; memory in MB")
-    columns = ("members", "s a step", "s a member", "memory", "libraries", "members' own", "the rest", "rest ratio")
-    _tell("".join(f"{column:>14}" for column in columns))
+    _print(f"{pair}, {precision}, {BATCH} images per step; memory in MB")
+    columns = ("members", "s per step", "s per member", "memory", "libraries", "members' own", "the rest", "rest ratio")
+    _print("".join(f"{column:>14}" for column in columns))
     first = None
     for size in sizes:
-        found = _in_a_child(size, pair, precision, steps)
-        rest = found["memory"] - found["libraries"] - found["own"]
+        measured = _run_child(size, pair, precision, steps)
+        rest = measured["memory"] - measured["libraries"] - measured["own"]
         first = first or rest
-        memory = (f"{mb:.1f}" for mb in (found["memory"], found["libraries"], found["own"], rest))
-        shown = (str(size), f"{found['seconds']:.3f}", f"{found['seconds'] / size:.3f}", *memory, f"{rest / first:.3f}")
-        _tell("".join(f"{text:>14}" for text in shown))
+        memory = (f"{mb:.1f}" for mb in (measured["memory"], measured["libraries"], measured["own"], rest))
+        seconds = (f"{value:.3f}" for value in (measured["seconds"], measured["seconds"] / size))
+        shown = (str(size), *seconds, *memory, f"{rest / first:.3f}")
+        _print("".join(f"{text:>14}" for text in shown))
 
 
-def _in_a_child(size: int, pair: str, precision: str, steps: int) -> dict[str, float]:
-    asked = ["--sizes", str(size), "--pair", pair, "--precision", precision, "--steps", str(steps), "--child"]
+def _run_child(size: int, pair: str, precision: str, steps: int) -> dict[str, float]:
+    arguments = ["--sizes", str(size), "--pair", pair, "--precision", precision, "--steps", str(steps), "--child"]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
     done = subprocess.run(
-        [sys.executable, __file__, "cohort", *asked], stdout=subprocess.PIPE, text=True, env=environment, check=True
+        [sys.executable, __file__, "cohort", *arguments], stdout=subprocess.PIPE, text=True, env=environment, check=True
     )
-    found: dict[str, float] = json.loads(done.stdout)
-    return found
+    measured: dict[str, float] = json.loads(done.stdout)
+    return measured
 
 
 def _train(size: int, pair: str, precision: str, steps: int) -> dict[str, float]:
-    """Seconds a step of the whole cohort, the peak of memory, and its parts."""
+    """Return the seconds per step of the cohort, the peak memory and its parts in MB."""
     import torch
 
     for name in ("methods", "models", "data.batches", "training.loop"):
@@ -173,7 +175,7 @@ def _train(size: int, pair: str, precision: str, steps: int) -> dict[str, float]
     start = perf_counter()
     cohort.train(2, 1)
     seconds = (perf_counter() - start) / steps
-    own = sum(map(_bytes, members))
+    own = sum(map(_own_bytes, members))
     return {"seconds": seconds, "memory": _peak() / MB, "libraries": libraries / MB, "own": own / MB}
 
 
@@ -194,17 +196,17 @@ def _cohort(size: int, pair: str, precision: str, steps: int) -> tuple[Any, list
     ]
     frozen = Frozen(teacher)
     members = [
-        Member(str(place), methods.create(["vanilla"], student=student, teacher=frozen), recipe, place)
-        for place, student in enumerate(students)
+        Member(str(index), methods.create(["vanilla"], student=student, teacher=frozen), recipe, index)
+        for index, student in enumerate(students)
     ]
     images, labels = torch.randint(0, 256, (steps * BATCH, *SHAPE), dtype=torch.uint8), torch.arange(steps * BATCH)
     moments = {"mean": (0.5,) * SHAPE[0], "std": (0.25,) * SHAPE[0]}
     batches = Batches(images, labels % CLASSES, labels, **moments, recipe=recipe, seed=0)
-    return CohortLoop(members, batches, [frozen], lambda one: {}, lambda epoch, active: None), members
+    return CohortLoop(members, batches, [frozen], lambda member: {}, lambda epoch, active: None), members
 
 
-def _bytes(member: Any) -> int:
-    """Of a member's weights, buffers and moments."""
+def _own_bytes(member: Any) -> int:
+    """Return the bytes of a member's weights, buffers and momentum."""
     import torch
 
     moments = [
@@ -214,17 +216,17 @@ def _bytes(member: Any) -> int:
         for value in state.values()
         if isinstance(value, torch.Tensor)
     ]
-    held = [*member.method.student.state_dict().values(), *moments]
-    return sum(value.nbytes for value in held)
+    tensors = [*member.method.student.state_dict().values(), *moments]
+    return sum(value.nbytes for value in tensors)
 
 
 def _peak() -> int:
-    """The most bytes that this process has held; ru_maxrss is in KiB, on macOS in bytes."""
+    """Return the peak memory of this process in bytes; ru_maxrss is in KiB, on macOS in bytes."""
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 2**10
 
 
-def _tell(text: str) -> None:
+def _print(text: str) -> None:
     sys.stdout.write(text + "\n")
     sys.stdout.flush()
 

@@ -1,4 +1,4 @@
-"""What benchmarks train: vanilla distillation on random images of CIFAR-100's shape, as kdbench does it. No script."""
+"""Vanilla distillation with kdbench on random images of CIFAR-100's shape, for the benchmarks. Not a script."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -23,72 +23,72 @@ from kdbench.worker.options import Options
 
 CLASSES, SHAPE, BATCH, RATE = 100, (3, 32, 32), 64, 0.05
 MEAN, STD = (0.5071, 0.4865, 0.4409), (0.2673, 0.2564, 0.2762)
-WARM_UP = {"cpu": 1, "cuda": 10}  # steps before those that are timed
+WARM_UP = {"cpu": 1, "cuda": 10}  # steps before the timed ones
 
-PLAIN = Options()
+DEFAULT = Options()
 
 Configurations = Sequence[tuple[float, float]]  # alpha, temperature
 
 
 @final
 @dataclass(frozen=True)
-class Short:
-    """Batches of which an epoch has no more than a number for each: the first to warm up, the second to be timed."""
+class FirstBatches:
+    """The first batches of two epochs: the first epoch is for warm-up, the second is timed."""
 
     batches: loop.Batches
     steps: tuple[int, int]
 
     def epoch(self, epoch: int, epochs: int) -> Iterator[Batch]:
-        """The first batches of an epoch, from 0."""
+        """Yield the first batches of an epoch, counted from 0."""
         return islice(self.batches.epoch(epoch, epochs), self.steps[epoch])
 
 
-def photographs(count: int, device: torch.device) -> tuple[Tensor, Tensor]:
-    """Images (N, C, H, W) uint8 and labels (N,)."""
+def random_images(count: int, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Return images (N, C, H, W) uint8 and labels (N,)."""
     images = torch.randint(0, 256, (count, *SHAPE), dtype=torch.uint8, device=device)
     return images, torch.randint(0, CLASSES, (count,), device=device)
 
 
-def network(name: str) -> nn.Module:
-    """A network for them."""
+def make_network(name: str) -> nn.Module:
+    """Return a network for these images."""
     return models.build(name, num_classes=CLASSES, image_shape=SHAPE)
 
 
-def cohort(
+def make_cohort(
     pair: str,
     precision: Literal["bf16", "fp32"],
     steps: int,
     configurations: Configurations,
     device: torch.device,
-    options: Options = PLAIN,
+    options: Options = DEFAULT,
 ) -> Callable[[], None]:
-    """A cohort with a member for each configuration, set up as in a worker and warmed up; gives what trains `steps` steps."""
+    """Set up and warm up a cohort with a member per configuration, as in a worker; return a function that trains it."""
     set_up_torch(device)
     warm_up = WARM_UP[device.type]
     recipe = Recipe(epochs=2, batch_size=BATCH, precision=precision, optimizer=Sgd(lr=RATE), augment=(Crop(), Flip()))
     teacher_name, student_name = pair.split(":")
-    teacher = Frozen(prepare(network(teacher_name), device, options.compile))
-    queue = make_recorder(device) if options.cuda_graphs else None
+    teacher = Frozen(prepare(make_network(teacher_name), device, options.compile))
+    recorder = make_recorder(device) if options.cuda_graphs else None
 
-    def member(alpha: float, temperature: float) -> Member:
-        given = {"vanilla": {"alpha": alpha, "temperature": temperature}}
-        student = prepare(network(student_name), device, options.compile)
-        method = methods.create(["vanilla"], student=student, teacher=teacher, parameters=given)
+    def make_member(alpha: float, temperature: float) -> Member:
+        parameters = {"vanilla": {"alpha": alpha, "temperature": temperature}}
+        student = prepare(make_network(student_name), device, options.compile)
+        method = methods.create(["vanilla"], student=student, teacher=teacher, parameters=parameters)
         return Member("", method, recipe, 0, make_recorder(device) if options.cuda_graphs else None)
 
-    images, labels = photographs(max(warm_up, steps) * BATCH, device)
-    drawn = Batches(images, labels, torch.arange(len(labels)), mean=MEAN, std=STD, recipe=recipe, seed=0)
-    members = [member(*configuration) for configuration in configurations]
-    short: loop.Batches = Short(drawn, (warm_up, steps))
-    asked = {teacher: GraphedTeacher(teacher, queue)} if queue else None
-    held = StaticBatches(short) if queue else short
-    together = loop.CohortLoop(members, held, [teacher], lambda one: {}, lambda epoch, active: None, asked)
-    together.train(1)
+    images, labels = random_images(max(warm_up, steps) * BATCH, device)
+    batches = Batches(images, labels, torch.arange(len(labels)), mean=MEAN, std=STD, recipe=recipe, seed=0)
+    members = [make_member(*configuration) for configuration in configurations]
+    first: loop.Batches = FirstBatches(batches, (warm_up, steps))
+    forwards = {teacher: GraphedTeacher(teacher, recorder)} if recorder else None
+    static = StaticBatches(first) if recorder else first
+    cohort_loop = loop.CohortLoop(members, static, [teacher], lambda member: {}, lambda epoch, active: None, forwards)
+    cohort_loop.train(1)
 
     def train() -> None:
-        together.train(2, 1)
-        for one in members:
-            if one.error is not None:
-                raise one.error
+        cohort_loop.train(2, 1)
+        for member in members:
+            if member.error is not None:
+                raise member.error
 
     return train

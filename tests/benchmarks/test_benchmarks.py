@@ -1,4 +1,4 @@
-"""Every script of benchmarks/ runs, at its smallest, and prints what it promises."""
+"""Every script of benchmarks/ runs with its smallest sizes and prints its result."""
 
 import re
 import subprocess
@@ -17,46 +17,50 @@ RUNS: dict[str, tuple[list[str], str]] = {
         r"the student is (\d+\.\d+) times faster",
     ),
     "overhead": ([*SMALL, "--rounds", "2"], r"cnn_4_4:cnn_2_2, bf16: kdbench / by hand (\d+\.\d+) \("),
-    "planning": (["2", "3", "2"], r"the whole plan, every cell checked and in order: 15 runs in .* s, ([\d,]+) runs/s"),
-    "replay": ([*SMALL, "--epochs", "1", "--rounds", "1"], r"(\d+\.\d+) times"),
-    "scale around": (["--runs", "10"], r"\n +16 +.* (\d+\.\d+) s\n$"),
+    "planning": (["2", "3", "2"], r"plan with all checks: 15 runs in .* s, ([\d,]+) runs/s"),
+    "teacher_cache": ([*SMALL, "--epochs", "1", "--rounds", "1"], r"(\d+\.\d+) times"),
+    "scale commands": (["--runs", "10"], r"\n +16 +.* (\d+\.\d+) s\n$"),
     "scale cohort": ([*SMALL, "--sizes", "1", "2"], r"\n +2 .* (\d+\.\d+)\n$"),
     "sweep": (
         [*SMALL, "--rounds", "1", "--configurations", "2"],
         r"kdbench is faster than plain loop .* (\d+\.\d+) times",
     ),
-    "threads": ([*SMALL, "--rounds", "1"], r"\n +1 workers x .* (\d+\.\d+) times .* as fast as one thread a worker\n$"),
+    "threads": (
+        [*SMALL, "--rounds", "1"],
+        r"\n +1 workers x .* (\d+\.\d+) times .* as fast as one thread per worker\n$",
+    ),
 }
-ON_A_GPU = ["--device", "cuda", "--loaders", "1", *SMALL, "--rounds", "1", "--configurations", "2"]
+GPU_ARGUMENTS = ["--device", "cuda", "--loaders", "1", *SMALL, "--rounds", "1", "--configurations", "2"]
 
 
-def test_every_script_is_run_here() -> None:
+def test_every_script_is_tested() -> None:
     scripts = {path.stem for path in BENCHMARKS.glob("*.py") if "\ndef main(" in path.read_text(encoding="utf-8")}
     assert scripts == {name.split()[0] for name in RUNS}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", RUNS)
-def test_a_script_prints_its_ratio(name: str, tmp_path: Path) -> None:
-    arguments, promised = RUNS[name]
+def test_a_script_prints_its_result(name: str, tmp_path: Path) -> None:
+    arguments, pattern = RUNS[name]
     script, *part = name.split()
     done = _run(tmp_path, script, *part, *arguments)
     assert done.returncode == 0, done.stderr
-    found = re.search(promised, done.stdout)
-    assert found is not None, done.stdout
-    assert float(found[1].replace(",", "")) > 0
+    match = re.search(pattern, done.stdout)
+    assert match is not None, done.stdout
+    assert float(match[1].replace(",", "")) > 0
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
-def test_a_sweep_on_a_gpu_says_that_there_is_none(tmp_path: Path) -> None:
-    done = _run(tmp_path, "sweep", *ON_A_GPU)
+@pytest.mark.skipif(torch.cuda.is_available(), reason="needs a machine without a GPU")
+def test_a_sweep_on_a_gpu_needs_a_gpu(tmp_path: Path) -> None:
+    done = _run(tmp_path, "sweep", *GPU_ARGUMENTS)
     assert done.returncode == 1
-    assert done.stderr == "--device cuda needs a GPU that torch can use, and there is none\n"
+    assert done.stderr == "--device cuda needs a GPU, but torch finds none\n"
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU")
-def test_a_sweep_on_a_gpu_tells_the_seconds_of_an_epoch(tmp_path: Path) -> None:
-    done = _run(tmp_path, "sweep", *ON_A_GPU)
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_a_sweep_on_a_gpu_prints_the_seconds_of_an_epoch(tmp_path: Path) -> None:
+    done = _run(tmp_path, "sweep", *GPU_ARGUMENTS)
     assert done.returncode == 0, done.stderr
     assert re.search(r"kdbench +1 x 1 threads: .* an epoch \d+\.\d+ s .* for all 2 configurations\n", done.stdout), (
         done.stdout

@@ -1,11 +1,11 @@
-"""A matrix that grew by a column: the new runs with their teacher computed, and with its logits repeated from disk.
+"""Train one more method of a matrix, with the teacher's outputs computed and with them read from the teacher cache.
 
-    python benchmarks/replay.py [--pair TEACHER:STUDENT] [--precision bf16] [--steps 4] [--epochs 2] [--rounds 5]
+    python benchmarks/teacher_cache.py [--pair TEACHER:STUDENT] [--precision bf16] [--steps 4] [--epochs 2] [--rounds 5]
 
-One process on one core trains a teacher and a first column, which leaves the logits on disk; then the second column, in
-turn without and with replay, whole runs each time: reading the data, training, scores, files. Images are random, of
-CIFAR-100's shape: their content does not matter here. Printed are the seconds and the ratio of each round; that both
-ways gave the same weights is checked.
+One process on one core trains a teacher and a first method, which fills the cache. Then it trains a second method, in
+turn without and with the cache, as complete runs: reading the data, training, evaluation, files. Images are random,
+with CIFAR-100's shape: their content does not matter here. It prints the seconds and the ratio of each round, and
+checks that the weights are the same with and without the cache.
 """
 
 import argparse
@@ -18,7 +18,7 @@ from time import perf_counter
 
 import numpy as np
 import torch
-from children import spread, tell
+from processes import format_spread, print_line
 
 from kdbench.matrix import RunSpec, parse
 from kdbench.plan import make_plan
@@ -32,28 +32,28 @@ GIGABYTES = 2.0
 
 
 def main() -> None:
-    """Print the ratio."""
+    """Print the ratios."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--pair", default="wrn_40_2:wrn_16_2")
     parser.add_argument("--precision", choices=["bf16", "fp32"], default="bf16")
     parser.add_argument("--steps", type=int, default=4)
     parser.add_argument("--epochs", type=int, default=2)
     parser.add_argument("--rounds", type=int, default=5)
-    asked = parser.parse_args()
+    args = parser.parse_args()
     torch.set_num_threads(1)
-    with tempfile.TemporaryDirectory(prefix="kdbench-replay-") as folder:
+    with tempfile.TemporaryDirectory(prefix="kdbench-teacher-cache-") as folder:
         os.environ["KDBENCH_CACHE"] = f"{folder}/cache"
-        runs = _runs(Path(folder), asked.pair, asked.precision, asked.steps, asked.epochs)
-        without, repeated = _compare(Path(folder), runs, asked.rounds)
-    tell(f"{asked.pair} in {asked.precision}, {asked.epochs} epochs of {asked.steps} steps of {BATCH} images, 1 core")
-    tell(f"  teacher computed: {spread(without, ' s')}")
-    tell(f"  teacher repeated: {spread(repeated, ' s')}")
-    ratios = [slow / fast for slow, fast in zip(without, repeated, strict=True)]
-    tell(f"  the new column is faster {spread(ratios, ' times')}")
+        runs = _runs(Path(folder), args.pair, args.precision, args.steps, args.epochs)
+        without, cached = _compare(Path(folder), runs, args.rounds)
+    print_line(f"{args.pair} in {args.precision}, {args.epochs} epochs of {args.steps} steps of {BATCH} images, 1 core")
+    print_line(f"  teacher computed: {format_spread(without, ' s')}")
+    print_line(f"  teacher cached:   {format_spread(cached, ' s')}")
+    ratios = [slow / fast for slow, fast in zip(without, cached, strict=True)]
+    print_line(f"  the cache makes the run faster {format_spread(ratios, ' times')}")
 
 
 def _runs(folder: Path, pair: str, precision: str, steps: int, epochs: int) -> dict[str, RunSpec]:
-    """The teacher and a student of each column."""
+    """Return the teacher's run and a run of each method."""
     random = np.random.default_rng(0)
     arrays = {}
     for part, size in {"train": steps * BATCH, "test": TEST}.items():
@@ -62,7 +62,7 @@ def _runs(folder: Path, pair: str, precision: str, steps: int, epochs: int) -> d
     np.savez(folder / "images.npz", **arrays)
     teacher, student = pair.split(":")
     raw = {
-        "name": "grown",
+        "name": "teacher_cache",
         "datasets": ["images"],
         "dataset": {"images": {"kind": "npz", "root": str(folder / "images.npz")}},
         "pairs": [{"teacher": teacher, "student": student}],
@@ -76,29 +76,29 @@ def _runs(folder: Path, pair: str, precision: str, steps: int, epochs: int) -> d
         "protocol": {"validation": 0},
         "methods": {FIRST: {}, SECOND: {}},
     }
-    cells = make_plan(parse(raw, "grown.toml")).cells
+    cells = make_plan(parse(raw, "teacher_cache.toml")).cells
     return {"teacher" if cell.kind == "teacher" else cell.label: cell.runs[0] for cell in cells}
 
 
 def _compare(folder: Path, runs: dict[str, RunSpec], rounds: int) -> tuple[list[float], list[float]]:
-    """Seconds of the second column, computed and repeated, a pair a round."""
+    """Return the seconds of the second method without and with the cache, one pair per round."""
     store = Store(folder / "results")
     _train(store, [runs["teacher"]], 0.0)
     _train(store, [runs[FIRST]], GIGABYTES)
-    taken: dict[float, list[float]] = {0.0: [], GIGABYTES: []}
+    times: dict[float, list[float]] = {0.0: [], GIGABYTES: []}
     weights = set()
     for number in range(rounds + 1):  # the first one warms up
-        for gigabytes in sorted(taken, reverse=number % 2 == 1):
+        for gigabytes in sorted(times, reverse=number % 2 == 1):
             copy = Store(folder / "copy")
             shutil.copytree(store.root, copy.root, dirs_exist_ok=True)
             seconds = _train(copy, [runs[SECOND]], gigabytes)
             weights.add((copy.folder(runs[SECOND].id) / "weights.safetensors").read_bytes())
             shutil.rmtree(copy.root)
             if number:
-                taken[gigabytes].append(seconds)
+                times[gigabytes].append(seconds)
     if len(weights) != 1:
         raise SystemExit("the weights differ")
-    return taken[0.0], taken[GIGABYTES]
+    return times[0.0], times[GIGABYTES]
 
 
 def _train(store: Store, runs: Sequence[RunSpec], gigabytes: float) -> float:
