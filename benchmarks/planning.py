@@ -10,7 +10,7 @@ import sys
 from time import perf_counter
 
 from kdbench.matrix import expand, parse
-from kdbench.plan import Registry, make_plan
+from kdbench.plan import LocalRegistry, make_plan
 
 
 def main() -> None:
@@ -34,7 +34,7 @@ def main() -> None:
         "planning",
     )
     start = perf_counter()
-    ids = {run.id for cell in expand(matrix, Registry()).cells for run in cell.runs.values()}
+    ids = {run.id for cell in expand(matrix, LocalRegistry()).cells for run in cell.runs.values()}
     _print("expand and compute ids", len(ids), perf_counter() - start)
     start = perf_counter()
     runs = make_plan(matrix).runs

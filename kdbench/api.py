@@ -138,10 +138,10 @@ def tune(
     """
     import pandas as pd
 
-    from kdbench.matrix.shipped import shipped
+    from kdbench.matrix.shipped import find_shipped
     from kdbench.tuning import tune as search
 
-    spec = matrix.spec if isinstance(matrix, Matrix) else load(matrix or shipped("quickstart"))
+    spec = matrix.spec if isinstance(matrix, Matrix) else load(matrix or find_shipped("quickstart"))
     store = Store(results)
     with ExitStack() as stack:
 

@@ -1,4 +1,4 @@
-"""A matrix, the methods' signatures and the networks' shapes -> runs, or the reason why a cell cannot run."""
+"""Planning: a matrix is expanded to runs, and every cell is checked against methods, networks and data sets."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -15,9 +15,9 @@ from kdbench.data.splits import split
 from kdbench.errors import DataError, KdbenchError, MatrixError
 from kdbench.garbage_collection import gc_paused
 from kdbench.hyperparameters import declared, identity_fields, resolve, roles
-from kdbench.matrix import Cell, DataSpec, Excluded, MatrixSpec, NetworkSpec, Part, RunSpec, expand
+from kdbench.matrix import Cell, DataSpec, Excluded, MatrixSpec, NetworkSpec, Part, Registry, RunSpec, expand
 from kdbench.matrix.identity import canonical, digest
-from kdbench.matrix.order import in_order
+from kdbench.matrix.order import sort_runs
 from kdbench.matrix.plan_digest import plan_digest
 from kdbench.matrix.recipe import Recipe
 from kdbench.results import ExcludedCell, IncompatibleCell, IndexCell, MatrixIndex
@@ -38,40 +38,40 @@ class Incompatible:
 @final
 @dataclass(frozen=True)
 class Plan:
-    """What a matrix comes to on this machine: every cell has been checked, nothing has been trained."""
+    """The runs of a matrix on this machine. Every cell is checked; nothing is trained."""
 
     matrix: MatrixSpec
     cells: tuple[Cell, ...]
     incompatible: tuple[Incompatible, ...]
     excluded: tuple[Excluded, ...]
     warnings: tuple[str, ...]
-    provisional: Mapping[str, str] = field(default_factory=dict)  # data sets planned without their files, and why
+    provisional: Mapping[str, str] = field(default_factory=dict)  # data sets whose files are missing -> message
 
     @cached_property
     def runs(self) -> tuple[RunSpec, ...]:
-        """Every run once, with the runs that they need: those that others need first, then seed by seed."""
-        return in_order(run for cell in self.cells for run in cell.runs.values())
+        """All runs and those that they need, without duplicates: first those that others need, then by seed."""
+        return sort_runs(run for cell in self.cells for run in cell.runs.values())
 
     @cached_property
     def teachers(self) -> frozenset[str]:
-        """The ids of the runs that others need."""
+        """The ids of the runs that other runs need."""
         return frozenset(need.id for run in self.runs for _, need in run.needs)
 
     @property
     def _contents(self) -> dict[str, str | None]:
-        """The data sets' fingerprints."""
+        """The fingerprint of each data set, by name."""
         cells = [*self.cells, *(i.cell for i in self.incompatible)]
         return {cell.dataset.name: cell.dataset.fingerprint for cell in cells}
 
     def index(self) -> MatrixIndex:
-        """What the results folder keeps of this plan.
+        """Return the index of the matrix, which the results folder keeps.
 
         Raises:
-            DataError: the plan is provisional: what it asks for has no identity yet.
+            DataError: the plan is provisional, so its runs have no final ids.
         """
         if self.provisional:
-            absent = "; ".join(self.provisional.values())
-            raise DataError(f"a provisional plan cannot be run; make it anew, without `provisional`: {absent}")
+            missing = "; ".join(self.provisional.values())
+            raise DataError(f"a provisional plan cannot be run, because data sets are missing: {missing}")
         protocol = self.matrix.protocol
         return MatrixIndex(
             name=self.matrix.name,
@@ -94,91 +94,96 @@ class Plan:
 def make_plan(matrix: MatrixSpec, provisional: bool = False) -> Plan:
     """Expand a matrix and check every cell.
 
-    With `provisional` nothing is downloaded: a known data set whose files are absent is planned from what is known of
-    it. Cells and counts are the same, but the ids of its runs are not those that it will have.
+    Args:
+        matrix: the validated matrix.
+        provisional: plan known data sets whose files are missing from their published sizes, and download nothing. The
+            cells are the same, but the ids of their runs are not final.
 
     Raises:
-        MatrixError: a name is unknown or a value breaks its rule, or a data set is not there.
+        MatrixError: a name is unknown, a value breaks its rule, or a data set is missing.
         DataError: a data set is corrupted.
     """
-    installed = Registry(provisional)
-    with gc_paused():  # objects by the hundred thousand, and no cycles
-        expansion = expand(matrix, installed)
-        checked = [(cell, installed.incompatibility(cell, matrix.file)) for cell in expansion.cells]
+    registry = LocalRegistry(provisional)
+    with gc_paused():  # hundreds of thousands of objects without cycles
+        expansion = expand(matrix, registry)
+        checked = [(cell, registry.incompatibility(cell, matrix.file)) for cell in expansion.cells]
     incompatible = tuple(Incompatible(cell, reason) for cell, reason in checked if reason)
-    possible = tuple(cell for cell, reason in checked if not reason)
-    return Plan(matrix, possible, incompatible, expansion.excluded, expansion.warnings, installed.absent)
+    compatible = tuple(cell for cell, reason in checked if not reason)
+    return Plan(matrix, compatible, incompatible, expansion.excluded, expansion.warnings, registry.missing_data)
 
 
 def batches_key(spec: RunSpec) -> str:
-    """Runs with equal keys see the same batches, and may train side by side."""
+    """Return a key that is equal for runs with the same batches, which can train side by side."""
     classes = [methods.find(part.name) for part in spec.parts]
     views = max(c.views for c in classes)
     recipe = spec.recipe
-    seen = recipe.model_dump(
+    shared = recipe.model_dump(
         mode="json", include={"epochs", "batch_size", "augment", "precision", "train_samples", "steps_per_epoch"}
     )
     strong = recipe.model_dump(mode="json", include={"strong_augment"}) if views > 1 else None
     kinds = sorted({c.data for c in classes})
-    return digest(canonical([spec.dataset.canonical, spec.split.canonical, seen, strong, views, kinds, spec.seed]))
+    return digest(canonical([spec.dataset.canonical, spec.split.canonical, shared, strong, views, kinds, spec.seed]))
 
 
 @final
-class Registry:
-    """What the names of a matrix stand for on this machine; `absent` has what was planned without files, and why."""
+class LocalRegistry(Registry):
+    """The methods, networks and data sets on this machine.
+
+    `missing_data` has a message for each data set that was planned without its files.
+    """
 
     def __init__(self, provisional: bool = False) -> None:
         self.provisional = provisional
-        self.absent: dict[str, str] = {}
-        self.part_of = cache(self._roles)
+        self.missing_data: dict[str, str] = {}
+        self.roles = cache(self._roles)
         self.shapes = cache(self._shapes)
         self.train_size = cache(self._train_size)
-        self.dataset = cache(self._dataset)
+        self.load = cache(self._load)
         self._checked: dict[tuple[tuple[str, ...], Shapes, Shapes | None, Task], str | None] = {}
 
-    def data(self, spec: DataSpec) -> DataSpec:
-        """The data set with its content's fingerprint; without one where it is absent and may be."""
+    def dataset(self, spec: DataSpec) -> DataSpec:
+        """Return the data set with the fingerprint of its content; without one if its files may be and are missing."""
         reason = data.find_missing(spec) if self.provisional else None
         if reason:
-            self.dataset(spec)
-            self.absent[spec.name] = reason
+            self.load(spec)
+            self.missing_data[spec.name] = reason
             return spec
         data.check(spec)
         return replace(spec, fingerprint=data.get_fingerprint(spec))
 
     def network(self, spec: NetworkSpec) -> NetworkSpec:
-        """The network with the hash of its source, if it is a user's own, and of the weights that it starts from."""
+        """Return the network with the hash of its source, if it is the user's own, and of its initial weights."""
         if spec.factory is None:
             models.check(spec.known_as, (1, 1, 1))
         spec = models.resolve_weights(spec)
         if spec.factory is None:
             return spec
-        with _users_code(f"network '{spec.name}'"):
+        with _user_code(f"network '{spec.name}'"):
             return replace(spec, source=models.source_hash(spec.factory))
 
     def recipe(self, recipe: Recipe) -> Recipe:
-        """The recipe with its precision resolved."""
+        """Return the recipe with its precision resolved."""
         return recipe.model_copy(update={"precision": resolve_precision(recipe.precision)})
 
     def is_list(self, method: str, hyperparameter: str) -> bool:
-        """Whether a hyperparameter is a list by type."""
+        """Return whether a hyperparameter is a list by type."""
         parameter = declared(_method(method)).get(hyperparameter)
         return parameter is not None and get_origin(parameter.annotation) in (list, tuple)
 
     def part(self, method: str, given: Mapping[str, Any]) -> Part:
-        """The method with all its hyperparameters, typed."""
+        """Return the method with all its hyperparameters, typed."""
         found = _method(method)
         complete = identity_fields(found, resolve(found, given, method))
         return Part(method, complete, found.version, methods.source_hash(method))
 
     def with_dependencies(self, spec: RunSpec, teacher: RunSpec, peers: tuple[NetworkSpec, ...]) -> RunSpec:
-        """The run with the runs that it needs, and its peers."""
-        wanted = self.part_of(tuple(part.name for part in spec.parts))
+        """Return the run with the runs that it needs, and its peers."""
+        needed_roles = self.roles(tuple(part.name for part in spec.parts))
         needs = {role: self._complete(need, teacher) for role, need in _needs(spec).items()}
-        if "teacher" in wanted:
+        if "teacher" in needed_roles:
             needs.setdefault("teacher", teacher)
-        trained_beside = (peers or (teacher.student.untrained(),)) if "peers" in wanted else ()
-        return replace(spec, needs=tuple(sorted(needs.items())), peers=trained_beside)
+        used_peers = (peers or (teacher.student.untrained(),)) if "peers" in needed_roles else ()
+        return replace(spec, needs=tuple(sorted(needs.items())), peers=used_peers)
 
     def _complete(self, need: RunSpec, teacher: RunSpec) -> RunSpec:
         parts = tuple(self.part(part.name, part.hyperparameters) for part in need.parts)
@@ -188,14 +193,14 @@ class Registry:
         return frozenset(role for name in names for role in roles(methods.find(name)))
 
     def incompatibility(self, cell: Cell, file: str) -> str | None:
-        """Why a cell cannot run, or None.
+        """Return why a cell cannot run, or None.
 
         Raises:
-            MatrixError: a network cannot be built for the data set's images, or there are too few training images.
+            MatrixError: a network cannot be built for the images, or there are fewer training images than in a batch.
             DataError: the data set is corrupted.
         """
         spec = next(iter(cell.runs.values()))
-        loaded = self.dataset(cell.dataset)
+        loaded = self.load(cell.dataset)
         try:
             return self._reason(spec, loaded)
         except KdbenchError as error:
@@ -209,7 +214,7 @@ class Registry:
         key = (tuple(part.canonical for part in spec.parts), student, teacher, task)
         if key not in self._checked:
             parameters = {part.name: part.hyperparameters for part in spec.parts}
-            with _users_code(f"the check of {spec.method}"):
+            with _user_code(f"the check of {spec.method}"):
                 self._checked[key] = methods.check(names, parameters, student, teacher, task)
         return self._checked[key]
 
@@ -217,34 +222,34 @@ class Registry:
         size = self.train_size(spec.dataset, spec.split.validation, spec.split.split_seed, spec.recipe)
         return Task(loaded.num_classes, size, loaded.image_shape, spec.recipe.batch_size)
 
-    def _dataset(self, spec: DataSpec) -> Dataset | DatasetInfo:
+    def _load(self, spec: DataSpec) -> Dataset | DatasetInfo:
         return data.load(spec) if spec.fingerprint else data.get_info(spec)
 
     def _train_size(self, dataset: DataSpec, validation: float, split_seed: int, recipe: Recipe) -> int:
-        labels = self.dataset(dataset).train_labels
+        labels = self.load(dataset).train_labels
         size = len(split(labels, validation, split_seed, recipe.train_samples).train)
         if size < recipe.batch_size:
             raise DataError(
-                f"a run has {size} training images, fewer than one batch of {recipe.batch_size}; "
+                f"a run has {size} training images, which is less than one batch of {recipe.batch_size}; "
                 "lower recipe.batch_size or raise train_samples"
             )
         return size
 
     def _shapes(self, network: NetworkSpec, task: Task, trains: bool) -> Shapes:
-        with _users_code(f"network '{network.name}'"), torch.device("meta"):
+        with _user_code(f"network '{network.name}'"), torch.device("meta"):
             built = models.build_from_spec(network, task)
             models.check_weights(network, built, task, trains)
             return shapes(built)
 
 
 def _method(name: str) -> type[Method]:
-    with _users_code(f"method '{name}'"):
+    with _user_code(f"method '{name}'"):
         return methods.find(name)
 
 
 @contextmanager
-def _users_code(what: str) -> Iterator[None]:
-    """A user's own network or method may raise anything, even at its import."""
+def _user_code(what: str) -> Iterator[None]:
+    """Raise a MatrixError for any exception of the user's own network or method, even at its import."""
     try:
         yield
     except KdbenchError:
@@ -258,13 +263,13 @@ def _needs(spec: RunSpec) -> dict[str, RunSpec]:
     for part in spec.parts:
         method = methods.find(part.name)
         if method.needs.__func__ is not Method.needs.__func__:  # type: ignore[attr-defined]
-            with _users_code(f"what '{part.name}' needs"):
+            with _user_code(f"what '{part.name}' needs"):
                 found |= method.needs(spec)
     return found
 
 
 def _reads_files(spec: RunSpec) -> bool:
-    """Whether a run depends on a user's own code or on weights, which the digest of a plan does not cover."""
+    """Return whether a run depends on the user's own code or on weights, which `plan_digest` does not cover."""
     networks = (spec.student, *spec.peers)
     return any(part.source for part in spec.parts) or any(n.source or n.trained_before for n in networks)
 

@@ -192,7 +192,7 @@ def test_an_excluded_method_leaves_no_cell() -> None:
 
 def test_what_matches_nothing_is_a_warning() -> None:
     plan = plan_of(exclude=[{"method": "vanilla"}], network={"unused": {"factory": "a:b"}})
-    assert plan.warnings == ("m.toml: network.unused: matches nothing", "m.toml: exclude[0]: matches nothing")
+    assert plan.warnings == ("m.toml: network.unused: has no effect", "m.toml: exclude[0]: has no effect")
 
 
 def test_pairs_with_one_student_share_its_scratch_runs() -> None:

@@ -135,7 +135,7 @@ def test_a_users_module_that_cannot_be_imported_is_one_error(module: Callable[[s
 
 
 def test_too_few_images_for_a_batch_are_refused() -> None:
-    with pytest.raises(MatrixError, match="a run has 100 training images, fewer than one batch of 101"):
+    with pytest.raises(MatrixError, match="a run has 100 training images, which is less than one batch of 101"):
         plan_of(recipe={**RECIPE, "batch_size": 101})
 
 

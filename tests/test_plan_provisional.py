@@ -131,7 +131,7 @@ def test_a_plan_to_run_still_fetches_the_data(asked: list[Any]) -> None:
 
 def test_a_provisional_plan_cannot_be_run() -> None:
     missing = re.escape(f"{Path.cwd() / 'data' / FASHION_MNIST.file_sets[0][0]} does not exist")
-    with pytest.raises(DataError, match=f"a provisional plan cannot be run; .*{missing}"):
+    with pytest.raises(DataError, match=f"a provisional plan cannot be run, because data sets are missing: .*{missing}"):
         planned().index()
 
 

@@ -13,7 +13,7 @@ from kdbench.cli.console import command, count_of, print_line
 from kdbench.events import EventHandler
 from kdbench.formatting import format_value
 from kdbench.matrix import load
-from kdbench.matrix.shipped import shipped
+from kdbench.matrix.shipped import find_shipped
 from kdbench.plan import Plan
 from kdbench.progress import Progress
 from kdbench.results import Store
@@ -26,7 +26,7 @@ def tune_method(method: str, matrix: Path | None, trials: int, results: Path, co
     Raises:
         KdbenchError: the method cannot be tuned.
     """
-    base = load(matrix or shipped("quickstart"))
+    base = load(matrix or find_shipped("quickstart"))
     store = Store(results)
     pair = base.pairs[0]
     print_line(

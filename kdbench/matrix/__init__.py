@@ -1,13 +1,12 @@
-"""TOML -> validated `MatrixSpec` -> cells of `RunSpec`s. Nothing here imports torch."""
+"""A TOML file is validated to a `MatrixSpec` and expanded to cells of `RunSpec`s. Nothing here imports torch."""
 
 from kdbench.matrix.expand import Cell, Excluded, Expansion, expand
 from kdbench.matrix.reader import load, parse
-from kdbench.matrix.resolve import Catalog
+from kdbench.matrix.resolve import Registry
 from kdbench.matrix.schema import MatrixSpec, Pair
 from kdbench.matrix.spec import DataSpec, NetworkSpec, Part, RunSpec, Split
 
 __all__ = [
-    "Catalog",
     "Cell",
     "DataSpec",
     "Excluded",
@@ -16,6 +15,7 @@ __all__ = [
     "NetworkSpec",
     "Pair",
     "Part",
+    "Registry",
     "RunSpec",
     "Split",
     "expand",

@@ -1,4 +1,4 @@
-"""A matrix to its cells: every data set x pair x configuration, each with one run per seed."""
+"""Expansion of a matrix to cells: every data set x pair x configuration, each with one run per seed."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -6,17 +6,17 @@ from typing import Literal, final
 
 from kdbench.errors import MatrixError
 from kdbench.matrix.recipe import Recipe
-from kdbench.matrix.resolve import Catalog, Resolver
+from kdbench.matrix.resolve import Registry, Resolver
 from kdbench.matrix.schema import CellKey, MatrixSpec, Pair
 from kdbench.matrix.spec import DataSpec, Part, RunSpec, Split
 
-EVERYTHING = "everything"  # the label of what is left out where a pair is, baselines included
+EVERYTHING = "everything"  # the label of an excluded pair, baselines included
 
 
 @final
 @dataclass(frozen=True, eq=False)
 class Cell:
-    """One configuration of a method, or a baseline, on a data set and a pair: a run per seed."""
+    """A configuration of a method, or a baseline, on a data set and a pair: one run per seed."""
 
     kind: Literal["teacher", "scratch", "method"]
     label: str
@@ -28,7 +28,7 @@ class Cell:
 @final
 @dataclass(frozen=True)
 class Excluded:
-    """Seeds of a label that an `[[exclude]]` leaves out on a data set and a pair."""
+    """Seeds of a label that an `[[exclude]]` matches on a data set and a pair."""
 
     label: str
     dataset: str
@@ -40,20 +40,20 @@ class Excluded:
 @final
 @dataclass(frozen=True)
 class Expansion:
-    """The cells, those that the matrix leaves out, and what in it had no effect."""
+    """The cells, the excluded ones, and warnings of keys without effect."""
 
     cells: tuple[Cell, ...]
     excluded: tuple[Excluded, ...]
     warnings: tuple[str, ...]
 
 
-def expand(matrix: MatrixSpec, catalog: Catalog) -> Expansion:
-    """Every cell of a matrix; the two baselines come first in each pair.
+def expand(matrix: MatrixSpec, registry: Registry) -> Expansion:
+    """Return every cell of a matrix; the two baselines are the first cells of each pair.
 
     Raises:
-        MatrixError: a name is unknown, or a value breaks its rule; the key is named.
+        MatrixError: a name is unknown, or a value breaks its rule; the error names the key.
     """
-    expander = _Expander(matrix, Resolver(matrix, catalog))
+    expander = _Expander(matrix, Resolver(matrix, registry))
     cells = tuple(expander.cells())
     return Expansion(cells, tuple(expander.excluded), tuple(expander.warnings()))
 
@@ -69,18 +69,18 @@ class _Expander:
         self.excluded: list[Excluded] = []
 
     def cells(self) -> Iterator[Cell]:
-        for data in [self.resolver.data(name) for name in self.matrix.datasets]:
+        for data in [self.resolver.dataset(name) for name in self.matrix.datasets]:
             for pair in self.matrix.pairs:
-                if not self._is_out(data, pair):
-                    yield from self._pair(data, pair)
+                if not self._is_excluded(data, pair):
+                    yield from self._pair_cells(data, pair)
 
-    def _pair(self, data: DataSpec, pair: Pair) -> Iterator[Cell]:
+    def _pair_cells(self, data: DataSpec, pair: Pair) -> Iterator[Cell]:
         yield from self._baselines(data, pair)
         for label in self.matrix.methods:
-            yield from self._label(data, pair, label)
+            yield from self._label_cells(data, pair, label)
 
-    def _is_out(self, data: DataSpec, pair: Pair) -> bool:
-        """Whether an `[[exclude]]` leaves nothing of a pair on a data set."""
+    def _is_excluded(self, data: DataSpec, pair: Pair) -> bool:
+        """Return whether an `[[exclude]]` leaves out a pair on a data set, baselines included."""
         key = CellKey(data.name, pair.teacher, pair.student, ())
         rules = [i for i, rule in enumerate(self.matrix.exclude) if rule.is_pair_wide and rule.matches(key)]
         self.used_excludes.update(rules)
@@ -90,12 +90,13 @@ class _Expander:
         return bool(rules)
 
     def warnings(self) -> list[str]:
+        """Return warnings of tables and rules that have no effect; call it after `cells`."""
         excludes = [f"exclude[{i}]" for i in range(len(self.matrix.exclude)) if i not in self.used_excludes]
-        unused = [*self._unnamed(), *excludes, *self.resolver.unused()]
-        return [f"{self.matrix.file}: {key}: matches nothing" for key in unused]
+        unused = [*self._unused_tables(), *excludes, *self.resolver.unused_overrides()]
+        return [f"{self.matrix.file}: {key}: has no effect" for key in unused]
 
-    def _unnamed(self) -> list[str]:
-        """The tables of data sets and networks that the matrix does not use."""
+    def _unused_tables(self) -> list[str]:
+        """Return the keys of data sets and networks that the matrix does not use."""
         networks = {name for pair in self.matrix.pairs for name in (pair.teacher, pair.student, *pair.peers)}
         return [
             *(f"dataset.{name}" for name in self.matrix.dataset if name not in self.matrix.datasets),
@@ -120,29 +121,28 @@ class _Expander:
 
     def _scratch(self, data: DataSpec, network: str, recipe: Recipe, seed: int) -> RunSpec:
         student = self.resolver.network(network)
-        return self._trainable(RunSpec(data, student, (self.resolver.scratch,), recipe, self.split, seed))
+        return self._check_epochs(RunSpec(data, student, (self.resolver.scratch,), recipe, self.split, seed))
 
-    def _trainable(self, spec: RunSpec) -> RunSpec:
-        """The run itself; one of 0 epochs scores weights that must come from elsewhere, and does nothing else."""
+    def _check_epochs(self, spec: RunSpec) -> RunSpec:
+        """Return the run; raise if it has 0 epochs, but a method that trains, or random weights."""
         if spec.recipe.epochs:
             return spec
-        where = f"{self.matrix.file}: recipe.epochs: is 0 for '{spec.student.name}' on {spec.dataset.name}"
+        where = (
+            f"{self.matrix.file}: recipe.epochs: must be at least 1 for '{spec.student.name}' on {spec.dataset.name}"
+        )
         if spec.method != self.resolver.scratch.name:
-            raise MatrixError(
-                f"{where}, so nothing is trained, but '{spec.method}' trains it; "
-                "give the student at least 1 epoch, and 0 in [recipe.teacher] alone"
-            )
+            raise MatrixError(f"{where}, which '{spec.method}' trains, got 0; set epochs = 0 in [recipe.teacher] only")
         if not spec.student.trained_before:
             raise MatrixError(
-                f"{where}, so nothing is trained, and its weights are random; give at least 1 epoch, or name a "
-                "[network.NAME] with 'weights' or 'pretrained' in the pair"
+                f"{where}, whose initial weights are random, got 0; give at least 1 epoch, or use a [network.NAME] "
+                "with 'weights' or 'pretrained'"
             )
         return spec
 
-    def _label(self, data: DataSpec, pair: Pair, label: str) -> Iterator[Cell]:
+    def _label_cells(self, data: DataSpec, pair: Pair, label: str) -> Iterator[Cell]:
         key = CellKey(data.name, pair.teacher, pair.student, self.resolver.methods(label))
-        own = self.resolver.overrides_teacher(key)
-        teacher_key = key if own else CellKey(data.name, pair.teacher, pair.student, ())
+        has_own_teacher = self.resolver.overrides_teacher(key)
+        teacher_key = key if has_own_teacher else CellKey(data.name, pair.teacher, pair.student, ())
         teachers = self._teachers(data, pair, teacher_key)
         recipe = self.resolver.recipe("student", key)
         configurations = [
@@ -168,7 +168,7 @@ class _Expander:
         shared = next(iter(teachers.values()))
         return {
             seed: self.resolver.with_dependencies(
-                self._trainable(RunSpec(data, student, parts, recipe, self.split, seed)),
+                self._check_epochs(RunSpec(data, student, parts, recipe, self.split, seed)),
                 teachers.get(seed, shared),
                 peers,
             )
@@ -176,17 +176,17 @@ class _Expander:
         }
 
     def _seeds(self, label: str, pair: Pair, key: CellKey) -> list[int]:
-        """The seeds that no `[[exclude]]` leaves out at a key."""
-        gone: set[int] = set()
+        """Return the seeds of a label that no `[[exclude]]` matches."""
+        excluded: set[int] = set()
         for i, rule in enumerate(self.matrix.exclude):
-            left_out = tuple(s for s in self.matrix.seeds if rule.matches(key) and s in (rule.seed or (s,)))
-            if left_out:
+            matching = tuple(s for s in self.matrix.seeds if rule.matches(key) and s in (rule.seed or (s,)))
+            if matching:
                 self.used_excludes.add(i)
-                self.excluded.append(Excluded(label, key.dataset, pair, left_out, rule.why))
-                gone.update(left_out)
-        return [seed for seed in self.matrix.seeds if seed not in gone]
+                self.excluded.append(Excluded(label, key.dataset, pair, matching, rule.why))
+                excluded.update(matching)
+        return [seed for seed in self.matrix.seeds if seed not in excluded]
 
 
 def _is_plain(parts: tuple[Part, ...], scratch: Part) -> bool:
-    """Whether a configuration of the label "scratch" is the baseline itself."""
+    """Return whether a configuration of the label "scratch" is the baseline itself."""
     return [part.canonical for part in parts] == [scratch.canonical]

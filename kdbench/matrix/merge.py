@@ -1,16 +1,16 @@
-"""How one table is laid over another."""
+"""Merging of TOML tables."""
 
 from collections.abc import Mapping
 from typing import Any
 
 
-def merge(base: Mapping[str, Any], top: Mapping[str, Any]) -> dict[str, Any]:
-    """`top` over `base`: tables merge, everything else replaces.
+def merge_tables(base: Mapping[str, Any], top: Mapping[str, Any]) -> dict[str, Any]:
+    """Return `base` with the keys of `top`: tables are merged, other values are replaced.
 
-    A table that names something else (`optimizer = { name = "adamw" }` over `sgd`) replaces too: the keys of the one
-    mean nothing to the other.
+    A table with another `name` (`optimizer = { name = "adamw" }` over `sgd`) replaces the table below it, because the
+    two have different keys.
 
-    >>> merge({"a": {"x": 1, "y": [1]}}, {"a": {"y": [2]}})
+    >>> merge_tables({"a": {"x": 1, "y": [1]}}, {"a": {"y": [2]}})
     {'a': {'x': 1, 'y': [2]}}
     """
     merged = dict(base)
@@ -21,14 +21,14 @@ def merge(base: Mapping[str, Any], top: Mapping[str, Any]) -> dict[str, Any]:
             and below is not None
             and value.get("name", below.get("name")) == below.get("name")
         ):
-            merged[key] = merge(below, value)
+            merged[key] = merge_tables(below, value)
         else:
             merged[key] = value
     return merged
 
 
 def _table(value: object) -> Mapping[str, Any] | None:
-    """A table, or the name that stands for one."""
+    """Return a table, also for the name that is short for one; None for any other value."""
     if isinstance(value, str):
         return {"name": value}
     return value if isinstance(value, Mapping) else None

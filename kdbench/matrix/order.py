@@ -1,4 +1,4 @@
-"""The order of runs: what others wait for comes first."""
+"""The order in which runs are trained: runs that others need come first."""
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
@@ -6,11 +6,11 @@ from collections.abc import Iterable, Iterator, Mapping
 from kdbench.matrix.spec import RunSpec
 
 
-def in_order(asked: Iterable[RunSpec]) -> tuple[RunSpec, ...]:
-    """Every run once, with the runs that they need: those that others need first, then seed by seed."""
-    every = {run.id: run for spec in asked for run in _with_needs(spec)}
-    depth = _depths(every.values())
-    return tuple(sorted(every.values(), key=lambda run: (-depth[run.id], run.seed if not depth[run.id] else 0)))
+def sort_runs(specs: Iterable[RunSpec]) -> tuple[RunSpec, ...]:
+    """Return the runs and those that they need, without duplicates: first those that others need, then by seed."""
+    runs = {run.id: run for spec in specs for run in _with_needs(spec)}
+    depth = _depths(runs.values())
+    return tuple(sorted(runs.values(), key=lambda run: (-depth[run.id], run.seed if not depth[run.id] else 0)))
 
 
 def _with_needs(spec: RunSpec) -> Iterator[RunSpec]:
@@ -20,15 +20,15 @@ def _with_needs(spec: RunSpec) -> Iterator[RunSpec]:
 
 
 def _depths(runs: Iterable[RunSpec]) -> Mapping[str, int]:
-    """How many runs in a row wait for each run, at the most."""
+    """Return the length of the longest chain of runs that need each run."""
     depth: Counter[str] = Counter()
 
-    def sink(run: RunSpec, below: int) -> None:
-        depth[run.id] = max(depth[run.id], below)
+    def visit(run: RunSpec, length: int) -> None:
+        depth[run.id] = max(depth[run.id], length)
         for _, need in run.needs:
-            if depth[need.id] < below + 1:
-                sink(need, below + 1)
+            if depth[need.id] < length + 1:
+                visit(need, length + 1)
 
     for run in runs:
-        sink(run, 0)
+        visit(run, 0)
     return depth

@@ -1,4 +1,4 @@
-"""Whether a plan made earlier still holds, found out without importing torch."""
+"""A digest by which an earlier plan is recognized as current, without importing torch."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -9,17 +9,21 @@ from kdbench.matrix.schema import MatrixSpec
 
 
 def plan_digest(matrix: MatrixSpec, contents: Mapping[str, str | None]) -> str:
-    """A hash of everything that the plan of a matrix depends on, but for the source of a user's own classes.
+    """Return a hash of everything that the plan of a matrix depends on, except for the user's own code and weights.
 
-    In it: the matrix, kdbench's own source, what decides the precision "auto", and the content of the data sets
-    (name -> fingerprint).
+    It covers the matrix without `[run]`, the source of kdbench, the hardware that determines the precision "auto", and
+    the content of the data sets.
+
+    Args:
+        matrix: the matrix.
+        contents: the fingerprint of each data set, by name.
     """
-    asked = canonical([matrix.model_dump(mode="json", exclude={"run"}), dict(contents)])
-    return digest("\n".join([asked, source_digest(), _bf16_flags(), _gpus()]))
+    inputs = canonical([matrix.model_dump(mode="json", exclude={"run"}), dict(contents)])
+    return digest("\n".join([inputs, source_digest(), _bf16_flags(), _gpus()]))
 
 
 def source_digest() -> str:
-    """A hash of kdbench's own source."""
+    """Return a hash of the source of kdbench."""
     package = Path(kdbench.__file__).parent
     return digest("\n".join(file.read_text(encoding="utf-8") for file in sorted(package.rglob("*.py"))))
 

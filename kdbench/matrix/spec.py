@@ -1,4 +1,4 @@
-"""A run, complete and typed, and its identity."""
+"""The complete specification of a run, and its identity."""
 
 import json
 from collections.abc import Mapping
@@ -15,7 +15,7 @@ Option = str | int | float | bool | None
 @final
 @dataclass(frozen=True)
 class DataSpec:
-    """A data set: its kind and options say how to read it; only its content enters a run's identity."""
+    """A data set. Its kind and options define how to read it; only its content is part of a run's identity."""
 
     name: str
     kind: str
@@ -24,7 +24,7 @@ class DataSpec:
 
     @cached_property
     def canonical(self) -> str:
-        """The content's fingerprint; provisional (kind and options) where the data are not there."""
+        """The content's fingerprint; provisional (kind and options) if the data are missing."""
         if self.fingerprint:
             return canonical({"content": self.fingerprint})
         return canonical({"provisional": [self.kind, dict(self.options)]})
@@ -33,37 +33,38 @@ class DataSpec:
 @final
 @dataclass(frozen=True)
 class NetworkSpec:
-    """A network: a known architecture, or a user's own factory with the hash of its source; and where it starts.
+    """A known architecture or the user's own factory, and the initial weights.
 
-    `start` identifies the content of `weights`, or the library's weights of a `pretrained` network.
+    `source` is the hash of the factory's file. `start` identifies the content of `weights`, or the library's weights of
+    a `pretrained` network.
     """
 
     name: str
     factory: str | None = None
     options: Mapping[str, Option] = field(default_factory=dict, hash=False)
     source: str | None = None
-    architecture: str | None = None  # where the name is a label of the matrix
+    architecture: str | None = None  # if the name is that of a [network.NAME] table
     weights: str | None = None  # a file, or the folder of a run
     pretrained: bool = False
     start: str | None = None
 
     @property
     def known_as(self) -> str:
-        """The name of its architecture; the label, where it is a user's own."""
+        """The name of the architecture; the name in the matrix if the user's own factory builds it."""
         return self.architecture or self.name
 
     @property
     def trained_before(self) -> bool:
-        """Whether it starts from weights, not at random."""
+        """Whether it has initial weights that are not random."""
         return self.weights is not None or self.pretrained
 
     def untrained(self) -> "NetworkSpec":
-        """The same architecture with random weights."""
+        """Return the same architecture with random weights."""
         return replace(self, weights=None, pretrained=False, start=None)
 
     @cached_property
     def canonical(self) -> str:
-        """What enters a run's identity: never the label of a network, nor where its weights lie."""
+        """The JSON that enters a run's identity, without the network's name and the path of its weights."""
         if self.factory is None:
             shown: dict[str, object] = {"network": self.known_as}
         else:
@@ -76,16 +77,16 @@ class NetworkSpec:
 @final
 @dataclass(frozen=True, eq=False)
 class Part:
-    """One method of a run with its hyperparameters, as the matrix gives them or (after planning) complete."""
+    """A method of a run with its hyperparameters, complete after planning."""
 
     name: str
     hyperparameters: Mapping[str, Any] = field(default_factory=dict)
     version: int = 1
-    source: str | None = None  # hash of the file of a user's own method
+    source: str | None = None  # hash of the file of the user's own method
 
     @cached_property
     def canonical(self) -> str:
-        """What enters a run's identity."""
+        """The JSON that enters a run's identity."""
         shown: dict[str, object] = {"hyperparameters": dict(self.hyperparameters), "name": self.name}
         if self.source is not None:
             shown["source"] = self.source
@@ -95,7 +96,7 @@ class Part:
 @final
 @dataclass(frozen=True)
 class Split:
-    """Which images train, validate and test; and which teacher a student of a seed gets."""
+    """The split of the training images, and which teacher each student has."""
 
     validation: float = 0.1
     split_seed: int = 0
@@ -104,18 +105,18 @@ class Split:
 
     @cached_property
     def canonical(self) -> str:
-        """What enters a run's identity; the teacher is in it by its own id."""
+        """The JSON that enters a run's identity; the teacher is part of it by its own id."""
         return canonical({"validation": self.validation, "split_seed": self.split_seed, "track_test": self.track_test})
 
 
 @final
 @dataclass(frozen=True, eq=False)
 class RunSpec:
-    """One network to train. Two specs with one `id` are one run."""
+    """A training run. Two specs with the same `id` are the same run."""
 
     dataset: DataSpec
     student: NetworkSpec
-    parts: tuple[Part, ...]  # one method, or the parts of a sum
+    parts: tuple[Part, ...]  # one method, or the methods of a sum
     recipe: Recipe
     split: Split
     seed: int
@@ -124,30 +125,30 @@ class RunSpec:
 
     @property
     def method(self) -> str:
-        """The method's name, or the parts of a sum joined by " + "."""
+        """The method's name, or the methods of a sum joined by " + "."""
         return " + ".join(part.name for part in self.parts)
 
     @property
     def teacher(self) -> "RunSpec | None":
-        """The run whose network fills the role `teacher`."""
+        """The run whose network has the role `teacher`."""
         return dict(self.needs).get("teacher")
 
     @property
     def hyperparameters(self) -> dict[str, Any]:
-        """All hyperparameters; those of a sum are prefixed by the part's name."""
+        """All hyperparameters; those of a sum are prefixed by the method's name."""
         if len(self.parts) == 1:
             return dict(self.parts[0].hyperparameters)
         return {f"{part.name}.{key}": value for part in self.parts for key, value in part.hyperparameters.items()}
 
     @cached_property
     def id(self) -> str:
-        """Sixteen hexadecimal digits that name the run and its folder."""
+        """The id of the run and the name of its folder: 16 hexadecimal digits."""
         needs = ",".join(f'"{role}":"{spec.id}"' for role, spec in self.needs)
         return digest(f'{self._common}"needs":{{{needs}}},"seed":{self.seed}}}')
 
     @cached_property
     def cell(self) -> str:
-        """The same for all seeds of a run."""
+        """The id of the cell: of the run without its seed."""
         needs = ",".join(f'"{role}":"{spec.cell}"' for role, spec in self.needs)
         policy = canonical(self.split.teacher_seed if self.needs else None)
         return digest(f'{self._common}"needs":{{{needs}}},"teacher_seed":{policy}}}')
@@ -162,7 +163,7 @@ class RunSpec:
         )
 
     def to_json(self) -> dict[str, Any]:
-        """Plain data from which `from_json` makes an equal spec."""
+        """Return plain data for `from_json`."""
         return {
             "id": self.id,
             "cell": self.cell,
@@ -178,7 +179,7 @@ class RunSpec:
 
     @staticmethod
     def from_json(data: Mapping[str, Any]) -> "RunSpec":
-        """The spec that `to_json` wrote."""
+        """Return the spec that `to_json` converted."""
         return RunSpec(
             dataset=DataSpec(**data["dataset"]),
             student=NetworkSpec(**data["student"]),
@@ -191,17 +192,17 @@ class RunSpec:
         )
 
     def scratch(self) -> "RunSpec":
-        """The same network, data, recipe and seed, trained without a teacher."""
+        """Return the run with the same network, data, recipe and seed, but without a teacher."""
         return replace(self, parts=(Part("scratch"),), needs=(), peers=())
 
 
 @lru_cache(64)
-def _recipe(told: str) -> Recipe:
-    """A recipe by its JSON: thousands of runs share one, and it is checked and hashed once."""
-    return Recipe.model_validate(json.loads(told))
+def _recipe(text: str) -> Recipe:
+    """Return the recipe of a JSON text. Cached, because thousands of runs share a recipe."""
+    return Recipe.model_validate(json.loads(text))
 
 
 @lru_cache(64)
-def _need(told: str) -> RunSpec:
-    """A run that others need, by its JSON: the same."""
-    return RunSpec.from_json(json.loads(told))
+def _need(text: str) -> RunSpec:
+    """Return the run of a JSON text. Cached, because many runs share a teacher."""
+    return RunSpec.from_json(json.loads(text))

@@ -1,4 +1,4 @@
-"""The configurations of one `[methods.LABEL]` table: lists are swept, scalars are fixed, `zip` moves keys together."""
+"""The configurations of a `[methods.LABEL]` table: lists are swept, scalars are fixed, `zip` sweeps keys together."""
 
 import itertools
 from collections.abc import Callable, Mapping, Sequence
@@ -6,11 +6,12 @@ from typing import Any
 
 from kdbench.errors import MatrixError
 
-Configuration = dict[str, dict[str, Any]]  # part -> hyperparameter -> value
+Configuration = dict[str, dict[str, Any]]  # method -> hyperparameter -> value
+Key = tuple[str, str]  # method, hyperparameter
 
 
 def part_names(label: str, table: Mapping[str, Any]) -> tuple[str, ...]:
-    """The methods that a label names: its key `method`, or the label itself ("triplet + vanilla").
+    """Return the methods of a label: its key `method`, or the label itself ("triplet + vanilla").
 
     Raises:
         MatrixError: `method` is neither a name nor a list of different names.
@@ -20,17 +21,20 @@ def part_names(label: str, table: Mapping[str, Any]) -> tuple[str, ...]:
     if not isinstance(names, list) or not names or not all(isinstance(name, str) and name for name in names):
         raise MatrixError(f"methods.{label}.method: must be a method's name or a list of them, got {named!r}")
     if len(set(names)) < len(names):
-        raise MatrixError(f"methods.{label}.method: a method can be in a sum once, got {names!r}")
+        raise MatrixError(f"methods.{label}.method: must not repeat a method, got {names!r}")
     return tuple(names)
 
 
 def configurations(label: str, table: Mapping[str, Any], is_list: Callable[[str, str], bool]) -> list[Configuration]:
-    """Every configuration of a label, in the order of its keys; the last key varies fastest.
+    """Return every configuration of a label, in the order of its keys; the last key varies fastest.
 
-    `is_list(part, key)` says whether a hyperparameter is a list by type, so that a list of lists sweeps it.
+    Args:
+        label: the label.
+        table: its table in the matrix.
+        is_list: whether a hyperparameter (method, key) is a list by type; it is swept by a list of lists.
 
     Raises:
-        MatrixError: an empty sweep, a `zip` of unequal lengths or unknown keys, a key without its part in a sum.
+        MatrixError: a sweep is empty, a `zip` has unequal lengths or unknown keys, or a key of a sum has no method.
     """
     where = f"methods.{label}"
     parts = part_names(label, table)
@@ -40,18 +44,18 @@ def configurations(label: str, table: Mapping[str, Any], is_list: Callable[[str,
         [dict(zip(group, row, strict=True)) for row in zip(*(axes[k] for k in group), strict=True)] for group in groups
     ]
     for group, rows in zip(groups, choices, strict=True):
-        _no_repetition(where, group, rows)
+        _check_repetition(where, group, rows)
     return [_assemble(parts, combination) for combination in itertools.product(*choices)]
 
 
-def _no_repetition(where: str, group: Sequence[tuple[str, str]], rows: Sequence[Mapping[tuple[str, str], Any]]) -> None:
-    for place, row in enumerate(rows):
-        if row in rows[:place]:
+def _check_repetition(where: str, group: Sequence[Key], rows: Sequence[Mapping[Key, Any]]) -> None:
+    for index, row in enumerate(rows):
+        if row in rows[:index]:
             keys, values = ", ".join(key for _, key in group), ", ".join(map(repr, row.values()))
-            raise MatrixError(f"{where}.{keys}: {values} is in the sweep twice")
+            raise MatrixError(f"{where}.{keys}: must not repeat a value, got {values} twice")
 
 
-def _assemble(parts: Sequence[str], combination: Sequence[Mapping[tuple[str, str], Any]]) -> Configuration:
+def _assemble(parts: Sequence[str], combination: Sequence[Mapping[Key, Any]]) -> Configuration:
     configuration: Configuration = {part: {} for part in parts}
     for chosen in combination:
         for (part, key), value in chosen.items():
@@ -59,7 +63,7 @@ def _assemble(parts: Sequence[str], combination: Sequence[Mapping[tuple[str, str
     return configuration
 
 
-def _by_part(where: str, parts: Sequence[str], table: Mapping[str, Any]) -> dict[tuple[str, str], Any]:
+def _by_part(where: str, parts: Sequence[str], table: Mapping[str, Any]) -> dict[Key, Any]:
     own = {key: value for key, value in table.items() if key not in ("method", "zip")}
     tables = {key: value for key, value in own.items() if key in parts and isinstance(value, Mapping)}
     found = {(part, key): value for part, inner in tables.items() for key, value in inner.items()}
@@ -67,25 +71,24 @@ def _by_part(where: str, parts: Sequence[str], table: Mapping[str, Any]) -> dict
         if key in tables:
             continue
         if len(parts) > 1:
-            raise MatrixError(f"{where}.{key}: say whose it is: {' or '.join(f'{p}.{key}' for p in parts)}")
+            keys = " or ".join(f"{part}.{key}" for part in parts)
+            raise MatrixError(f"{where}.{key}: the method of this key is ambiguous; write {keys}")
         if (parts[0], key) in found:
-            raise MatrixError(f"{where}.{key}: also given as {parts[0]}.{key}; remove one of them")
+            raise MatrixError(f"{where}.{key}: given twice, here and as {parts[0]}.{key}; remove one")
         found[parts[0], key] = value
     return found
 
 
-def _values(where: str, key: tuple[str, str], value: object, is_list: bool) -> list[Any]:
+def _values(where: str, key: Key, value: object, is_list: bool) -> list[Any]:
     if not isinstance(value, list) or (is_list and not (value and all(isinstance(v, list) for v in value))):
         return [value]
     if not value:
-        raise MatrixError(f"{where}.{key[1]}: an empty sweep runs nothing; give at least one value or remove the key")
+        raise MatrixError(f"{where}.{key[1]}: must have at least 1 value, got []; give a value or remove the key")
     return value
 
 
-def _groups(
-    where: str, parts: Sequence[str], zipped: object, axes: Mapping[tuple[str, str], list[Any]]
-) -> list[tuple[tuple[str, str], ...]]:
-    """The keys that move together, each group once; a key that is in no `zip` is a group of its own."""
+def _groups(where: str, parts: Sequence[str], zipped: object, axes: Mapping[Key, list[Any]]) -> list[tuple[Key, ...]]:
+    """Return the groups of keys that are swept together; a key that is in no `zip` forms its own group."""
     if not isinstance(zipped, list) or not all(isinstance(group, list) and group for group in zipped):
         raise MatrixError(
             f'{where}.zip: must be a list of lists of keys, like [["alpha", "temperature"]], got {zipped!r}'
@@ -95,17 +98,17 @@ def _groups(
         lengths = [len(axes[key]) for key in group]
         if len(set(lengths)) > 1:
             counted = ", ".join(f"{name} has {n}" for name, n in zip(names, lengths, strict=True))
-            raise MatrixError(f"{where}.zip: keys that move together need lists of equal length; {counted}")
-    together = [key for group in groups for key in group]
-    if len(set(together)) < len(together):
-        raise MatrixError(f"{where}.zip: a key can be in one group only, got {zipped!r}")
-    return [*groups, *((key,) for key in axes if key not in together)]
+            raise MatrixError(f"{where}.zip: keys of a group must have lists of equal length; {counted}")
+    zipped_keys = [key for group in groups for key in group]
+    if len(set(zipped_keys)) < len(zipped_keys):
+        raise MatrixError(f"{where}.zip: must not repeat a key, got {zipped!r}")
+    return [*groups, *((key,) for key in axes if key not in zipped_keys)]
 
 
-def _key(where: str, parts: Sequence[str], name: object, axes: Mapping[tuple[str, str], list[Any]]) -> tuple[str, str]:
+def _key(where: str, parts: Sequence[str], name: object, axes: Mapping[Key, list[Any]]) -> Key:
     part, _, inner = str(name).rpartition(".")
     key = (part or parts[0], inner)
     if key not in axes:
         known = ", ".join(k if len(parts) == 1 else f"{p}.{k}" for p, k in axes)
-        raise MatrixError(f"{where}.zip: '{name}' is no key of this table; it has {known or 'none'}")
+        raise MatrixError(f"{where}.zip: unknown key '{name}'; valid: {known or 'none'}")
     return key

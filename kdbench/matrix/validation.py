@@ -1,4 +1,4 @@
-"""Plain data to a typed table, or one clear error for whatever is wrong with them."""
+"""Validation of plain data, with one error that names file, key, rule and value."""
 
 import math
 import re
@@ -14,46 +14,48 @@ from kdbench.errors import MatrixError, did_you_mean
 M = TypeVar("M", bound=BaseModel)
 Location = Sequence[str | int]
 
-DEEPEST = 32
+MAX_DEPTH = 32
 
-_PLAINER = {
+_RULES = {
     "model_type": "must be a table",
     "model_attributes_type": "must be a table or a name",
     "dict_type": "must be a table",
     "tuple_type": "must be a list",
-    "string_pattern_mismatch": "must be letters, digits, '.', '_' and '-' only, beginning with a letter or digit",
+    "string_pattern_mismatch": "must have letters, digits, '.', '_' and '-' only, and start with a letter or digit",
 }
 
 
 def check_plain(value: object, file: str, where: tuple[str | int, ...] = ()) -> None:
-    """Refuse what has no place in a run's identity: dates, NaN, infinity, integers beyond 64 bits, endless nesting.
+    """Refuse values that cannot be part of a run's identity: dates, NaN, infinity, long integers, deep nesting.
 
     Raises:
         MatrixError: with the file, the key's path, the rule and the value got.
     """
-    if len(where) > DEEPEST:
-        raise MatrixError(f"{file}: {_path(where[:3])}...: tables and lists may be nested {DEEPEST} deep, not deeper")
+    if len(where) > MAX_DEPTH:
+        raise MatrixError(
+            f"{file}: {_path(where[:3])}...: tables and lists must not be nested deeper than {MAX_DEPTH} levels"
+        )
     if isinstance(value, Mapping):
         for key, inner in value.items():
             check_plain(inner, file, (*where, key))
     elif isinstance(value, list | tuple):
-        for place, inner in enumerate(value):
-            check_plain(inner, file, (*where, place))
+        for index, inner in enumerate(value):
+            check_plain(inner, file, (*where, index))
     elif rule := _not_plain(value):
         raise MatrixError(f"{file}: {_path(where)}: {rule}")
 
 
-def validated(model: type[M], raw: Mapping[str, Any], file: str, where: tuple[str, ...]) -> M:
-    """An instance of a model, or the first thing that is wrong, at its full key; unknown keys come first.
+def validate(model: type[M], raw: Mapping[str, Any], file: str, where: tuple[str, ...]) -> M:
+    """Return an instance of a model, or raise for the first fault; unknown keys come first.
 
     Raises:
-        MatrixError: with the file, the key's path, the rule, the value got and a remedy.
+        MatrixError: with the file, the key's path, the rule, the value got and the remedy.
     """
     try:
         return model.model_validate(raw)
     except ValidationError as error:
         found = sorted(error.errors(include_url=False), key=lambda e: e["type"] != "extra_forbidden")
-        raise MatrixError(f"{file}: {_told([_fault(model, dict(e), where) for e in found])}") from None
+        raise MatrixError(f"{file}: {_describe([_fault(model, dict(e), where) for e in found])}") from None
 
 
 @final
@@ -64,8 +66,8 @@ class _Fault:
     got: str = ""
 
 
-def _told(faults: Sequence[_Fault]) -> str:
-    """The first fault; where a key may have one of several types, what each of them asks."""
+def _describe(faults: Sequence[_Fault]) -> str:
+    """Return the text of the first fault; for a key with several types, with the rules of each."""
     first, *others = faults
     alternatives = [f" or {fault.rule.removeprefix('must be ')}" for fault in others if fault.path == first.path]
     return f"{first.path}: {first.rule}{''.join(alternatives)}{first.got}"
@@ -75,12 +77,12 @@ def _fault(model: type[BaseModel], error: Mapping[str, Any], where: tuple[str, .
     location: Location = error["loc"]
     path = _path([*where, *_walk(model, location)[0]])
     kind, context = error["type"], error.get("ctx", {})
-    got = f", got {_shown(error['input'])}"
+    got = f", got {_format(error['input'])}"
     if kind == "extra_forbidden":
         parent = _walk(model, location[:-1])[1]
         return _Fault(path, f"unknown key; {did_you_mean(str(location[-1]), set(parent.model_fields) - {'file'})}")
     if kind == "missing":
-        return _Fault(path, "this key must be given")
+        return _Fault(path, "this key is required")
     if kind == "union_tag_invalid":
         names = [name.strip("' ") for name in context["expected_tags"].split(",")]
         return _Fault(path, f"unknown name {context['tag']!r}; {did_you_mean(context['tag'], names)}")
@@ -89,7 +91,7 @@ def _fault(model: type[BaseModel], error: Mapping[str, Any], where: tuple[str, .
     if kind == "too_short":
         return _Fault(path, f"must have at least {context['min_length']} value", got)
     rule = re.sub(r"^(Input|String|Tuple) should", "must", error["msg"].removeprefix("Value error, "))
-    return _Fault(path, _PLAINER.get(kind, rule), got)
+    return _Fault(path, _RULES.get(kind, rule), got)
 
 
 def _not_plain(value: object) -> str | None:
@@ -97,7 +99,7 @@ def _not_plain(value: object) -> str | None:
         return None
     if isinstance(value, int):
         fits = -(2**63) <= value < 2**63
-        return None if fits else f"must be an integer of 64 bits, got one of {value.bit_length() + 1}"
+        return None if fits else f"must be an integer of at most 64 bits, got {value.bit_length() + 1} bits"
     if isinstance(value, float):
         return None if math.isfinite(value) else f"must be a finite number, got {value}"
     return f"must be text, a number, true, false, a list or a table, got the {type(value).__name__} {value}"
@@ -110,13 +112,13 @@ def _path(location: Location) -> str:
     return text.removeprefix(".")
 
 
-def _shown(value: object) -> str:
+def _format(value: object) -> str:
     text = repr(value)
     return text if len(text) <= 80 else f"{text[:77]}..."
 
 
 def _walk(annotation: Any, location: Location) -> tuple[list[str | int], Any]:
-    """The keys of a location, without the names that pydantic puts in for the members of a union; and what is there."""
+    """Return the keys of a location, without the tags that pydantic adds for unions, and the annotation there."""
     shown: list[str | int] = []
     for step in location:
         annotation = _bare(annotation)

@@ -88,7 +88,7 @@ CASES: dict[str, tuple[Edit, tuple[str, ...]]] = {
     ),
     "an empty sweep": (
         ("alpha = 0.5", "alpha = []"),
-        ("m.toml: methods.vanilla.alpha: an empty sweep runs nothing; give at least one value or remove the key",),
+        ("m.toml: methods.vanilla.alpha: must have at least 1 value, got []; give a value or remove the key",),
     ),
     "no seed": (("seeds = [0, 1]", "seeds = []"), ("m.toml: seeds: must have at least 1 value, got []",)),
     "a zip of unequal lengths": (
@@ -105,15 +105,15 @@ CASES: dict[str, tuple[Edit, tuple[str, ...]]] = {
     ),
     "a batch larger than the training set": (
         ("batch_size = 32", "batch_size = 101"),
-        ("m.toml: teacher on digits: a run has 100 training images, fewer than one batch of 101; lower ",),
+        ("m.toml: teacher on digits: a run has 100 training images, which is less than one batch of 101; lower ",),
     ),
     "early stopping without validation": (
         ("", "[recipe.student]\nearly_stopping = { patience = 3 }\n[protocol]\nvalidation = 0"),
-        ("m.toml: recipe.student.early_stopping: reads the validation loss, and protocol.validation is 0; give it",),
+        ("m.toml: recipe.student.early_stopping: needs the validation loss, but protocol.validation is 0; set it",),
     ),
     "plateau without validation": (
         ("", '[recipe.teacher]\nschedule = "plateau"\n[protocol]\nvalidation = 0'),
-        ("m.toml: recipe.teacher.schedule: reads the validation loss, and protocol.validation is 0; give it",),
+        ("m.toml: recipe.teacher.schedule: needs the validation loss, but protocol.validation is 0; set it",),
     ),
     "a missing module": (
         ("", '[methods."nowhere_at_all:Mine"]'),
@@ -181,7 +181,7 @@ def test_the_unedited_matrix_is_valid(matrix: Path, invoke: Callable[..., Any]) 
 def test_a_missing_matrix(invoke: Callable[..., Any]) -> None:
     result = invoke("run", "missing.toml")
     assert result.status == 1
-    assert result.error == "missing.toml: there is no such file; `kdbench init` writes a commented matrix"
+    assert result.error == "missing.toml: file not found; `kdbench init missing.toml` writes a commented example"
 
 
 def test_an_address_needs_the_ray_executor(matrix: Path, invoke: Callable[..., Any]) -> None:

@@ -101,8 +101,8 @@ def test_an_exclude_that_matches_nothing_is_a_warning(matrix: Path, invoke: Call
     matrix.write_text(matrix.read_text() + '[[exclude]]\nmethod = "fitnets"\n')
     result = invoke("plan", "tiny.toml")
     assert result.status == 0
-    assert result.out.endswith("warning: tiny.toml: exclude[0]: matches nothing\n")
-    assert invoke("plan", "tiny.toml", "--json").json["warnings"] == ["tiny.toml: exclude[0]: matches nothing"]
+    assert result.out.endswith("warning: tiny.toml: exclude[0]: has no effect\n")
+    assert invoke("plan", "tiny.toml", "--json").json["warnings"] == ["tiny.toml: exclude[0]: has no effect"]
 
 
 def test_excluded_runs_are_printed_with_the_reason(matrix: Path, invoke: Callable[..., Any]) -> None:

@@ -317,5 +317,5 @@ def test_an_exclude_that_matches_nothing_is_a_warning(copied: Any, invoke: Calla
     copied.matrix.write_text(copied.matrix.read_text() + '[[exclude]]\nmethod = "fitnets"\n')
     result = invoke("run", "tiny.toml")
     assert result.status == 0
-    assert "warning: tiny.toml: exclude[0]: matches nothing" in result.out
+    assert "warning: tiny.toml: exclude[0]: has no effect" in result.out
     assert "report: reports/tiny/report.md" in result.out

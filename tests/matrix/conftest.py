@@ -21,10 +21,10 @@ NETWORKS = ("large", "middle", "small", "tiny")
 PLAIN = {"name": "m", "datasets": ["digits"], "pairs": [{"teacher": "large", "student": "small"}]}
 
 
-class Fake:
-    """A catalog that knows only the names above."""
+class FakeRegistry:
+    """A registry of the names above only."""
 
-    def data(self, spec: DataSpec) -> DataSpec:
+    def dataset(self, spec: DataSpec) -> DataSpec:
         if spec.kind not in ("digits", "letters"):
             raise DataError(
                 f"data set '{spec.name}' is of no known kind; {did_you_mean(spec.kind, ('digits', 'letters'))}"
@@ -75,9 +75,9 @@ def matrix() -> Callable[..., MatrixSpec]:
 
 @pytest.fixture
 def expanded(matrix: Callable[..., MatrixSpec]) -> Callable[..., Expansion]:
-    """That matrix, expanded with the fake catalog."""
+    """That matrix, expanded with the fake registry."""
 
     def make(**tables: Any) -> Expansion:
-        return expand(matrix(**tables), Fake())
+        return expand(matrix(**tables), FakeRegistry())
 
     return make

@@ -203,7 +203,7 @@ def test_what_matches_nothing_is_told(expanded: Expand) -> None:
         ],
     )
     silent = ["dataset.digist", "network.mine", "exclude[0]", "exclude[2]", "exclude[3]", "override[0]", "override[2]"]
-    assert found.warnings == tuple(f"m.toml: {key}: matches nothing" for key in silent)
+    assert found.warnings == tuple(f"m.toml: {key}: has no effect" for key in silent)
 
 
 def test_a_smoothed_scratch_is_a_row_of_its_own(expanded: Expand) -> None:
@@ -337,11 +337,14 @@ def test_a_teacher_with_weights_can_be_used_as_it_is(
 
 
 def test_random_weights_must_train(expanded: Callable[..., Expansion]) -> None:
-    with pytest.raises(MatrixError, match=r"recipe\.epochs: is 0 for 'large' on digits, .* and its weights are random"):
+    with pytest.raises(
+        MatrixError,
+        match=r"recipe\.epochs: must be at least 1 for 'large' on digits, whose initial weights are random, got 0",
+    ):
         expanded(recipe={"teacher": {"epochs": 0}})
 
 
 def test_a_method_must_train(expanded: Callable[..., Expansion]) -> None:
     pair = [{"teacher": "large", "student": "big"}]
-    with pytest.raises(MatrixError, match=r"is 0 for 'big' on digits, so nothing is trained, but 'vanilla' trains it"):
+    with pytest.raises(MatrixError, match=r"must be at least 1 for 'big' on digits, which 'vanilla' trains, got 0"):
         expanded(**TRAINED, pairs=pair, methods={"vanilla": {}}, recipe={"student": {"epochs": 0}})

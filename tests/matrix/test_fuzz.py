@@ -1,4 +1,4 @@
-"""Whatever a matrix holds, kdbench either plans it or says in one line what is wrong with it.
+"""Whatever a matrix holds, kdbench either plans it or message in one line what is wrong with it.
 
 `KDBENCH_FUZZ` sets the number of examples of each test; the long version is `scripts/stress`.
 """

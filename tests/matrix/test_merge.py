@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kdbench.matrix.merge import merge
+from kdbench.matrix.merge import merge_tables
 
 SGD = {"name": "sgd", "lr": 0.1, "momentum": 0.9}
 
@@ -29,7 +29,7 @@ SGD = {"name": "sgd", "lr": 0.1, "momentum": 0.9}
 def test_tables_merge_and_everything_else_replaces(
     base: dict[str, Any], top: dict[str, Any], merged: dict[str, Any]
 ) -> None:
-    assert merge(base, top) == merged
+    assert merge_tables(base, top) == merged
 
 
 TABLES = st.recursive(
@@ -40,13 +40,13 @@ TABLES = st.recursive(
 
 @given(TABLES)
 def test_nothing_laid_over_it_changes_nothing(table: dict[str, Any]) -> None:
-    assert merge(table, {}) == merge({}, table) == merge(table, table) == table
+    assert merge_tables(table, {}) == merge_tables({}, table) == merge_tables(table, table) == table
 
 
 @given(TABLES, TABLES)
 def test_the_upper_table_wins_and_neither_is_changed(base: dict[str, Any], top: dict[str, Any]) -> None:
     before = repr((base, top))
-    merged = merge(base, top)
+    merged = merge_tables(base, top)
     assert repr((base, top)) == before
     assert list(merged) == [*base, *(key for key in top if key not in base)]
-    assert merge(merged, top) == merged
+    assert merge_tables(merged, top) == merged

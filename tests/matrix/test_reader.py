@@ -38,14 +38,14 @@ def test_a_minimal_file_gets_its_name_and_all_defaults(write: Write) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "says"),
+    ("text", "message"),
     [
         ("seeds = [0\nname = 3\n", "thesis.toml: not valid TOML: Unclosed array (at line 2, column 1)"),
         ("a = 1\na = 2\n", "thesis.toml: not valid TOML: Cannot overwrite a value (at line 2, column 6)"),
         ("a = 2026-02-30\n", "thesis.toml: not valid TOML: Invalid date or datetime (at line 1, column 5)"),
         (b"name = '\xff'", "thesis.toml: must be UTF-8, got byte 0xff"),
         (f"{MINIMAL}extends = 3", "thesis.toml: extends: must be the path of a TOML file, got 3"),
-        ("", "thesis.toml: datasets: this key must be given"),
+        ("", "thesis.toml: datasets: this key is required"),
         (
             f"{MINIMAL}[run]\ndevices = 2026-01-01",
             "thesis.toml: run.devices: must be text, a number, true, false, a list or a table, got the date 2026-01-01",
@@ -53,18 +53,18 @@ def test_a_minimal_file_gets_its_name_and_all_defaults(write: Write) -> None:
         (f"{MINIMAL}[recipe]\nlr = inf", "thesis.toml: recipe.lr: must be a finite number, got inf"),
         (
             f"a = {'[' * 40}{']' * 40}",
-            "thesis.toml: a[0][0]...: tables and lists may be nested 32 deep, not deeper",
+            "thesis.toml: a[0][0]...: tables and lists must not be nested deeper than 32 levels",
         ),
-        (f"{'a.' * 2000}a = 1", "thesis.toml: a.a.a...: tables and lists may be nested 32 deep, not deeper"),
-        (f"a = {'[' * 9000}{']' * 9000}", "thesis.toml: tables and lists may be nested 32 deep, not deeper"),
+        (f"{'a.' * 2000}a = 1", "thesis.toml: a.a.a...: tables and lists must not be nested deeper than 32 levels"),
+        (f"a = {'[' * 9000}{']' * 9000}", "thesis.toml: tables and lists must not be nested deeper than 32 levels"),
         (
             f"{MINIMAL}seeds = [0x{'f' * 5000}]",
-            "thesis.toml: seeds[0]: must be an integer of 64 bits, got one of 20001",
+            "thesis.toml: seeds[0]: must be an integer of at most 64 bits, got 20001 bits",
         ),
     ],
 )
-def test_a_file_that_is_no_matrix(write: Write, text: str | bytes, says: str) -> None:
-    assert error_of(write(text)) == says
+def test_a_file_that_is_no_matrix(write: Write, text: str | bytes, message: str) -> None:
+    assert error_of(write(text)) == message
 
 
 def test_an_integer_of_thousands_of_digits(write: Write) -> None:
@@ -72,7 +72,7 @@ def test_an_integer_of_thousands_of_digits(write: Write) -> None:
 
 
 def test_a_file_that_is_not_there(tmp_path: Path) -> None:
-    remedy = "there is no such file; `kdbench init` writes a commented matrix"
+    remedy = "file not found; `kdbench init none.toml` writes a commented example"
     assert error_of(tmp_path / "none.toml") == f"none.toml: {remedy}"
 
 
@@ -82,7 +82,7 @@ def test_a_folder_in_the_files_place(tmp_path: Path) -> None:
 
 
 def test_a_file_name_that_is_no_matrix_name(write: Write) -> None:
-    rule = "must be letters, digits, '.', '_' and '-' only, beginning with a letter or digit"
+    rule = "must have letters, digits, '.', '_' and '-' only, and start with a letter or digit"
     assert error_of(write(MINIMAL, "my thesis.toml")) == f"my thesis.toml: name: {rule}, got 'my thesis'"
 
 
@@ -135,13 +135,16 @@ def test_extends_is_relative_to_the_file_that_says_it(write: Write, tmp_path: Pa
 def test_extends_one_level_only(write: Write) -> None:
     write(BASE, "base.toml")
     write('extends = "base.toml"', "middle.toml")
-    says = "thesis.toml: extends: middle.toml extends another matrix itself; one level of inheritance is allowed"
-    assert error_of(write('extends = "middle.toml"')) == says
-    assert error_of(write('extends = "thesis.toml"')) == says.replace("middle.toml", "thesis.toml")
+    message = (
+        "thesis.toml: extends: middle.toml extends another file too, but only one level is allowed; "
+        "merge the two base files"
+    )
+    assert error_of(write('extends = "middle.toml"')) == message
+    assert error_of(write('extends = "thesis.toml"')) == message.replace("middle.toml", "thesis.toml")
 
 
 def test_what_is_wrong_with_a_base_is_told_of_the_base(write: Write) -> None:
-    missing = "none.toml: there is no such file; `kdbench init` writes a commented matrix"
+    missing = "none.toml: file not found; `kdbench init none.toml` writes a commented example"
     assert error_of(write('extends = "none.toml"')) == missing
     assert error_of(write('extends = ""')) == ".: cannot be read: Is a directory"
     assert "null" in error_of(write('extends = "a\\u0000b"'))

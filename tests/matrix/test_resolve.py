@@ -39,7 +39,7 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({"methods": {"layers": {"at": 1}}}, "methods.layers: at must be like [1, 2], got 1"),
     (
         {"methods": {"vanilla": {"alpha": []}}},
-        "methods.vanilla.alpha: an empty sweep runs nothing; give at least one value or remove the key",
+        "methods.vanilla.alpha: must have at least 1 value, got []; give a value or remove the key",
     ),
     ({"recipe": {"epoch": 1}}, "recipe.epoch: unknown key; did you mean 'epochs'?"),
     ({"recipe": {"epoch": 1, "teacher": {"epochs": 3}}}, "recipe.epoch: unknown key; did you mean 'epochs'?"),
@@ -79,11 +79,11 @@ WRONG: list[tuple[dict[str, Any], str]] = [
 ]
 
 
-@pytest.mark.parametrize(("tables", "says"), WRONG, ids=[says for _, says in WRONG])
-def test_one_clear_error(expanded: Expand, tables: dict[str, Any], says: str) -> None:
+@pytest.mark.parametrize(("tables", "message"), WRONG, ids=[message for _, message in WRONG])
+def test_one_clear_error(expanded: Expand, tables: dict[str, Any], message: str) -> None:
     with pytest.raises(MatrixError) as caught:
         expanded(**tables)
-    assert str(caught.value) == f"m.toml: {says}"
+    assert str(caught.value) == f"m.toml: {message}"
 
 
 @pytest.mark.parametrize(
@@ -99,10 +99,8 @@ def test_without_validation_nothing_may_read_it(expanded: Expand, recipe: dict[s
     assert len(expanded(recipe=recipe).cells) == 2
     with pytest.raises(MatrixError) as caught:
         expanded(recipe=recipe, protocol={"validation": 0})
-    says = (
-        "reads the validation loss, and protocol.validation is 0; give it a share of the training images, such as 0.1"
-    )
-    assert str(caught.value) == f"m.toml: {key}: {says}"
+    remedy = "set it to a fraction of the training images, such as 0.1"
+    assert str(caught.value) == f"m.toml: {key}: needs the validation loss, but protocol.validation is 0; {remedy}"
 
 
 def test_an_override_may_turn_off_what_reads_validation(expanded: Expand) -> None:

@@ -6,18 +6,18 @@ import pytest
 import kdbench
 from kdbench.errors import MatrixError
 from kdbench.matrix import expand, load
-from kdbench.matrix.shipped import shipped
-from kdbench.plan import Registry, make_plan
+from kdbench.matrix.shipped import find_shipped
+from kdbench.plan import LocalRegistry, make_plan
 
 SHIPPED = sorted(file.stem for file in (Path(kdbench.__file__).parent.parent / "matrices").glob("*.toml"))
 
 
 @pytest.mark.parametrize("name", SHIPPED)
 def test_a_shipped_matrix_is_sound_whatever_its_data(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Registry, "data", lambda self, spec: spec)
-    matrix = load(shipped(name))
+    monkeypatch.setattr(LocalRegistry, "dataset", lambda self, spec: spec)
+    matrix = load(find_shipped(name))
     assert matrix.name == name
-    expansion = expand(matrix, Registry())
+    expansion = expand(matrix, LocalRegistry())
     assert expansion.warnings == ()
     assert {cell.kind for cell in expansion.cells} == {"teacher", "scratch", "method"}
 
@@ -42,7 +42,7 @@ def test_what_a_shipped_matrix_comes_to(
 ) -> None:
     """Planned where no data set is; the grid of the thesis has 81 configurations on each of 7 pairs."""
     monkeypatch.chdir(tmp_path)
-    plan = make_plan(load(shipped(name)), provisional=True)
+    plan = make_plan(load(find_shipped(name)), provisional=True)
     kinds = {kind: [cell for cell in plan.cells if cell.kind == kind] for kind in ("teacher", "scratch", "method")}
     runs = {kind: {run.id for cell in cells for run in cell.runs.values()} for kind, cells in kinds.items()}
     assert {kind: len(ids) for kind, ids in runs.items()} == {
@@ -63,7 +63,7 @@ def test_both_readings_of_the_thesis_share_what_they_can(tmp_path: Path, monkeyp
     """They share teachers, baselines and the configurations with alpha 0.5: a third of 81, and two of nine."""
     monkeypatch.chdir(tmp_path)
     one, other = (
-        {r.id for r in make_plan(load(shipped(n)), provisional=True).runs} for n in ("thesis", "thesis_equation")
+        {r.id for r in make_plan(load(find_shipped(n)), provisional=True).runs} for n in ("thesis", "thesis_equation")
     )
     assert len(one & other) == 7 + 7 + 567 // 3
 
@@ -73,15 +73,15 @@ def test_the_quickstart_comes_with_kdbench() -> None:
 
 
 def test_a_name_that_does_not_come_with_it() -> None:
-    with pytest.raises(MatrixError, match=r"^no matrix 'quikstart' comes with kdbench; did you mean 'quickstart'\?$"):
-        shipped("quikstart")
+    with pytest.raises(MatrixError, match=r"^kdbench has no matrix 'quikstart'; did you mean 'quickstart'\?$"):
+        find_shipped("quikstart")
 
 
 def test_an_installed_package_has_its_own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(kdbench, "__file__", str(tmp_path / "kdbench" / "__init__.py"))
-    with pytest.raises(MatrixError, match=re.escape("no matrix 'mine' comes with kdbench; valid: none")):
-        shipped("mine")
+    with pytest.raises(MatrixError, match=re.escape("kdbench has no matrix 'mine'; valid: none")):
+        find_shipped("mine")
     for folder in ("kdbench/matrices", "matrices"):
         (tmp_path / folder).mkdir(parents=True)
         (tmp_path / folder / "mine.toml").touch()
-    assert shipped("mine") == tmp_path / "kdbench" / "matrices" / "mine.toml"
+    assert find_shipped("mine") == tmp_path / "kdbench" / "matrices" / "mine.toml"

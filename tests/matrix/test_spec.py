@@ -182,9 +182,9 @@ PLAIN = {"name": "m", "datasets": ["digits"], "pairs": [{"teacher": "mlp_16_16",
 @pytest.fixture(scope="module")
 def installed() -> Any:
     """The real catalog; it imports torch."""
-    from kdbench.plan import Registry
+    from kdbench.plan import LocalRegistry
 
-    return Registry()
+    return LocalRegistry()
 
 
 def ids(catalog: Any, **tables: Any) -> list[str]:

@@ -55,7 +55,7 @@ def test_zip_moves_keys_together() -> None:
 def test_zipped_keys_may_repeat_a_value_but_no_row() -> None:
     found = swept({"a": [1, 1, 2], "b": [3, 4, 4], "zip": [["a", "b"]]})
     assert [tuple(s["vanilla"].values()) for s in found] == [(1, 3), (1, 4), (2, 4)]
-    with pytest.raises(MatrixError, match=r"^methods\.vanilla\.a, b: 1, 3 is in the sweep twice$"):
+    with pytest.raises(MatrixError, match=r"^methods\.vanilla\.a, b: must not repeat a value, got 1, 3 twice$"):
         swept({"a": [1, 2, 1], "b": [3, 4, 3], "zip": [["a", "b"]]})
 
 
@@ -107,33 +107,33 @@ def test_the_methods_of_a_label(label: str, table: dict[str, Any], names: tuple[
 
 SUM = {"method": ["triplet", "vanilla"]}
 WRONG = [
-    ("alpha: an empty sweep runs nothing; give at least one value or remove the key", {"alpha": []}),
-    ("alpha: 0.5 is in the sweep twice", {"alpha": [0.1, 0.5, 0.5]}),
-    ("alpha: 1.0 is in the sweep twice", {"alpha": [1, 1.0]}),
-    ("alpha: also given as vanilla.alpha; remove one of them", {"vanilla": {"alpha": 1}, "alpha": 2}),
+    ("alpha: must have at least 1 value, got []; give a value or remove the key", {"alpha": []}),
+    ("alpha: must not repeat a value, got 0.5 twice", {"alpha": [0.1, 0.5, 0.5]}),
+    ("alpha: must not repeat a value, got 1.0 twice", {"alpha": [1, 1.0]}),
+    ("alpha: given twice, here and as vanilla.alpha; remove one", {"vanilla": {"alpha": 1}, "alpha": 2}),
     (
-        "zip: keys that move together need lists of equal length; a has 3, b has 2",
+        "zip: keys of a group must have lists of equal length; a has 3, b has 2",
         {"a": [1, 2, 3], "b": [1, 2], "zip": [["a", "b"]]},
     ),
     (
-        "zip: keys that move together need lists of equal length; a has 2, b has 1",
+        "zip: keys of a group must have lists of equal length; a has 2, b has 1",
         {"a": [1, 2], "b": 1, "zip": [["a", "b"]]},
     ),
-    ("zip: 'c' is no key of this table; it has a, b", {"a": [1], "b": [2], "zip": [["a", "c"]]}),
-    ("zip: 'a' is no key of this table; it has none", {"zip": [["a"]]}),
+    ("zip: unknown key 'c'; valid: a, b", {"a": [1], "b": [2], "zip": [["a", "c"]]}),
+    ("zip: unknown key 'a'; valid: none", {"zip": [["a"]]}),
     (
-        "zip: 'alpha' is no key of this table; it has vanilla.alpha",
+        "zip: unknown key 'alpha'; valid: vanilla.alpha",
         SUM | {"vanilla": {"alpha": [1]}, "zip": [["alpha"]]},
     ),
-    ("zip: a key can be in one group only, got [['a', 'b'], ['b']]", {"a": [1], "b": [2], "zip": [["a", "b"], ["b"]]}),
-    ("zip: a key can be in one group only, got [['a', 'a']]", {"a": [1], "zip": [["a", "a"]]}),
+    ("zip: must not repeat a key, got [['a', 'b'], ['b']]", {"a": [1], "b": [2], "zip": [["a", "b"], ["b"]]}),
+    ("zip: must not repeat a key, got [['a', 'a']]", {"a": [1], "zip": [["a", "a"]]}),
     *(
         (f'zip: must be a list of lists of keys, like [["alpha", "temperature"]], got {zipped!r}', {"zip": zipped})
         for zipped in ("a", ["a", "b"], [[]], {"a": "b"}, 3)
     ),
-    ("margin: say whose it is: triplet.margin or vanilla.margin", SUM | {"margin": 1}),
-    ("vanilla: say whose it is: triplet.vanilla or vanilla.vanilla", SUM | {"vanilla": 3}),
-    ("method: a method can be in a sum once, got ['a', 'a']", {"method": ["a", "a"]}),
+    ("margin: the method of this key is ambiguous; write triplet.margin or vanilla.margin", SUM | {"margin": 1}),
+    ("vanilla: the method of this key is ambiguous; write triplet.vanilla or vanilla.vanilla", SUM | {"vanilla": 3}),
+    ("method: must not repeat a method, got ['a', 'a']", {"method": ["a", "a"]}),
     *(
         (f"method: must be a method's name or a list of them, got {named!r}", {"method": named})
         for named in (3, [], [""], ["a", 3], "", {"a": 1})
@@ -141,11 +141,11 @@ WRONG = [
 ]
 
 
-@pytest.mark.parametrize(("says", "table"), WRONG, ids=[says for says, _ in WRONG])
-def test_a_table_that_is_refused(says: str, table: dict[str, Any]) -> None:
+@pytest.mark.parametrize(("message", "table"), WRONG, ids=[message for message, _ in WRONG])
+def test_a_table_that_is_refused(message: str, table: dict[str, Any]) -> None:
     with pytest.raises(MatrixError) as caught:
         swept(table)
-    assert str(caught.value) == f"methods.vanilla.{says}"
+    assert str(caught.value) == f"methods.vanilla.{message}"
 
 
 def test_a_label_that_names_nothing() -> None:

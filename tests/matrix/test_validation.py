@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from kdbench.errors import MatrixError
 from kdbench.matrix import MatrixSpec, parse
 from kdbench.matrix.recipe import Recipe
-from kdbench.matrix.validation import DEEPEST, check_plain, validated
+from kdbench.matrix.validation import MAX_DEPTH, check_plain, validate
 
 PLAIN = {"name": "m", "datasets": ["digits"], "pairs": [{"teacher": "large", "student": "small"}]}
 OVERRIDE = {"when": {}, "set": {"recipe": {}}}
@@ -34,8 +34,8 @@ WRONG: list[tuple[dict[str, Any], str]] = [
         {"override": [OVERRIDE, OVERRIDE | {"when": {"studnt": "x"}}]},
         "override[1].when.studnt: unknown key; did you mean 'student'?",
     ),
-    ({"pairs": [{"teacher": "a"}]}, "pairs[0].student: this key must be given"),
-    ({"override": [{"when": {}}]}, "override[0].set: this key must be given"),
+    ({"pairs": [{"teacher": "a"}]}, "pairs[0].student: this key is required"),
+    ({"override": [{"when": {}}]}, "override[0].set: this key is required"),
     (
         {"network": {"mine": {}}},
         "network.mine: must have either 'factory' (your own network) or 'architecture' (a known network), got {}",
@@ -101,8 +101,8 @@ WRONG: list[tuple[dict[str, Any], str]] = [
         {"methods": {"vanilla": {"alpha": [0.1, -math.inf]}}},
         "methods.vanilla.alpha[1]: must be a finite number, got -inf",
     ),
-    ({"seeds": [2**63]}, "seeds[0]: must be an integer of 64 bits, got one of 65"),
-    ({"dataset": {"a": {"b": 16**5000}}}, "dataset.a.b: must be an integer of 64 bits, got one of 20002"),
+    ({"seeds": [2**63]}, "seeds[0]: must be an integer of at most 64 bits, got 65 bits"),
+    ({"dataset": {"a": {"b": 16**5000}}}, "dataset.a.b: must be an integer of at most 64 bits, got 20002 bits"),
     (
         {"network": {"mine": {"factory": "a:b", "since": DATED}}},
         "network.mine.since: must be text, a number, true, false, a list or a table, "
@@ -115,11 +115,11 @@ WRONG: list[tuple[dict[str, Any], str]] = [
 ]
 
 
-@pytest.mark.parametrize(("tables", "says"), WRONG, ids=[says for _, says in WRONG])
-def test_one_clear_error(tables: dict[str, Any], says: str) -> None:
+@pytest.mark.parametrize(("tables", "message"), WRONG, ids=[message for _, message in WRONG])
+def test_one_clear_error(tables: dict[str, Any], message: str) -> None:
     with pytest.raises(MatrixError) as caught:
         parse({**PLAIN, **tables}, "m.toml")
-    assert str(caught.value) == f"m.toml: {says}"
+    assert str(caught.value) == f"m.toml: {message}"
 
 
 RECIPES: list[tuple[dict[str, Any], str]] = [
@@ -134,7 +134,7 @@ RECIPES: list[tuple[dict[str, Any], str]] = [
         "recipe.optimizer.momentum: unknown key; valid: betas, lr, name, weight_decay",
     ),
     ({"optimizer": {"name": "sgd", "lr": "x"}}, "recipe.optimizer.lr: must be a valid number, got 'x'"),
-    ({"optimizer": {"name": "adam", "betas": [0.9]}}, "recipe.optimizer.betas[1]: this key must be given"),
+    ({"optimizer": {"name": "adam", "betas": [0.9]}}, "recipe.optimizer.betas[1]: this key is required"),
     (
         {"optimizer": {"name": "adam", "betas": [0.9, 0.9, 0.9]}},
         "recipe.optimizer.betas: must have at most 2 items after validation, not 3, got [0.9, 0.9, 0.9]",
@@ -152,11 +152,11 @@ RECIPES: list[tuple[dict[str, Any], str]] = [
 ]
 
 
-@pytest.mark.parametrize(("raw", "says"), RECIPES, ids=[says for _, says in RECIPES])
-def test_one_clear_error_in_a_recipe(raw: dict[str, Any], says: str) -> None:
+@pytest.mark.parametrize(("raw", "message"), RECIPES, ids=[message for _, message in RECIPES])
+def test_one_clear_error_in_a_recipe(raw: dict[str, Any], message: str) -> None:
     with pytest.raises(MatrixError) as caught:
-        validated(Recipe, raw, "m.toml", ("recipe",))
-    assert str(caught.value) == f"m.toml: {says}"
+        validate(Recipe, raw, "m.toml", ("recipe",))
+    assert str(caught.value) == f"m.toml: {message}"
 
 
 @pytest.mark.parametrize("value", [-(2**63), 2**63 - 1, 0.0, -1e308, "", True, None, [], {}, (1, 2)])
@@ -175,10 +175,10 @@ def nested(depth: int, wrap: Callable[[object], object]) -> object:
 
 @pytest.mark.parametrize("wrap", [lambda inner: [inner], lambda inner: {"k": inner}])
 def test_how_deep_tables_may_be(wrap: Callable[[object], object]) -> None:
-    check_plain(nested(DEEPEST, wrap), "m.toml")
-    with pytest.raises(MatrixError, match=r"\.\.\.: tables and lists may be nested 32 deep, not deeper$"):
-        check_plain(nested(DEEPEST + 1, wrap), "m.toml")
-    with pytest.raises(MatrixError, match="32 deep"):
+    check_plain(nested(MAX_DEPTH, wrap), "m.toml")
+    with pytest.raises(MatrixError, match=r"\.\.\.: tables and lists must not be nested deeper than 32 levels$"):
+        check_plain(nested(MAX_DEPTH + 1, wrap), "m.toml")
+    with pytest.raises(MatrixError, match="deeper than 32 levels"):
         check_plain(nested(50_000, wrap), "m.toml")
 
 
