@@ -42,7 +42,7 @@ def ids(plan: Plan, label: str) -> list[str]:
     return [run.id for run in of_cell(plan, label).values()]
 
 
-def test_the_baselines_are_always_there() -> None:
+def test_baselines_are_always_included() -> None:
     plan = plan_of()
     assert [(cell.kind, cell.label, len(cell.runs)) for cell in plan.cells] == [
         ("teacher", "teacher", 1),
@@ -55,7 +55,7 @@ def test_the_baselines_are_always_there() -> None:
     ]
 
 
-def test_runs_come_teachers_first_then_seed_by_seed() -> None:
+def test_runs_are_sorted_by_teachers_then_seeds() -> None:
     plan = plan_of(methods={"vanilla": {"alpha": [0.1, 0.9]}, "dml": {}}, seeds=[0, 1, 2])
     assert [run.student.name for run in plan.runs].index("cnn_8_16") == 0
     seeds = [run.seed for run in plan.runs if run.student.name == "mlp_16"]
@@ -76,7 +76,7 @@ def test_the_same_configuration_is_the_same_run(one: dict[str, Any], other: dict
     assert ids(with_method("vanilla", **one), "vanilla") == ids(with_method("vanilla", **other), "vanilla")
 
 
-def test_a_label_is_no_part_of_a_run() -> None:
+def test_the_label_is_not_in_the_identity() -> None:
     assert ids(with_method("vanilla"), "vanilla") == ids(with_method("HKD", method="vanilla"), "HKD")
 
 
@@ -91,7 +91,7 @@ INDIFFERENT: dict[str, dict[str, Any]] = {
 
 
 @pytest.mark.parametrize("changes", INDIFFERENT.values(), ids=INDIFFERENT)
-def test_what_does_not_train_changes_no_id(changes: dict[str, Any]) -> None:
+def test_keys_without_effect_on_training_change_no_id(changes: dict[str, Any]) -> None:
     before, after = with_method("vanilla"), plan_of(**{"methods": {"vanilla": {}}, **changes})
     assert {run.id for run in before.runs} <= {run.id for run in after.runs}
 
@@ -107,19 +107,19 @@ DIFFERENT: dict[str, dict[str, Any]] = {
 
 
 @pytest.mark.parametrize("changes", DIFFERENT.values(), ids=DIFFERENT)
-def test_what_trains_changes_every_id(changes: dict[str, Any]) -> None:
+def test_keys_of_training_change_every_id(changes: dict[str, Any]) -> None:
     before, after = with_method("vanilla"), plan_of(**{"methods": {"vanilla": {}}, **changes})
     assert not {run.id for run in before.runs} & {run.id for run in after.runs}
 
 
-def test_the_name_of_a_data_set_is_no_part_of_a_run() -> None:
+def test_the_name_of_a_data_set_is_not_in_the_identity() -> None:
     own = plan_of(datasets=["mine"], dataset={"mine": {"kind": "digits"}})
     assert [run.id for run in own.runs] == [run.id for run in plan_of().runs]
 
 
 @settings(max_examples=15)
 @given(alpha=st.floats(0, 1), temperature=st.floats(0.5, 30), seed=st.integers(0, 2**31 - 1))
-def test_a_run_survives_the_way_to_its_worker(alpha: float, temperature: float, seed: int) -> None:
+def test_a_planned_run_survives_a_round_trip(alpha: float, temperature: float, seed: int) -> None:
     plan = plan_of(methods={"vanilla": {"alpha": alpha, "temperature": temperature}}, seeds=[seed])
     for run in plan.runs:
         back = RunSpec.from_json(run.to_json())
@@ -133,7 +133,7 @@ def test_one_teacher_is_shared_by_all_seeds_and_methods() -> None:
     assert {run.teacher.id for run in taught if run.teacher} == set(ids(plan, "teacher")) == plan.teachers
 
 
-def test_a_paired_teacher_is_that_of_the_students_seed() -> None:
+def test_a_paired_teacher_has_the_seed_of_the_student() -> None:
     plan = plan_of(methods={"vanilla": {}}, protocol={"teacher_seed": "paired"})
     teachers = of_cell(plan, "teacher")
     assert sorted(teachers) == [0, 1]
@@ -143,12 +143,12 @@ def test_a_paired_teacher_is_that_of_the_students_seed() -> None:
         assert run.teacher.seed == seed
 
 
-def test_a_cell_is_shared_by_the_seeds_and_by_nothing_else() -> None:
+def test_only_seeds_share_a_cell() -> None:
     plan = plan_of(methods={"vanilla": {"alpha": [0.1, 0.9]}})
     assert len({run.cell for run in plan.runs}) == len(plan.cells) == 4
 
 
-def test_born_again_brings_its_chain() -> None:
+def test_born_again_needs_its_generations() -> None:
     plan = with_method("born_again", generations=2)
     for seed, last in of_cell(plan, "born_again").items():
         needs = dict(last.needs)
@@ -160,7 +160,7 @@ def test_born_again_brings_its_chain() -> None:
     assert len(plan.runs) == 1 + 2 * 3
 
 
-def test_a_born_again_generation_is_the_shorter_chains_last() -> None:
+def test_born_again_chains_share_generations() -> None:
     chain, short = with_method("born_again", generations=2), with_method("born_again", generations=1)
     assert set(ids(short, "born_again")) <= {run.id for run in chain.runs}
 
@@ -185,17 +185,17 @@ def test_a_seed_is_excluded() -> None:
     assert plan.warnings == ()
 
 
-def test_an_excluded_method_leaves_no_cell() -> None:
+def test_an_excluded_method_has_no_cell() -> None:
     plan = plan_of(methods={"vanilla": {}, "logit_mse": {}}, exclude=[{"method": "vanilla"}])
     assert [cell.label for cell in plan.cells] == ["teacher", "scratch", "logit_mse"]
 
 
-def test_what_matches_nothing_is_a_warning() -> None:
+def test_tables_without_effect_are_warnings() -> None:
     plan = plan_of(exclude=[{"method": "vanilla"}], network={"unused": {"factory": "a:b"}})
     assert plan.warnings == ("m.toml: network.unused: has no effect", "m.toml: exclude[0]: has no effect")
 
 
-def test_pairs_with_one_student_share_its_scratch_runs() -> None:
+def test_pairs_with_the_same_student_share_its_scratch_runs() -> None:
     pairs = [{"teacher": teacher, "student": "mlp_16"} for teacher in ("cnn_8_16", "cnn_4_8", "mlp_32")]
     plan = plan_of(pairs=pairs)
     scratch = [cell for cell in plan.cells if cell.kind == "scratch"]
@@ -204,7 +204,7 @@ def test_pairs_with_one_student_share_its_scratch_runs() -> None:
     assert len(plan.runs) == 3 + 2
 
 
-def test_a_method_that_cannot_run_says_why_and_leaves_the_others() -> None:
+def test_an_incompatible_cell_has_a_reason() -> None:
     plan = plan_of(methods={"attention": {}, "vanilla": {}, "dml + vanilla": {}})
     reasons = {i.cell.label: i.reason for i in plan.incompatible}
     assert set(reasons) == {"attention", "dml + vanilla"}
@@ -249,7 +249,7 @@ def test_scratch_and_self_distillation_use_no_teacher() -> None:
     assert all(run.teacher is not None for run in of_cell(plan, "vanilla").values())
 
 
-def test_every_method_comes_after_what_it_needs() -> None:
+def test_every_run_comes_after_those_that_it_needs() -> None:
     pairs = [{"teacher": "cnn_8_16", "student": "cnn_4_8"}]
     plan = plan_of(pairs=pairs, methods={name: {} for name in methods.METHODS if name != "scratch"})
     assert not plan.incompatible
@@ -276,7 +276,7 @@ def test_another_recipe_gives_other_batches(key: str) -> None:
     assert batches_key(before) != batches_key(after)
 
 
-def test_a_method_of_two_views_sees_batches_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_method_with_two_views_has_other_batches(monkeypatch: pytest.MonkeyPatch) -> None:
     two = type("Two", (Vanilla,), {"views": 2})
     monkeypatch.setitem(methods.METHODS, "two", two)
     plain = of_cell(with_method("vanilla"), "vanilla")[0]
@@ -285,12 +285,12 @@ def test_a_method_of_two_views_sees_batches_of_its_own(monkeypatch: pytest.Monke
     assert len({batches_key(plain), batches_key(twice), batches_key(strong)}) == 3
 
 
-def test_data_free_methods_see_batches_of_their_own() -> None:
+def test_data_free_methods_have_other_batches() -> None:
     plan = plan_of(pairs=[{"teacher": "cnn_8_16", "student": "cnn_4_8"}], methods={"vanilla": {}, "zskt": {}})
     assert batches_key(of_cell(plan, "vanilla")[0]) != batches_key(of_cell(plan, "zskt")[0])
 
 
-def test_the_index_tells_the_plan() -> None:
+def test_the_index_of_a_plan() -> None:
     plan = plan_of(methods={"HKD": {"method": "vanilla", "alpha": [0.1, 0.9]}, "attention": {}})
     index = plan.index()
     assert (index.name, index.file, index.validation, index.track_test) == ("m", "m.toml", 0.1, False)
@@ -306,7 +306,7 @@ def test_the_index_tells_the_plan() -> None:
     assert MatrixIndex.from_json(index.to_json()) == index
 
 
-def test_the_indexs_digest_follows_what_the_plan_depends_on() -> None:
+def test_the_digest_depends_on_the_inputs_of_the_plan() -> None:
     digest = with_method("vanilla").index().digest
     assert digest == plan_of(methods={"vanilla": {}}, run={"devices": "cpu"}).index().digest
     assert digest != with_method("vanilla", alpha=0.5).index().digest

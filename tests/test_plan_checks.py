@@ -108,13 +108,13 @@ def test_the_source_of_a_users_network_is_in_its_runs(module: Callable[[str], st
     )
 
 
-def test_what_a_users_check_raises_is_told(module: Callable[[str], str]) -> None:
+def test_an_exception_of_the_users_own_check(module: Callable[[str], str]) -> None:
     name = module(own_code("raise KeyError('stage')"))
     with pytest.raises(MatrixError, match=rf"m.toml: {name}:Own on digits: the check of .* raises KeyError: 'stage'"):
         with_method(f"{name}:Own")
 
 
-def test_what_a_users_network_raises_is_told(module: Callable[[str], str]) -> None:
+def test_an_exception_of_the_users_own_network(module: Callable[[str], str]) -> None:
     network = {"mine": {"factory": f"{module(own_code())}:broken"}}
     with pytest.raises(MatrixError, match="scratch on digits: network 'mine' raises RuntimeError: no such width"):
         plan_of(pairs=[{"teacher": "cnn_8_16", "student": "mine"}], network=network)
@@ -128,7 +128,7 @@ def test_a_peer_that_cannot_be_built_is_refused_before_anything_trains(module: C
 
 
 @pytest.mark.parametrize("text", ["def f(:", "import nothing_there", "1 / 0"])
-def test_a_users_module_that_cannot_be_imported_is_one_error(module: Callable[[str], str], text: str) -> None:
+def test_a_users_module_that_cannot_be_imported(module: Callable[[str], str], text: str) -> None:
     name = module(text)
     with pytest.raises(MatrixError, match=rf"^m\.toml: methods\.{name}:Own: method '{name}:Own' "):
         with_method(f"{name}:Own")
@@ -139,6 +139,6 @@ def test_too_few_images_for_a_batch_are_refused() -> None:
         plan_of(recipe={**RECIPE, "batch_size": 101})
 
 
-def test_more_images_than_there_are_are_refused() -> None:
+def test_more_images_than_available_are_refused() -> None:
     with pytest.raises(MatrixError, match=r"m\.toml: .*train_samples is 5000, but there are \d+ training images"):
         plan_of(recipe={**RECIPE, "train_samples": 5000})

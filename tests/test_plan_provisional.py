@@ -64,7 +64,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-def told(plan: Plan) -> list[Any]:
+def summary(plan: Plan) -> list[Any]:
     """All of a plan but its ids."""
     cells = [(c.kind, c.label, c.dataset.name, c.pair, [*c.runs]) for c in plan.cells]
     runs = [(run.student.name, run.method, run.hyperparameters, run.recipe, run.seed) for run in plan.runs]
@@ -80,15 +80,13 @@ def told(plan: Plan) -> list[Any]:
         ({"grayscale": True}, {"recipe": {"precision": "fp32", "train_samples": 101, "batch_size": 100}}),
     ],
 )
-def test_the_plan_is_that_with_the_data_but_for_its_ids(
-    whole: Path, options: dict[str, Any], changes: dict[str, Any]
-) -> None:
+def test_a_provisional_plan_differs_only_in_ids(whole: Path, options: dict[str, Any], changes: dict[str, Any]) -> None:
     def of(root: Path) -> Plan:
         table = {"mine": {"kind": "fashion_mnist", "root": str(root), **options}}
         return planned(datasets=["mine"], dataset=table, **changes)
 
     there, absent = of(whole), of(Path("data").absolute())
-    assert told(there) == told(absent)
+    assert summary(there) == summary(absent)
     assert {i.cell.label for i in there.incompatible} == {"attention", "fitnets", "dml + vanilla"}
     assert (list(there.provisional), list(absent.provisional)) == ([], ["mine"])
     assert not {run.id for run in there.runs} & {run.id for run in absent.runs}
@@ -97,7 +95,7 @@ def test_the_plan_is_that_with_the_data_but_for_its_ids(
 
 
 @pytest.mark.parametrize("short", [{"train_samples": 99}, {"train_samples": 60_000}])
-def test_a_size_that_cannot_be_is_refused_as_with_the_data(whole: Path, short: dict[str, int]) -> None:
+def test_an_impossible_size_is_refused_without_the_data(whole: Path, short: dict[str, int]) -> None:
     errors = []
     for root in (str(whole), "data"):
         table = {"fashion_mnist": {"root": root}}
@@ -107,7 +105,7 @@ def test_a_size_that_cannot_be_is_refused_as_with_the_data(whole: Path, short: d
     assert errors[0] == errors[1]
 
 
-def test_all_known_sets_are_planned_and_nothing_is_downloaded(empty: Path, asked: list[Any]) -> None:
+def test_all_known_data_sets_are_planned_without_downloads(empty: Path, asked: list[Any]) -> None:
     names = [name for name, kind in DATASETS.items() if kind.info]
     plan = planned(datasets=["digits", *names], dataset={name: {"resize": 32} for name in names})
     assert list(plan.provisional) == names
@@ -117,13 +115,13 @@ def test_all_known_sets_are_planned_and_nothing_is_downloaded(empty: Path, asked
     assert list(empty.iterdir()) == []
 
 
-def test_provisional_ids_are_those_of_kind_and_options() -> None:
+def test_provisional_ids_depend_on_kind_and_options() -> None:
     ids = [{run.id for run in planned(**changes).runs} for changes in ({}, {}, {"datasets": ["mnist"]})]
     assert ids[0] == ids[1]
     assert not ids[0] & ids[2]
 
 
-def test_a_plan_to_run_still_fetches_the_data(asked: list[Any]) -> None:
+def test_a_final_plan_downloads_the_data(asked: list[Any]) -> None:
     with pytest.raises(MatrixError, match="FashionMNIST can be neither read nor downloaded"):
         planned(provisional=False)
     assert asked
@@ -131,7 +129,7 @@ def test_a_plan_to_run_still_fetches_the_data(asked: list[Any]) -> None:
 
 def test_a_provisional_plan_cannot_be_run() -> None:
     missing = re.escape(f"{Path.cwd() / 'data' / FASHION_MNIST.file_sets[0][0]} does not exist")
-    with pytest.raises(DataError, match=f"a provisional plan cannot be run, because data sets are missing: .*{missing}"):
+    with pytest.raises(DataError, match=f"a provisional plan cannot be run, .* missing: .*{missing}"):
         planned().index()
 
 
@@ -147,7 +145,7 @@ def test_a_provisional_plan_cannot_be_run() -> None:
         ({"kind": "parquet", "root": "shards"}, "shards does not exist; 'root' must name a folder with train-"),
     ],
 )
-def test_what_is_not_known_is_an_error(table: dict[str, Any], message: str) -> None:
+def test_an_unknown_data_set_is_an_error(table: dict[str, Any], message: str) -> None:
     with pytest.raises(MatrixError, match=re.escape(message)):
         planned(datasets=["mine"], dataset={"mine": table})
 

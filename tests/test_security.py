@@ -86,7 +86,7 @@ def _unsafe_call(called: str, given_: dict[str | None, str]) -> Iterator[str]:
 
 
 @pytest.mark.parametrize("file", SOURCES, ids=lambda file: file.relative_to(SOURCES[0].parent).as_posix())
-def test_no_source_of_kdbench_runs_the_code_of_a_file(file: Path) -> None:
+def test_kdbench_never_runs_the_code_of_a_file(file: Path) -> None:
     assert list(unsafe(ast.parse(file.read_text(encoding="utf-8")))) == []
 
 
@@ -103,11 +103,11 @@ def test_no_source_of_kdbench_runs_the_code_of_a_file(file: Path) -> None:
         "tarfile.open(f).extractall(p)",
     ],
 )
-def test_what_is_unsafe_is_recognized(code: str) -> None:
+def test_unsafe_calls_are_recognized(code: str) -> None:
     assert len(list(unsafe(ast.parse(code)))) == 1
 
 
-def test_weights_are_read_and_written_as_safetensors_only() -> None:
+def test_weights_are_safetensors() -> None:
     """`torch.save` and `torch.load` belong to checkpoints, which one machine writes and reads again."""
     used = {
         file.relative_to(SOURCES[0].parent).as_posix()
@@ -121,7 +121,7 @@ NAMES = st.text(max_size=30) | st.text("./\\\0~a-_\n", min_size=1, max_size=12)
 
 
 @given(name=NAMES)
-def test_the_name_of_a_matrix_leads_nowhere_else(name: str, tmp_path_factory: pytest.TempPathFactory) -> None:
+def test_the_name_of_a_matrix_cannot_escape_the_folder(name: str, tmp_path_factory: pytest.TempPathFactory) -> None:
     root = tmp_path_factory.getbasetemp()
     try:
         matrix = parse(tomllib.loads(MATRIX) | {"name": name}, "m.toml")
@@ -134,7 +134,7 @@ def test_the_name_of_a_matrix_leads_nowhere_else(name: str, tmp_path_factory: py
 
 @settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(labels=st.lists(NAMES | st.sampled_from(NASTY), min_size=1, max_size=3, unique=True))
-def test_labels_lead_nowhere_and_are_shown_not_obeyed(labels: list[str], tmp_path: Path) -> None:
+def test_labels_are_escaped_in_reports(labels: list[str], tmp_path: Path) -> None:
     raw = tomllib.loads(MATRIX) | {"methods": {label: {"method": "vanilla"} for label in labels}}
     raw["exclude"] = [{"method": labels[0], "why": NASTY[len(labels)]}]
     try:
@@ -169,7 +169,7 @@ def _shown_not_obeyed(path: Path) -> None:
 
 
 @pytest.mark.parametrize("label", NASTY)
-def test_the_terminal_shows_markup_and_obeys_none(label: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_markup_is_escaped_in_the_terminal(label: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     quoted = label.replace("\\", "\\\\").replace('"', '\\"')
     Path("m.toml").write_text(f'{MATRIX}\n[methods."{quoted}"]\nmethod = "vanilla"\n', encoding="utf-8")
@@ -179,7 +179,7 @@ def test_the_terminal_shows_markup_and_obeys_none(label: str, tmp_path: Path, mo
     assert "\x1b" not in shown.stdout
 
 
-def test_the_error_of_a_run_is_shown_and_not_obeyed(tmp_path: Path) -> None:
+def test_the_error_of_a_run_is_escaped(tmp_path: Path) -> None:
     plan = make_plan(parse(tomllib.loads(MATRIX), "nasty.toml"), provisional=False)
     store, spec = Store(tmp_path), plan.runs[0]
     store.write_index(plan.index())
@@ -210,7 +210,7 @@ class Own(Offline):
 """
 
 
-def test_plan_names_the_code_that_a_matrix_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_plan_prints_the_code_that_a_matrix_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(str(tmp_path))
     Path("own_code_of_a_user.py").write_text(OWN, encoding="utf-8")

@@ -25,7 +25,7 @@ def teachers(cell: Cell) -> dict[int, RunSpec | None]:
     return {seed: run.teacher for seed, run in cell.runs.items()}
 
 
-def test_without_methods_the_baselines_are_there(expanded: Expand) -> None:
+def test_a_matrix_without_methods_has_the_baselines(expanded: Expand) -> None:
     teacher, scratch = expanded(seeds=[3, 1]).cells
     assert (teacher.kind, list(teacher.runs)) == ("teacher", [0])
     assert (scratch.kind, list(scratch.runs)) == ("scratch", [3, 1])
@@ -53,7 +53,7 @@ def test_the_order_of_cells(expanded: Expand) -> None:
     ]
 
 
-def test_a_fixed_teacher_is_every_seeds_teacher(expanded: Expand) -> None:
+def test_all_seeds_share_a_fixed_teacher(expanded: Expand) -> None:
     found = expanded(seeds=[1, 2], protocol={"teacher_seed": 7}, methods={"vanilla": {}})
     (teacher,), (vanilla,) = of(found, "teacher"), of(found, "vanilla")
     assert list(teacher.runs) == [7]
@@ -160,7 +160,7 @@ def test_an_override_of_a_methods_keys(expanded: Expand) -> None:
         ({"student": "small", "method": ["HKD", "vanilla", "triplet"]}, {}),
     ],
 )
-def test_what_is_excluded_and_that_baselines_stay(
+def test_an_exclude_of_a_method_keeps_the_baselines(
     expanded: Expand, rule: dict[str, Any], left: dict[str, list[int]]
 ) -> None:
     found = expanded(
@@ -177,7 +177,7 @@ def test_what_is_excluded_and_that_baselines_stay(
 
 
 @pytest.mark.parametrize("rule", [{"dataset": "letters"}, {"dataset": "letters", "student": "small"}])
-def test_a_pair_that_is_excluded_has_no_baselines_either(expanded: Expand, rule: dict[str, Any]) -> None:
+def test_an_excluded_pair_has_no_baselines(expanded: Expand, rule: dict[str, Any]) -> None:
     pairs = [{"teacher": "large", "student": "small"}, {"teacher": "large", "student": "large"}]
     asked = {"datasets": ["digits", "letters"], "pairs": pairs, "methods": {"vanilla": {}, "triplet": {}}}
     found, whole = expanded(**asked, exclude=[rule | {"why": "too slow"}]), expanded(**asked)
@@ -190,7 +190,7 @@ def test_a_pair_that_is_excluded_has_no_baselines_either(expanded: Expand, rule:
     assert found.warnings == ()
 
 
-def test_what_matches_nothing_is_told(expanded: Expand) -> None:
+def test_rules_without_effect_are_warnings(expanded: Expand) -> None:
     found = expanded(
         methods={"vanilla": {}},
         dataset={"digist": {"resize": 8}, "digits": {"resize": 8}},
@@ -206,7 +206,7 @@ def test_what_matches_nothing_is_told(expanded: Expand) -> None:
     assert found.warnings == tuple(f"m.toml: {key}: has no effect" for key in silent)
 
 
-def test_a_smoothed_scratch_is_a_row_of_its_own(expanded: Expand) -> None:
+def test_scratch_with_label_smoothing_is_another_cell(expanded: Expand) -> None:
     found = expanded(methods={"scratch": {"label_smoothing": [0.0, 0.1]}})
     assert kinds(found) == [("teacher", "teacher"), ("scratch", "scratch"), ("scratch", "scratch")]
     assert [cell.runs[0].hyperparameters for cell in found.cells[1:]] == [
@@ -222,7 +222,7 @@ def test_scratch_under_another_label_is_a_method(expanded: Expand) -> None:
     assert found.cells[2].runs[0].needs == ()
 
 
-def test_peers_are_those_of_the_pair_or_one_like_the_teacher(expanded: Expand) -> None:
+def test_peers_default_to_the_architecture_of_the_teacher(expanded: Expand) -> None:
     found = expanded(
         pairs=[PAIR, PAIR | {"peers": ["tiny", "middle"]}],
         methods={"mutual": {}, "vanilla": {}, "mutual + vanilla": {}},
@@ -232,7 +232,7 @@ def test_peers_are_those_of_the_pair_or_one_like_the_teacher(expanded: Expand) -
     assert {len(cell.runs[0].peers) for cell in found.cells if cell.kind != "method"} == {0}
 
 
-def test_tables_of_ones_own(expanded: Expand) -> None:
+def test_your_own_data_set_and_network(expanded: Expand) -> None:
     found = expanded(
         datasets=["land", "digits"],
         dataset={"land": {"kind": "letters", "root": "data/land"}, "digits": {"resize": 8}},
@@ -298,7 +298,7 @@ TABLES = st.fixed_dictionaries(
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=200)
 @given(TABLES)
-def test_whatever_is_asked_gives_runs_or_a_matrix_error(expanded: Expand, tables: dict[str, Any]) -> None:
+def test_any_matrix_gives_runs_or_a_matrix_error(expanded: Expand, tables: dict[str, Any]) -> None:
     found = outcome(expanded, tables)
     if isinstance(found, str):
         assert found.startswith("m.toml: ")

@@ -248,45 +248,50 @@ def fuzzed(test: Any) -> Any:
     )(test)
 
 
-def planned_or_told(action: Any) -> None:
+def plan_or_error(action: Any) -> None:
     """Do something that may end in a MatrixError and in nothing else; its text is one printable line."""
     try:
         action()
     except MatrixError as error:
-        told = str(error)
-        assert told.isprintable()
-        assert 10 < len(told) <= LONGEST
+        message = str(error)
+        assert message.isprintable()
+        assert 10 < len(message) <= LONGEST
 
 
-def test_the_matrix_that_is_corrupted_here_is_whole_before() -> None:
-    plan = make_plan(parse(tomllib.loads(MATRIX), "whole.toml"), provisional=True)
+@pytest.mark.slow
+def test_the_uncorrupted_matrix_can_be_planned() -> None:
+    plan = make_plan(parse(tomllib.loads(MATRIX), "matrix.toml"), provisional=True)
     assert len(plan.runs) > 20
 
 
+@pytest.mark.slow
 @fuzzed
 @given(raw=st.dictionaries(WORDS | st.sampled_from(["datasets", "pairs", "methods", "seeds", "run"]), VALUES | deep()))
-def test_tables_of_anything(raw: dict[str, Any]) -> None:
-    planned_or_told(lambda: make_plan(parse(raw, "any.toml"), provisional=True))
+def test_tables_of_any_values(raw: dict[str, Any]) -> None:
+    plan_or_error(lambda: make_plan(parse(raw, "any.toml"), provisional=True))
 
 
+@pytest.mark.slow
 @fuzzed
 @given(raw=mutated())
 def test_a_matrix_corrupted_as_a_table(raw: dict[str, Any]) -> None:
-    planned_or_told(lambda: make_plan(parse(raw, "corrupted.toml"), provisional=True))
+    plan_or_error(lambda: make_plan(parse(raw, "corrupted.toml"), provisional=True))
 
 
+@pytest.mark.slow
 @fuzzed
 @given(raw=twisted())
 def test_a_matrix_of_likely_values(raw: dict[str, Any]) -> None:
-    planned_or_told(lambda: make_plan(parse(raw, "twisted.toml"), provisional=True))
+    plan_or_error(lambda: make_plan(parse(raw, "twisted.toml"), provisional=True))
 
 
+@pytest.mark.slow
 @fuzzed
 @given(content=garbled() | st.binary(max_size=200))
 def test_a_matrix_corrupted_as_text(content: bytes, tmp_path: Path) -> None:
     file = tmp_path / "garbled.toml"
     file.write_bytes(content)
-    planned_or_told(lambda: make_plan(load(file), provisional=True))
+    plan_or_error(lambda: make_plan(load(file), provisional=True))
 
 
 @settings(max_examples=max(10, EXAMPLES // 4), suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -316,7 +321,7 @@ def test_the_command_prints_one_line_and_no_traceback(content: bytes, tmp_path: 
         ({"methods": {"a\x1b[31m": {}}}, "must be one line of printable characters, got 'a\\x1b[31m'"),
     ],
 )
-def test_what_fuzzing_found(table: dict[str, Any], fault: str) -> None:
+def test_errors_that_fuzzing_found(table: dict[str, Any], fault: str) -> None:
     with pytest.raises(MatrixError) as caught:
         make_plan(parse(tomllib.loads(MATRIX) | table, "found.toml"), provisional=True)
     assert fault in str(caught.value)

@@ -26,7 +26,7 @@ SGD = {"name": "sgd", "lr": 0.1, "momentum": 0.9}
         ({"o": "sgd"}, {"o": {"name": "adam"}}, {"o": {"name": "adam"}}),
     ],
 )
-def test_tables_merge_and_everything_else_replaces(
+def test_tables_are_merged_and_other_values_replaced(
     base: dict[str, Any], top: dict[str, Any], merged: dict[str, Any]
 ) -> None:
     assert merge_tables(base, top) == merged
@@ -39,12 +39,12 @@ TABLES = st.recursive(
 
 
 @given(TABLES)
-def test_nothing_laid_over_it_changes_nothing(table: dict[str, Any]) -> None:
+def test_an_empty_table_changes_nothing(table: dict[str, Any]) -> None:
     assert merge_tables(table, {}) == merge_tables({}, table) == merge_tables(table, table) == table
 
 
 @given(TABLES, TABLES)
-def test_the_upper_table_wins_and_neither_is_changed(base: dict[str, Any], top: dict[str, Any]) -> None:
+def test_the_top_table_wins_and_neither_is_changed(base: dict[str, Any], top: dict[str, Any]) -> None:
     before = repr((base, top))
     merged = merge_tables(base, top)
     assert repr((base, top)) == before

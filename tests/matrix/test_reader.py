@@ -28,7 +28,7 @@ def error_of(file: Path) -> str:
     return str(caught.value).replace(f"{file.parent}/", "").replace(str(file.parent), ".")
 
 
-def test_a_minimal_file_gets_its_name_and_all_defaults(write: Write) -> None:
+def test_a_minimal_file_has_its_name_and_all_defaults(write: Write) -> None:
     file = write(MINIMAL)
     read = load(str(file))
     assert (read.name, read.file, read.seeds, read.datasets) == ("thesis", str(file), (0,), ("digits",))
@@ -63,7 +63,7 @@ def test_a_minimal_file_gets_its_name_and_all_defaults(write: Write) -> None:
         ),
     ],
 )
-def test_a_file_that_is_no_matrix(write: Write, text: str | bytes, message: str) -> None:
+def test_a_file_that_is_not_a_matrix(write: Write, text: str | bytes, message: str) -> None:
     assert error_of(write(text)) == message
 
 
@@ -71,17 +71,17 @@ def test_an_integer_of_thousands_of_digits(write: Write) -> None:
     assert error_of(write(f"seeds = [{'9' * 5000}]")).startswith("thesis.toml: cannot be read: Exceeds the limit")
 
 
-def test_a_file_that_is_not_there(tmp_path: Path) -> None:
+def test_a_missing_file(tmp_path: Path) -> None:
     remedy = "file not found; `kdbench init none.toml` writes a commented example"
     assert error_of(tmp_path / "none.toml") == f"none.toml: {remedy}"
 
 
-def test_a_folder_in_the_files_place(tmp_path: Path) -> None:
+def test_a_folder_in_place_of_the_file(tmp_path: Path) -> None:
     (tmp_path / "m.toml").mkdir()
     assert error_of(tmp_path / "m.toml") == "m.toml: cannot be read: Is a directory"
 
 
-def test_a_file_name_that_is_no_matrix_name(write: Write) -> None:
+def test_a_file_name_that_is_not_a_matrix_name(write: Write) -> None:
     rule = "must have letters, digits, '.', '_' and '-' only, and start with a letter or digit"
     assert error_of(write(MINIMAL, "my thesis.toml")) == f"my thesis.toml: name: {rule}, got 'my thesis'"
 
@@ -120,13 +120,13 @@ def test_extends_merges_tables_and_replaces_arrays(write: Write) -> None:
     assert read.methods == {"vanilla": {"alpha": [0.1, 0.5], "temperature": [3]}, "triplet": {}}
 
 
-def test_extends_replaces_a_table_that_names_something_else(write: Write) -> None:
+def test_extends_replaces_a_table_with_another_name(write: Write) -> None:
     write(BASE, "base.toml")
     read = load(write('extends = "base.toml"\n[recipe]\noptimizer = { name = "adam", lr = 1e-4 }\n'))
     assert read.recipe["optimizer"] == {"name": "adam", "lr": 1e-4}
 
 
-def test_extends_is_relative_to_the_file_that_says_it(write: Write, tmp_path: Path) -> None:
+def test_extends_is_relative_to_its_file(write: Write, tmp_path: Path) -> None:
     (tmp_path / "deep").mkdir()
     write(BASE, "base.toml")
     assert load(write('extends = "../base.toml"', "deep/m.toml")).seeds == (0, 1, 2)
@@ -143,7 +143,7 @@ def test_extends_one_level_only(write: Write) -> None:
     assert error_of(write('extends = "thesis.toml"')) == message.replace("middle.toml", "thesis.toml")
 
 
-def test_what_is_wrong_with_a_base_is_told_of_the_base(write: Write) -> None:
+def test_errors_in_a_base_name_the_base(write: Write) -> None:
     missing = "none.toml: file not found; `kdbench init none.toml` writes a commented example"
     assert error_of(write('extends = "none.toml"')) == missing
     assert error_of(write('extends = ""')) == ".: cannot be read: Is a directory"
@@ -152,7 +152,7 @@ def test_what_is_wrong_with_a_base_is_told_of_the_base(write: Write) -> None:
     assert error_of(write('extends = "base.toml"')) == "base.toml: a.b: must be a finite number, got nan"
 
 
-def test_extends_is_for_files_and_file_is_no_key() -> None:
+def test_extends_and_file_are_not_keys_of_plain_data() -> None:
     plain = {"name": "m", "datasets": ["digits"], "pairs": [{"teacher": "a", "student": "b"}]}
     with pytest.raises(MatrixError, match=r"^m\.toml: extends: unknown key; "):
         parse({**plain, "extends": "base.toml"}, "m.toml")

@@ -72,7 +72,7 @@ def test_an_empty_recipe_is_all_defaults() -> None:
         {"schedule": {"name": "multistep", "gamma": 0}},
     ],
 )
-def test_what_a_recipe_refuses(keys: dict[str, Any]) -> None:
+def test_values_that_a_recipe_refuses(keys: dict[str, Any]) -> None:
     with pytest.raises(ValidationError) as caught:
         recipe(**keys)
     assert caught.value.errors()[0]["loc"][0] == next(iter(keys))
@@ -95,7 +95,7 @@ def test_the_identity_is_that_of_the_plain_data(found: Recipe) -> None:
 
 
 @given(RECIPES, RECIPES)
-def test_recipes_are_equal_as_their_identities_are(one: Recipe, other: Recipe) -> None:
+def test_recipes_are_equal_if_their_identities_are(one: Recipe, other: Recipe) -> None:
     assert (one == other) == (one.canonical == other.canonical)
 
 
@@ -138,5 +138,5 @@ def test_canonical_json() -> None:
         canonical(float("nan"))
 
 
-def test_a_digest_is_the_head_of_a_sha256() -> None:
+def test_a_digest_is_the_start_of_a_sha256() -> None:
     assert digest("abc") == "ba7816bf8f01cfea"

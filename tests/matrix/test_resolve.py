@@ -95,7 +95,7 @@ def test_one_clear_error(expanded: Expand, tables: dict[str, Any], message: str)
         ({"student": {"early_stopping": {"patience": 3}}}, "recipe.student.early_stopping"),
     ],
 )
-def test_without_validation_nothing_may_read_it(expanded: Expand, recipe: dict[str, Any], key: str) -> None:
+def test_keys_that_need_validation_are_refused_without_it(expanded: Expand, recipe: dict[str, Any], key: str) -> None:
     assert len(expanded(recipe=recipe).cells) == 2
     with pytest.raises(MatrixError) as caught:
         expanded(recipe=recipe, protocol={"validation": 0})
@@ -103,7 +103,7 @@ def test_without_validation_nothing_may_read_it(expanded: Expand, recipe: dict[s
     assert str(caught.value) == f"m.toml: {key}: needs the validation loss, but protocol.validation is 0; {remedy}"
 
 
-def test_an_override_may_turn_off_what_reads_validation(expanded: Expand) -> None:
+def test_an_override_may_disable_keys_that_need_validation(expanded: Expand) -> None:
     found = expanded(
         recipe={"schedule": "plateau"}, protocol={"validation": 0}, **override({"recipe": {"schedule": "cosine"}})
     )

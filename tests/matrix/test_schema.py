@@ -26,12 +26,12 @@ KEY = CellKey("digits", "large", "small", ("HKD", "vanilla"))
         ({"seed": 3}, True),
     ],
 )
-def test_a_selector_means_the_cells_that_agree_in_every_key(keys: dict[str, Any], matches: bool) -> None:
+def test_a_selector_matches_cells_that_agree_with_every_key(keys: dict[str, Any], matches: bool) -> None:
     assert Selector.model_validate(keys).matches(KEY) is matches
     assert Exclude.model_validate(keys | {"why": "broken"}).matches(KEY) is matches
 
 
-def test_a_single_name_or_seed_stands_for_a_list() -> None:
+def test_a_single_name_or_seed_is_a_list() -> None:
     found = Selector.model_validate({"dataset": "digits", "seed": 3})
     assert (found.dataset, found.seed) == (("digits",), (3,))
 

@@ -13,7 +13,7 @@ SHIPPED = sorted(file.stem for file in (Path(kdbench.__file__).parent.parent / "
 
 
 @pytest.mark.parametrize("name", SHIPPED)
-def test_a_shipped_matrix_is_sound_whatever_its_data(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_shipped_matrix_can_be_expanded(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(LocalRegistry, "dataset", lambda self, spec: spec)
     matrix = load(find_shipped(name))
     assert matrix.name == name
@@ -22,6 +22,7 @@ def test_a_shipped_matrix_is_sound_whatever_its_data(name: str, monkeypatch: pyt
     assert {cell.kind for cell in expansion.cells} == {"teacher", "scratch", "method"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "teachers", "scratch", "distilled"),
     [
@@ -37,10 +38,10 @@ def test_a_shipped_matrix_is_sound_whatever_its_data(name: str, monkeypatch: pyt
         ("cifar100", 6, 9 * 3, 13 * 4 * 3),
     ],
 )
-def test_what_a_shipped_matrix_comes_to(
+def test_the_number_of_runs_of_a_shipped_matrix(
     name: str, teachers: int, scratch: int, distilled: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Planned where no data set is; the grid of the thesis has 81 configurations on each of 7 pairs."""
+    """Planned without data; the grid of the thesis has 81 configurations on each of 7 pairs."""
     monkeypatch.chdir(tmp_path)
     plan = make_plan(load(find_shipped(name)), provisional=True)
     kinds = {kind: [cell for cell in plan.cells if cell.kind == kind] for kind in ("teacher", "scratch", "method")}
@@ -55,11 +56,12 @@ def test_what_a_shipped_matrix_comes_to(
 
 
 def test_every_shipped_matrix_is_counted_above() -> None:
-    (counted,) = [mark for mark in test_what_a_shipped_matrix_comes_to.pytestmark if mark.name == "parametrize"]
+    (counted,) = [mark for mark in test_the_number_of_runs_of_a_shipped_matrix.pytestmark if mark.name == "parametrize"]
     assert {case[0] for case in counted.args[1]} == set(SHIPPED)
 
 
-def test_both_readings_of_the_thesis_share_what_they_can(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.slow
+def test_the_two_thesis_matrices_share_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """They share teachers, baselines and the configurations with alpha 0.5: a third of 81, and two of nine."""
     monkeypatch.chdir(tmp_path)
     one, other = (
@@ -68,11 +70,11 @@ def test_both_readings_of_the_thesis_share_what_they_can(tmp_path: Path, monkeyp
     assert len(one & other) == 7 + 7 + 567 // 3
 
 
-def test_the_quickstart_comes_with_kdbench() -> None:
+def test_the_quickstart_is_shipped() -> None:
     assert "quickstart" in SHIPPED
 
 
-def test_a_name_that_does_not_come_with_it() -> None:
+def test_a_matrix_that_is_not_shipped() -> None:
     with pytest.raises(MatrixError, match=r"^kdbench has no matrix 'quikstart'; did you mean 'quickstart'\?$"):
         find_shipped("quikstart")
 

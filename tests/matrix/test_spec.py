@@ -89,7 +89,7 @@ def test_what_is_not_in_the_identity(change: dict[str, Any]) -> None:
     assert (changed.id, changed.cell) == (SPEC.id, SPEC.cell)
 
 
-def test_a_network_of_ones_own_is_known_by_its_source() -> None:
+def test_your_own_network_is_identified_by_its_source() -> None:
     ids = {
         replace(SPEC, student=network).id
         for network in (
@@ -110,7 +110,7 @@ def test_without_data_the_identity_is_provisional() -> None:
     assert replace(SPEC, dataset=DataSpec("digits", "digits", {"resize": 8})).id != here.id
 
 
-def test_the_cell_of_a_fixed_teacher_knows_the_teachers_seed() -> None:
+def test_the_cell_depends_on_the_seed_of_a_fixed_teacher() -> None:
     other = replace(TEACHER, seed=1)
     fixed = replace(SPEC, split=Split(teacher_seed=1), needs=(("teacher", other),))
     assert fixed.cell != SPEC.cell
@@ -118,14 +118,14 @@ def test_the_cell_of_a_fixed_teacher_knows_the_teachers_seed() -> None:
     assert replace(TEACHER, split=Split(teacher_seed=1)).cell == TEACHER.cell
 
 
-def test_the_cell_of_paired_teachers_is_one() -> None:
+def test_paired_teachers_share_a_cell() -> None:
     paired = Split(teacher_seed="paired")
     runs = [replace(SPEC, split=paired, seed=s, needs=(("teacher", replace(TEACHER, seed=s)),)) for s in range(3)]
     assert len({run.id for run in runs}) == 3
     assert {run.cell for run in runs} == {runs[0].cell} != {SPEC.cell}
 
 
-def test_what_a_run_tells_of_itself() -> None:
+def test_properties_of_a_run() -> None:
     assert (SPEC.method, SPEC.hyperparameters) == ("vanilla", {"alpha": 0.9, "temperature": 4.0})
     assert (SPEC.teacher, TEACHER.teacher) == (TEACHER, None)
     summed = replace(SPEC, parts=(Part("triplet", {"margin": 1.0}), *SPEC.parts))
@@ -192,7 +192,7 @@ def ids(catalog: Any, **tables: Any) -> list[str]:
     return [run.id for cell in expansion.cells for run in cell.runs.values()]
 
 
-def test_a_default_may_be_written_out_and_numbers_are_numbers(installed: Any) -> None:
+def test_explicit_defaults_and_integers_do_not_change_the_identity(installed: Any) -> None:
     plain = ids(installed, recipe={"optimizer": {"name": "sgd", "lr": 1.0}}, methods={"vanilla": {"alpha": 1.0}})
     written = ids(
         installed,
@@ -204,7 +204,7 @@ def test_a_default_may_be_written_out_and_numbers_are_numbers(installed: Any) ->
     assert len(set(plain)) == 3
 
 
-def test_what_a_file_calls_things_is_not_in_the_identity(installed: Any) -> None:
+def test_names_in_the_file_are_not_in_the_identity(installed: Any) -> None:
     plain = ids(installed, methods={"vanilla": {}})
     renamed = ids(
         installed,
@@ -225,7 +225,7 @@ def test_the_precision_is_resolved_before_the_identity(installed: Any) -> None:
     assert auto in (fp32, bf16)
 
 
-def test_weights_are_known_by_their_content_alone() -> None:
+def test_weights_are_identified_by_their_content() -> None:
     here, there = (
         NetworkSpec("a", architecture="small", weights="here", start="0123"),
         NetworkSpec("small", weights="there", start="0123"),
@@ -235,15 +235,15 @@ def test_weights_are_known_by_their_content_alone() -> None:
     assert replace(SPEC, student=here.untrained()).id == SPEC.id
 
 
-def test_a_network_with_weights_survives_the_way_to_its_worker() -> None:
+def test_a_network_with_weights_survives_a_round_trip() -> None:
     spec = replace(SPEC, student=replace(OWN, weights="file", start="0123"))
     assert RunSpec.from_json(json.loads(json.dumps(spec.to_json()))).student == spec.student
 
 
-def test_what_runs_share_is_read_once_and_what_they_do_not_share_is_their_own() -> None:
-    told = [replace(SPEC, seed=seed).to_json() for seed in range(2)]
-    first, second = map(RunSpec.from_json, told)
+def test_runs_share_equal_recipes_and_teachers() -> None:
+    data = [replace(SPEC, seed=seed).to_json() for seed in range(2)]
+    first, second = map(RunSpec.from_json, data)
     assert first.recipe is second.recipe
     assert first.teacher is second.teacher
-    other = RunSpec.from_json({**told[1], "recipe": {**told[1]["recipe"], "epochs": 7}})
+    other = RunSpec.from_json({**data[1], "recipe": {**data[1]["recipe"], "epochs": 7}})
     assert (other.recipe.epochs, second.recipe) == (7, first.recipe)

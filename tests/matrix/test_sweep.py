@@ -42,7 +42,7 @@ def test_a_sweep_is_the_product_of_its_lists(lists: dict[str, list[int]]) -> Non
     assert swept(table) == [{"vanilla": row} for row in rows]
 
 
-def test_zip_moves_keys_together() -> None:
+def test_zip_sweeps_keys_together() -> None:
     found = swept({"a": [1, 2], "b": [3, 4], "c": [5, 6], "zip": [["a", "c"]]})
     assert [s["vanilla"] for s in found] == [
         {"a": 1, "c": 5, "b": 3},
@@ -148,6 +148,6 @@ def test_a_table_that_is_refused(message: str, table: dict[str, Any]) -> None:
     assert str(caught.value) == f"methods.vanilla.{message}"
 
 
-def test_a_label_that_names_nothing() -> None:
+def test_a_label_without_a_method() -> None:
     with pytest.raises(MatrixError, match=r"^methods\.a \+\.method: must be a method's name .* got \['a', ''\]$"):
         part_names("a +", {})

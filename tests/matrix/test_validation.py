@@ -174,7 +174,7 @@ def nested(depth: int, wrap: Callable[[object], object]) -> object:
 
 
 @pytest.mark.parametrize("wrap", [lambda inner: [inner], lambda inner: {"k": inner}])
-def test_how_deep_tables_may_be(wrap: Callable[[object], object]) -> None:
+def test_the_depth_of_tables(wrap: Callable[[object], object]) -> None:
     check_plain(nested(MAX_DEPTH, wrap), "m.toml")
     with pytest.raises(MatrixError, match=r"\.\.\.: tables and lists must not be nested deeper than 32 levels$"):
         check_plain(nested(MAX_DEPTH + 1, wrap), "m.toml")
@@ -203,7 +203,7 @@ TOP = ["name", "seeds", "datasets", "pairs", "recipe", "protocol", "methods", "d
 
 
 @given(st.dictionaries(st.sampled_from([*TOP, "override", "run"]) | st.text(max_size=6), NESTED, max_size=3))
-def test_whatever_is_read_gives_a_matrix_or_a_matrix_error(tables: dict[str, Any]) -> None:
+def test_any_data_give_a_matrix_or_a_matrix_error(tables: dict[str, Any]) -> None:
     found = outcome(tables)
     assert found.startswith("m.toml: ") or set(tables) < set(MatrixSpec.model_fields)
 

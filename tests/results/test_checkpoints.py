@@ -16,7 +16,7 @@ def contents(folder):
     return [(path.name, head and head.epoch, content) for path, head, content in checkpoints.read(folder)]
 
 
-def test_the_newest_comes_first_and_the_one_before_is_kept(tmp_path):
+def test_the_previous_checkpoint_is_kept(tmp_path):
     for epoch, content in ((1, b"one"), (2, b"two\nlines"), (3, b"")):
         checkpoints.write(tmp_path, epoch, content, MADE_WITH)
     assert contents(tmp_path) == [(NEWEST, 3, b""), (PREVIOUS, 2, b"two\nlines")]
@@ -24,13 +24,13 @@ def test_the_newest_comes_first_and_the_one_before_is_kept(tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted(checkpoints.NAMES)
 
 
-def test_it_says_what_made_it(tmp_path):
+def test_a_checkpoint_has_versions_and_options(tmp_path):
     checkpoints.write(tmp_path, 1, b"one", MADE_WITH)
     ((_, head, _),) = checkpoints.read(tmp_path)
     assert head.made_with == MADE_WITH
 
 
-def test_without_any_a_run_starts_from_its_beginning(tmp_path):
+def test_without_a_checkpoint_a_run_starts_from_the_first_epoch(tmp_path):
     assert contents(tmp_path) == []
     assert checkpoints.next_epoch(tmp_path) == 0
     assert checkpoints.next_epoch(tmp_path / "none") == 0
@@ -48,7 +48,7 @@ def test_without_any_a_run_starts_from_its_beginning(tmp_path):
         lambda whole: whole[:-1] + b"X",
     ],
 )
-def test_a_corrupted_one_is_known(tmp_path, corrupt):
+def test_a_corrupted_checkpoint_has_no_header(tmp_path, corrupt):
     for epoch, content in ((1, b"first content"), (2, b"second content")):
         checkpoints.write(tmp_path, epoch, content, MADE_WITH)
     newest = tmp_path / NEWEST
@@ -56,7 +56,7 @@ def test_a_corrupted_one_is_known(tmp_path, corrupt):
     assert contents(tmp_path) == [(NEWEST, None, b""), (PREVIOUS, 1, b"first content")]
 
 
-def test_one_that_the_disk_cannot_read_again_is_passed_over(tmp_path, monkeypatch):
+def test_an_unreadable_checkpoint_has_no_header(tmp_path, monkeypatch):
     for epoch in (1, 2):
         checkpoints.write(tmp_path, epoch, b"content", MADE_WITH)
     read_bytes = Path.read_bytes
@@ -70,7 +70,7 @@ def test_one_that_the_disk_cannot_read_again_is_passed_over(tmp_path, monkeypatc
     assert contents(tmp_path) == [(NEWEST, None, b""), (PREVIOUS, 1, b"content")]
 
 
-def test_a_cut_one_does_not_count_for_the_next_epoch(tmp_path):
+def test_a_truncated_checkpoint_is_skipped_by_next_epoch(tmp_path):
     for epoch in (1, 2):
         checkpoints.write(tmp_path, epoch, b"content", MADE_WITH)
     newest = tmp_path / NEWEST
@@ -78,7 +78,7 @@ def test_a_cut_one_does_not_count_for_the_next_epoch(tmp_path):
     assert checkpoints.next_epoch(tmp_path) == 1
 
 
-def test_a_cut_one_does_not_take_the_place_of_a_whole_one(tmp_path):
+def test_a_truncated_checkpoint_does_not_replace_the_previous_one(tmp_path):
     for epoch in (1, 2):
         checkpoints.write(tmp_path, epoch, b"content", MADE_WITH)
     newest = tmp_path / NEWEST
@@ -87,7 +87,7 @@ def test_a_cut_one_does_not_take_the_place_of_a_whole_one(tmp_path):
     assert contents(tmp_path) == [(NEWEST, 2, b"again"), (PREVIOUS, 1, b"content")]
 
 
-def test_they_are_taken_away(tmp_path):
+def test_checkpoints_are_removed(tmp_path):
     for epoch in (1, 2):
         checkpoints.write(tmp_path, epoch, b"content", MADE_WITH)
     checkpoints.remove(tmp_path)
@@ -95,7 +95,7 @@ def test_they_are_taken_away(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_where_it_cannot_be_written_that_is_said(tmp_path):
+def test_a_folder_that_cannot_be_written(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(ResultsError, match="cannot be written"):
         checkpoints.write(tmp_path / "file", 1, b"", MADE_WITH)

@@ -19,7 +19,7 @@ def names(folder: Path) -> list[str]:
     return sorted(entry.name for entry in folder.iterdir())
 
 
-def test_a_file_is_written_whole(tmp_path: Path) -> None:
+def test_a_file_is_written_atomically(tmp_path: Path) -> None:
     seen: list[list[str]] = []
 
     def write(temporary: Path) -> None:
@@ -35,7 +35,7 @@ def test_a_file_is_written_whole(tmp_path: Path) -> None:
     assert [len(found) for found in seen] == [1, 2]
 
 
-def test_the_folder_is_made(tmp_path: Path) -> None:
+def test_the_folder_is_created(tmp_path: Path) -> None:
     write_atomic(tmp_path / "a" / "b" / "file", lambda path: path.write_text("x"))
     assert (tmp_path / "a" / "b" / "file").read_text() == "x"
 
@@ -48,7 +48,7 @@ def half(then: Exception) -> Callable[[Path], None]:
     return write
 
 
-def test_a_writer_that_raises_leaves_the_old_file_alone(tmp_path: Path) -> None:
+def test_a_writer_that_raises_leaves_the_old_file_unchanged(tmp_path: Path) -> None:
     path = tmp_path / "result"
     for _ in range(2):
         with pytest.raises(KeyError, match="broken"):
@@ -58,14 +58,14 @@ def test_a_writer_that_raises_leaves_the_old_file_alone(tmp_path: Path) -> None:
     assert names(tmp_path) == ["result"]
 
 
-def test_a_full_disk_is_told(tmp_path: Path) -> None:
+def test_a_full_disk(tmp_path: Path) -> None:
     with pytest.raises(ResultsError) as caught:
         write_atomic(tmp_path / "result", half(OSError(28, "No space left on device")))
     assert str(caught.value) == f"{tmp_path}: cannot be written (No space left on device); {REMEDY}"
     assert names(tmp_path) == []
 
 
-def test_a_file_in_the_folders_place(tmp_path: Path) -> None:
+def test_a_file_in_place_of_the_folder(tmp_path: Path) -> None:
     (tmp_path / "results").touch()
     with pytest.raises(ResultsError, match=r"results: cannot be written \((File exists|Not a directory)\); choose"):
         write_atomic(tmp_path / "results" / "file", lambda path: path.write_text("x"))
@@ -73,7 +73,7 @@ def test_a_file_in_the_folders_place(tmp_path: Path) -> None:
         write_atomic(tmp_path / "results" / "runs" / "file", lambda path: path.write_text("x"))
 
 
-def test_a_folder_in_the_files_place(tmp_path: Path) -> None:
+def test_a_folder_in_place_of_the_file(tmp_path: Path) -> None:
     (tmp_path / "result").mkdir()
     with pytest.raises(ResultsError, match=r"cannot be written \(Is a directory\)"):
         write_json(tmp_path / "result", {})
@@ -98,7 +98,7 @@ def test_json_round_trip(data: dict[str, object], tmp_path_factory: pytest.TempP
     assert read_json(path) == data
 
 
-def test_what_is_no_json_is_not_written(tmp_path: Path) -> None:
+def test_values_outside_json_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="JSON compliant"):
         write_json(tmp_path / "a.json", {"x": float("nan")})
     with pytest.raises(TypeError, match="not JSON serializable"):
@@ -106,7 +106,7 @@ def test_what_is_no_json_is_not_written(tmp_path: Path) -> None:
     assert names(tmp_path) == []
 
 
-def test_json_is_written_for_people(tmp_path: Path) -> None:
+def test_json_is_indented(tmp_path: Path) -> None:
     write_json(tmp_path / "a.json", {"name": "é"})
     assert (tmp_path / "a.json").read_text(encoding="utf-8") == '{\n "name": "é"\n}\n'
 
@@ -129,7 +129,7 @@ def test_corrupted_json(tmp_path: Path, content: bytes, why: str) -> None:
     assert str(caught.value) == f"{path}: corrupted ({why}); run `kdbench reindex --deep`, then run the matrix again"
 
 
-def test_json_that_is_not_there_or_no_file(tmp_path: Path) -> None:
+def test_json_that_is_missing_or_not_a_file(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match="none"):
         read_json(tmp_path / "none.json")
     with pytest.raises(ResultsError, match=r"cannot be read \(Is a directory\)$"):

@@ -35,14 +35,14 @@ def test_an_index_is_the_same_after_a_round_trip(index: MatrixIndex) -> None:
 
 
 @given(INDEXES)
-def test_every_run_once_in_order(index: MatrixIndex) -> None:
+def test_run_ids_have_no_duplicates(index: MatrixIndex) -> None:
     listed = [run for cell in index.cells for run in cell.runs.values()]
     assert sorted(index.run_ids) == sorted(set(listed))
     assert [listed.index(run) for run in index.run_ids] == sorted(listed.index(run) for run in index.run_ids)
 
 
 @given(INDEXES)
-def test_runs_that_others_need_count_though_they_are_in_no_cell(index: MatrixIndex) -> None:
+def test_run_ids_include_needed_runs(index: MatrixIndex) -> None:
     wider = replace(index, needed=("generation", *index.run_ids))
     assert wider.run_ids == (*index.run_ids, "generation")
     assert MatrixIndex.from_json(json.loads(json.dumps(wider.to_json()))) == wider

@@ -14,7 +14,7 @@ print(sorted(heavy & set(sys.modules)))
 """
 
 
-def test_pandas_and_pyarrow_load_only_where_they_are_needed() -> None:
+def test_pandas_and_pyarrow_are_imported_only_when_needed() -> None:
     done = subprocess.run([sys.executable, "-c", LOADED], capture_output=True, text=True, check=True)
     before, after = done.stdout.splitlines()
     assert before == "[]"
@@ -22,6 +22,6 @@ def test_pandas_and_pyarrow_load_only_where_they_are_needed() -> None:
     assert "torch" not in after
 
 
-def test_a_name_that_is_not_there() -> None:
+def test_an_unknown_attribute() -> None:
     assert hasattr(results, "load_results")
     assert not hasattr(results, "load_tables")

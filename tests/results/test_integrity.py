@@ -90,7 +90,7 @@ def test_a_corrupted_result(done: Path, teacher: RunSpec, content: str, why: str
     assert "reindex" not in found, "kdbench itself quarantines the run"
 
 
-def test_what_is_not_finished_or_failed_is_not_corrupted(done: Path, teacher: RunSpec, store: Store) -> None:
+def test_an_unfinished_or_failed_run_is_not_corrupted(done: Path, teacher: RunSpec, store: Store) -> None:
     store.write_result(teacher.id, {"status": "failed", "error": "NaN"})
     (done / WEIGHTS).unlink()
     assert run_corruption(done, teacher.id, deep=True) is None
@@ -122,5 +122,5 @@ def test_every_changed_byte_is_found(tmp_path_factory: pytest.TempPathFactory, p
 
 
 @given(st.dictionaries(st.sampled_from(["run_id", "status", "row", "files", "architecture"]), st.none() | st.text()))
-def test_what_no_run_wrote_is_result_corruption(result: dict[str, str | None]) -> None:
+def test_any_other_content_is_a_corrupted_result(result: dict[str, str | None]) -> None:
     assert result_corruption(result, "0123") is not None or result.get("status") in ("done", "failed")

@@ -32,7 +32,7 @@ def holder(path: Path) -> Iterator[subprocess.Popen[str]]:
         process.kill()
 
 
-def test_a_lock_of_another_process_is_seen_until_that_dies(tmp_path: Path) -> None:
+def test_a_file_is_locked_until_its_process_dies(tmp_path: Path) -> None:
     path = tmp_path / "lock"
     assert is_locked(path) is False
     with holder(path) as process:
@@ -44,7 +44,7 @@ def test_a_lock_of_another_process_is_seen_until_that_dies(tmp_path: Path) -> No
     assert path.exists()
 
 
-def test_looking_does_not_take_the_lock(tmp_path: Path) -> None:
+def test_is_locked_does_not_take_the_lock(tmp_path: Path) -> None:
     path = tmp_path / "lock"
     path.touch()
     assert is_locked(path) is False
@@ -54,7 +54,7 @@ def test_looking_does_not_take_the_lock(tmp_path: Path) -> None:
     assert is_locked(path) is False
 
 
-def test_a_file_in_the_run_folders_place(tmp_path: Path) -> None:
+def test_a_file_in_place_of_the_run_folder(tmp_path: Path) -> None:
     (tmp_path / "run").touch()
     assert is_locked(tmp_path / "run" / "lock") is False
 
@@ -68,14 +68,14 @@ def test_systems_that_do_not_list_locks(tmp_path: Path, monkeypatch: pytest.Monk
         assert is_locked(path) is True
 
 
-def test_another_lock_of_the_system_is_not_taken_for_this_one(tmp_path: Path) -> None:
+def test_other_locked_files_do_not_count(tmp_path: Path) -> None:
     (tmp_path / "mine").touch()
     with holder(tmp_path / "other"):
         assert is_locked(tmp_path / "mine") is False
         assert is_locked(tmp_path / "other") is True
 
 
-def test_a_file_that_nobody_holds_is_not_even_tried(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unlocked_file_is_not_opened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Else a look at a waiting run could keep a worker from claiming it."""
     tried: list[Path] = []
     monkeypatch.setattr(locks, "_locked_inodes", set)

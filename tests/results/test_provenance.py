@@ -34,7 +34,7 @@ def commit(folder: Path) -> str:
     return git(folder, "rev-parse", "--short=12", "HEAD")
 
 
-def test_where_a_number_was_made() -> None:
+def test_provenance() -> None:
     found = provenance()
     assert list(found) == ["kdbench_version", "git_commit", "torch_version", "host"]
     assert (found["kdbench_version"], found["host"]) == (kdbench.__version__, platform.node())
@@ -52,7 +52,7 @@ def test_the_commit_of_a_checkout(checkout: Path) -> None:
     assert provenance()["git_commit"] == f"{head}+"
 
 
-def test_a_change_outside_the_package_is_none_of_its(checkout: Path) -> None:
+def test_changes_outside_the_package_do_not_count(checkout: Path) -> None:
     (checkout / "README.md").touch()
     head = commit(checkout)
     (checkout / "README.md").write_text("changed")
@@ -73,7 +73,7 @@ def test_a_folder_that_only_looks_like_a_checkout(checkout: Path, monkeypatch: p
 
 def test_the_time_is_utc_to_the_second() -> None:
     before = datetime.now(UTC).replace(microsecond=0)
-    told = datetime.fromisoformat(now())
-    assert before <= told <= datetime.now(UTC)
+    current = datetime.fromisoformat(now())
+    assert before <= current <= datetime.now(UTC)
     assert now().endswith("+00:00")
     assert "." not in now()

@@ -46,7 +46,7 @@ def test_a_new_folder(tmp_path: Path) -> None:
     assert json.loads((root / "kdbench.json").read_text()) == {"format": FORMAT}
 
 
-def test_a_folder_that_is_only_read_is_not_made(tmp_path: Path) -> None:
+def test_a_folder_that_is_only_read_is_not_created(tmp_path: Path) -> None:
     root = tmp_path / "results"
     with pytest.raises(ResultsError) as caught:
         Store(root, create=False)
@@ -79,14 +79,14 @@ def test_a_folder_that_cannot_be_written(tmp_path: Path) -> None:
         Store(tmp_path / "file", create=False)
 
 
-def test_a_run_folder_that_cannot_be_made(store: Store) -> None:
+def test_a_run_folder_that_cannot_be_created(store: Store) -> None:
     store.folder("abc").touch()
     with pytest.raises(ResultsError, match="abc: cannot be written"):
         store.claim("abc")
     assert store.state("abc") == "pending"
 
 
-def test_whether_the_folder_can_be_written_now(store: Store) -> None:
+def test_check_writable(store: Store) -> None:
     before = sorted(store.root.iterdir())
     store.check_writable()
     assert sorted(store.root.iterdir()) == before
@@ -132,7 +132,7 @@ def test_a_run_is_claimed_once(store: Store) -> None:
     assert (store.folder("abc") / "lock").exists()
 
 
-def test_a_process_that_dies_lets_its_run_go(store: Store) -> None:
+def test_a_process_that_dies_unlocks_its_run(store: Store) -> None:
     with claimed_elsewhere(store, "abc") as process:
         assert store.state("abc") == "running"
         assert store.claim("abc") is None
@@ -148,18 +148,18 @@ def test_a_process_that_dies_lets_its_run_go(store: Store) -> None:
 @pytest.mark.parametrize(
     "content", ['{"run_id": "another", "status": "done"}', '{"status": "done"}', '{"run_id": "abc"', "[]", ""]
 )
-def test_a_result_that_is_not_this_runs_is_none(store: Store, content: str) -> None:
+def test_the_result_of_another_run_is_none(store: Store, content: str) -> None:
     store.folder("abc").mkdir()
     (store.folder("abc") / "result.json").write_text(content)
     assert (store.result("abc"), store.state("abc"), store.is_finished("abc")) == (None, "pending", False)
 
 
-def test_a_folder_in_the_results_place(store: Store) -> None:
+def test_a_folder_in_place_of_the_result(store: Store) -> None:
     (store.folder("abc") / "result.json").mkdir(parents=True)
     assert (store.result("abc"), store.state("abc")) == (None, "pending")
 
 
-def test_specs_come_back(store: Store, student: Student) -> None:
+def test_specs_survive_a_round_trip(store: Store, student: Student) -> None:
     run = student(3, alpha=0.9)
     store.write_spec(run)
     again = store.spec(run.id)
@@ -168,7 +168,7 @@ def test_specs_come_back(store: Store, student: Student) -> None:
     assert again.teacher.id == run.needs[0][1].id
 
 
-def test_a_spec_that_is_not_there_or_corrupted(store: Store, teacher: RunSpec) -> None:
+def test_a_missing_or_corrupted_spec(store: Store, teacher: RunSpec) -> None:
     with pytest.raises(ResultsError) as caught:
         store.spec("abc")
     assert str(caught.value) == f"abc: no such run in {store.root}"
@@ -187,7 +187,7 @@ def test_a_spec_that_is_not_there_or_corrupted(store: Store, teacher: RunSpec) -
         assert str(caught.value).endswith("); run `kdbench reindex --deep`, then run the matrix again")
 
 
-def test_a_run_is_found_by_the_beginning_of_its_id(store: Store) -> None:
+def test_a_run_is_found_by_a_prefix_of_its_id(store: Store) -> None:
     for run in ("abc0", "abc1", "abd0"):
         store.folder(run).mkdir()
         (store.folder(run) / "spec.json").touch()
@@ -224,14 +224,14 @@ def test_indexes(store: Store, student: Student, index: Index) -> None:
 
 
 @pytest.mark.parametrize("content", ["", "[]", "{}", '{"cells": 3, "incompatible": []}', '{"cells": [{"kind": "x"}]}'])
-def test_a_corrupted_index_counts_as_none(store: Store, student: Student, index: Index, content: str) -> None:
+def test_a_corrupted_index_is_none(store: Store, student: Student, index: Index, content: str) -> None:
     store.write_index(index(student()))
     (store.matrices / "corrupted.json").write_text(content)
     assert store.index("corrupted") is None
     assert [found.name for found in store.indexes()] == ["thesis"]
 
 
-def test_the_indexes_of_a_folder_that_is_not_there(tmp_path: Path) -> None:
+def test_the_indexes_of_a_missing_folder(tmp_path: Path) -> None:
     with pytest.raises(ResultsError, match="results folder not found"):
         load_indexes(str(tmp_path / "none"))
 
@@ -266,7 +266,7 @@ def test_a_matrix_is_complete_when_its_runs_are_finished_and_its_networks_timed(
     assert store.is_complete(matrix)
 
 
-def test_a_corrupted_description_of_the_folder_is_named_with_its_content(store: Store, teacher: RunSpec) -> None:
+def test_a_corrupted_kdbench_json_is_refused_with_a_command(store: Store, teacher: RunSpec) -> None:
     store.write_spec(teacher)
     store.write_result(teacher.id, {"status": "done", "row": {"threads": 3}})
     about = store.root / "kdbench.json"

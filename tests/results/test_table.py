@@ -87,7 +87,7 @@ def test_every_stable_name_is_a_column(store: Store, teacher: RunSpec) -> None:
     assert set(STABLE) <= set(pq.read_schema(store.root / "results.parquet").names)
 
 
-def test_a_column_has_one_type_whatever_is_in_it(store: Store, teacher: RunSpec, finish: Finish) -> None:
+def test_the_type_of_a_column_does_not_depend_on_its_values(store: Store, teacher: RunSpec, finish: Finish) -> None:
     export(store)
     empty = pq.read_schema(store.root / "results.parquet")
     finish(teacher, {"test_accuracy": 1, "parameters": 7, "threads": 1})
@@ -128,13 +128,13 @@ def test_a_run_that_two_matrices_share(store: Store, teacher: RunSpec, index: In
     assert (row["matrix"], row["label"]) == ("appendix; thesis", "scratch; teacher")
 
 
-def test_a_run_that_no_matrix_asks_for_any_more(store: Store, teacher: RunSpec) -> None:
+def test_a_run_of_no_matrix(store: Store, teacher: RunSpec) -> None:
     store.write_spec(teacher)
     (row,) = read_rows(store)
     assert (row["matrix"], row["label"], row["teacher"], row["student"]) == ("", "", None, "large")
 
 
-def test_a_corrupted_spec_costs_its_own_row_only(store: Store, student: Student, finish: Finish) -> None:
+def test_a_corrupted_spec_affects_only_its_row(store: Store, student: Student, finish: Finish) -> None:
     whole, corrupted = student(0), student(1)
     for run in (whole, corrupted):
         finish(run, {"test_accuracy": 0.5})
@@ -179,7 +179,7 @@ def test_a_hyperparameter_that_only_some_runs_have(store: Store, student: Studen
     assert found == {runs[0].id: (0.5, None), runs[1].id: (None, 2.0)}
 
 
-def test_histories_are_put_together(store: Store, student: Student, finish: Finish) -> None:
+def test_histories_are_concatenated(store: Store, student: Student, finish: Finish) -> None:
     runs = [student(seed) for seed in range(4)]
     finish(runs[0], {}, [{"epoch": 1, "loss": 2, "val_nll": None}, {"epoch": 2, "loss": 1, "val_nll": None}])
     finish(runs[1], {}, [{"epoch": 1, "loss": 0.5, "val_nll": 0.25}])
@@ -265,7 +265,7 @@ def test_a_folder_that_is_not_there(tmp_path: Path) -> None:
         load_results(str(tmp_path / "none"))
 
 
-def test_a_corrupted_history_costs_its_own_rows_and_is_named(store: Store, student: Student, finish: Finish) -> None:
+def test_a_corrupted_history_is_left_out_with_a_warning(store: Store, student: Student, finish: Finish) -> None:
     whole, corrupted = student(0), student(1)
     for run in (whole, corrupted):
         finish(run, {}, [{"epoch": 1}])
@@ -312,7 +312,7 @@ def test_each_file_of_a_run_is_read_once(
     )
 
 
-def test_a_run_that_ends_while_it_is_read_is_not_done_without_its_numbers(
+def test_a_run_that_ends_while_it_is_read_is_never_done_without_numbers(
     store: Store, student: Student, finish: Finish, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run = student(0)

@@ -17,19 +17,19 @@ def log(tmp_path):
     return path
 
 
-def told(store, run):
+def log_lines(store, run):
     """The log of a run, without the times."""
     return [line.partition(" ")[2] for line in (store.folder(run) / "log.txt").read_text().splitlines()]
 
 
-def test_the_attempt_and_the_place_are_told(store, log):
+def test_the_log_has_the_attempt_and_the_position(store, log):
     store.begin_attempt("a")
     store.begin_attempt("a")
     worker_logs.log_start(store, ["a"], log, worker_logs.size(log))
-    assert told(store, "a") == [f"attempt 2: {log} from byte 7"]
+    assert log_lines(store, "a") == [f"attempt 2: {log} from byte 7"]
 
 
-def test_what_was_printed_since_goes_to_every_run(store, log):
+def test_the_output_of_a_job_is_copied_to_every_run(store, log):
     with log.open("ab") as handle:
         handle.write("noise é\n".encode())
     worker_logs.log_output(store, ["a", "b"], log, 7)
@@ -37,7 +37,7 @@ def test_what_was_printed_since_goes_to_every_run(store, log):
         assert (store.folder(run) / "log.txt").read_text().endswith(" output of its worker:\nnoise é\n")
 
 
-def test_silence_is_not_told(store, log):
+def test_empty_output_is_not_logged(store, log):
     worker_logs.log_output(store, ["a"], log, 7)
     assert not (store.folder("a") / "log.txt").exists()
 
@@ -48,7 +48,7 @@ def test_long_output_is_truncated_at_the_start(log, monkeypatch):
     assert worker_logs.read_output(log, 7) == f"(20 earlier bytes are in {log})\n0123456789"
 
 
-def test_what_is_no_text_is_shown_all_the_same(log):
+def test_output_that_is_not_text_is_shown(log):
     log.write_bytes(b"\xff\xfe torn")
     assert worker_logs.read_output(log).endswith(" torn")
 
