@@ -1,4 +1,4 @@
-"""The primitives that methods share. All compute in float32 with autocast off, whatever the networks' precision."""
+"""Losses that methods share. They compute in float32 with autocast off, whatever the precision of the networks."""
 
 import functools
 from collections.abc import Callable
@@ -13,7 +13,7 @@ R = TypeVar("R")
 
 
 def in_float32(function: Callable[P, R]) -> Callable[P, R]:
-    """Run `function` with autocast off and its floating-point tensor arguments in float32."""
+    """Decorate a function to run with autocast off and its floating-point tensors in float32."""
 
     def upcast(value: object) -> object:
         return value.float() if isinstance(value, Tensor) and value.is_floating_point() else value
@@ -30,22 +30,23 @@ def in_float32(function: Callable[P, R]) -> Callable[P, R]:
 
 @in_float32
 def cross_entropy(logits: Tensor, labels: Tensor, label_smoothing: float = 0.0) -> Tensor:
-    """Cross-entropy of logits (B, K) with labels (B,), mean over the batch."""
+    """Return the cross-entropy of logits (B, K) with labels (B,), averaged over the batch."""
     return F.cross_entropy(logits, labels, label_smoothing=label_smoothing)
 
 
 @in_float32
 def kd_loss(student_logits: Tensor, teacher_logits: Tensor, temperature: float) -> Tensor:
-    """T^2 KL(softmax(z_t / T) || softmax(z_s / T)), summed over classes, mean over the batch (arXiv:1503.02531).
+    """Return T^2 KL(softmax(z_t / T) || softmax(z_s / T)) of logits (B, K) (arXiv:1503.02531).
 
-    T^2 restores the size of the gradient, which shrinks like 1 / T^2.
+    It is summed over classes and averaged over the batch. T^2 restores the size of the gradient, which shrinks like
+    1 / T^2.
     """
     return temperature**2 * kl_divergence(student_logits / temperature, teacher_logits / temperature)
 
 
 @in_float32
 def kl_divergence(student_logits: Tensor, teacher_logits: Tensor) -> Tensor:
-    """KL(softmax(z_t) || softmax(z_s)) of logits (B, K): summed over classes, mean over the batch."""
+    """Return KL(softmax(z_t) || softmax(z_s)) of logits (B, K), summed over classes and averaged over the batch."""
     return F.kl_div(
         F.log_softmax(student_logits, dim=1),
         F.log_softmax(teacher_logits, dim=1),

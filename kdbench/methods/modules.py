@@ -1,4 +1,4 @@
-"""The small networks that methods add to compare what has different shapes."""
+"""Small networks that methods add, to compare tensors of different shapes."""
 
 from torch import nn
 
@@ -8,10 +8,10 @@ Shape = tuple[int, int, int]
 
 
 def regressor(source: Shape, target: Shape) -> nn.Sequential:
-    """Maps of shape (B, *source) to (B, *target), each shape (C, H, W): one convolution, batch norm and ReLU.
+    """Return a module from maps (B, *source) to (B, *target), each shape (C, H, W): convolution, batch norm, ReLU.
 
     The convolution has stride 2 where the target is half as large and is transposed with stride 2 where it is twice as
-    large; else it is a valid one (1x1 for equal sizes), transposed where the target is larger.
+    large; otherwise it has no padding (1x1 for equal sizes), and is transposed where the target is larger.
 
     Raises:
         MethodError: the target is higher and narrower, or lower and wider.

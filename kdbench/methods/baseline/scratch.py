@@ -18,8 +18,8 @@ class Scratch(Method):
     With `label_smoothing` e > 0 the targets are (1 - e) y + e / K, as in the paper (Section 7). No teacher is used.
     """
 
-    paper = "Szegedy et al., CVPR 2016, arXiv:1512.00567"
     cuda_graph_safe = True
+    paper = "Szegedy et al., CVPR 2016, arXiv:1512.00567"
 
     def __init__(
         self, student: nn.Module, *, label_smoothing: Annotated[float, Ge(0), Lt(1), Tune(0.0, 0.3)] = 0.0

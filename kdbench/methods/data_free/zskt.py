@@ -33,9 +33,9 @@ class ZSKT(Method):
     classes, as everywhere in kdbench: `beta = 250 K` gives the authors' balance of the two terms.
     """
 
-    paper = "Micaelli, Storkey, NeurIPS 2019, arXiv:1905.09768"
     cuda_graph_safe = True
     data = "none"
+    paper = "Micaelli, Storkey, NeurIPS 2019, arXiv:1905.09768"
 
     def __init__(
         self,

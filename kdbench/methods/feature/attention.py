@@ -31,9 +31,9 @@ class Attention(Offline):
     pair of single pixels is left out.
     """
 
-    paper = "Zagoruyko, Komodakis, ICLR 2017, arXiv:1612.03928"
     reads = "maps"
     cuda_graph_safe = True
+    paper = "Zagoruyko, Komodakis, ICLR 2017, arXiv:1612.03928"
 
     def __init__(
         self,

@@ -39,8 +39,8 @@ class FitNets(Offline):
     width.
     """
 
-    paper = "Romero et al., ICLR 2015, arXiv:1412.6550"
     reads = "maps"
+    paper = "Romero et al., ICLR 2015, arXiv:1412.6550"
 
     def __init__(
         self,

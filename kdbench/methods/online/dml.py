@@ -25,8 +25,8 @@ class DML(Method):
         MethodError: there is no peer.
     """
 
-    paper = "Zhang, Xiang, Hospedales, Lu, CVPR 2018, arXiv:1706.00384"
     cuda_graph_safe = True
+    paper = "Zhang, Xiang, Hospedales, Lu, CVPR 2018, arXiv:1706.00384"
 
     def __init__(self, student: nn.Module, peers: Iterable[nn.Module]) -> None:
         super().__init__()

@@ -21,10 +21,10 @@ RelationWeight = Annotated[Weight, Tune(1, 200, log=True)]
 class RelationalKD(Offline, ABC):
     """`L = CE(z_s, y)` + weighted relations between embeddings (B, D), whose widths may differ; B is at least 3."""
 
-    paper = "Park, Kim, Lu, Cho, CVPR 2019, arXiv:1904.05068"
     reads = "embedding"
     min_batch_size = 3
     cuda_graph_safe = True
+    paper = "Park, Kim, Lu, Cho, CVPR 2019, arXiv:1904.05068"
 
     @abstractmethod
     def relations(self, student: Tensor, teacher: Tensor) -> dict[str, Tensor]:

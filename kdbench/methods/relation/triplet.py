@@ -27,10 +27,10 @@ class Triplet(Offline):
     `KL(softmax(z_t) || softmax(z_s))`.
     """
 
-    paper = "Oki, Abe, Miyao, Kurita, IJCNN 2020, arXiv:2004.08116"
     reads = "logits"
     min_batch_size = 2
     cuda_graph_safe = True
+    paper = "Oki, Abe, Miyao, Kurita, IJCNN 2020, arXiv:2004.08116"
 
     def __init__(
         self,

@@ -4,7 +4,8 @@ from typing import Literal, final
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
+from torch.nn import Module
 
 from kdbench.methods.annotations import Alpha, Temperature
 from kdbench.methods.losses import cross_entropy, in_float32
@@ -27,14 +28,14 @@ class EarthMover(Offline):
     - `mass = "moved"`: the probability of the classes that were used becomes 0.
     """
 
-    paper = "D'Amicantonio, thesis at the University of Bologna 2021"
     reads = "logits"
     cuda_graph_safe = True
+    paper = "D'Amicantonio, thesis at the University of Bologna 2021"
 
     def __init__(
         self,
-        student: nn.Module,
-        teacher: nn.Module,
+        student: Module,
+        teacher: Module,
         *,
         alpha: Alpha = 0.3,
         temperature: Temperature = 5.0,

@@ -20,9 +20,9 @@ class LogitMSE(Offline):
     distillation at high temperature (Hinton et al. 2015, Section 2.1).
     """
 
-    paper = "Ba, Caruana, NeurIPS 2014, arXiv:1312.6184"
     reads = "logits"
     cuda_graph_safe = True
+    paper = "Ba, Caruana, NeurIPS 2014, arXiv:1312.6184"
 
     def __init__(
         self, student: Module, teacher: Module, *, weight: Annotated[Weight, Tune(0.01, 1, log=True)] = 0.1

@@ -5,12 +5,15 @@ from typing import Annotated, final
 import torch
 from annotated_types import Ge
 from torch import Tensor, nn
+from torch.nn import Module
 
 from kdbench.errors import MethodError
 from kdbench.methods.annotations import Alpha, Temperature
 from kdbench.methods.losses import cross_entropy, in_float32, kd_loss
 from kdbench.methods.offline import Offline
 from kdbench.training.method import Batch, Output
+
+Beta = Annotated[float, Ge(0)] | None
 
 
 @final
@@ -24,17 +27,11 @@ class NuclearNorm(Offline):
         MethodError: the student has no convolution and no linear layer.
     """
 
-    paper = "Distillation with a nuclear norm (remote sensing study)"
     reads = "logits"
+    paper = "Distillation with a nuclear norm (remote sensing study)"
 
     def __init__(
-        self,
-        student: nn.Module,
-        teacher: nn.Module,
-        *,
-        alpha: Alpha = 0.3,
-        temperature: Temperature = 5.0,
-        beta: Annotated[float, Ge(0)] | None = None,
+        self, student: Module, teacher: Module, *, alpha: Alpha = 0.3, temperature: Temperature = 5.0, beta: Beta = None
     ) -> None:
         super().__init__(student, teacher)
         first_weights(student)
@@ -50,7 +47,7 @@ class NuclearNorm(Offline):
         }
 
 
-def first_weights(network: nn.Module) -> Tensor:
+def first_weights(network: Module) -> Tensor:
     """Return the weight of the first `Conv2d` or `Linear`, in the order of registration, as a matrix.
 
     It is (out, in) for a linear layer and (out, in * kh * kw) for a convolution.

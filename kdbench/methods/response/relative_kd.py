@@ -56,10 +56,10 @@ def relative_logits(teacher_logits: Tensor, labels: Tensor, version: int) -> Ten
 class RelativeKD(Offline, ABC):
     """`L = (1 - alpha) CE(z_s, y) + alpha T^2 KL(softmax(r(z_t) / T) || softmax(z_s / T))`, r of `relative_logits`."""
 
-    paper = "D'Amicantonio, thesis at the University of Bologna 2021"
     reads = "logits"
     cuda_graph_safe = True
     adjustment: ClassVar[int]  # the version of `relative_logits`
+    paper = "D'Amicantonio, thesis at the University of Bologna 2021"
 
     def __init__(self, student: Module, teacher: Module, *, alpha: Alpha = 0.3, temperature: Temperature = 5.0) -> None:
         super().__init__(student, teacher)

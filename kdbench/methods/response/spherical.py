@@ -22,9 +22,9 @@ class Spherical(Offline):
     - `normalize = "standardize"`: the logits of each image are centered first.
     """
 
-    paper = "Guo et al., 2020, arXiv:2010.07485"
     reads = "logits"
     cuda_graph_safe = True
+    paper = "Guo et al., 2020, arXiv:2010.07485"
 
     def __init__(
         self,

@@ -21,9 +21,9 @@ class TwoTemperature(Offline):
     elsewhere.
     """
 
-    paper = "D'Amicantonio, thesis at the University of Bologna 2021"
     reads = "logits"
     cuda_graph_safe = True
+    paper = "D'Amicantonio, thesis at the University of Bologna 2021"
 
     def __init__(
         self,

@@ -15,9 +15,9 @@ from kdbench.training.method import Batch, Output
 class Vanilla(Offline):
     """`L = (1 - alpha) CE(z_s, y) + alpha T^2 KL(softmax(z_t / T) || softmax(z_s / T))`, with logits z (B, K)."""
 
-    paper = "Hinton, Vinyals, Dean, 2015, arXiv:1503.02531"
     reads = "logits"
     cuda_graph_safe = True
+    paper = "Hinton, Vinyals, Dean, 2015, arXiv:1503.02531"
 
     def __init__(self, student: Module, teacher: Module, *, alpha: Alpha = 0.9, temperature: Temperature = 4.0) -> None:
         super().__init__(student, teacher)

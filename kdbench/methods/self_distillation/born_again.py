@@ -30,8 +30,8 @@ class BornAgain(Method):
     The student is deployed, and the ensemble of all generations as an extra score.
     """
 
-    paper = "Furlanello, Lipton, Tschannen, Itti, Anandkumar, ICML 2018, arXiv:1805.04770"
     cuda_graph_safe = True
+    paper = "Furlanello, Lipton, Tschannen, Itti, Anandkumar, ICML 2018, arXiv:1805.04770"
 
     def __init__(
         self,
