@@ -1,9 +1,9 @@
 """kdbench: one TOML file in, one honest table out.
 
 From Python: `run(matrix)`, `tune(method)`, `report()`, `load_matrix(path).runs()`, `load_results(folder)`;
-`models.build` and `methods.create`; and the contract of a method: `Batch`, `Method`, `Network`, `Offline`,
-`OptimizerSpec`, `Output`, `Step`, `Task`, `Tune`. Each name is imported when it is used: `import kdbench` imports
-neither torch nor pandas.
+`models.build` and `methods.create`; and the contract of a method: `Batch`, `DefaultBy`, `Frozen`, `Method`,
+`Network`, `Offline`, `OptimizerSpec`, `Output`, `Step`, `Task`, `Tune`, `When`. Each name is imported when it is used:
+`import kdbench` imports neither torch nor pandas.
 """
 
 import importlib
@@ -13,6 +13,8 @@ __version__ = "0.1.0"
 
 __all__ = [
     "Batch",
+    "DefaultBy",
+    "Frozen",
     "KdbenchError",
     "Matrix",
     "Method",
@@ -23,6 +25,7 @@ __all__ = [
     "Step",
     "Task",
     "Tune",
+    "When",
     "__version__",
     "data",
     "load_matrix",
@@ -37,6 +40,8 @@ __all__ = [
 _MODULES = ("data", "methods", "models", "testing")
 _DEFINED_IN = {
     "Batch": "kdbench.training.method",
+    "DefaultBy": "kdbench.hyperparameters",
+    "Frozen": "kdbench.training.network",
     "KdbenchError": "kdbench.errors",
     "Matrix": "kdbench.api",
     "Method": "kdbench.training.method",
@@ -47,6 +52,7 @@ _DEFINED_IN = {
     "Step": "kdbench.training.method",
     "Task": "kdbench.training.method",
     "Tune": "kdbench.hyperparameters",
+    "When": "kdbench.hyperparameters",
     "load_matrix": "kdbench.api",
     "load_results": "kdbench.api",
     "report": "kdbench.api",
@@ -58,10 +64,10 @@ if TYPE_CHECKING:
     from kdbench import data, methods, models
     from kdbench.api import Matrix, load_matrix, load_results, report, run, tune
     from kdbench.errors import KdbenchError
-    from kdbench.hyperparameters import Tune
+    from kdbench.hyperparameters import DefaultBy, Tune, When
     from kdbench.methods.offline import Offline
     from kdbench.training.method import Batch, Method, OptimizerSpec, Step, Task
-    from kdbench.training.network import Network, Output
+    from kdbench.training.network import Frozen, Network, Output
 
 
 def __getattr__(name: str) -> Any:

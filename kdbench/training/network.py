@@ -1,4 +1,4 @@
-"""What a network is to the harness: images in, `Output` out, and shapes known before anything is trained."""
+"""The contract of a network: `Output` for images, and `Shapes` before training; frozen networks."""
 
 import copy
 from abc import ABC, abstractmethod
@@ -18,12 +18,12 @@ from kdbench.training.partial_output import MissingField
 @final
 @dataclass(frozen=True, eq=False)
 class Output:
-    """What every network returns."""
+    """The output of a network."""
 
     logits: Tensor  # (B, K)
     stages: tuple[Tensor, ...]  # (B, C_l, H_l, W_l), shallow to deep, after the activation; an MLP gives (B, C, 1, 1)
     preacts: tuple[Tensor, ...]  # the same before the activation; may be empty
-    embedding: Tensor  # (B, D), what the classifier sees
+    embedding: Tensor  # (B, D), the input of the classifier
 
     def float(self, maps: bool = True) -> "Output":
         """Return the output in float32, in which losses are computed; without `maps`, stages and preacts stay as is."""
@@ -44,25 +44,25 @@ class Output:
 @final
 @dataclass(frozen=True)
 class Shapes:
-    """What a network yields per image, found by one dry run on the meta device."""
+    """The shapes of a network's output per image."""
 
-    stages: tuple[tuple[int, int, int], ...]  # (C, H, W) a stage
+    stages: tuple[tuple[int, int, int], ...]  # (C, H, W) of each
     embedding: int
     num_classes: int
-    preacts: bool = False  # whether it exposes its maps before the activation
-    cuttable: bool = False  # whether it can be cut into stem, stages and head
+    preacts: bool = False  # whether it returns its maps before the activation
+    cuttable: bool = False  # whether it has the attributes stem, stages and head
 
 
 N = TypeVar("N", bound=nn.Module)
 
 
 def to_device(network: N, device: torch.device) -> N:
-    """The network on a device, its convolutions in the layout (channels last) in which they are fastest."""
+    """Move a network to a device, with its convolutions in channels-last layout, in which they are fastest."""
     return network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
 
 
 class Network(nn.Module, ABC):
-    """A classifier of images of one shape."""
+    """A classifier of `num_classes` classes for images of one shape (C, H, W)."""
 
     def __init__(self, num_classes: int, image_shape: tuple[int, int, int]) -> None:
         super().__init__()
@@ -71,21 +71,21 @@ class Network(nn.Module, ABC):
 
     @abstractmethod
     def forward(self, images: Tensor) -> Output:
-        """Images (B, C, H, W) to `Output`."""
+        """Return the `Output` for images (B, C, H, W)."""
 
 
 def shapes(network: nn.Module) -> Shapes:
-    """The shapes of a network's output.
+    """Return the shapes of a network's output, by a forward pass on the meta device.
 
     Raises:
-        NetworkError: the network does not say for which images it was built, does not return an `Output`, or gives a
-            stage that is not (B, C, H, W).
+        NetworkError: the network has no attribute `image_shape`, does not return an `Output`, or returns a stage that
+            is not (B, C, H, W).
     """
     shape = getattr(network, "image_shape", None)
     if shape is None:
         raise NetworkError(
             f"{type(network).__name__} has no attribute 'image_shape' (C, H, W); build it with "
-            "kdbench.models.build, derive it from kdbench.Network, or set the attribute"
+            "kdbench.models.build, subclass kdbench.Network, or set the attribute"
         )
     dry = copy.deepcopy(network).to("meta").eval()
     with torch.no_grad():
@@ -95,8 +95,8 @@ def shapes(network: nn.Module) -> Shapes:
     for stage in output.stages:
         if stage.dim() != 4:
             raise NetworkError(
-                f"{type(network).__name__} gives a stage of shape {tuple(stage.shape)}; a stage is (B, C, H, W), "
-                "and (B, C, 1, 1) where there is no space"
+                f"{type(network).__name__} returns a stage of shape {tuple(stage.shape)}; a stage is (B, C, H, W), "
+                "or (B, C, 1, 1) if it has no height and width"
             )
     return Shapes(
         stages=tuple((int(s.shape[1]), int(s.shape[2]), int(s.shape[3])) for s in output.stages),

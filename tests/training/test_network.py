@@ -86,7 +86,7 @@ def test_shapes_of_a_network_built_on_the_meta_device():
         (Returning(torch.zeros(2, 3)), r"^Returning must return a kdbench.Output, got Tensor$"),
         (
             Returning(Output(torch.zeros(2, 3), (torch.zeros(2, 4),), (), torch.zeros(2, 4))),
-            r"^Returning gives a stage of shape \(2, 4\); a stage is \(B, C, H, W\), and \(B, C, 1, 1\) where there is",
+            r"^Returning returns a stage of shape \(2, 4\); a stage is \(B, C, H, W\), or \(B, C, 1, 1\) if it has",
         ),
     ],
 )
@@ -269,3 +269,11 @@ def test_a_partial_output_modified_in_place_is_computed_again(frozen, images, pa
     (images if part == "images" else frozen(images).logits).add_(1)
     assert torch.equal(frozen(images).logits, frozen.network.layer(images.flatten(1)))
     assert frozen.network.calls == 2
+
+
+def test_of_freezes_a_network_once():
+    network = nn.Linear(4, 3)
+    frozen = Frozen.of(network)
+    assert frozen.network is network
+    assert not any(parameter.requires_grad for parameter in network.parameters())
+    assert Frozen.of(frozen) is frozen
