@@ -1,5 +1,8 @@
 """Numbers and values as text for people."""
 
+from collections.abc import Mapping
+from typing import Any
+
 
 def format_value(value: object) -> str:
     """Return the value of a hyperparameter or an option as TOML-like text.
@@ -14,6 +17,15 @@ def format_value(value: object) -> str:
     if isinstance(value, list | tuple):
         return f"[{', '.join(map(format_value, value))}]"
     return str(value)
+
+
+def format_configuration(hyperparameters: Mapping[str, Any]) -> str:
+    """Return hyperparameters as text.
+
+    >>> format_configuration({"alpha": 0.9, "temperature": 4.0})
+    'alpha = 0.9, temperature = 4'
+    """
+    return ", ".join(f"{name} = {format_value(value)}" for name, value in hyperparameters.items())
 
 
 def format_count(count: float) -> str:

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kdbench.formatting import format_bytes, format_count, format_duration, format_value
+from kdbench.formatting import format_bytes, format_configuration, format_count, format_duration, format_value
 
 
 @pytest.mark.parametrize(
@@ -50,3 +50,17 @@ def test_durations(seconds: float, text: str) -> None:
 )
 def test_values(value: object, text: str) -> None:
     assert format_value(value) == text
+
+
+@pytest.mark.parametrize(
+    ("hyperparameters", "text"),
+    [
+        ({}, ""),
+        ({"alpha": 0.1, "temperature": 4.0}, "alpha = 0.1, temperature = 4"),
+        ({"flag": True, "other": None}, "flag = true, other = none"),
+        ({"layers": [1, 2.50], "mode": "joint"}, "layers = [1, 2.5], mode = joint"),
+        ({"weight": 1e-05}, "weight = 1e-05"),
+    ],
+)
+def test_configurations(hyperparameters: dict[str, object], text: str) -> None:
+    assert format_configuration(hyperparameters) == text

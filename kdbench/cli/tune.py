@@ -2,16 +2,14 @@
 
 import json
 import re
-from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
 
 from rich.console import Console
 
 from kdbench.cli.console import command, count_of, print_line
 from kdbench.events import EventHandler
-from kdbench.formatting import format_value
+from kdbench.formatting import format_configuration
 from kdbench.matrix import load
 from kdbench.matrix.shipped import find_shipped
 from kdbench.plan import Plan
@@ -49,7 +47,7 @@ def _print(result: TuningResult, method: str, results: Path, console: Console) -
     for line in (
         f"best of {count_of(len(result.trials), 'trial')} ({result.num_failed} failed): "
         f"validation accuracy {result.best.score:.4f}; "
-        f"defaults ({_format_configuration(result.default.configuration)}): {default_score}",
+        f"defaults ({format_configuration(result.default.configuration)}): {default_score}",
         "for a matrix:",
         "",
         f"[methods.{_quote(method)}]",
@@ -67,7 +65,3 @@ def _toml_key(key: str) -> str:
 
 def _quote(name: str) -> str:
     return name if re.fullmatch("[A-Za-z0-9_-]+", name) else json.dumps(name)
-
-
-def _format_configuration(configuration: Mapping[str, Any]) -> str:
-    return ", ".join(f"{key} = {format_value(value)}" for key, value in configuration.items())

@@ -4,12 +4,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import final
 
-from kdbench.formatting import format_value
+from kdbench.formatting import format_configuration, format_value
 from kdbench.reporting.configurations import (
     Choice,
     choose_configurations,
     differing_hyperparameters,
-    format_configuration,
     list_labels,
 )
 from kdbench.reporting.matrix_results import MatrixResults

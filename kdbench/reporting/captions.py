@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 
-from kdbench.reporting.configurations import format_configuration
+from kdbench.formatting import format_configuration
 from kdbench.reporting.matrix_results import MatrixResults
 from kdbench.reporting.pair import Pair
 from kdbench.reporting.rows import Row

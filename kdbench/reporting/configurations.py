@@ -1,12 +1,11 @@
 """The configurations of a label: how they differ, and which one is shown."""
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, final
 
 from kdbench.analysis import best_candidate
-from kdbench.formatting import format_value
 from kdbench.reporting.matrix_results import MatrixResults
 from kdbench.reporting.pair import Pair
 from kdbench.reporting.selection import choice_column
@@ -66,15 +65,6 @@ def _merge(order: list[str], labels: Iterable[str]) -> None:
         if label not in order:
             order.insert(position, label)
         position = order.index(label) + 1
-
-
-def format_configuration(hyperparameters: Mapping[str, Any]) -> str:
-    """Return hyperparameters as text.
-
-    >>> format_configuration({"alpha": 0.9, "temperature": 4.0})
-    'alpha = 0.9, temperature = 4'
-    """
-    return ", ".join(f"{name} = {format_value(value)}" for name, value in hyperparameters.items())
 
 
 def differing_hyperparameters(cells: Iterable[IndexCell]) -> tuple[dict[str, Any], ...]:

@@ -4,11 +4,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal, final
 
+from kdbench.formatting import format_configuration
 from kdbench.reporting.configurations import (
     Choice,
     choose_configurations,
     differing_hyperparameters,
-    format_configuration,
     list_labels,
 )
 from kdbench.reporting.matrix_results import MatrixResults

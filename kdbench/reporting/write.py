@@ -96,7 +96,7 @@ def make_report(index: MatrixIndex, frame: "pd.DataFrame", selection: Selection 
 def _indexes(names: Sequence[str], root: Path | str) -> list[MatrixIndex]:
     known = {index.name: index for index in load_indexes(str(root))}
     if not known:
-        raise ReportError(f"no matrix has been run into '{root}'; run `kdbench run MATRIX.toml` first")
+        raise ReportError(f"no matrix in '{root}'; run `kdbench run MATRIX.toml` first")
     for name in names:
         if name not in known:
             raise ReportError(f"no matrix '{name}' in '{root}'; {did_you_mean(name, known)}")

@@ -105,7 +105,7 @@ def test_an_unknown_value_is_a_usage_error(copied: Any, invoke: Callable[..., An
 def test_a_report_of_nothing_is_an_error(invoke: Callable[..., Any], tmp_path: Path) -> None:
     assert invoke("report").error.startswith("results: ")
     Store(tmp_path / "results")
-    assert invoke("report").error.startswith("no matrix has been run into 'results'")
+    assert invoke("report").error.startswith("no matrix in 'results'")
 
 
 def test_reports_that_cannot_be_written_are_an_error(copied: Any, invoke: Callable[..., Any]) -> None:

@@ -1,11 +1,9 @@
 """Rows and the choice of a configuration."""
 
 import pandas as pd
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kdbench.reporting.configurations import format_configuration
 from kdbench.reporting.matrix_results import MatrixResults
 from kdbench.reporting.pair import Pair
 from kdbench.reporting.rows import make_rows
@@ -77,17 +75,3 @@ def test_configurations_of_several_pairs_share_rows_without_validation(thesis) -
     builder = thesis((("a", "t", "s"), ("b", "t", "s")), validation=0.0)
     found = {row.name: row for row in make_rows(MatrixResults(builder.index, builder.frame, "last"))}
     assert len(found["vanilla (alpha = 0.1)"].choices) == 2
-
-
-@pytest.mark.parametrize(
-    ("hyperparameters", "text"),
-    [
-        ({}, ""),
-        ({"alpha": 0.1, "temperature": 4.0}, "alpha = 0.1, temperature = 4"),
-        ({"flag": True, "other": None}, "flag = true, other = none"),
-        ({"layers": [1, 2.50], "mode": "joint"}, "layers = [1, 2.5], mode = joint"),
-        ({"weight": 1e-05}, "weight = 1e-05"),
-    ],
-)
-def test_configurations_as_text(hyperparameters: dict[str, object], text: str) -> None:
-    assert format_configuration(hyperparameters) == text

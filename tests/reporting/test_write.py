@@ -79,7 +79,7 @@ def test_nothing_is_written_if_one_matrix_does_not_support_the_selection(results
 
 def test_no_matrix_at_all(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(module, "load_indexes", lambda root: ())
-    with pytest.raises(ReportError, match="no matrix has been run into 'results'; run `kdbench run"):
+    with pytest.raises(ReportError, match="no matrix in 'results'; run `kdbench run"):
         write_report("results", tmp_path)
 
 

@@ -3,9 +3,10 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
+from kdbench.formatting import format_configuration
 from kdbench.reporting import captions
 from kdbench.reporting.alpha_sweep import AlphaSweep
-from kdbench.reporting.configurations import Choice, differing_hyperparameters, format_configuration
+from kdbench.reporting.configurations import Choice, differing_hyperparameters
 from kdbench.reporting.matrix_results import MatrixResults
 from kdbench.reporting.metric_cells import metric_cell, missing_cell
 from kdbench.reporting.pair import Pair
