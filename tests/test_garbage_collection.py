@@ -1,4 +1,4 @@
-"""The garbage collector, held back."""
+"""The garbage collector can be paused."""
 
 import gc
 from collections.abc import Iterator
@@ -9,21 +9,21 @@ from kdbench.garbage_collection import gc_paused
 
 
 @pytest.fixture(autouse=True)
-def as_before() -> Iterator[None]:
-    was_on = gc.isenabled()
+def restore_collector() -> Iterator[None]:
+    was_enabled = gc.isenabled()
     yield
-    (gc.enable if was_on else gc.disable)()
+    (gc.enable if was_enabled else gc.disable)()
 
 
-@pytest.mark.parametrize("on", [True, False])
-def test_it_is_held_back_and_then_as_before(on: bool) -> None:
-    (gc.enable if on else gc.disable)()
+@pytest.mark.parametrize("is_enabled", [True, False])
+def test_collection_is_disabled_inside_and_restored_after(is_enabled: bool) -> None:
+    (gc.enable if is_enabled else gc.disable)()
     with gc_paused():
         assert not gc.isenabled()
-    assert gc.isenabled() == on
+    assert gc.isenabled() == is_enabled
 
 
-def test_it_is_as_before_after_an_error() -> None:
+def test_collection_is_restored_after_an_exception() -> None:
     gc.enable()
     with pytest.raises(ZeroDivisionError), gc_paused():
         raise ZeroDivisionError

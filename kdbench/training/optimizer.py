@@ -26,9 +26,7 @@ def make_torch_optimizer(optimizer: Optimizer, parameters: list[nn.Parameter]) -
     match optimizer:
         case Sgd(momentum=momentum, nesterov=nesterov):
             sgd = torch.optim.SGD(parameters, lr, momentum, weight_decay=decay, nesterov=nesterov, **fast)
-            if (
-                has_graphs and momentum
-            ):  # the fused one requires that all parameters start with a momentum buffer, or none
+            if has_graphs and momentum:  # the fused one needs a momentum buffer for all parameters or for none
                 sgd.state.update({p: {"momentum_buffer": torch.zeros_like(p)} for p in parameters})
             return sgd
         case Adam(betas=betas):

@@ -29,7 +29,16 @@ from kdbench.worker.options import Options
 
 @final
 class RunWriter:
-    """Evaluates and writes one run whose training succeeded."""
+    """Evaluates and writes one run whose training succeeded.
+
+    Args:
+        spec: the run.
+        member: the run after its training.
+        data: the cohort's data.
+        store: the results folder.
+        device: where the run trained.
+        options: how it trained.
+    """
 
     def __init__(
         self, spec: RunSpec, member: Member, data: CohortData, store: Store, device: torch.device, options: Options
@@ -44,6 +53,11 @@ class RunWriter:
 
     def write(self, started: str, shared_seconds: float, cohort_size: int) -> None:
         """Evaluate the last and the best-validation weights on test, and write all files; the result last.
+
+        Args:
+            started: when the run started, an ISO 8601 time.
+            shared_seconds: the time of the work that the cohort shared.
+            cohort_size: the number of runs in the cohort.
 
         Raises:
             ResultsError: the folder cannot be written to.
