@@ -11,7 +11,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from kdbench.cli.citation import short_citation
+from kdbench.citation import short_citation
 from kdbench.errors import DataError, NetworkError, did_you_mean
 from kdbench.formatting import format_value
 from kdbench.hyperparameters import Hyperparameter, declared, roles

@@ -2,17 +2,16 @@
 
 import importlib
 import inspect
-import re
 from importlib.metadata import entry_points
 from pathlib import Path
 
 import kdbench.methods
+from kdbench.citation import short_citation
 from kdbench.errors import MethodError, did_you_mean
 from kdbench.matrix.identity import digest
 from kdbench.training.method import Method
 
 _BUILT_IN = "kdbench.methods."
-_YEAR = re.compile(r"\b(?:19|20)\d\d$")
 
 
 def find(name: str) -> type[Method]:
@@ -40,23 +39,12 @@ def family(name: str) -> str:
 
 
 def short_paper(name: str) -> str:
-    """Return a method's paper as a text cites it: "Hinton et al. 2015", "Ba & Caruana 2014".
-
-    A `paper` that is not of the form "Author, Author, ..., Venue Year, ..." is returned unchanged.
+    """Return a method's paper as a text cites it, such as "Hinton et al. 2015".
 
     Raises:
         MethodError: as `find`.
     """
-    paper = find(name).paper
-    items = paper.split(", ")
-    dated = [(index, match.group()) for index, item in enumerate(items) if (match := _YEAR.search(item))]
-    if not dated or dated[0][0] == 0:
-        return paper
-    index, year = dated[0]
-    authors = items[:index]
-    if len(authors) == 1:
-        return f"{authors[0]} {year}"
-    return f"{' & '.join(authors)} {year}" if len(authors) == 2 else f"{authors[0]} et al. {year}"
+    return short_citation(find(name).paper)
 
 
 def source_hash(name: str) -> str | None:

@@ -1,8 +1,8 @@
-"""Short names of papers."""
+"""Papers as a text cites them."""
 
 import re
 
-YEAR = re.compile(r"\b(19|20)\d\d\b")
+YEAR = re.compile(r"\b(19|20)\d\d\b(?!\.\d)")  # not that of an arXiv id
 SURNAME = re.compile(r"[^\W\d_][\w'\u2019-]+")
 
 

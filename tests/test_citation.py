@@ -2,7 +2,7 @@
 
 import pytest
 
-from kdbench.cli.citation import short_citation
+from kdbench.citation import short_citation
 
 
 @pytest.mark.parametrize(
@@ -18,6 +18,7 @@ from kdbench.cli.citation import short_citation
         ("MedMNIST v2: Yang et al., Scientific Data 2023, arXiv:2110.14795", "Yang et al. 2023"),
         ("Tai-Yu, O'Neill, ICML 2016; later: Someone, 2018", "Tai-Yu & O'Neill 2016"),
         ("The maintainers and contributors, 2016, github.com", "The maintainers and contributors 2016"),
+        ("Someone, arXiv:2010.07485", "Someone"),
         ("a private report, unpublished", "a private report"),
         ("your own", "your own"),
     ],
