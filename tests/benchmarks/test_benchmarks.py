@@ -51,6 +51,7 @@ def test_a_script_prints_its_result(name: str, tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(torch.cuda.is_available(), reason="needs a machine without a GPU")
 def test_a_sweep_on_a_gpu_needs_a_gpu(tmp_path: Path) -> None:
     done = _run(tmp_path, "sweep", *GPU_ARGUMENTS)
@@ -58,6 +59,7 @@ def test_a_sweep_on_a_gpu_needs_a_gpu(tmp_path: Path) -> None:
     assert done.stderr == "--device cuda needs a GPU, but torch finds none\n"
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 def test_a_sweep_on_a_gpu_prints_the_seconds_of_an_epoch(tmp_path: Path) -> None:
     done = _run(tmp_path, "sweep", *GPU_ARGUMENTS)

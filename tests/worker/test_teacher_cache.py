@@ -38,7 +38,7 @@ class CrashError(Exception):
     """Stands for a crash of the worker."""
 
 
-@pytest.fixture(scope="module", params=["fp32", "bf16"])
+@pytest.fixture(scope="module", params=["fp32", pytest.param("bf16", marks=pytest.mark.slow)])
 def uncached(request, tmp_path_factory, plan_of):
     """The specs by label, and a store in which all were trained in one cohort without the cache."""
     recipe = {"epochs": EPOCHS, "augment": ["translate"], "precision": request.param}
