@@ -15,11 +15,11 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from docs_markdown import fill
-from kdbench.reporting.formats.terminal import print_table
 from rich.console import Console
 from rich.terminal_theme import SVG_EXPORT_THEME
 
 from kdbench.reporting import Table, render, write_report
+from kdbench.reporting.formats.terminal import print_table
 
 ROOT = Path(__file__).resolve().parent.parent
 MATRIX = "matrices/quickstart.toml"
@@ -36,8 +36,13 @@ def main() -> None:
     table = replace(report.accuracy, title="", caption="", notes=(), configurations=())
     (ROOT / "docs" / "assets" / "quickstart.svg").write_text(as_svg(table), encoding="utf-8")
     readme = ROOT / "README.md"
+    readme.write_text(fill(readme.read_text(encoding="utf-8"), "table", as_text(table)), encoding="utf-8")
+
+
+def as_text(table: Table) -> str:
+    """Return the table as a code block of Markdown, without empty lines."""
     text = "\n".join(line for line in render(table).splitlines() if line.strip())
-    readme.write_text(fill(readme.read_text(encoding="utf-8"), "table", f"```\n{text}\n```"), encoding="utf-8")
+    return f"```\n{text}\n```"
 
 
 def as_svg(table: Table) -> str:

@@ -1,5 +1,6 @@
 """The README is short, and what it shows is what the program does."""
 
+import importlib
 import re
 import tomllib
 from collections.abc import Callable
@@ -10,6 +11,7 @@ from typer.testing import CliRunner
 
 from kdbench import load_matrix
 from kdbench.cli.app import app
+from kdbench.reporting import Column, Table, TableCell
 
 PAGES = ("README.md", "docs/matrix.md")
 BASE = 'name = "thesis"\ndatasets = ["digits"]\npairs = [{ teacher = "cnn_16_32_fc64", student = "cnn_4_8" }]\n'
@@ -59,6 +61,19 @@ def test_the_image_has_the_numbers_of_the_text_and_loads_nothing(root: Path) -> 
     )
     assert "url(http" not in svg
     assert "href=" not in svg
+
+
+def test_a_table_is_written_as_text_and_as_an_image(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(root / "scripts"))
+    script = importlib.import_module("docs_quickstart")
+    columns = (Column("method", is_numeric=False), Column("accuracy"))
+    rows = ((TableCell("teacher"), TableCell("99.44")), (TableCell("vanilla"), TableCell("96.94")))
+    table = Table("accuracy", "", "", columns, rows, num_baselines=1)
+    assert script.as_text(table).splitlines()[3:] == ["  teacher      99.44", "  vanilla      96.94", "```"]
+    svg = script.as_svg(table)
+    assert svg.startswith("<svg ")
+    assert "99.44" in svg
+    assert "url(http" not in svg
 
 
 def test_its_links_lead_to_files(root: Path) -> None:
