@@ -61,15 +61,18 @@ class CohortLoop:
         self._frozen = {*teachers, *(network for member in members for network in _frozen_networks(member))}
         self._evaluate = evaluate
         self._on_epoch_end = on_epoch_end
-        self._watch = Stopwatch(members[0].device)
+        self._batch_watch = Stopwatch(members[0].device)
+        self._teacher_watches = {teacher: Stopwatch(members[0].device) for teacher in teachers}
 
-    @property
-    def shared_seconds(self) -> float:
-        """The time of the work that all members share: batches and teacher outputs.
+    def shared_seconds(self, member: Member) -> float:
+        """Return the time of the work that a member shares: batches, and the outputs of the teachers that it has.
 
         Teacher outputs read from disk count as long as they took to compute.
         """
-        return self._watch.seconds + sum(forward.saved_seconds for forward in self._forwards.values())
+        used = [teacher for teacher in _frozen_networks(member) if teacher in self._teacher_watches]
+        computed = sum(self._teacher_watches[teacher].seconds for teacher in used)
+        saved = sum(self._forwards[teacher].saved_seconds for teacher in used if teacher in self._forwards)
+        return self._batch_watch.seconds + computed + saved
 
     def train(self, epochs: int, first: int = 0) -> None:
         """Train all members from epoch `first`, counted from 0, until the last epoch, an early stop, or an error.
@@ -109,20 +112,23 @@ class CohortLoop:
                 member.synchronize()
 
     def _next_batch(self, batches: Iterator[tuple[int, Batch]], epoch: int) -> Batch | None:
-        """Draw the next batch and compute the teachers' outputs: the work that all members share."""
-        with self._watch.running():
+        """Draw the next batch and compute the teachers' outputs: the work that members share."""
+        with self._batch_watch.running():
             for network in self._frozen:
                 network.clear_cache()
             position, batch = next(batches, (0, None))
-            if batch is not None and batch.images.numel():
-                self._compute_teacher_outputs(batch.images, epoch, position)
+        if batch is not None and batch.images.numel():
+            self._compute_teacher_outputs(batch.images, epoch, position)
         return batch
 
     def _compute_teacher_outputs(self, images: Tensor, epoch: int, position: int) -> None:
         precision = self._members[0].recipe.precision
         with torch.autocast(images.device.type, dtype=torch.bfloat16, enabled=precision == "bf16"):
             for teacher in self._teachers:
-                with suppress(Exception):  # each member that calls the teacher will raise the same error itself
+                with (
+                    self._teacher_watches[teacher].running(),
+                    suppress(Exception),
+                ):  # each member that calls the teacher will raise the same error itself
                     if teacher in self._forwards:
                         self._forwards[teacher].forward(images, epoch, position)
                     else:

@@ -1,7 +1,7 @@
 """Write the checkpoints of a cohort's members, and resume from them."""
 
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import final
 
 import torch
@@ -60,8 +60,10 @@ class Checkpoints:
         """Return the seconds of shared work of a run in all its attempts; `current` is those of this one."""
         return self._earlier_seconds.get(member.name, 0.0) + current
 
-    def save_if_due(self, members: Sequence[Member], epochs: int, shared_seconds: float) -> None:
+    def save_if_due(self, members: Sequence[Member], epochs: int, shared_seconds: Callable[[Member], float]) -> None:
         """Write checkpoints of all members after `epochs` epochs, unless the last ones are recent.
+
+        `shared_seconds` returns the seconds of shared work of a member in this attempt.
 
         Raises:
             ResultsError: a folder cannot be written to.
@@ -71,7 +73,7 @@ class Checkpoints:
         for member in members:
             state = {
                 "member": member.state_dict(self._shared),
-                "shared_seconds": self.shared_seconds(member, shared_seconds),
+                "shared_seconds": self.shared_seconds(member, shared_seconds(member)),
             }
             checkpoints.write(self._store.folder(member.name), epochs, to_bytes(state), self._made_with(member))
         self._last = time.monotonic()

@@ -106,7 +106,7 @@ class CohortWorker:
             self._emit_epoch(epoch, first, active)
             ended = [member for member in active if not member.is_training or epoch + 1 == self._epochs]
             for member in ended:
-                self._finish(member, data, checkpoints.shared_seconds(member, loop.shared_seconds), size)
+                self._finish(member, data, checkpoints.shared_seconds(member, loop.shared_seconds(member)), size)
             others = [member for member in active if member not in ended]
             checkpoints.save_if_due(others, epoch + 1, loop.shared_seconds)
 

@@ -64,11 +64,11 @@ def measure_step_cost(run: RunSpec, task: Task, validation: int, device: torch.d
     watch = Stopwatch(device)
     cohort = _cohort(run, member, teachers, data, watch)
     cohort.train(1)
-    before = cohort.shared_seconds, member.seconds, watch.seconds
+    before = cohort.shared_seconds(member), member.seconds, watch.seconds
     cohort.train(2, 1)
     if member.error is not None:
         raise member.error
-    after = cohort.shared_seconds, member.seconds, watch.seconds
+    after = cohort.shared_seconds(member), member.seconds, watch.seconds
     shared, own, evaluation = (end - start for end, start in zip(after, before, strict=True))
     return StepCost(shared / steps, own / steps, evaluation * validation / evaluated if evaluated else 0.0)
 

@@ -132,7 +132,7 @@ def test_a_shared_teacher_computes_each_batch_once_and_does_not_change(
     assert len(calls) == 12
     assert all(run.error is None for run in members)
     assert all(torch.equal(before[name], value) for name, value in teacher.state_dict().items())
-    assert cohort.shared_seconds > 0
+    assert all(cohort.shared_seconds(run) > 0 for run in members)
 
 
 def test_a_failing_teacher_fails_only_the_members_that_use_it(member, batches, teacher, monkeypatch):
@@ -215,7 +215,22 @@ def test_a_teacher_forward_replaces_the_call_of_the_teacher(member, batches, tea
     cohort.train(EPOCHS, first=0)
     assert forward.calls == [(epoch, position) for epoch in range(EPOCHS) for position in range(4)]
     assert same(plain, cached)
-    assert 100 < cohort.shared_seconds < 110
+    assert 100 < cohort.shared_seconds(cached) < 110
+
+
+def test_a_member_without_a_teacher_is_not_charged_for_its_outputs(member, batches, teacher):
+    taught, alone = member("a", teacher), member("b")
+    cohort = CohortLoop(
+        [taught, alone],
+        batches,
+        [teacher],
+        lambda member: SCORES,
+        lambda epoch, active: None,
+        {teacher: LogitsOnly(teacher)},
+    )
+    cohort.train(EPOCHS, first=0)
+    assert 0 < cohort.shared_seconds(alone) < 10
+    assert cohort.shared_seconds(taught) > 100
 
 
 def test_if_a_teacher_forward_fails_the_teacher_is_called(member, batches, teacher):
