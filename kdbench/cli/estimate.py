@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from kdbench.cli.console import count_of, print_line
 from kdbench.estimate import NOT_COUNTED, Estimate, KindEstimate, run_estimate
 from kdbench.formatting import format_bytes, format_duration
 
@@ -25,7 +26,7 @@ def print_estimate(matrix: Path, results: Path, as_json: bool, console: Console)
         return
     console.print(_table(estimate))
     for line in _summary(estimate):
-        console.print(Text(line), soft_wrap=True)
+        print_line(console, line)
 
 
 def _table(estimate: Estimate) -> Table:
@@ -46,13 +47,13 @@ def _times(kind: KindEstimate) -> tuple[str, str]:
 
 
 def _summary(estimate: Estimate) -> list[str]:
-    workers = f"{estimate.slots} {'worker' if estimate.slots == 1 else 'workers'} ({estimate.device})"
+    workers = f"{count_of(estimate.slots, 'worker')} ({estimate.device})"
     missing = sum(kind.hours is None for kind in estimate.kinds)
     return [
         f"time: about {format_duration(3600 * estimate.wall_hours)} on {workers}, "
         f"{format_duration(3600 * estimate.busy_hours)} on one worker",
         f"disk: {format_bytes(estimate.results_bytes)} of weights, {format_bytes(estimate.checkpoint_bytes)} of "
         f"checkpoints while runs train, at most {format_bytes(estimate.teacher_cache_bytes)} of cached teacher outputs",
-        *([f"warning: {missing} kinds of run do not fit into memory and are not counted"] if missing else []),
+        *([f"warning: out of memory, not counted: {count_of(missing, 'kind')} of run"] if missing else []),
         NOT_COUNTED,
     ]

@@ -6,6 +6,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from kdbench.results import Store, checkpoints
 
 
@@ -15,6 +17,7 @@ def test_no_run_is_corrupted(tiny: Any) -> None:
     assert [store.corruption(run, deep=True) for run in store.run_ids()] == [None] * 9
 
 
+@pytest.mark.slow
 def test_run_trains_corrupted_runs_again_with_the_same_numbers(copied: Any, invoke: Callable[..., Any]) -> None:
     expected, runs = copied.scores(), Store(copied.results).run_ids()
     names = ("weights.safetensors", "history.parquet", "result.json", "spec.json")
@@ -91,6 +94,7 @@ def test_every_command_refuses_a_corrupted_kdbench_json(copied: Any, invoke: Cal
         assert result.error.endswith("""; restore it with: echo '{"format": 1, "threads": 1}' > results/kdbench.json""")
 
 
+@pytest.mark.slow
 def test_a_teacher_with_changed_content_is_trained_again_before_its_student(
     copied: Any, invoke: Callable[..., Any], flip_bit: Callable[[Path], None]
 ) -> None:

@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 
 import pyarrow.parquet as pq
+import pytest
 
 from kdbench.results import Store
 
@@ -51,6 +52,7 @@ def processes_in(folder: Path) -> list[str]:
     return found
 
 
+@pytest.mark.slow
 def test_an_interrupted_run_writes_tables_and_leaves_no_process(tmp_path: Path) -> None:
     (tmp_path / "endless.toml").write_text(MATRIX)
     text = tmp_path / "output"

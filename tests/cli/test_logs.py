@@ -1,5 +1,9 @@
 """`logs`: the log of a run, and what its worker prints now."""
 
+import shlex
+import subprocess
+import sys
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -84,6 +88,20 @@ def test_follow_prints_until_the_run_ends(
     monkeypatch.setattr("kdbench.cli.logs.time.sleep", sleep)
     shown = invoke("logs", SPEC.id, "-f").out.splitlines()
     assert shown[1:] == ["epoch 1", "epoch 2", "last line"]
+
+
+@pytest.mark.slow
+def test_follow_ends_when_its_reader_exits(logged: Logged) -> None:
+    follow = f"{shlex.quote(sys.executable)} -m kdbench logs {SPEC.id} -f | head -1; exit ${{PIPESTATUS[0]}}"
+    with logged.store.claimed(SPEC.id), subprocess.Popen(["bash", "-c", follow], stderr=subprocess.PIPE) as process:
+        deadline = time.monotonic() + 60
+        while process.poll() is None and time.monotonic() < deadline:
+            logged.prints("epoch\n")
+            time.sleep(0.1)
+        process.kill()
+        assert process.stderr is not None
+        assert process.stderr.read() == b""
+    assert process.returncode == 0
 
 
 def test_follow_prints_the_outcome(logged: Logged, invoke: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -254,6 +254,7 @@ def extended(
         return before, invoke("run", "tiny.toml"), folder
 
 
+@pytest.mark.slow
 def test_only_new_runs_are_trained(extended: tuple[Any, Any, Path]) -> None:
     before, result, folder = extended
     after = finished(folder / "results")
@@ -262,6 +263,7 @@ def test_only_new_runs_are_trained(extended: tuple[Any, Any, Path]) -> None:
     assert f"{RUNS + 6} runs, {RUNS} already finished" in result.out
 
 
+@pytest.mark.slow
 def test_other_runs_finish_if_a_custom_method_fails(extended: tuple[Any, Any, Path]) -> None:
     _, result, folder = extended
     assert result.status == 2
@@ -276,6 +278,7 @@ def test_other_runs_finish_if_a_custom_method_fails(extended: tuple[Any, Any, Pa
     }
 
 
+@pytest.mark.slow
 def test_a_failure_is_printed_and_its_traceback_logged(extended: tuple[Any, Any, Path]) -> None:
     _, result, folder = extended
     assert result.out.count("RuntimeError: the bank is empty") >= 2
@@ -286,6 +289,7 @@ def test_a_failure_is_printed_and_its_traceback_logged(extended: tuple[Any, Any,
     assert f"- runs: {RUNS + 2} done, 4 failed, 0 running, 0 pending" in report
 
 
+@pytest.mark.slow
 def test_failed_runs_are_not_trained_again(
     extended: tuple[Any, Any, Path], invoke: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:

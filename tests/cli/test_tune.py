@@ -56,6 +56,7 @@ def tuning(
         return Tuning(folder, invoke(*TUNE, "3"), before)
 
 
+@pytest.mark.slow
 def test_the_search_is_described(tuning: Tuning) -> None:
     assert tuning.result.status == 0
     assert tuning.result.out.startswith(
@@ -65,6 +66,7 @@ def test_the_search_is_described(tuning: Tuning) -> None:
     assert "; defaults (alpha = 0.9, temperature = 4): 0." in tuning.result.out
 
 
+@pytest.mark.slow
 def test_finished_runs_are_not_trained_again(tuning: Tuning) -> None:
     """The baselines and the default configuration are runs of the small matrix."""
     trained = set(Store(tuning.results).run_ids()) - tuning.before
@@ -72,6 +74,7 @@ def test_finished_runs_are_not_trained_again(tuning: Tuning) -> None:
     assert "9 runs, 5 already finished" in tuning.result.out
 
 
+@pytest.mark.slow
 def test_trials_are_ordinary_runs(tuning: Tuning) -> None:
     rows = pq.read_table(tuning.results / "results.parquet").to_pylist()
     trials = [row for row in rows if tuning.name in row["matrix"].split("; ") and row["label"] == "vanilla"]
@@ -82,6 +85,7 @@ def test_trials_are_ordinary_runs(tuning: Tuning) -> None:
     assert {(row["param.alpha"], row["param.temperature"]) for row in shared} == {(0.9, 4.0)}
 
 
+@pytest.mark.slow
 def test_the_best_configuration_is_the_one_with_the_best_mean_validation(tuning: Tuning) -> None:
     rows = pq.read_table(tuning.results / "results.parquet").to_pylist()
     scores: dict[tuple[float, float], list[float]] = {}
@@ -94,6 +98,7 @@ def test_the_best_configuration_is_the_one_with_the_best_mean_validation(tuning:
     assert f"validation accuracy {best:.4f};" in tuning.result.out
 
 
+@pytest.mark.slow
 def test_the_printed_configuration_can_be_pasted_into_a_matrix(
     tuning: Tuning, invoke: Callable[..., Any], in_folder: Callable[..., Any]
 ) -> None:
@@ -106,6 +111,7 @@ def test_the_printed_configuration_can_be_pasted_into_a_matrix(
     assert len(plan["runs"]) == 1 + 2 + 2
 
 
+@pytest.mark.slow
 def test_the_trials_have_a_report(tuning: Tuning, invoke: Callable[..., Any], in_folder: Callable[..., Any]) -> None:
     with in_folder(tuning.folder):
         assert tuning.result.out.endswith(f"all trials: kdbench report {tuning.name}\n")
@@ -114,6 +120,7 @@ def test_the_trials_have_a_report(tuning: Tuning, invoke: Callable[..., Any], in
     assert text.startswith(f"# {tuning.name}".replace("_", r"\_"))
 
 
+@pytest.mark.slow
 def test_more_trials_train_only_new_runs(tuning: Tuning, invoke: Callable[..., Any], tmp_path: Path) -> None:
     shutil.copytree(tuning.folder, tmp_path, dirs_exist_ok=True)
     result = invoke(*TUNE, "4")
@@ -122,6 +129,7 @@ def test_more_trials_train_only_new_runs(tuning: Tuning, invoke: Callable[..., A
     assert "best of 4 trials (0 failed)" in result.out
 
 
+@pytest.mark.slow
 def test_the_same_number_of_trials_prints_the_same(
     tuning: Tuning, invoke: Callable[..., Any], in_folder: Callable[..., Any]
 ) -> None:
