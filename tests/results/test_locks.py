@@ -76,7 +76,7 @@ def test_other_locked_files_do_not_count(tmp_path: Path) -> None:
 
 
 def test_an_unlocked_file_is_not_opened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Else a look at a waiting run could keep a worker from claiming it."""
+    """Opening it could keep a worker from claiming a pending run."""
     tried: list[Path] = []
     monkeypatch.setattr(locks, "_locked_inodes", set)
     monkeypatch.setattr(locks, "_refuses_shared", tried.append)
