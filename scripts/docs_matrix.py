@@ -14,28 +14,28 @@ def matrix_keys() -> str:
     models = {**matrix["$defs"], **training["$defs"]}
     top = {key: value for key, value in matrix["properties"].items() if key != "file"}
     sections = [
-        section("Top level", "", {**matrix, "properties": top}),
-        section("`pairs`", "", models["Pair"]),
-        section("`[recipe]`, `[recipe.teacher]`, `[recipe.student]`", "", training),
+        section("Top level", {**matrix, "properties": top}),
+        section("`pairs`", models["Pair"]),
+        section("`[recipe]`, `[recipe.teacher]`, `[recipe.student]`", training),
         *variants("optimizer", training, models),
         *variants("schedule", training, models),
         *variants("augment", training, models),
-        section("`early_stopping`", "", models["EarlyStopping"], level=3),
-        section("`[protocol]`", "", models["Protocol"]),
-        section("`[dataset.NAME]`", "Every other key is an option of the [kind](datasets.md).", models["DatasetTable"]),
-        section("`[network.NAME]`", "With `factory`, every other key is an argument of it.", models["NetworkTable"]),
-        section("`[[exclude]]`", "", models["Exclude"]),
-        section("`[[override]]`", "", models["Override"]),
-        section("`when`", "", models["Selector"], level=3),
-        section("`[run]`", "", models["RunOptions"]),
+        section("`early_stopping`", models["EarlyStopping"], level=3),
+        section("`[protocol]`", models["Protocol"]),
+        section("`[dataset.NAME]`", models["DatasetTable"]),
+        section("`[network.NAME]`", models["NetworkTable"]),
+        section("`[[exclude]]`", models["Exclude"]),
+        section("`[[override]]`", models["Override"]),
+        section("`when`", models["Selector"], level=3),
+        section("`[run]`", models["RunOptions"]),
     ]
     return "\n\n".join(sections)
 
 
-def section(title: str, note: str, model: Mapping[str, Any], level: int = 2) -> str:
+def section(title: str, model: Mapping[str, Any], level: int = 2) -> str:
     """Return a heading, what the table is, and one row per key."""
     rows = [key_row(key, field, model) for key, field in model["properties"].items()]
-    lead = " ".join(filter(None, (escaped(one_line(model.get("description", ""))), note)))
+    lead = escaped(one_line(model.get("description", "")))
     return "\n\n".join(
         filter(None, ("#" * level + f" {title}", lead, table(("key", "type", "default", "meaning"), rows)))
     )
@@ -44,7 +44,12 @@ def section(title: str, note: str, model: Mapping[str, Any], level: int = 2) -> 
 def key_row(key: str, field: Mapping[str, Any], model: Mapping[str, Any]) -> tuple[str, ...]:
     """Return a key with its type, default and meaning; a description may end with "Default: ..." instead of a value."""
     meaning, _, default = field.get("description", "").partition("Default: ")
-    return f"`{key}`", type_of(field), escaped(default) or default_of(key, field, model), escaped(meaning.strip())
+    return (
+        f"`{key}`",
+        type_of(field),
+        escaped(default) or default_of(key, field, model),
+        escaped(meaning.strip().removesuffix(".")),
+    )
 
 
 def variants(key: str, training: Mapping[str, Any], models: Mapping[str, Any]) -> Iterator[str]:
