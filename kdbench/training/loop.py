@@ -125,10 +125,8 @@ class CohortLoop:
         precision = self._members[0].recipe.precision
         with torch.autocast(images.device.type, dtype=torch.bfloat16, enabled=precision == "bf16"):
             for teacher in self._teachers:
-                with (
-                    self._teacher_watches[teacher].running(),
-                    suppress(Exception),
-                ):  # each member that calls the teacher will raise the same error itself
+                # each member that calls the teacher raises the same error itself
+                with self._teacher_watches[teacher].running(), suppress(Exception):
                     if teacher in self._forwards:
                         self._forwards[teacher].forward(images, epoch, position)
                     else:
