@@ -86,7 +86,7 @@ INDIFFERENT: dict[str, dict[str, Any]] = {
     "another seed beside": {"seeds": [0, 1, 2]},
     "another method beside": {"methods": {"vanilla": {}, "dml": {}}},
     "a default of the recipe": {"recipe": {**RECIPE, "optimizer": "sgd", "grad_clip_norm": None}},
-    "an override that holds nowhere": {"override": [{"when": {"student": "x"}, "set": {"recipe": {"epochs": 9}}}]},
+    "an override that matches nothing": {"override": [{"when": {"student": "x"}, "set": {"recipe": {"epochs": 9}}}]},
 }
 
 

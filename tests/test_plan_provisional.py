@@ -1,4 +1,4 @@
-"""A plan where the data are absent: the cells and counts that it has with them, and nothing is downloaded."""
+"""Plans without the files of data sets: the same cells and counts as with them, and no downloads."""
 
 import re
 import socket
@@ -35,8 +35,8 @@ def empty(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture(autouse=True)
-def asked(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
-    """The hosts that were asked for."""
+def requests(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """The hosts that were requested."""
     hosts: list[Any] = []
 
     def refused(host: Any, *_: Any, **__: Any) -> Any:
@@ -52,9 +52,9 @@ def planned(provisional: bool = True, **changes: Any) -> Plan:
 
 
 @pytest.fixture(scope="module")
-def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def complete(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Files of Fashion-MNIST's layout and size, black, their labels in no order."""
-    root = tmp_path_factory.mktemp("whole")
+    root = tmp_path_factory.mktemp("complete")
     train = np.random.default_rng(0).permutation(FASHION_MNIST.info.train_labels)
     train_images, train_labels, test_images, test_labels = FASHION_MNIST.file_sets[0]
     for images, labels, count in ((train_images, train_labels, 60_000), (test_images, test_labels, 10_000)):
@@ -80,24 +80,26 @@ def summary(plan: Plan) -> list[Any]:
         ({"grayscale": True}, {"recipe": {"precision": "fp32", "train_samples": 101, "batch_size": 100}}),
     ],
 )
-def test_a_provisional_plan_differs_only_in_ids(whole: Path, options: dict[str, Any], changes: dict[str, Any]) -> None:
+def test_a_provisional_plan_differs_only_in_ids(
+    complete: Path, options: dict[str, Any], changes: dict[str, Any]
+) -> None:
     def of(root: Path) -> Plan:
         table = {"mine": {"kind": "fashion_mnist", "root": str(root), **options}}
         return planned(datasets=["mine"], dataset=table, **changes)
 
-    there, absent = of(whole), of(Path("data").absolute())
-    assert summary(there) == summary(absent)
-    assert {i.cell.label for i in there.incompatible} == {"attention", "fitnets", "dml + vanilla"}
-    assert (list(there.provisional), list(absent.provisional)) == ([], ["mine"])
-    assert not {run.id for run in there.runs} & {run.id for run in absent.runs}
-    assert all(run.dataset.fingerprint for run in there.runs)
-    assert not any(run.dataset.fingerprint for run in absent.runs)
+    present, missing = of(complete), of(Path("data").absolute())
+    assert summary(present) == summary(missing)
+    assert {i.cell.label for i in present.incompatible} == {"attention", "fitnets", "dml + vanilla"}
+    assert (list(present.provisional), list(missing.provisional)) == ([], ["mine"])
+    assert not {run.id for run in present.runs} & {run.id for run in missing.runs}
+    assert all(run.dataset.fingerprint for run in present.runs)
+    assert not any(run.dataset.fingerprint for run in missing.runs)
 
 
 @pytest.mark.parametrize("short", [{"train_samples": 99}, {"train_samples": 60_000}])
-def test_an_impossible_size_is_refused_without_the_data(whole: Path, short: dict[str, int]) -> None:
+def test_an_impossible_size_is_refused_without_the_data(complete: Path, short: dict[str, int]) -> None:
     errors = []
-    for root in (str(whole), "data"):
+    for root in (str(complete), "data"):
         table = {"fashion_mnist": {"root": root}}
         with pytest.raises(MatrixError) as refused:
             planned(dataset=table, recipe={"precision": "fp32", "batch_size": 100, **short})
@@ -105,13 +107,13 @@ def test_an_impossible_size_is_refused_without_the_data(whole: Path, short: dict
     assert errors[0] == errors[1]
 
 
-def test_all_known_data_sets_are_planned_without_downloads(empty: Path, asked: list[Any]) -> None:
+def test_all_known_data_sets_are_planned_without_downloads(empty: Path, requests: list[Any]) -> None:
     names = [name for name, kind in DATASETS.items() if kind.info]
     plan = planned(datasets=["digits", *names], dataset={name: {"resize": 32} for name in names})
     assert list(plan.provisional) == names
     assert {cell.dataset.name for cell in plan.cells} == {"digits", *names}
     assert all(bool(run.dataset.fingerprint) == (run.dataset.name == "digits") for run in plan.runs)
-    assert asked == []
+    assert requests == []
     assert list(empty.iterdir()) == []
 
 
@@ -121,10 +123,10 @@ def test_provisional_ids_depend_on_kind_and_options() -> None:
     assert not ids[0] & ids[2]
 
 
-def test_a_final_plan_downloads_the_data(asked: list[Any]) -> None:
+def test_a_final_plan_downloads_the_data(requests: list[Any]) -> None:
     with pytest.raises(MatrixError, match="FashionMNIST can be neither read nor downloaded"):
         planned(provisional=False)
-    assert asked
+    assert requests
 
 
 def test_a_provisional_plan_cannot_be_run() -> None:
@@ -150,10 +152,10 @@ def test_an_unknown_data_set_is_an_error(table: dict[str, Any], message: str) ->
         planned(datasets=["mine"], dataset={"mine": table})
 
 
-def test_planning_in_python_downloads_nothing(empty: Path, asked: list[Any]) -> None:
+def test_planning_in_python_downloads_nothing(empty: Path, requests: list[Any]) -> None:
     (empty / "m.toml").write_text(
         'name = "m"\ndatasets = ["cifar100"]\npairs = [{ teacher = "cnn_8_16", student = "mlp_16" }]\n'
     )
     runs = kdbench.load_matrix("m.toml").runs()
     assert [(run.student.name, run.dataset.fingerprint) for run in runs] == [("cnn_8_16", None), ("mlp_16", None)]
-    assert asked == []
+    assert requests == []

@@ -89,7 +89,6 @@ REPLACED = {
     "remembered": "cached",
     "forgotten": "cleared",
     "Outline": "DatasetInfo",
-    "Outcome": "RunWriter",
     "Recorder": "GraphRecorder",
 }
 ALLOWED = {"capturable": re.compile(r"capturable=")}  # an argument of torch.optim.Adam

@@ -1,4 +1,4 @@
-"""Whatever a matrix holds, kdbench either plans it or message in one line what is wrong with it.
+"""A matrix with any content is either planned or refused with an error of one line.
 
 `KDBENCH_FUZZ` sets the number of examples of each test; the long version is `scripts/stress`.
 """
@@ -241,7 +241,7 @@ def an_empty_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 
 def fuzzed(test: Any) -> Any:
-    """With the number of examples that was asked for."""
+    """Settings with the number of examples of `KDBENCH_FUZZ`."""
     return settings(
         max_examples=EXAMPLES,
         suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow, HealthCheck.data_too_large],

@@ -161,10 +161,10 @@ RUNS = st.builds(
 
 @given(RUNS, st.lists(st.tuples(NAMES, RUNS), max_size=2, unique_by=lambda need: need[0]).map(tuple))
 def test_a_run_is_the_same_after_a_round_trip(run: RunSpec, needs: tuple[tuple[str, RunSpec], ...]) -> None:
-    whole = replace(run, needs=needs)
-    again = RunSpec.from_json(json.loads(json.dumps(whole.to_json())))
-    assert (again.id, again.cell) == (whole.id, whole.cell)
-    assert again.to_json() == json.loads(json.dumps(whole.to_json()))
+    complete = replace(run, needs=needs)
+    again = RunSpec.from_json(json.loads(json.dumps(complete.to_json())))
+    assert (again.id, again.cell) == (complete.id, complete.cell)
+    assert again.to_json() == json.loads(json.dumps(complete.to_json()))
     assert [(role, need.id) for role, need in again.needs] == [(role, need.id) for role, need in needs]
 
 

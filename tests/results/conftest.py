@@ -46,7 +46,7 @@ def student() -> Callable[..., RunSpec]:
 
 @pytest.fixture
 def index() -> Callable[..., MatrixIndex]:
-    """What a matrix asked for: one cell a run."""
+    """The index of a matrix with one cell per run."""
 
     def make(*runs: RunSpec, name: str = "thesis", label: str = "HKD") -> MatrixIndex:
         cells = tuple(

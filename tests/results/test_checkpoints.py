@@ -1,4 +1,4 @@
-"""The container of a checkpoint: whole, or known to be corrupted."""
+"""The checkpoint file is either complete or recognized as corrupted."""
 
 import errno
 from pathlib import Path
@@ -39,13 +39,13 @@ def test_without_a_checkpoint_a_run_starts_from_the_first_epoch(tmp_path):
 @pytest.mark.parametrize(
     "corrupt",
     [
-        lambda whole: whole[:-1],
-        lambda whole: whole[:10],
-        lambda whole: b"",
-        lambda whole: b"[1]\n" + whole,
-        lambda whole: whole.replace(b'"format": 1', b'"format": 9'),
-        lambda whole: b"\x00\xff" * 100,
-        lambda whole: whole[:-1] + b"X",
+        lambda file: file[:-1],
+        lambda file: file[:10],
+        lambda file: b"",
+        lambda file: b"[1]\n" + file,
+        lambda file: file.replace(b'"format": 1', b'"format": 9'),
+        lambda file: b"\x00\xff" * 100,
+        lambda file: file[:-1] + b"X",
     ],
 )
 def test_a_corrupted_checkpoint_has_no_header(tmp_path, corrupt):

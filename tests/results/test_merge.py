@@ -82,13 +82,13 @@ def test_an_intact_run_replaces_a_corrupted_one(
 def test_a_failed_run_is_copied_only_if_the_target_has_not_started_it(
     store: Store, other: Store, student: Student
 ) -> None:
-    new, begun = student(0), student(1)
-    for run in (new, begun):
+    new, started = student(0), student(1)
+    for run in (new, started):
         other.write_spec(run)
         other.write_result(run.id, {"status": "failed", "error": "NaN"})
-    store.write_spec(begun)
+    store.write_spec(started)
     assert merge(store, other).runs == [new.id]
-    assert [store.state(run.id) for run in (new, begun)] == ["failed", "pending"]
+    assert [store.state(run.id) for run in (new, started)] == ["failed", "pending"]
 
 
 def test_a_run_that_is_done_in_the_target_is_kept(

@@ -73,7 +73,7 @@ def test_a_run_that_was_retrained_in_the_meantime_is_kept(
 ) -> None:
     """Two processes find the corruption; when the second gets the lock, the first has retrained the run."""
     finished(store, teacher)
-    seen = iter(["history.parquet is missing", None])
-    monkeypatch.setattr(Store, "corruption", lambda *_: next(seen))
+    corruptions = iter(["history.parquet is missing", None])
+    monkeypatch.setattr(Store, "corruption", lambda *_: next(corruptions))
     assert list(store.quarantine_corrupted([teacher.id])) == []
     assert store.state(teacher.id) == "done"

@@ -174,13 +174,13 @@ def test_a_missing_or_corrupted_spec(store: Store, teacher: RunSpec) -> None:
     assert str(caught.value) == f"abc: no such run in {store.root}"
     store.write_spec(teacher)
     path = store.folder(teacher.id) / "spec.json"
-    whole = json.loads(path.read_text())
-    for damage, why in [
+    spec = json.loads(path.read_text())
+    for changes, why in [
         ({}, "KeyError: 'dataset'"),
         ({"split": {"validaton": 1}}, "TypeError: "),
         ({"recipe": {"epochs": "x"}}, "ValidationError: 1 validation error for Recipe"),
     ]:
-        path.write_text(json.dumps({**whole, **damage} if damage else {}))
+        path.write_text(json.dumps({**spec, **changes} if changes else {}))
         with pytest.raises(ResultsError) as caught:
             store.spec(teacher.id)
         assert str(caught.value).startswith(f"{path}: corrupted ({why}")
@@ -208,10 +208,10 @@ def test_a_run_is_found_by_a_prefix_of_its_id(store: Store) -> None:
 def test_a_quarantined_run_is_named(store: Store) -> None:
     store.folder("abc0").mkdir()
     (store.folder("abc0") / "spec.json").touch()
-    aside = store.quarantine("abc0", "corrupted")
+    target = store.quarantine("abc0", "corrupted")
     with pytest.raises(ResultsError) as caught:
         store.find_run("abc")
-    assert str(caught.value) == f"abc: this run was corrupted and moved to {aside}; run its matrix to train it again"
+    assert str(caught.value) == f"abc: this run was corrupted and moved to {target}; run its matrix to train it again"
 
 
 def test_indexes(store: Store, student: Student, index: Index) -> None:

@@ -101,22 +101,27 @@ def test_the_type_of_a_column_does_not_depend_on_its_values(store: Store, teache
 
 
 def test_runs_of_every_state_have_a_row(store: Store, student: Student, index: Index, finish: Finish) -> None:
-    done, failed, running, pending, asked = (student(seed) for seed in range(5))
+    done, failed, running, pending, unstarted = (student(seed) for seed in range(5))
     finish(done, {})
     for run in (failed, running, pending):
         store.write_spec(run)
     store.write_result(failed.id, {"status": "failed", "error": "NaN in epoch 3", "row": {"host": "here"}})
     lock = store.claim(running.id)
     assert lock is not None
-    store.write_index(index(done, failed, running, pending, asked))
+    store.write_index(index(done, failed, running, pending, unstarted))
     frame = load_results(str(store.root)).set_index("run_id")
     lock.release()
     states = {run.id: state for run, state in ((done, "done"), (failed, "failed"), (running, "running"))}
-    assert frame["status"].to_dict() == {**states, pending.id: "pending", asked.id: "pending"}
+    assert frame["status"].to_dict() == {**states, pending.id: "pending", unstarted.id: "pending"}
     assert list(frame.index) == sorted(frame.index)
     assert (frame.loc[failed.id, "error"], frame.loc[failed.id, "host"]) == ("NaN in epoch 3", "here")
     assert frame.loc[pending.id, "seed"] == 3
-    assert frame.loc[asked.id, ["seed", "dataset", "student", "method"]].to_list() == [4, "digits", "small", "vanilla"]
+    assert frame.loc[unstarted.id, ["seed", "dataset", "student", "method"]].to_list() == [
+        4,
+        "digits",
+        "small",
+        "vanilla",
+    ]
     assert set(frame["label"]) == {"HKD"}
 
 
@@ -135,13 +140,13 @@ def test_a_run_of_no_matrix(store: Store, teacher: RunSpec) -> None:
 
 
 def test_a_corrupted_spec_affects_only_its_row(store: Store, student: Student, finish: Finish) -> None:
-    whole, corrupted = student(0), student(1)
-    for run in (whole, corrupted):
+    intact, corrupted = student(0), student(1)
+    for run in (intact, corrupted):
         finish(run, {"test_accuracy": 0.5})
     (store.folder(corrupted.id) / "spec.json").write_text("{")
     export(store)
     found = {row["run_id"]: row for row in parquet(store)}
-    assert found[whole.id]["test_accuracy"] == 0.5
+    assert found[intact.id]["test_accuracy"] == 0.5
     assert f"{corrupted.id}/spec.json: corrupted (" in found[corrupted.id]["error"]
 
 
@@ -266,15 +271,15 @@ def test_a_folder_that_is_not_there(tmp_path: Path) -> None:
 
 
 def test_a_corrupted_history_is_left_out_with_a_warning(store: Store, student: Student, finish: Finish) -> None:
-    whole, corrupted = student(0), student(1)
-    for run in (whole, corrupted):
+    intact, corrupted = student(0), student(1)
+    for run in (intact, corrupted):
         finish(run, {}, [{"epoch": 1}])
     path = store.folder(corrupted.id) / "history.parquet"
     path.write_bytes(b"PAR1")
     _, (warning,) = export(store)
     assert warning.startswith(f"{path}: corrupted (")
     assert warning.endswith("); left out of history.parquet; `kdbench reindex --deep` quarantines the run")
-    assert [row["run_id"] for row in parquet(store, "history")] == [whole.id]
+    assert [row["run_id"] for row in parquet(store, "history")] == [intact.id]
     assert len(parquet(store)) == 2
 
 
