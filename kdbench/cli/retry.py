@@ -22,7 +22,8 @@ def retry_runs(name: str | None, results: Path, as_json: bool, console: Console)
     indexes = list(store.indexes()) if name is None else [_find_index(store, name)]
     run_ids = store.run_ids() if name is None else indexes[0].run_ids
     cleared = [run for run in run_ids if _clear_failure(store, run)]
-    commands = [command("run", index.file, results=results) for index in indexes if set(cleared) & set(index.run_ids)]
+    files = [index.file for index in indexes if _is_from_file(index) and set(cleared) & set(index.run_ids)]
+    commands = [command("run", file, results=results) for file in dict.fromkeys(files)]
     if as_json:
         console.print_json(data={"queued": cleared, "commands": commands})
         return
@@ -32,6 +33,11 @@ def retry_runs(name: str | None, results: Path, as_json: bool, console: Console)
         print_line(console, "no failed runs")
     elif commands:
         print_line(console, f"to train {count_of(len(cleared), 'run')}: {' && '.join(commands)}")
+
+
+def _is_from_file(index: MatrixIndex) -> bool:
+    """Return whether `kdbench run` trains the matrix; the trials of `kdbench tune` have one without a file."""
+    return not index.name.startswith("tune-")
 
 
 def _find_index(store: Store, name: str) -> MatrixIndex:

@@ -121,6 +121,14 @@ def test_the_trials_have_a_report(tuning: Tuning, invoke: Callable[..., Any], in
 
 
 @pytest.mark.slow
+def test_retry_names_no_file_for_a_trial(tuning: Tuning, invoke: Callable[..., Any], tmp_path: Path) -> None:
+    shutil.copytree(tuning.folder, tmp_path, dirs_exist_ok=True)
+    trial = min(set(Store("results").run_ids()) - tuning.before)
+    Store("results").write_result(trial, {"status": "failed", "error": "NaN"})
+    assert invoke("retry", "--json").json == {"queued": [trial], "commands": []}
+
+
+@pytest.mark.slow
 def test_more_trials_train_only_new_runs(tuning: Tuning, invoke: Callable[..., Any], tmp_path: Path) -> None:
     shutil.copytree(tuning.folder, tmp_path, dirs_exist_ok=True)
     result = invoke(*TUNE, "4")
