@@ -161,18 +161,18 @@ def check_deployed(subject: Subject) -> None:
 
 def check_repeatable(subject: Subject) -> None:
     """Require that equal seeds give equal weights, also where the state is saved and loaded in between."""
-    whole, again, begun, resumed = (subject.build() for _ in range(4))
-    for method, progress in ((whole, PROGRESS), (again, PROGRESS), (begun, PROGRESS[:3])):
+    complete, repeated, interrupted, resumed = (subject.build() for _ in range(4))
+    for method, progress in ((complete, PROGRESS), (repeated, PROGRESS), (interrupted, PROGRESS[:3])):
         torch.manual_seed(6)
         list(drive(method, progress))
-    resumed.load_state_dict(begun.state_dict())
+    resumed.load_state_dict(interrupted.state_dict())
     list(drive(resumed, PROGRESS[3:]))
-    require_equal(weights(whole.players()), weights(again.players()), "the same seed must give the same weights")
+    require_equal(weights(complete.players()), weights(repeated.players()), "the same seed must give the same weights")
     rule = (
         "state_dict() must hold all state of a method, so that training after load_state_dict() gives the same weights "
         "(keep tensors as buffers, and other state by get_extra_state and set_extra_state)"
     )
-    require_equal(weights(whole.players()), weights(resumed.players()), rule)
+    require_equal(weights(complete.players()), weights(resumed.players()), rule)
 
 
 def check_cohort(subject: Subject) -> None:
@@ -194,13 +194,13 @@ def _members(subjects: Sequence[Subject], precision: str) -> list[Member]:
 def check_resume(subject: Subject) -> None:
     """Require that a run resumes from a checkpoint in the middle with the same numbers."""
     for precision in ("fp32", "bf16"):
-        complete, begun, resumed = (
+        complete, interrupted, resumed = (
             Member("", subject.build(Frozen(tiny_teacher())), recipe(4, precision), seed=1) for _ in range(3)
         )
         train([complete], _shared(complete), last=4)
-        train([begun], _shared(begun), last=2)
+        train([interrupted], _shared(interrupted), last=2)
         torch.manual_seed(99)
-        resumed.load_state_dict(from_bytes(to_bytes(begun.state_dict(_shared(begun)))), _shared(resumed))
+        resumed.load_state_dict(from_bytes(to_bytes(interrupted.state_dict(_shared(interrupted)))), _shared(resumed))
         train([resumed], _shared(resumed), last=4, first=2)
         rule = "a run resumed from a checkpoint must equal an undisturbed one"
         require_equal(_networks(complete.method), _networks(resumed.method), rule)

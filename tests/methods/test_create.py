@@ -17,7 +17,7 @@ from kdbench.training.network import Frozen, shapes
 
 @final
 class Roleless(Offline):
-    """Asks for a role that there is not."""
+    """Has an unknown role."""
 
     paper = "none"
 
@@ -34,16 +34,29 @@ def test_create_fills_roles_and_hyperparameters(student, teacher):
     assert (method.student, method.teacher.network, method.alpha, method.temperature) == (student, teacher, 0.5, 2.0)
 
 
-def test_create_leaves_a_frozen_teacher_as_it_is(student, teacher):
+def test_create_takes_a_class(student, teacher):
+    method = create(Vanilla, student=student, teacher=teacher, alpha=0.5)
+    assert isinstance(method, Vanilla)
+    assert method.alpha == 0.5
+
+
+def test_create_leaves_out_what_does_not_count(student, teacher):
+    method = create("fitnets", student=student, teacher=teacher, mode="two_stage", share=0.5)
+    assert (method.share, method.weight) == (0.5, 100.0)
+    with pytest.raises(MethodError, match=r"'fitnets' does not use weight = 2\.0 with mode = 'two_stage'"):
+        create("fitnets", student=student, teacher=teacher, mode="two_stage", weight=2.0)
+
+
+def test_create_keeps_a_frozen_teacher(student, teacher):
     frozen = Frozen(teacher)
     assert create("vanilla", student=student, teacher=frozen).teacher is frozen
 
 
-def test_create_ignores_roles_that_a_method_has_not(student, teacher, task):
+def test_create_ignores_roles_that_a_method_does_not_have(student, teacher, task):
     assert list(create("scratch", student=student, teacher=teacher, task=task).children()) == [student]
 
 
-def test_create_refuses_bad_hyperparameters(student, teacher):
+def test_create_rejects_invalid_hyperparameters(student, teacher):
     with pytest.raises(MethodError, match="'vanilla' has no hyperparameter 'temprature'; did you mean 'temperature'"):
         create("vanilla", student=student, teacher=teacher, temprature=2.0)
     with pytest.raises(MethodError, match=r"alpha must be less than or equal to 1, got 1\.5"):
@@ -53,12 +66,12 @@ def test_create_refuses_bad_hyperparameters(student, teacher):
 @pytest.mark.parametrize(
     ("name", "missing"), [("vanilla", "a teacher; pass teacher="), ("dml", "peers; pass peers="), ("zskt", "a task")]
 )
-def test_create_names_the_role_that_is_missing(student, teacher, name, missing):
+def test_create_names_a_missing_role(student, teacher, name, missing):
     with pytest.raises(MethodError, match=f"'{name}' needs {missing}"):
         create(name, student=student, **({} if name == "vanilla" else {"teacher": teacher}))
 
 
-def test_create_names_a_role_that_there_is_not(student, teacher, monkeypatch):
+def test_create_names_an_unknown_role(student, teacher, monkeypatch):
     monkeypatch.setitem(METHODS, "roleless", Roleless)
     with pytest.raises(MethodError, match="'roleless' has the unknown role 'tutor'; valid: peers"):
         create("roleless", student=student, teacher=teacher)
@@ -76,7 +89,7 @@ def test_create_sums_methods_with_parameters_by_part(student, teacher, batch):
     assert list(next(method.steps(batch)).losses) == ["ce", "hint", "kl"]
 
 
-def test_a_list_of_one_is_that_method(student, teacher):
+def test_a_list_of_one_name_creates_that_method(student, teacher):
     method = create(["vanilla"], student=student, teacher=teacher, parameters={"vanilla": {"alpha": 0.2}})
     assert isinstance(method, Vanilla)
     assert method.alpha == 0.2
@@ -97,12 +110,12 @@ def test_a_list_of_one_is_that_method(student, teacher):
         (["vanilla", "fitnets"], {"parameters": {"fitnets": {"mode": "two_stage"}}}, "'fitnets' cannot be a part"),
     ],
 )
-def test_sums_that_make_no_sense_are_refused(student, teacher, names, configurations, message):
+def test_create_rejects_invalid_sums(student, teacher, names, configurations, message):
     with pytest.raises(MethodError, match=message):
         create(names, student=student, teacher=teacher, **configurations)
 
 
-def test_check_passes_what_can_run(student, teacher, task):
+def test_check_accepts_compatible_pairs(student, teacher, task):
     ours, theirs = shapes(student), shapes(teacher)
     for name in METHODS:
         assert check([name], {}, ours, theirs, task) is None
@@ -123,25 +136,25 @@ def test_check_passes_what_can_run(student, teacher, task):
         (["vanilla", "fitnets"], {"fitnets": {"mode": "two_stage"}}, "fitnets cannot be a part of a sum: mode"),
     ],
 )
-def test_check_says_why_a_cell_cannot_run(flat, teacher, task, names, parameters, reason):
+def test_check_returns_why_a_pair_is_incompatible(flat, teacher, task, names, parameters, reason):
     assert check(names, parameters, shapes(flat), shapes(teacher), task).startswith(reason)
 
 
 @pytest.mark.parametrize("name", ["vanilla", "logit_mse", "rkd_v1", "rkd_v2", "rkd_v3", "rkd_v4"])
-def test_check_wants_the_teacher_s_classes_for_logits(name, task):
+def test_check_requires_the_same_classes_for_logits(name, task):
     other = Shapes((), 8, 3)
     assert "the teacher has 3 classes and the student 4" in check([name], {}, Shapes((), 8, 4), other, task)
 
 
-def test_check_wants_a_teacher_for_an_offline_method(student, task):
+def test_check_requires_a_teacher_for_an_offline_method(student, task):
     assert check(["vanilla"], {}, shapes(student), None, task) == "vanilla needs a teacher"
 
 
-def test_check_wants_three_images_for_relations(student, teacher):
+def test_check_requires_three_images_for_relations(student, teacher):
     small = Task(4, 64, (3, 8, 8), batch_size=2)
     assert check(["rkd_a"], {}, shapes(student), shapes(teacher), small).endswith("at least 3, got 2")
 
 
-def test_check_refuses_bad_hyperparameters(student, teacher, task):
+def test_check_rejects_invalid_hyperparameters(student, teacher, task):
     with pytest.raises(MethodError, match="alpha must be"):
         check(["vanilla"], {"vanilla": {"alpha": -1.0}}, shapes(student), shapes(teacher), task)

@@ -1,4 +1,4 @@
-"""Every method whose steps can be recorded gives the same when they are."""
+"""Steps captured as a CUDA graph give the same numbers as steps that are not."""
 
 from dataclasses import replace
 
@@ -14,7 +14,7 @@ from kdbench.training.static_batches import GraphedTeacher, StaticBatches
 
 NOT_CAPTURED = {
     "nuclear_norm": "the host waits for the singular values",
-    "fitnets, two stages": "goes by `progress`",
+    "fitnets, two stages": "depends on `progress`",
     "snapshot": "counts its cycles in Python",
 }
 
@@ -41,16 +41,16 @@ class Varied:
 
 @pytest.fixture
 def train(build, tiny, batch, monkeypatch):
-    """`train(parts, precision, recorder)`: a member that has trained for two epochs, recorded or not."""
+    """`train(parts, precision, recorder)`: a member that has trained for two epochs."""
     monkeypatch.setattr(optimizer, "GRAPH_DEVICES", {"cpu"})
 
     def trained(parts, precision, recorder=None):
         recipe = Recipe(epochs=2, precision=precision, optimizer=Sgd(lr=1e-3), schedule=Cosine())
         teacher = Frozen(tiny(2, (6, 8, 12)))
         member = Member("", build(parts, teacher), recipe, 1, recorder and recorder())
-        asked = {teacher: GraphedTeacher(teacher, recorder())} if recorder else None
+        forwards = {teacher: GraphedTeacher(teacher, recorder())} if recorder else None
         CohortLoop(
-            [member], StaticBatches(Varied(batch)), [teacher], lambda one: {}, lambda epoch, members: None, asked
+            [member], StaticBatches(Varied(batch)), [teacher], lambda one: {}, lambda epoch, members: None, forwards
         ).train(2)
         assert member.error is None
         return member
@@ -59,8 +59,8 @@ def train(build, tiny, batch, monkeypatch):
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
-def test_steps_that_are_recorded_are_those_that_are_not(train, parts, precision, recorder):
-    """Repeated without Python, on other batches and at other rates, beside a teacher that is recorded too."""
+def test_captured_steps_equal_plain_steps(train, parts, precision, recorder):
+    """On batches and learning rates that change, with a teacher that is captured too."""
     plain, recorded = train(parts, precision), train(parts, precision, recorder)
     assert recorded.is_captured == recorded.method.cuda_graph_safe
     for networks in ("players", "deployed"):
@@ -76,7 +76,7 @@ def without_time(row):
     return {key: value for key, value in row.items() if key != "seconds"}
 
 
-def test_a_method_is_captured_unless_there_is_a_reason(build, teacher, parts, request):
+def test_a_method_is_cuda_graph_safe_unless_there_is_a_reason(build, teacher, parts, request):
     name = request.node.callspec.id
     reasons = [why for start, why in NOT_CAPTURED.items() if name.startswith(start)]
     assert build(parts, teacher).cuda_graph_safe == (reasons == [])

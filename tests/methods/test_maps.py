@@ -20,7 +20,7 @@ def test_attention_map_is_the_formula():
 
 
 @given(scale=st.floats(0.1, 10), seed=st.integers(0, 1000))
-def test_attention_map_has_unit_length_and_forgets_the_scale(scale, seed):
+def test_attention_map_has_unit_length_and_does_not_depend_on_the_scale(scale, seed):
     stage = torch.randn(3, 4, 3, 5, generator=torch.Generator().manual_seed(seed))
     found = attention_map(stage)
     assert found.shape == (3, 15)
@@ -57,7 +57,7 @@ def test_the_last_stages_are_paired_and_the_larger_pooled():
         assert torch.equal(two, other)
 
 
-def test_pairs_without_space_are_left_out():
+def test_pairs_of_single_pixels_are_left_out():
     flat, maps = torch.randn(2, 3, 1, 1), torch.randn(2, 3, 4, 4)
     assert aligned([flat, flat], [maps, maps]) == []
     assert aligned([maps], [flat]) == []

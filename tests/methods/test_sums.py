@@ -20,7 +20,7 @@ def frozen(teacher):
     return Frozen(teacher)
 
 
-def test_cross_entropy_is_there_once_and_in_full(student, frozen, batch):
+def test_cross_entropy_appears_once_with_weight_one(student, frozen, batch):
     (step,) = Sum({"vanilla": Vanilla(student, frozen), "rkd_da": RelationalDistanceAngle(student, frozen)}).steps(
         batch
     )
@@ -43,7 +43,7 @@ def test_terms_that_two_parts_have_are_named_by_their_part(student, frozen, batc
     torch.testing.assert_close(step.losses["rkd_v2.kl"], next(relative.steps(batch)).losses["kl"])
 
 
-def test_a_user_s_own_method_may_be_a_part(student, frozen, batch):
+def test_a_custom_method_may_be_a_part(student, frozen, batch):
     (step,) = Sum({"my.module:Mine": Vanilla(student, frozen), "vanilla": Vanilla(student, frozen)}).steps(batch)
     assert list(step.losses) == ["ce", "my.module:Mine.kl", "vanilla.kl"]
 
@@ -57,7 +57,7 @@ def test_the_player_has_every_parameter_once_and_none_of_the_teacher(student, fr
     assert method.deployed() == {"student": student}
 
 
-def test_the_networks_run_once_a_batch(student, frozen, batch):
+def test_the_networks_run_once_per_batch(student, frozen, batch):
     calls = []
     student.register_forward_hook(lambda *_: calls.append("student"))
     frozen.network.register_forward_hook(lambda *_: calls.append("teacher"))
@@ -75,14 +75,14 @@ def test_parts_of_different_networks_are_refused(student, frozen, tiny):
         Sum({"vanilla": Vanilla(student, frozen), "attention": Attention(tiny(3), frozen)})
 
 
-def test_what_cannot_be_summed_says_why():
+def test_not_summable_returns_the_reason():
     assert not_summable(Vanilla, alpha=0.5) is None
     assert not_summable(FitNets, mode="joint") is None
     assert "mode = 'joint' can be summed" in not_summable(FitNets, mode="two_stage")
     assert "one fixed teacher and one step per batch" in not_summable(Scratch)
 
 
-def test_a_method_with_steps_or_images_of_its_own_cannot_be_summed():
+def test_a_method_with_its_own_steps_or_images_cannot_be_summed():
     stepping = type("Stepping", (Vanilla,), {"steps": lambda self, batch: iter(())})
     viewing = type("Viewing", (Vanilla,), {"views": 2})
     assert "has its own steps" in not_summable(stepping)

@@ -72,7 +72,7 @@ def method(student, teacher, task):
     return ZSKT(student, teacher, task, student_steps=3, beta=20.0)
 
 
-def test_every_step_is_the_game(method, batch):
+def test_every_step_is_the_formula(method, batch):
     expected, student, generator = game(method, student_steps=3, beta=20.0)
     found = play(method, batch)
     assert [player for player, _ in found] == ["generator", "student", "student", "student"]
@@ -106,7 +106,7 @@ def test_the_generator_learns_through_the_teacher_which_does_not(method, batch):
     assert not any(parameter.requires_grad for parameter in method.teacher.parameters())
 
 
-def test_the_teacher_is_untouched_and_in_eval(method, batch):
+def test_the_teacher_does_not_change_and_stays_in_eval_mode(method, batch):
     before = copy.deepcopy(method.teacher.state_dict())
     play(method.train(), batch)
     after = method.teacher.state_dict()

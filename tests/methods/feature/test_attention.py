@@ -75,7 +75,7 @@ def test_the_gradient_is_finite_where_the_maps_are_equal(student, tiny, batch, v
     assert all(gradient.isfinite().all() for gradient in gradients)
 
 
-def test_networks_without_space_are_refused():
+def test_networks_without_height_and_width_are_incompatible():
     maps, flat = Shapes(((4, 8, 8),), 4, 10), Shapes(((4, 1, 1),), 4, 10)
     task = Task(10, 100, (3, 8, 8))
     assert Attention.incompatible(maps, maps, task) is None
@@ -83,6 +83,6 @@ def test_networks_without_space_are_refused():
     assert "the teacher has none (H = W = 1" in Attention.incompatible(maps, flat, task)
 
 
-def test_stages_whose_common_size_is_one_pixel_are_refused():
+def test_stages_whose_common_size_is_one_pixel_are_incompatible():
     early, late = Shapes(((4, 8, 8), (4, 1, 1)), 4, 10), Shapes(((4, 8, 8),), 4, 10)
     assert "no pair of the last stages" in Attention.incompatible(early, late, Task(10, 100, (3, 8, 8)))

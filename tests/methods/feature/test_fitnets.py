@@ -21,11 +21,11 @@ def squared_errors(method, batch, source, target):
     return [[(u - r) ** 2 for u, r in zip(*rows, strict=True)] for rows in zip(hints, regressed, strict=True)]
 
 
-@pytest.mark.parametrize(("layer", "place"), [("middle", 1), ("final", 2), (0, 0)])
-def test_joint_adds_the_mean_squared_error_of_the_hint(student, teacher, batch, layer, place):
+@pytest.mark.parametrize(("layer", "index"), [("middle", 1), ("final", 2), (0, 0)])
+def test_joint_adds_the_mean_squared_error_of_the_hint(student, teacher, batch, layer, index):
     method = FitNets(student, teacher, layer=layer, weight=30.0)
     (step,) = method.steps(batch)
-    errors = [e for row in squared_errors(method, batch, place, place) for e in row]
+    errors = [e for row in squared_errors(method, batch, index, index) for e in row]
     assert set(step.losses) == {"ce", "hint"}
     assert step.losses["hint"].item() == pytest.approx(30 * sum(errors) / len(errors), rel=1e-4)
     torch.testing.assert_close(step.losses["ce"], F.cross_entropy(student(batch.images).logits, batch.labels))
@@ -48,7 +48,7 @@ def test_the_hint_weight_scales_the_first_stage(student, teacher, batch):
     torch.testing.assert_close(scaled.losses["hint"], 0.01 * plain.losses["hint"])
 
 
-def test_the_first_stage_reaches_no_layer_behind_the_hint(student, teacher, batch):
+def test_the_first_stage_has_no_gradient_above_the_hint(student, teacher, batch):
     method = FitNets(student, teacher, mode="two_stage")
     (step,) = method.steps(replace(batch, progress=0.0))
     behind = [*student.stages[2].parameters(), *student.head.parameters()]
@@ -74,13 +74,13 @@ def test_the_second_stage_anneals_the_soft_cross_entropy(student, teacher, batch
 
 @pytest.mark.parametrize(("stages", "middle"), [(1, 0), (2, 0), (3, 1), (4, 1), (5, 2)])
 def test_the_middle_is_the_earlier_one_of_two(stages, middle):
-    """Read off the refusal, which names the stages: no regressor leads to a map that is higher and narrower."""
-    shapes = Shapes(tuple((place + 1, 32, 32) for place in range(stages)), 8, 10)
+    """The reason names the stages: no regressor maps to a stage that is higher and narrower."""
+    shapes = Shapes(tuple((index + 1, 32, 32) for index in range(stages)), 8, 10)
     found = FitNets.incompatible(shapes, Shapes(((1, 40, 4),), 8, 10), TASK, layer="middle")
     assert f"the student's stage (C, H, W) {(middle + 1, 32, 32)}" in found
 
 
-def test_a_layer_that_is_not_there_is_refused():
+def test_a_missing_layer_is_incompatible():
     shapes = Shapes(((4, 8, 8), (8, 4, 4)), 8, 10)
     assert FitNets.incompatible(shapes, shapes, TASK, layer=1) is None
     assert FitNets.incompatible(shapes, shapes, TASK, layer=2) == (
@@ -88,7 +88,7 @@ def test_a_layer_that_is_not_there_is_refused():
     )
 
 
-def test_networks_without_space_are_refused(flat, teacher):
+def test_networks_without_height_and_width_are_incompatible(flat, teacher):
     one, maps = Shapes(((4, 1, 1),), 4, 10), Shapes(((4, 8, 8),), 4, 10)
     assert "the student has none (an MLP's stages have H = W = 1)" in FitNets.incompatible(one, maps, TASK)
     assert "the teacher has none" in FitNets.incompatible(maps, one, TASK)

@@ -28,7 +28,7 @@ def play(method, batch, precision=None):
 
 
 def algorithm_1(networks, batch):
-    """The reference: every prediction made again for every step."""
+    """Compute the reference: every prediction again for every step."""
     record = []
     rows = torch.arange(len(batch.labels))
     for i, network in enumerate(networks):

@@ -63,28 +63,28 @@ def test_gradients_are_those_of_the_formulas(loss, relations):
     """Finite differences of the plain loop: the student's mean distance is part of the gradient."""
     student, teacher = embeddings(1, 4)
     (gradient,) = torch.autograd.grad(loss(student.requires_grad_(), teacher), student)
-    for place in [(0, 0), (1, 3), (3, 4)]:
+    for index in [(0, 0), (1, 3), (3, 4)]:
         moved = torch.zeros(4, 5, dtype=torch.float64)
-        moved[place] = 1e-5
+        moved[index] = 1e-5
         above = mean_huber(relations, student.detach().double() + moved, teacher.double())
         below = mean_huber(relations, student.detach().double() - moved, teacher.double())
-        assert gradient[place].item() == pytest.approx((above - below) / 2e-5, rel=1e-2, abs=1e-5)
+        assert gradient[index].item() == pytest.approx((above - below) / 2e-5, rel=1e-2, abs=1e-5)
 
 
 def test_chunks_give_the_same_angles_and_gradients(monkeypatch):
     student, teacher = embeddings(2, 11)
     student.requires_grad_()
-    whole = angle_loss(student, teacher)
-    (expected,) = torch.autograd.grad(whole, student)
+    at_once = angle_loss(student, teacher)
+    (expected,) = torch.autograd.grad(at_once, student)
     monkeypatch.setattr(geometry, "MAX_BATCH_AT_ONCE", 6)
     chunked = angle_loss(student, teacher)
     (found,) = torch.autograd.grad(chunked, student)
-    torch.testing.assert_close(chunked, whole)
+    torch.testing.assert_close(chunked, at_once)
     torch.testing.assert_close(found, expected)
 
 
-def test_chunks_leave_the_random_states_unread(monkeypatch):
-    """They cannot be read while a CUDA graph is captured."""
+def test_chunks_read_no_random_state(monkeypatch):
+    """Random states cannot be read while a CUDA graph is captured."""
     student, teacher = embeddings(2, 11)
     monkeypatch.setattr(geometry, "MAX_BATCH_AT_ONCE", 6)
     monkeypatch.setattr(torch, "get_rng_state", lambda: pytest.fail("the state is read"))
@@ -115,7 +115,7 @@ def test_equal_embeddings_have_finite_gradients(loss):
 
 
 @pytest.mark.parametrize("scale", [0.01, 1, 100])
-def test_two_images_with_one_embedding_have_no_direction_and_an_ordinary_gradient(scale):
+def test_two_images_with_the_same_embedding_have_no_direction_and_a_finite_gradient(scale):
     student, teacher = embeddings(6, 8)
     student = scale * (student + 3)
     student[1] = student[0]
@@ -126,7 +126,7 @@ def test_two_images_with_one_embedding_have_no_direction_and_an_ordinary_gradien
 
 
 @given(seed=st.integers(0, 10_000), scale=st.floats(0.1, 10))
-def test_relations_forget_scale_and_place(seed, scale):
+def test_relations_do_not_depend_on_scale_and_offset(seed, scale):
     student, teacher = embeddings(seed, 5)
     moved = scale * student + 1
     torch.testing.assert_close(distance_loss(moved, teacher), distance_loss(student, teacher), rtol=1e-3, atol=1e-5)
@@ -165,7 +165,7 @@ def test_terms_are_weighted_and_on_the_embeddings(student, teacher, batch, metho
 
 
 @pytest.mark.parametrize("method", [RelationalDistance, RelationalAngle, RelationalDistanceAngle])
-def test_batches_of_two_are_refused(method):
+def test_batches_of_two_are_incompatible(method):
     shapes = Shapes((), 8, 10)
     reason = "compares the images of a batch and needs a batch size of at least 3, got 2"
     assert method.incompatible(shapes, shapes, Task(10, 100, (3, 8, 8), batch_size=2)) == reason

@@ -72,7 +72,7 @@ def test_cross_entropy_keeps_weight_one(student, teacher, batch):
 
 
 @given(labels=st.lists(st.integers(0, 3), min_size=2, max_size=12).filter(lambda found: len(set(found)) > 1))
-def test_negatives_are_of_another_class(labels):
+def test_negatives_have_another_class(labels):
     classes = torch.tensor(labels)
     other = classes[:, None] != classes
     student, teacher = torch.randn(2, len(labels), 3, generator=torch.Generator().manual_seed(0))
@@ -87,7 +87,7 @@ def test_of_equally_near_negatives_the_first_is_taken():
     assert hardest_negatives(student, teacher, classes[:, None] != classes).tolist() == [1, 2, 1, 1]
 
 
-def test_every_other_image_has_the_same_chance():
+def test_random_negatives_are_uniform():
     classes = torch.tensor([0, 0, 1, 2, 3])
     torch.manual_seed(0)
     drawn = torch.stack([random_negatives(classes[:, None] != classes) for _ in range(3000)])
@@ -108,7 +108,7 @@ def test_a_batch_of_one_class_has_no_triplets(student, teacher, batch, squared, 
 
 
 @pytest.mark.parametrize("squared", [True, False])
-def test_a_student_that_repeats_the_teacher_has_a_finite_gradient(squared):
+def test_a_student_equal_to_the_teacher_has_a_finite_gradient(squared):
     outputs = torch.tensor([[0.2, 0.8], [0.6, 0.4]])
     student = outputs.clone().requires_grad_()
     hinge = triplet_hinge(outputs, student, student[[1, 0]], 2.0, squared)
@@ -117,18 +117,18 @@ def test_a_student_that_repeats_the_teacher_has_a_finite_gradient(squared):
     assert gradient.any()
 
 
-def test_in_a_sum_its_term_stays_as_it_is(student, teacher, batch):
+def test_a_sum_does_not_change_the_term(student, teacher, batch):
     configurations = {"margin": 0.5, "negatives": "hard"}
-    whole = create(
+    summed = create(
         ["triplet", "vanilla", "rkd_da"], student=student, teacher=teacher, parameters={"triplet": configurations}
     )
-    (step,) = whole.steps(batch)
+    (step,) = summed.steps(batch)
     (alone,) = create("triplet", student=student, teacher=teacher, **configurations).steps(batch)
     assert step.losses.keys() == {"ce", "triplet", "kl", "distance", "angle"}
     torch.testing.assert_close(step.losses["triplet"], alone.losses["triplet"])
 
 
-def test_a_batch_of_one_image_is_refused(tiny, task):
+def test_a_batch_of_one_image_is_incompatible(tiny, task):
     ours = shapes(tiny(1))
     assert "needs a batch size of at least 2, got 1" in Triplet.incompatible(ours, ours, replace(task, batch_size=1))
     assert Triplet.incompatible(ours, ours, replace(task, batch_size=2)) is None

@@ -12,7 +12,7 @@ from kdbench.methods.response.nuclear_norm import NuclearNorm, first_weights, nu
 from kdbench.methods.response.vanilla import Vanilla
 
 
-def test_a_norm_known_by_hand():
+def test_a_norm_computed_by_hand():
     """[[3, 0], [4, 5]] has singular values sqrt(45) and sqrt(5)."""
     assert nuclear_norm(torch.tensor([[3.0, 0.0], [4.0, 5.0]])).item() == pytest.approx(math.sqrt(45) + math.sqrt(5))
 

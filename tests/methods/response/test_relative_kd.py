@@ -14,19 +14,19 @@ VERSIONS = (RelativeV1, RelativeV2, RelativeV3, RelativeV4)
 
 
 def others(row, k):
-    """All places but k, by ascending value; of equal values the lower place first."""
-    return sorted((place for place in range(len(row)) if place != k), key=lambda place: (row[place], place))
+    """All indices but k, by ascending value; of equal values the lower index first."""
+    return sorted((index for index in range(len(row)) if index != k), key=lambda index: (row[index], index))
 
 
 def lower(row, k, erase=False):
     """Subtract one by one; the first that would push z_k below the second-highest is undone, and that ends it."""
-    result, value, second = list(row), row[k], max(row[place] for place in others(row, k))
-    for place in others(row, k):
-        if value - abs(row[place]) < second:
+    result, value, second = list(row), row[k], max(row[index] for index in others(row, k))
+    for index in others(row, k):
+        if value - abs(row[index]) < second:
             break
-        value -= abs(row[place])
+        value -= abs(row[index])
         if erase:
-            result[place] = 0.0
+            result[index] = 0.0
     result[k] = value
     return result
 
@@ -34,12 +34,12 @@ def lower(row, k, erase=False):
 def lift(row, k, erase=False):
     """Add one by one until z_k is above the prediction, or all are used."""
     result, value = list(row), row[k]
-    for place in others(row, k):
+    for index in others(row, k):
         if value > max(row):
             break
-        value += abs(row[place])
+        value += abs(row[index])
         if erase:
-            result[place] = 0.0
+            result[index] = 0.0
     result[k] = value
     return result
 
@@ -107,7 +107,7 @@ def test_of_equal_others_the_lower_index_is_used_first():
     assert found.tolist() == [[0.0, 1.0, 1.5]]
 
 
-def test_the_teacher_s_logits_are_not_touched():
+def test_the_teacher_s_logits_are_not_modified():
     logits = torch.tensor([[5, 1, -2, 0.5]])
     relative_logits(logits, torch.tensor([3]), 3)
     assert logits.tolist() == [[5, 1, -2, 0.5]]

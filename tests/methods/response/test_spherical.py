@@ -72,6 +72,6 @@ def test_no_gradient_runs_through_the_length():
     torch.testing.assert_close(gradient, torch.zeros(1, 2))
 
 
-def test_it_is_no_part_of_a_sum(student, teacher):
+def test_it_cannot_be_a_part_of_a_sum(student, teacher):
     with pytest.raises(MethodError, match="'spherical' cannot be a part of a sum: its cross-entropy is on normalized"):
         create(["vanilla", "spherical"], student=student, teacher=teacher)

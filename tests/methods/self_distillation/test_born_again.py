@@ -14,7 +14,7 @@ from kdbench.training.network import shapes
 
 @pytest.fixture
 def spec():
-    """A run of born_again before planning, which already names the pair's own teacher."""
+    """A run of born_again before planning, with the pair's own teacher."""
     run = RunSpec(
         dataset=DataSpec("digits", "digits"),
         student=NetworkSpec("resnet8"),
@@ -81,7 +81,7 @@ def test_the_student_is_the_row_and_the_ensemble_an_extra(student, teacher):
     assert list(method.deployed()["ensemble"].members) == [method.teacher, student]
 
 
-def test_the_first_generation_is_taught_by_the_network_from_scratch(spec):
+def test_the_teacher_of_the_first_generation_is_trained_from_scratch(spec):
     needs = BornAgain.needs(generation(spec, 1))
     assert {role: run.id for role, run in needs.items()} == {"teacher": spec.scratch().id}
 
@@ -105,13 +105,13 @@ def test_every_generation_is_the_same_run_with_one_generation_less(spec):
         assert (run.student, run.dataset, run.recipe, run.seed) == (spec.student, spec.dataset, spec.recipe, spec.seed)
 
 
-def test_the_needs_of_a_generation_are_those_it_would_name_itself(spec):
+def test_the_needs_of_a_generation_equal_those_of_its_own_run(spec):
     for run in BornAgain.needs(generation(spec, 3)).values():
         own = BornAgain.needs(run) if run.method == "born_again" else {}
         assert {role: need.id for role, need in run.needs} == {role: need.id for role, need in own.items()}
         assert spec.teacher.id not in {need.id for _, need in run.needs}
 
 
-def test_a_generation_is_one_run_whoever_needs_it(spec):
+def test_a_generation_is_one_run_for_all_that_need_it(spec):
     four, three = BornAgain.needs(generation(spec, 4)), BornAgain.needs(generation(spec, 3))
     assert four["teachers.2"].id == three["teacher"].id

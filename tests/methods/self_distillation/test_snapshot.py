@@ -50,7 +50,7 @@ def test_later_cycles_are_the_formula(student, batch, temperature):
 
 
 @pytest.mark.parametrize(("cycles", "steps"), [(4, 12), (3, 10), (2, 7), (1, 3), (4, 2), (22, 22)])
-def test_the_past_changes_exactly_at_the_borders(student, batch, cycles, steps):
+def test_the_snapshot_changes_exactly_between_cycles(student, batch, cycles, steps):
     method = Snapshot(student, cycles=cycles)
     for step in range(steps):
         move(student)
@@ -67,7 +67,7 @@ def test_the_end_of_the_run_is_in_the_last_cycle(student, batch):
     assert method.cycle == 1
 
 
-def test_the_past_is_never_trained(student, batch):
+def test_the_snapshot_is_not_trained(student, batch):
     method = Snapshot(student, cycles=2)
     method.train()
     next(method.steps(batch))
@@ -85,7 +85,7 @@ def test_the_past_is_never_trained(student, batch):
     assert not same(method.snapshot.network.state_dict(), method.student.state_dict())
 
 
-def test_the_past_survives_a_checkpoint(tiny, batch):
+def test_the_snapshot_is_part_of_a_checkpoint(tiny, batch):
     method, later = Snapshot(tiny(1), cycles=4), replace(batch, progress=0.3)
     next(method.steps(replace(batch, progress=0.25)))
     move(method.student)
@@ -98,7 +98,7 @@ def test_the_past_survives_a_checkpoint(tiny, batch):
     assert not same(resumed.snapshot.network.state_dict(), resumed.student.state_dict())
 
 
-def test_a_new_past_does_not_answer_with_the_memory_of_the_old(student, batch):
+def test_a_new_snapshot_clears_the_cached_outputs(student, batch):
     method = Snapshot(student, cycles=4)
     old = next(method.steps(replace(batch, progress=0.25))).losses["soft"].item()
     move(student)
