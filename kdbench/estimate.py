@@ -157,13 +157,13 @@ def estimate(file: Path, results: Path) -> Estimate:
     """
     matrix = load(file)
     threads = matrix.run.threads or 1
-    places = find_slots(matrix.run.devices, matrix.run.workers, threads, matrix.run.runs_per_device)
-    device = torch.device(places[0].device)
+    device_slots = find_slots(matrix.run.devices, matrix.run.workers, threads, matrix.run.runs_per_device)
+    device = torch.device(device_slots[0].device)
     torch.set_num_threads(threads)
     set_up_torch(device)
     runs = _pending(make_plan(matrix, provisional=True).runs, results)
     options = Options(compile=matrix.run.compile, cuda_graphs=matrix.run.cuda_graphs)
-    kinds = _kinds(runs, len(places))
+    kinds = _kinds(runs, len(device_slots))
     epochs = {id(kind): _epoch_seconds(kind, device, options) for kind in kinds}
     durations = {
         cohort[0].id: seconds * kind.first.recipe.epochs
@@ -171,14 +171,14 @@ def estimate(file: Path, results: Path) -> Estimate:
         for cohort, seconds in zip(kind.cohorts, epochs[id(kind)] or [0.0] * len(kind.cohorts), strict=True)
     }
     cohorts = [(cohort, durations[cohort[0].id]) for kind in kinds for cohort in kind.cohorts]
-    results_bytes, checkpoint_bytes = _disk(kinds, len(places))
+    results_bytes, checkpoint_bytes = _disk(kinds, len(device_slots))
     return Estimate(
         kinds=tuple(_summarize(kind, epochs[id(kind)]) for kind in kinds),
-        slots=len(places),
+        slots=len(device_slots),
         device=device.type,
         threads=threads,
         busy_hours=sum(durations.values()) / 3600,
-        wall_hours=simulate(cohorts, len(places)) / 3600,
+        wall_hours=simulate(cohorts, len(device_slots)) / 3600,
         results_bytes=results_bytes,
         checkpoint_bytes=checkpoint_bytes,
         teacher_cache_bytes=int(matrix.run.teacher_cache_gb * 1e9),
