@@ -61,9 +61,7 @@ COLUMNS: Mapping[str, Column] = {
     "inference_ms_256_p95": Column("double", "95th percentile of the same, in ms"),
     "throughput": Column("double", "images per second at batch size 256"),
     "peak_memory_mb": Column("double", "peak memory of the worker, in MiB; of the GPU if there is one"),
-    "train_seconds": Column(
-        "double", "time of the run's own steps, its batches and its teacher's outputs, in seconds"
-    ),
+    "train_seconds": Column("double", "time of the run's own steps, its batches and its teacher's outputs, in seconds"),
     "epochs_run": Column("int64", "epochs that were trained"),
     "best_epoch": Column("int64", "best epoch on validation, counted from 1; 0: the initial weights"),
     "kdbench_version": Column("string", "version of kdbench"),

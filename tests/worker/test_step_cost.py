@@ -33,13 +33,8 @@ def test_every_kind_of_run_is_measured(runs, label):
     assert cost.evaluation > 0
 
 
-def test_the_teacher_s_forward_is_shared(runs):
-    """The teacher is a hundred times larger than the student, so that its forward outweighs any noise."""
-    with_teacher, without = (
-        measure_step_cost(runs[label], TASK, 0, CPU, Options()) for label in ("vanilla", "scratch")
-    )
-    assert with_teacher.shared > without.shared
-    assert with_teacher.evaluation == 0
+def test_without_validation_images_nothing_is_evaluated(runs):
+    assert measure_step_cost(runs["vanilla"], TASK, 0, CPU, Options()).evaluation == 0
 
 
 def test_a_run_of_no_epochs_costs_nothing(runs):

@@ -4,7 +4,8 @@ from typing import Any
 import pytest
 
 from kdbench.errors import TrainingError
-from kdbench.estimate import run_estimate, simulate
+from kdbench.estimate import run_estimate
+from kdbench.estimate.schedule import simulate
 from kdbench.matrix import parse
 from kdbench.plan import make_plan
 

@@ -1,0 +1,84 @@
+"""The cohorts of pending runs, by kind."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import final
+
+from kdbench import data, methods
+from kdbench.data.splits import split
+from kdbench.matrix import RunSpec
+from kdbench.plan import batches_key
+from kdbench.queue.grouping import QueuedRun, group_runs
+from kdbench.results import Store
+from kdbench.training.method import Task
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class Kind:
+    """Cohorts that share batches of one shape and the architecture of the teacher."""
+
+    cohorts: Sequence[Sequence[RunSpec]]
+    task: Task
+    validation: int  # images
+
+    @property
+    def first(self) -> RunSpec:
+        """A run with the data set, batch shape and recipe of all."""
+        return self.cohorts[0][0]
+
+    @property
+    def runs(self) -> list[RunSpec]:
+        """The runs of all cohorts."""
+        return [run for cohort in self.cohorts for run in cohort]
+
+    @property
+    def steps(self) -> int:
+        """Batches per epoch."""
+        recipe, full = self.first.recipe, self.task.train_size // self.first.recipe.batch_size
+        reads_images = any(methods.find(part.name).data == "train" for part in self.first.parts)
+        return full if reads_images else recipe.steps_per_epoch or max(1, full)
+
+    def __str__(self) -> str:
+        recipe, runs = self.first.recipe, self.runs
+        teachers = ", ".join(sorted({run.teacher.student.name for run in runs if run.teacher}))
+        students, names = sorted({run.student.name for run in runs}), sorted({run.method for run in runs})
+        networks = f"{teachers} -> {', '.join(students)}" if teachers else ", ".join(students)
+        shape = "x".join(map(str, self.task.image_shape))
+        return f"{self.first.dataset.name}: {networks}; {', '.join(names)}; batch {recipe.batch_size}x{shape}"
+
+
+def group_by_kind(runs: Sequence[RunSpec], slot_count: int) -> list[Kind]:
+    """Group runs into cohorts as the queue does, and these by kind, in the order in which they start."""
+    found: dict[tuple[str, str], list[list[RunSpec]]] = {}
+    for cohort in _cohorts(runs, slot_count):
+        teacher = next((run.teacher.student.canonical for run in cohort if run.teacher), "")
+        found.setdefault((batches_key(replace(cohort[0], seed=0)), teacher), []).append(cohort)
+    return [Kind(cohorts, *_sizes(cohorts[0][0])) for cohorts in found.values()]
+
+
+def _cohorts(runs: Sequence[RunSpec], slot_count: int) -> list[list[RunSpec]]:
+    """Cohorts of the runs that need no other, then of those that need these, and so on."""
+    pending, planned = [QueuedRun(run, batches_key(run)) for run in runs], {run.id for run in runs}
+    found: list[list[RunSpec]] = []
+    while pending:
+        ready = [item for item in pending if not {need.id for _, need in item.spec.needs} & planned]
+        found += [[item.spec for item in cohort] for cohort in group_runs(ready, slot_count)]
+        planned -= {item.spec.id for item in ready}
+        pending = [item for item in pending if item.spec.id in planned]
+    return found
+
+
+def _sizes(run: RunSpec) -> tuple[Task, int]:
+    """The task of a run, and its number of validation images."""
+    loaded = data.load(run.dataset) if run.dataset.fingerprint else data.get_info(run.dataset)
+    parts = split(loaded.train_labels, run.split.validation, run.split.split_seed, run.recipe.train_samples)
+    task = Task(loaded.num_classes, len(parts.train), loaded.image_shape, run.recipe.batch_size)
+    return task, len(parts.validation)
+
+
+def find_pending(runs: Sequence[RunSpec], results: Path) -> list[RunSpec]:
+    """Return the runs that are not done in a results folder, which need not exist."""
+    store = Store(results) if (results / "kdbench.json").exists() else None
+    return [run for run in runs if store is None or store.state(run.id) != "done"]
