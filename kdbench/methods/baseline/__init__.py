@@ -1,1 +1,1 @@
-"""Methods of the family: baseline."""
+"""Training without distillation."""

@@ -1,1 +1,1 @@
-"""Methods of the family: data-free."""
+"""Distillation without the training images."""

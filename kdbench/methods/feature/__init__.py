@@ -1,1 +1,1 @@
-"""Methods of the family: feature."""
+"""Losses on feature maps."""

@@ -1,1 +1,1 @@
-"""Methods of the family: online."""
+"""Networks that train together and teach one another."""

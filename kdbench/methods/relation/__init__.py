@@ -1,1 +1,1 @@
-"""Methods of the family: relation."""
+"""Losses on the relations between the images of a batch."""

@@ -1,1 +1,1 @@
-"""Methods of the family: response."""
+"""Losses on the logits."""

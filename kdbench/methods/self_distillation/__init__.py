@@ -1,1 +1,1 @@
-"""Methods of the family: self-distillation."""
+"""A network as its own teacher."""
