@@ -38,7 +38,7 @@ INTERVAL = 20.0  # seconds between two lines about one cohort, where nothing is 
 
 @final
 class Progress:
-    """Shows the runs of a plan while they train; a context manager whose `on_event` handles the events of `run_plan`."""
+    """Show the runs of a plan while they train: a context manager, whose `on_event` handles events of `run_plan`."""
 
     def __init__(self, plan: "Plan", store: Store, console: Console) -> None:
         self._console = console
