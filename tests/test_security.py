@@ -1,4 +1,4 @@
-"""A matrix or a file from elsewhere runs no code but what it names, writes nowhere else, and is shown, not obeyed."""
+"""A matrix or file from elsewhere runs only the code that it names, writes only to its folders, and is escaped."""
 
 import ast
 import re
@@ -63,7 +63,7 @@ NASTY = [
 
 
 def unsafe(tree: ast.AST) -> Iterator[str]:
-    """What in a source could run code of a file."""
+    """Calls and imports in a source that could run the code of a file."""
     for node in ast.walk(tree):
         if isinstance(node, ast.Import | ast.ImportFrom):
             named = [node.module or ""] if isinstance(node, ast.ImportFrom) else [alias.name for alias in node.names]
@@ -132,6 +132,7 @@ def test_the_name_of_a_matrix_cannot_escape_the_folder(name: str, tmp_path_facto
         assert path.resolve() != root.resolve()
 
 
+@pytest.mark.slow
 @settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(labels=st.lists(NAMES | st.sampled_from(NASTY), min_size=1, max_size=3, unique=True))
 def test_labels_are_escaped_in_reports(labels: list[str], tmp_path: Path) -> None:
