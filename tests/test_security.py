@@ -149,14 +149,14 @@ def test_labels_are_escaped_in_reports(labels: list[str], tmp_path: Path) -> Non
     assert all(re.fullmatch(r"nasty/(report\.md|tables/[a-z0-9-]+\.(tex|csv))", _below(reports, p)) for p in written)
     assert sorted(p.name for p in tmp_path.iterdir()) == ["reports", "results"]
     for path in written:
-        _shown_not_obeyed(path)
+        _assert_escaped(path)
 
 
 def _below(root: Path, path: Path) -> str:
     return path.relative_to(root).as_posix()
 
 
-def _shown_not_obeyed(path: Path) -> None:
+def _assert_escaped(path: Path) -> None:
     text = path.read_text(encoding="utf-8")
     if path.suffix != ".csv":  # data, word for word
         assert not {"\x1b", "\x07", "\x00"} & set(text)
@@ -193,7 +193,7 @@ def test_the_error_of_a_run_is_escaped(tmp_path: Path) -> None:
     assert not {"\x1b", "\x07"} & set(shown.stdout)
     (report,) = write_report(tmp_path, tmp_path / "reports")
     for path in report.paths:
-        _shown_not_obeyed(path)
+        _assert_escaped(path)
 
 
 OWN = """
