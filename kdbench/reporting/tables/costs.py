@@ -30,8 +30,8 @@ def costs_table(results: MatrixResults, rows: Sequence[Row], pair: Pair) -> Tabl
         title=f"Costs, {pair}",
         caption=(
             f"{pair}. Parameters and FLOPs of the deployed network; median and 95th percentile of the time of one "
-            f"image's forward pass in float32{describe_devices(results)}; training time in seconds{std}: the steps "
-            "of the run and all work that it shared with other runs."
+            f"image's forward pass in float32{describe_devices(results)}; training time in seconds{std}: the run's "
+            "own steps, its batches, and the outputs of its teacher."
         ),
         columns=(Column("method", is_numeric=False), *map(Column, NETWORK_COSTS), Column("training\n(s)")),
         rows=lines,
