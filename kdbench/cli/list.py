@@ -18,6 +18,12 @@ from kdbench.hyperparameters import Hyperparameter, declared, roles
 
 Catalog = Literal["methods", "networks", "datasets"]
 Entry = dict[str, Any]  # title -> text, or a list of rows that are printed as a table
+READS = {
+    "logits": "the logits of both networks",
+    "embedding": "the logits and embeddings of both networks",
+    "maps": "the logits, embeddings and feature maps of both networks",
+    "all": "all outputs of both networks",
+}
 
 
 def print_list(catalog: Catalog, name: str | None, as_json: bool, console: Console) -> None:
@@ -49,6 +55,7 @@ def _methods() -> list[Entry]:
 
 def _method(name: str) -> Entry:
     from kdbench.methods import family, find
+    from kdbench.methods.offline import Offline
 
     method = find(name)
     needed = [role if required else f"{role} (optional)" for role, required in roles(method).items()]
@@ -57,7 +64,8 @@ def _method(name: str) -> Entry:
         "family": _readable(family(name)),
         "paper": method.paper,
         "description": inspect.cleandoc(method.__doc__ or ""),
-        "roles": ", ".join(needed),
+        "needs": ", ".join(needed),
+        "reads": READS[method.reads] if issubclass(method, Offline) else "see the description",
         "views": f"{method.views} augmented per image" if method.views > 1 else "1 per image",
         "training images": {"train": "yes", "record": "no, a record of the teacher", "none": "no"}[method.data],
         "hyperparameters": _drop_empty(list(map(_hyperparameter, declared(method).values()))),

@@ -2,6 +2,7 @@
 
 import inspect
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -37,9 +38,20 @@ def test_a_method_is_described_with_its_hyperparameters(invoke: Callable[..., An
     described = {row[0]: row[1] for row in rows if len(row) == 2}
     assert described["paper"] == METHODS["vanilla"].paper
     assert ["L = (1 - alpha) CE(z_s, y) + alpha T^2 KL("] in [[row[0].partition("softmax")[0]] for row in rows]
-    assert described["roles"] == "student, teacher"
+    assert described["needs"] == "student, teacher"
+    assert described["reads"] == "the logits of both networks"
     assert ["alpha", "float in [0, 1]", "0.9", "0.05 to 0.95"] in rows
     assert ["temperature", "float > 0", "4", "1 to 20, log"] in rows
+
+
+def test_a_custom_method_is_described(invoke: Callable[..., Any], tmp_path: Path) -> None:
+    (tmp_path / "custom_described.py").write_text(
+        "from typing import final\nfrom kdbench import Offline\n\n@final\nclass Mine(Offline):\n    paper = 'none'\n"
+        "    def losses(self, student, teacher, batch):\n        return {}\n"
+    )
+    entry = invoke("list", "methods", "custom_described:Mine", "--json").json
+    assert (entry["family"], entry["paper"], entry["needs"]) == ("custom", "none", "student, teacher")
+    assert entry["reads"] == "all outputs of both networks"
 
 
 def test_a_method_without_hyperparameters_is_described(invoke: Callable[..., Any]) -> None:
