@@ -68,7 +68,7 @@ class RayExecutor:
         except KdbenchError:
             self._disconnect()
             raise
-        self._mailbox = self._create_mailbox()
+        self._mailbox: Any = self._create_mailbox()
         self._tasks: dict[int, _Task] = {}
         self._local_events: list[Event] = []  # those that need no answer from the cluster
         self._needs: dict[str, Any] = {}  # finished run -> reference to its files in the cluster
@@ -111,13 +111,16 @@ class RayExecutor:
             self._ray.cancel(self._tasks[job].reference, force=True)
 
     def close(self, kill: bool = False) -> None:
-        """Kill all tasks. Events that have not been polled are lost; files of polled events are on disk."""
+        """Kill all tasks; a second call does nothing. Events that have not been polled are lost."""
+        if self._mailbox is None:
+            return  # any call to Ray would connect again
         for number, task in self._tasks.items():
             self.cancel(number)
             _release_locks(task)
         self._tasks.clear()
         with suppress(self._ray.exceptions.RayError):
             self._ray.kill(self._mailbox)
+        self._mailbox = None
         self._disconnect()
 
     def _disconnect(self) -> None:

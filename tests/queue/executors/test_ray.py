@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import ray
 import torch
 from safetensors.torch import load_file
 
@@ -181,6 +182,7 @@ def test_another_version_of_kdbench_on_a_node_is_an_error(
             Scheduler(queue(plan), Store(tmp_path / "results"), executor, lambda event: None).run()
     finally:
         executor.close()
+    assert not ray.is_initialized()  # also after the second close
 
 
 def test_a_cluster_without_a_gpu_is_an_error(cluster: Cluster, tmp_path: Any) -> None:
