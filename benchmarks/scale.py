@@ -68,7 +68,7 @@ def _commands(folder: Path) -> Iterator[float]:
     results = ["--results", "results"]
     for expected, *command in (
         ["Usage", "--help"],
-        [" done); ", "plan", "matrix.toml", *results],
+        [" done)", "plan", "matrix.toml", *results],
         ["scale", "status", *results],
         ["wrote reports", "report", *results],
         ["nothing to do", "run", "matrix.toml", *results],
