@@ -70,8 +70,8 @@ def _commands(folder: Path) -> Iterator[float]:
         ["Usage", "--help"],
         [" done)", "plan", "matrix.toml", *results],
         ["scale", "status", *results],
-        ["wrote reports", "report", *results],
-        ["nothing to do", "run", "matrix.toml", *results],
+        ["report: reports", "report", *results],
+        ["nothing to train", "run", "matrix.toml", *results],
     ):
         yield _seconds(command, folder, expected)
 
