@@ -1,4 +1,4 @@
-"""What notebooks and scripts call: train a matrix, tune a method, report, and read matrices and results."""
+"""The Python interface: train a matrix, tune a method, write reports, and read matrices and results."""
 
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -76,7 +76,7 @@ def run(
     A run that fails does not raise: its `status` is "failed" and its `error` gives the reason.
 
     Args:
-        matrix: The path of a TOML file, or what `load_matrix` returns.
+        matrix: The path of a TOML file, or a `Matrix`.
         results: The results folder; it is created if it is missing.
         reports: The folder for reports.
         progress: Whether to print progress; in a notebook it is displayed below the cell.
@@ -85,7 +85,7 @@ def run(
         One row per run of the matrix, with the columns of `load_results`.
 
     Raises:
-        MatrixError: the matrix has an error, or no cell can run.
+        MatrixError: the matrix has an error, or all cells are incompatible or excluded.
         ResultsError: the results folder is not writable.
         KeyboardInterrupt: it was interrupted; call it again to resume.
     """

@@ -8,7 +8,7 @@ KdbenchError
 ├── ResultsError         a results folder cannot be read or written
 │   └── CorruptedError   the files of a finished run are corrupted; it is trained again
 ├── ReportError          a report cannot be made from these results
-└── TrainingError        a run cannot continue; the other runs of its cohort do
+└── TrainingError        a run cannot continue; the other runs of its cohort can
     └── NotFiniteError   a loss is NaN or infinite
 """
 
@@ -52,7 +52,7 @@ class ReportError(KdbenchError):
 
 
 class TrainingError(KdbenchError):
-    """A run cannot continue; the other runs of its cohort do."""
+    """A run cannot continue; the other runs of its cohort can."""
 
 
 class NotFiniteError(TrainingError):

@@ -18,7 +18,7 @@ M = TypeVar("M")
 @final
 @dataclass(frozen=True)
 class Tune:
-    """The range that `kdbench tune` searches: from `low` to `high`, evenly in the logarithm if `log`."""
+    """The range that `kdbench tune` searches: from `low` to `high`, on a logarithmic scale if `log`."""
 
     low: float
     high: float

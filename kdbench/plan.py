@@ -29,7 +29,7 @@ from kdbench.training.precision import resolve_precision
 @final
 @dataclass(frozen=True)
 class Incompatible:
-    """A cell that cannot run, with the reason."""
+    """An incompatible cell, with the reason."""
 
     cell: Cell
     reason: str
@@ -193,7 +193,7 @@ class LocalRegistry(Registry):
         return frozenset(role for name in names for role in roles(methods.find(name)))
 
     def incompatibility(self, cell: Cell, file: str) -> str | None:
-        """Return why a cell cannot run, or None.
+        """Return why a cell is incompatible, or None.
 
         Raises:
             MatrixError: a network cannot be built for the images, or there are fewer training images than in a batch.

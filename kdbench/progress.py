@@ -33,12 +33,12 @@ from kdbench.results import Store
 if TYPE_CHECKING:
     from kdbench.plan import Plan
 
-INTERVAL = 20.0  # seconds between two lines about one cohort, where nothing is live
+INTERVAL = 20.0  # seconds between two lines about one cohort, without a live display
 
 
 @final
 class Progress:
-    """Show the runs of a plan while they train: a context manager, whose `on_event` handles events of `run_plan`."""
+    """A display of the runs of a plan: a context manager whose `on_event` handles the events of `run_plan`."""
 
     def __init__(self, plan: "Plan", store: Store, console: Console) -> None:
         self._console = console
@@ -144,7 +144,7 @@ class Progress:
         self._console.print(Text(printable_lines(text), style=style), soft_wrap=True)
 
     def _log(self, text: str) -> None:
-        """Print a line with the elapsed time, where nothing is live."""
+        """Print a line with the elapsed time, unless there is a live display."""
         if self._live is None:
             self._console.print(Text(f"[{time.monotonic() - self._started_at:6.1f} s] {text}"), soft_wrap=True)
 

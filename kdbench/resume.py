@@ -1,4 +1,4 @@
-"""Whether a matrix has anything left to train, decided without planning it and without torch."""
+"""Check whether a matrix has runs left to train, without planning it or importing torch."""
 
 from contextlib import suppress
 

@@ -1,4 +1,4 @@
-"""`kdbench doctor`: what this machine offers, and what is wrong with it."""
+"""`kdbench doctor`: check the machine and the results folder."""
 
 import shutil
 import sys

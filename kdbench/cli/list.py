@@ -27,7 +27,7 @@ READS = {
 
 
 def print_list(catalog: Catalog, name: str | None, as_json: bool, console: Console) -> None:
-    """Print one line per entry of a catalog, or all that is known of the entry `name`.
+    """Print one line per entry of a catalog, or the details of the entry `name`.
 
     Raises:
         KdbenchError: the catalog has no such entry.

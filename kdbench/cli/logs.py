@@ -11,7 +11,7 @@ from kdbench.errors import printable
 from kdbench.results import Store
 
 INTERVAL = 0.5  # seconds
-LONGEST = 10_000  # characters of a line
+MAX_LINE = 10_000  # characters of a line
 ATTEMPT = re.compile(r"attempt \d+: (?P<log>.+) from byte (?P<byte>\d+)$", re.MULTILINE)
 
 
@@ -55,7 +55,7 @@ def _worker_log(store: Store, name: str) -> Path:
 
 def _printable_text(text: str) -> str:
     """Replace control characters by their codes; line ends stay."""
-    return "\n".join(printable(line.rstrip("\r").expandtabs(), LONGEST) for line in text.split("\n"))
+    return "\n".join(printable(line.rstrip("\r").expandtabs(), MAX_LINE) for line in text.split("\n"))
 
 
 def _read(path: Path, position: int) -> tuple[str, int]:

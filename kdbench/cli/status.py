@@ -20,11 +20,11 @@ from kdbench.results.integrity import corrupted_indexes, corrupted_timings
 
 STATES: tuple[State, ...] = ("done", "failed", "running", "pending")
 REFRESH = 2.0  # seconds
-MOST = 10  # restarted runs that are named
+MAX_LISTED = 10  # restarted runs that are named
 
 
 def print_status(results: Path, as_json: bool, console: Console) -> None:
-    """Print how many runs of every matrix are in which state, and which files are corrupted.
+    """Print the number of runs of each matrix by state, and the corrupted files.
 
     Raises:
         ResultsError: the results folder does not exist.
@@ -84,11 +84,11 @@ def _view(store: Store) -> RenderableType:
 
 def _notes(store: Store, matrices: dict[str, dict[str, Any]]) -> Iterator[Text]:
     attempts = {run: n for counts in matrices.values() for run, n in counts.get("attempts", {}).items()}
-    for run, count in list(attempts.items())[:MOST]:
+    for run, count in list(attempts.items())[:MAX_LISTED]:
         times = {1: "once", 2: "twice"}.get(count, f"{count} times")
         yield Text(f"pending: {run}, started {times}, resumes at epoch {store.next_epoch(run) + 1}")
-    if len(attempts) > MOST:
-        yield Text(f"pending: {count_of(len(attempts) - MOST, 'more run')}, started before")
+    if len(attempts) > MAX_LISTED:
+        yield Text(f"pending: {count_of(len(attempts) - MAX_LISTED, 'more run')}, started before")
     corrupted = {run: reason for counts in matrices.values() for run, reason in counts.get("corrupted", {}).items()}
     for run, reason in corrupted.items():
         yield Text(f"corrupted: {run}: {printable_lines(reason)}; `kdbench run` trains it again", style="red")

@@ -1,4 +1,4 @@
-"""What is known of a data set without its files."""
+"""Class sizes and image shape of a data set, known without its files."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -16,7 +16,7 @@ from kdbench.errors import DataError
 @final
 @dataclass(frozen=True)
 class DatasetInfo:
-    """What a plan needs to know of a data set: the number of training images of each class, and the image shape."""
+    """The number of training images of each class and the image shape: enough to plan without the files."""
 
     class_sizes: tuple[int, ...]
     channels: int

@@ -1,4 +1,4 @@
-"""A kind of data set: what each file of this folder offers to the table of contents."""
+"""A kind of data set; each module of this package defines one or more."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -28,7 +28,7 @@ class DatasetKind:
             Without any, the file or folder `root` itself.
         download: Downloads the data set into the folder `root`, if that is possible.
         archives: If all of these are present, `download` unpacks them and needs no internet access.
-        info: What is known without the files, if anything.
+        info: Class sizes and image shape, if they are known without the files.
     """
 
     name: str

@@ -57,7 +57,7 @@ def check(spec: DataSpec) -> None:
 
 
 def find_missing(spec: DataSpec) -> str | None:
-    """Return a sentence on the files that `load` lacks or would download; None if it needs no internet access.
+    """Return a message if files are missing, which `load` would download if it can; None if it needs no download.
 
     Raises:
         DataError: The kind or an option is unknown.
@@ -71,10 +71,10 @@ def find_missing(spec: DataSpec) -> str | None:
 
 
 def get_info(spec: DataSpec) -> DatasetInfo:
-    """Return what is known of the data set, with its options, without its files. Read and download nothing.
+    """Return the class sizes and the image shape of the data set, with its options; read and download nothing.
 
     Raises:
-        DataError: The kind or an option is unknown, nothing is known of the kind, `samples` exceeds the number of
+        DataError: The kind or an option is unknown, the kind has no `info`, `samples` exceeds the number of
             training images, or `resize` is missing although the images differ in size.
     """
     kind, options = _resolve(spec)
@@ -136,7 +136,7 @@ def _validate_options(spec: DataSpec, kind: DatasetKind) -> dict[str, Any]:
 
 
 def _has_archives(kind: DatasetKind, root: str) -> bool:
-    """Whether all archives exist and are intact."""
+    """Return whether all archives exist and are intact."""
     return bool(kind.archives) and all(_md5(Path(root) / name) == md5 for name, md5 in kind.archives)
 
 

@@ -45,7 +45,7 @@ class KindEstimate:
 @final
 @dataclass(frozen=True)
 class Estimate:
-    """What the pending runs of a matrix cost on this machine.
+    """The cost of the pending runs of a matrix on this machine.
 
     Attributes:
         kinds: one entry per kind of cohort, in the order in which they start.

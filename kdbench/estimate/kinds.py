@@ -59,7 +59,7 @@ def group_by_kind(runs: Sequence[RunSpec], slot_count: int) -> list[Kind]:
 
 
 def _cohorts(runs: Sequence[RunSpec], slot_count: int) -> list[list[RunSpec]]:
-    """Cohorts of the runs that need no other, then of those that need these, and so on."""
+    """Return the cohorts of the runs that need no other, then of those that need these, and so on."""
     pending, planned = [QueuedRun(run, batches_key(run)) for run in runs], {run.id for run in runs}
     found: list[list[RunSpec]] = []
     while pending:
@@ -71,7 +71,7 @@ def _cohorts(runs: Sequence[RunSpec], slot_count: int) -> list[list[RunSpec]]:
 
 
 def _sizes(run: RunSpec) -> tuple[Task, int]:
-    """The task of a run, and its number of validation images."""
+    """Return the task of a run, and its number of validation images."""
     loaded = data.load(run.dataset) if run.dataset.fingerprint else data.get_info(run.dataset)
     parts = split(loaded.train_labels, run.split.validation, run.split.split_seed, run.recipe.train_samples)
     task = Task(loaded.num_classes, len(parts.train), loaded.image_shape, run.recipe.batch_size)

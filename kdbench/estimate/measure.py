@@ -76,7 +76,7 @@ def _summarize(kind: Kind, epochs: Sequence[float] | None) -> KindEstimate:
 
 
 def _epoch_seconds(kind: Kind, device: torch.device, options: Options) -> list[float] | None:
-    """Seconds of an epoch of each cohort; None if a run does not fit into memory."""
+    """Return the seconds of an epoch of each cohort; None if a run does not fit into memory."""
     costs: dict[Hashable, StepCost] = {}
     try:
         for run in kind.runs:
@@ -95,7 +95,7 @@ def _epoch_seconds(kind: Kind, device: torch.device, options: Options) -> list[f
 
 
 def _cost_key(run: RunSpec) -> Hashable:
-    """Equal for runs of a kind that cost the same."""
+    """Return a key that is equal for runs of a kind that cost the same."""
     needs = tuple((role, need.student.canonical) for role, need in run.needs)
     peers = tuple(peer.canonical for peer in run.peers)
     return run.student.canonical, run.method, needs, peers, run.recipe.optimizer.name
@@ -107,7 +107,7 @@ def _cohort_seconds(steps: int, costs: Sequence[StepCost]) -> float:
 
 
 def _disk(kinds: Sequence[Kind], slot_count: int) -> tuple[int, int]:
-    """Bytes of all weights, and of two checkpoints of the largest cohorts that train side by side.
+    """Return the bytes of all weights, and of two checkpoints of the largest cohorts that train side by side.
 
     A checkpoint holds weights, moments and the best epoch's weights: about four times the weights.
     """

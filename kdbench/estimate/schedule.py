@@ -7,7 +7,7 @@ from kdbench.matrix import RunSpec
 
 
 def simulate(cohorts: Iterable[tuple[Sequence[RunSpec], float]], slot_count: int) -> float:
-    """Seconds of a list schedule: each slot takes the next cohort whose needed runs are done.
+    """Return the seconds of a list schedule: each slot takes the next cohort whose needed runs are done.
 
     Args:
         cohorts: cohorts in the order of the queue, each with its seconds.

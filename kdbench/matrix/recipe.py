@@ -1,4 +1,4 @@
-"""The recipe, which says how a network is trained: optimizer, schedule, augmentation, precision."""
+"""The recipe: how a network is trained (optimizer, schedule, augmentation, precision)."""
 
 from functools import cached_property
 from typing import Annotated, Literal

@@ -16,9 +16,9 @@ T = TypeVar("T")
 
 
 class Registry(Protocol):
-    """Completes the specs of a matrix with what this machine has installed.
+    """The methods, networks and data sets that complete the specs of a matrix.
 
-    Every method raises a KdbenchError for a name or value that it refuses.
+    Every method raises a KdbenchError for an unknown name or an invalid value.
     """
 
     def dataset(self, spec: DataSpec) -> DataSpec:

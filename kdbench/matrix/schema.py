@@ -72,7 +72,7 @@ class Protocol(TomlTable):
 @final
 @dataclass(frozen=True)
 class CellKey:
-    """What selectors compare: a data set, a pair, and the label with its methods (no methods: the teacher)."""
+    """The parts of a cell that selectors compare: a data set, a pair, and the label with its methods (no methods: the teacher)."""
 
     dataset: str
     teacher: str

@@ -59,7 +59,7 @@ def check(
     teacher: Shapes | None,
     task: Task,
 ) -> str | None:
-    """Return why a method, or the sum of several, cannot run on a pair of networks, or None.
+    """Return why a method, or the sum of several, is incompatible with a pair of networks, or None.
 
     `method` and `parameters` are those of `create`.
 

@@ -1,4 +1,4 @@
-"""A family of networks: what each file of this folder offers as `FAMILY`."""
+"""A family of networks; each module of this package defines one as `FAMILY`."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -32,7 +32,7 @@ class Family:
     """Networks that are built by the same function and named by the same pattern.
 
     Attributes:
-        pattern: The names, for a reader: "wrn_D_W".
+        pattern: The pattern of the names, such as "wrn_D_W".
         examples: Valid names.
         rule: What makes a name of this pattern valid.
         description: What the networks are.

@@ -101,7 +101,7 @@ def _feature_info(body: nn.Module) -> list[dict[str, Any]]:
 
 
 def _is_map(output: object, width: int) -> bool:
-    """Whether `output` has shape (B, C, H, W); tokens have (B, N, C), and some transformers return (B, H, W, C)."""
+    """Return whether `output` has shape (B, C, H, W); tokens have (B, N, C), and some transformers return (B, H, W, C)."""
     return isinstance(output, Tensor) and output.dim() == 4 and output.shape[1] == width
 
 

@@ -64,7 +64,7 @@ class Units(Stage):
         self.others = nn.ModuleList(Unit(outputs) for _ in range(count - 1))
 
     def forward(self, maps: Tensor) -> tuple[Tensor, Tensor]:
-        """The last unit's maps after the ReLU, and before."""
+        """Return the last unit's maps after and before the ReLU."""
         maps, preact = self.first(maps)
         for unit in self.others:
             maps, preact = unit(maps)

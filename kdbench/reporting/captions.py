@@ -86,7 +86,7 @@ def make_notes(results: MatrixResults, rows: Sequence[Row], cells: Iterable[Tabl
 
 
 def _is_split(results: MatrixResults) -> bool:
-    """Whether labels with several configurations have a row for each of them."""
+    """Return whether labels with several configurations have a row for each of them."""
     cells = [cell for cell in results.index.cells if cell.kind == "method"]
     labels = {(cell.label, Pair.of(cell)) for cell in cells}
     return choice_column(results.index, results.selection) is None and len(cells) > len(labels)

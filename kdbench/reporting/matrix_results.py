@@ -78,7 +78,7 @@ class MatrixResults:
         return selected if self.has_values(selected) else "teacher_agreement"
 
     def has_values(self, column: str) -> bool:
-        """Whether any finished run has a value in a numeric column."""
+        """Return whether any finished run has a value in a numeric column."""
         return bool(self._numbers(column))
 
     def unique_values(self, column: str) -> list[str]:

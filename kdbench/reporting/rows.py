@@ -47,13 +47,13 @@ def _baseline_row(results: MatrixResults, kind: Literal["teacher", "scratch"]) -
 def _label_rows(results: MatrixResults, label: str) -> list[Row]:
     choices = choose_configurations(results, label)
     incompatible = {Pair.of(cell) for cell in results.index.incompatible if cell.label == label} - choices.keys()
-    refused = {pair: Choice(is_incompatible=True) for pair in incompatible}
+    incompatible_choices = {pair: Choice(is_incompatible=True) for pair in incompatible}
     can_choose = choice_column(results.index, results.selection) is not None
     if can_choose or all(len(choice.candidates) == 1 for choice in choices.values()):
-        return [Row("method", label, {**refused, **choices})]
+        return [Row("method", label, {**incompatible_choices, **choices})]
     by_name: dict[str, dict[Pair, Choice]] = {}
     for pair, choice in choices.items():
         for cell, differing in zip(choice.candidates, differing_hyperparameters(choice.candidates), strict=True):
             name = f"{label} ({format_configuration(differing)})" if differing else label
             by_name.setdefault(name, {})[pair] = Choice.of(cell)
-    return [Row("method", name, {**refused, **one}) for name, one in by_name.items()]
+    return [Row("method", name, {**incompatible_choices, **one}) for name, one in by_name.items()]

@@ -135,7 +135,7 @@ def _summary(results: MatrixResults) -> str:
 
 
 def _environment(results: MatrixResults) -> Iterator[tuple[str, list[str]]]:
-    """Versions, device and options of the runs; more than one value is a warning to the reader."""
+    """Yield titles and values of the versions, device and options of the runs; two values show a mixed environment."""
     for column in ("kdbench_version", "git_commit", "torch_version", "device", "precision"):
         yield column.replace("_version", "").replace("_", " "), results.unique_values(column)
     for option in ("compile", "cuda_graphs"):

@@ -26,7 +26,7 @@ class IndexCell:
 @final
 @dataclass(frozen=True)
 class IncompatibleCell:
-    """A cell of the matrix that cannot run, with the reason."""
+    """An incompatible cell of the matrix, with the reason."""
 
     label: str
     dataset: str

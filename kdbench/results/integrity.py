@@ -1,4 +1,4 @@
-"""Checksums, corrupted files and the quarantine: whether files are still what kdbench wrote, and what happens if not.
+"""Checksums of files, detection of corrupted files, and the quarantine.
 
 A finished run that is corrupted is moved to the quarantine, never deleted, and trained again. The files of matrices and
 timings are rewritten by the next run of their matrix.

@@ -1,4 +1,4 @@
-"""Whether a lock file is locked, without taking the lock."""
+"""Check whether a lock file is locked, without taking the lock."""
 
 import fcntl
 from pathlib import Path

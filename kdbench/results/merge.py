@@ -20,7 +20,7 @@ SCORES = ("test_", "val_", "teacher_agreement", "parameters", "epochs_run", "bes
 @final
 @dataclass
 class Merged:
-    """What was copied, and what was not, with the reason."""
+    """The runs, matrices and timings that were copied, and notes on those that were not."""
 
     runs: list[str] = field(default_factory=list)
     matrices: list[str] = field(default_factory=list)

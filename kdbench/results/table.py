@@ -163,7 +163,7 @@ def _row(store: Store, timing: Timing, run_id: str, requests: list[Request], is_
 
 
 def _of_cell(cell: IndexCell, seed: int) -> Row:
-    """Return what is known of a run that was never started; whether it has a teacher is not known."""
+    """Return the row of a run that was never started; its teacher is left empty."""
     return {
         "dataset": cell.dataset,
         "student": cell.teacher if cell.kind == "teacher" else cell.student,

@@ -1,4 +1,4 @@
-"""What worker processes print, and how it is copied to the logs of their runs."""
+"""Copy the output of worker processes to the logs of their runs."""
 
 from collections.abc import Iterable
 from pathlib import Path

@@ -28,7 +28,7 @@ def check_method(
     parameters: Mapping[str, Mapping[str, object]] | None = None,
     **hyperparameters: object,
 ) -> None:
-    """Check that a method keeps the contract of `kdbench.Method`.
+    """Check that a method satisfies the contract of `kdbench.Method`.
 
     The method trains for some steps on tiny networks (stages of 8x8, 4x4 and 2x2 pixels) and eight random images
     (3, 8, 8) of four classes, on the CPU, in float32 and bfloat16. It takes about a second.
@@ -58,7 +58,7 @@ def check_method(
 
 @contextmanager
 def _one_thread() -> Iterator[None]:
-    """Tiny tensors take longest where several threads share them."""
+    """Run on one thread: several threads slow down operations on tiny tensors."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:

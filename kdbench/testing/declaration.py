@@ -1,4 +1,4 @@
-"""The part of a method's contract that its class and signature show."""
+"""Checks of a method's class and signature."""
 
 import inspect
 from collections.abc import Iterable

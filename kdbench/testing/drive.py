@@ -1,4 +1,4 @@
-"""Train a method for a few steps as the harness does, and require that its generator behaves."""
+"""Train a method for a few steps as the harness does, and check what its generator yields."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace

@@ -1,4 +1,4 @@
-"""Tiny networks and a batch of random images: what the checks train on."""
+"""Tiny networks and a batch of random images, on which the checks train."""
 
 import torch
 from torch import Tensor, nn

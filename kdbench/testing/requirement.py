@@ -1,4 +1,4 @@
-"""How a broken rule is reported."""
+"""Assertions with texts that state the rule."""
 
 from collections.abc import Mapping
 

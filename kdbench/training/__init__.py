@@ -1,1 +1,1 @@
-"""The contract of a method, and the loop that keeps it."""
+"""The contract of a method, and the training loop."""

@@ -78,7 +78,7 @@ class CohortLoop:
         """Train all members from epoch `first`, counted from 0, until the last epoch, an early stop, or an error.
 
         Raises:
-            MemoryError, RuntimeError: out of memory, which no single member is to blame for.
+            MemoryError, RuntimeError: out of memory, which no single member causes.
         """
         for epoch in range(first, epochs):
             active = [member for member in self._members if member.is_training]

@@ -121,7 +121,7 @@ class Method(nn.Module, ABC):
 
     @classmethod
     def incompatible(cls, student: Shapes, teacher: Shapes | None, task: Task, **hyperparameters: Any) -> str | None:
-        """Return why the method cannot run on a pair of networks, or None. Default: it runs on every pair."""
+        """Return why the method is incompatible with a pair of networks, or None. Default: None for every pair."""
         return None
 
     @classmethod

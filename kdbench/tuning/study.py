@@ -64,7 +64,7 @@ class TuningResult:
 def tune(method: str, base: MatrixSpec, num_trials: int, store: Store, on_plan: OnPlan) -> TuningResult:
     """Search the hyperparameters of a method by validation accuracy, starting with the defaults.
 
-    A study of the same method, data, recipe and seeds is resumed: its trials count.
+    A study of the same method, data, recipe and seeds is resumed: its trials are included.
 
     Args:
         method: The name of a method, or of a sum such as "vanilla + rkd_da".

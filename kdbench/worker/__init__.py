@@ -1,1 +1,1 @@
-"""A cohort of runs, end to end: the only place where networks, data and methods meet."""
+"""Trains a cohort of runs end to end: builds the networks and the method, reads the data, writes the results."""

@@ -37,9 +37,9 @@ class Checkpoints:
 
     def resume(self, member: Member) -> int:
         """Load a member's newest valid checkpoint and return the next epoch to train, counted from 0."""
-        for path, head, content in checkpoints.read(self._store.folder(member.name)):
+        for path, header, content in checkpoints.read(self._store.folder(member.name)):
             try:
-                if head is None:
+                if header is None:
                     raise TrainingError(f"{path.name} is corrupted")
                 state = from_bytes(content)
                 member.load_state_dict(state["member"], self._shared)
@@ -51,9 +51,9 @@ class Checkpoints:
                     path.unlink(missing_ok=True)  # otherwise it would be kept as the previous one
                 continue
             self._earlier_seconds[member.name] = state["shared_seconds"]
-            self._check_environment(member, head)
-            self._emit(RunResumed(member.name, head.epoch + 1))
-            return head.epoch
+            self._check_environment(member, header)
+            self._emit(RunResumed(member.name, header.epoch + 1))
+            return header.epoch
         return 0
 
     def shared_seconds(self, member: Member, current: float) -> float:
@@ -79,9 +79,9 @@ class Checkpoints:
         self._last = time.monotonic()
         self._emit(CheckpointSaved(tuple(member.name for member in members), epochs))
 
-    def _check_environment(self, member: Member, head: checkpoints.Header) -> None:
+    def _check_environment(self, member: Member, header: checkpoints.Header) -> None:
         now = self._made_with(member)
-        then = head.made_with
+        then = header.made_with
         changed = [f"{key} was {then.get(key)} and is {now[key]}" for key in now if then.get(key) != now[key]]
         if changed:
             self._warn(

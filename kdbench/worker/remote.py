@@ -1,4 +1,4 @@
-"""A job on a machine without the results folder: the files it needs come in as content, and its outputs go out so.
+"""Run a job on a machine without the results folder: its input and output files are passed as bytes.
 
 Imports torch only once a job runs.
 """

@@ -103,16 +103,16 @@ def _cohort(
     if member.uses_cuda_graph:
         first = StaticBatches(first)
     graphed = {
-        one: GraphedTeacher(one, queue)
+        one: GraphedTeacher(one, recorder)
         for one in teachers
-        if member.uses_cuda_graph and (queue := make_recorder(device))
+        if member.uses_cuda_graph and (recorder := make_recorder(device))
     }
     shared = teachers if reads_images else []
     return loop.CohortLoop([member], first, shared, evaluate, lambda epoch, active: None, graphed)
 
 
 def _build(run: RunSpec, task: Task, device: torch.device, options: Options) -> tuple[Member, list[Frozen]]:
-    """The run as a worker builds it, but all networks with random weights; and its teacher."""
+    """Return the run as a worker builds it, but with random weights in all networks, and its teacher."""
     built: dict[str, Frozen] = {}
 
     def untrained(need: RunSpec) -> Frozen:
@@ -122,8 +122,8 @@ def _build(run: RunSpec, task: Task, device: torch.device, options: Options) -> 
 
     bare = replace(run, student=run.student.untrained(), peers=tuple(peer.untrained() for peer in run.peers))
     method = build_method(bare, task, device, untrained, options.compile)
-    queue = make_recorder(device) if options.cuda_graphs else None
-    return Member(run.id, method, run.recipe, run.seed, queue), [built[run.teacher.id]] if run.teacher else []
+    recorder = make_recorder(device) if options.cuda_graphs else None
+    return Member(run.id, method, run.recipe, run.seed, recorder), [built[run.teacher.id]] if run.teacher else []
 
 
 def _random_data(task: Task, train: int, validation: int, device: torch.device) -> CohortData:

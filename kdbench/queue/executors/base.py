@@ -14,7 +14,7 @@ from kdbench.matrix import RunSpec
 @final
 @dataclass(frozen=True, eq=False)
 class Job:
-    """What a worker does at a time: train a cohort, or time the inference of the one network in `specs`."""
+    """A unit of work for one worker: train a cohort, or time the inference of the one network in `specs`."""
 
     id: int
     specs: tuple[RunSpec, ...]

@@ -87,9 +87,9 @@ class RayExecutor:
             return
         claimed = Job(job.id, tuple(specs), job.kind, job.options).to_json()
         inputs = [*self._put_needs(specs), *([] if job.kind == "time" else [self._put_checkpoints(specs)])]
-        settings = (kdbench.__version__, claimed, self._device, self._threads)
+        arguments = (kdbench.__version__, claimed, self._device, self._threads)
         remote = self._ray.remote(_run_task).options(**self._options())
-        task.reference = remote.remote(self._mailbox, job.id, self._run_job, settings, *inputs)
+        task.reference = remote.remote(self._mailbox, job.id, self._run_job, arguments, *inputs)
 
     def poll(self, timeout: float) -> list[Event]:
         """Return the events since the last call; the files of an event are on disk before it is returned."""
@@ -240,12 +240,12 @@ class _Mailbox:
 
 
 def _run_task(
-    mailbox: Any, job: int, run_job: RunJob, settings: tuple[str, Mapping[str, Any], str, int], *inputs: Any
+    mailbox: Any, job: int, run_job: RunJob, arguments: tuple[str, Mapping[str, Any], str, int], *inputs: Any
 ) -> None:
     """Run a job on any machine of the cluster; return when the mailbox has all of its events."""
     ray = importlib.import_module("ray")
     sent: list[Any] = []
-    version, content, device, threads = settings
+    version, content, device, threads = arguments
     run_job(version, content, inputs, device, threads, lambda message: sent.append(mailbox.put.remote(job, message)))
     ray.get(sent)
 
@@ -285,7 +285,7 @@ def _write_run_file(store: Store, run: str, name: str, content: bytes) -> None:
 
 
 def _is_result(file: tuple[str, bytes]) -> bool:
-    """Sort key: the file that makes a run finished is written last."""
+    """Return a sort key: the file that makes a run finished is written last."""
     return file[0].endswith("/result.json")
 
 

@@ -1,4 +1,4 @@
-"""A worker process, seen from the process that starts it."""
+"""The handle of a worker process in the process that starts it."""
 
 import itertools
 import json
