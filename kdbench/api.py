@@ -101,7 +101,8 @@ def run(
 
         plan = make_plan(spec)
         if not plan.runs:
-            raise MatrixError(f"{spec.file}: all cells are incompatible or excluded")
+            reasons = f"`kdbench plan {spec.file}` gives the reasons"
+            raise MatrixError(f"{spec.file}: all cells are incompatible or excluded; {reasons}")
         with ExitStack() as stack:
             run_plan(plan, store, _on_event(plan, store, progress, stack))
         index = plan.index()

@@ -28,7 +28,7 @@ class Tune:
 @final
 @dataclass(frozen=True, init=False)
 class When:
-    """The values of other hyperparameters with which a hyperparameter counts: `When(mode="two_stage")`.
+    """A condition on other hyperparameters under which a hyperparameter is active: `When(mode="two_stage")`.
 
     With any other value it may not be given, is not searched by `kdbench tune`, and is no part of a run's identity.
     """
@@ -82,7 +82,7 @@ class Hyperparameter:
 
     @property
     def when(self) -> When | None:
-        """The condition under which it counts; None: always."""
+        """The condition under which it is active; None: always."""
         return self._marker(When)
 
     @property
@@ -96,7 +96,7 @@ class Hyperparameter:
         return self._marker(Since) is not None
 
     def is_active(self, configuration: Mapping[str, object]) -> bool:
-        """Return whether it counts in a configuration of the hyperparameters declared before it."""
+        """Return whether it is active in a configuration of the hyperparameters declared before it."""
         return self.when is None or self.when.is_met(configuration)
 
     def default_in(self, configuration: Mapping[str, object]) -> object:
@@ -192,7 +192,7 @@ def _check_conditions(parameter: Hyperparameter, earlier: Mapping[str, Hyperpara
         if earlier[name].tune:
             raise MethodError(f"{parameter.name} depends on {name}, which has a search range; remove its Tune")
     if conditions and parameter.is_required:
-        raise MethodError(f"{parameter.name} counts only with {parameter.when} and has no default; give it one")
+        raise MethodError(f"{parameter.name} is active only with {parameter.when} and has no default; give it one")
     for _, _, default in cases:
         parameter.validate(default)
 
@@ -209,10 +209,10 @@ def roles(owner: Callable[..., object]) -> Mapping[str, bool]:
 
 
 def resolve(owner: Callable[..., object], given: Mapping[str, object], name: str) -> dict[str, object]:
-    """Return all hyperparameters of `owner` that count, in their declared types and with defaults filled in.
+    """Return all active hyperparameters of `owner`, in their declared types and with defaults filled in.
 
     Raises:
-        MethodError: a hyperparameter is unknown, missing, breaks its rule, or does not count in this configuration.
+        MethodError: a hyperparameter is unknown, missing, invalid, or not active in this configuration.
     """
     known = declared(owner)
     for key in given:
@@ -229,7 +229,7 @@ def resolve(owner: Callable[..., object], given: Mapping[str, object], name: str
 
 
 def defaults(owner: Callable[..., object]) -> dict[str, object]:
-    """Return the default of every hyperparameter that counts where none is given and that has one."""
+    """Return the defaults of the hyperparameters that have one and are active if none is given."""
     return _complete(declared(owner), {})
 
 
@@ -250,8 +250,8 @@ def _inactive(parameter: Hyperparameter, value: object, complete: Mapping[str, o
     names = [condition for condition, _ in when.values] if when else []
     present = " and ".join(f"{one} = {complete[one]!r}" for one in names if one in complete) or "this configuration"
     return (
-        f"'{name}' does not use {key} = {value!r} with {present}; {key} counts only with {when}: remove {key} or set "
-        f"{when}; to sweep over {', '.join(names)}, write one label per value"
+        f"'{name}' does not use {key} = {value!r} with {present}; {key} is active only with {when}: remove {key} or "
+        f"set {when}; to sweep over {', '.join(names)}, write one label per value"
     )
 
 

@@ -100,7 +100,7 @@ def make_plan(matrix: MatrixSpec, provisional: bool = False) -> Plan:
             cells are the same, but the ids of their runs are not final.
 
     Raises:
-        MatrixError: a name is unknown, a value breaks its rule, or a data set is missing.
+        MatrixError: a name is unknown, a value is invalid, or a data set is missing.
         DataError: a data set is corrupted.
     """
     registry = LocalRegistry(provisional)
@@ -235,10 +235,10 @@ class LocalRegistry(Registry):
             )
         return size
 
-    def _shapes(self, network: NetworkSpec, task: Task, trains: bool) -> Shapes:
+    def _shapes(self, network: NetworkSpec, task: Task, is_trained: bool) -> Shapes:
         with _user_code(f"network '{network.name}'"), torch.device("meta"):
             built = models.build_from_spec(network, task)
-            models.check_weights(network, built, task, trains)
+            models.check_weights(network, built, task, is_trained)
             return shapes(built)
 
 
@@ -271,7 +271,7 @@ def _needs(spec: RunSpec) -> dict[str, RunSpec]:
 def _reads_files(spec: RunSpec) -> bool:
     """Return whether a run depends on the user's own code or on weights, which `plan_digest` does not cover."""
     networks = (spec.student, *spec.peers)
-    return any(part.source for part in spec.parts) or any(n.source or n.trained_before for n in networks)
+    return any(part.source for part in spec.parts) or any(n.source or n.has_initial_weights for n in networks)
 
 
 def _pair(cell: Cell) -> tuple[str, str]:

@@ -61,7 +61,7 @@ def run_plan(plan: Plan, store: Store, on_event: EventHandler, executor: Executo
         try:
             Scheduler(runs, store, executor, on_event, limits, interrupts).run()
         finally:
-            if not interrupts.kill_requested:
+            if not interrupts.is_kill_requested:
                 for text in export(store)[1]:
                     on_event(WarningIssued(text))
 

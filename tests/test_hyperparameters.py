@@ -229,12 +229,12 @@ def test_resolve_rejects_a_hyperparameter_that_does_not_count():
     with pytest.raises(MethodError) as caught:
         resolve(staged, {"share": 0.3}, "staged")
     assert str(caught.value) == (
-        "'staged' does not use share = 0.3 with mode = 'joint'; share counts only with mode = 'two_stage': remove "
+        "'staged' does not use share = 0.3 with mode = 'joint'; share is active only with mode = 'two_stage': remove "
         "share or set mode = 'two_stage'; to sweep over mode, write one label per value"
     )
-    with pytest.raises(MethodError, match=r"with mode = 'two_stage' and schedule = 'linear'; steps counts only with"):
+    with pytest.raises(MethodError, match=r"with mode = 'two_stage' and schedule = 'linear'; steps is active only"):
         resolve(staged, {"mode": "two_stage", "steps": 2}, "staged")
-    with pytest.raises(MethodError, match=r"does not use steps = 2 with mode = 'joint'; steps counts only with mode ="):
+    with pytest.raises(MethodError, match=r"does not use steps = 2 with mode = 'joint'; steps is active only with"):
         resolve(staged, {"steps": 2}, "staged")
 
 
@@ -281,7 +281,7 @@ def bad_default(
         (undeclared, "undeclared: share depends on 'mdoe', which is not declared before it; valid: none"),
         (misspelled, "misspelled: mode must be 'joint', got 'jiont'; declared as 'joint'"),
         (on_searched, "on_searched: b depends on a, which has a search range; remove its Tune"),
-        (without_default, "without_default: b counts only with mode = 'joint' and has no default; give it one"),
+        (without_default, "without_default: b is active only with mode = 'joint' and has no default; give it one"),
         (bad_default, "bad_default: b must be greater than 0, got -1.0; declared as float > 0"),
     ],
 )

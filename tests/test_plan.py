@@ -232,7 +232,7 @@ def test_a_hyperparameter_that_does_not_count_is_refused(mode: str | list[str]) 
     with pytest.raises(MatrixError) as caught:
         plan_of(pairs=TWO_CNNS, methods={"F": {"method": "fitnets", "mode": mode, "share": [0.25, 0.5]}})
     assert str(caught.value) == (
-        "m.toml: methods.F: 'fitnets' does not use share = 0.25 with mode = 'joint'; share counts only with mode = "
+        "m.toml: methods.F: 'fitnets' does not use share = 0.25 with mode = 'joint'; share is active only with mode = "
         "'two_stage': remove share or set mode = 'two_stage'; to sweep over mode, write one label per value"
     )
 

@@ -156,7 +156,7 @@ def test_a_second_interrupt_skips_the_tables(
     before = signal.getsignal(signal.SIGTERM)
     scheduler.signals = 1
     run_plan(plan_with(), store, ignore)
-    assert scheduler.interrupts.stop_requested
+    assert scheduler.interrupts.is_stop_requested
     assert (store.root / "results.parquet").exists()
     (store.root / "results.parquet").unlink()
     scheduler.signals = 2

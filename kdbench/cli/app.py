@@ -237,7 +237,7 @@ def list_(
         Literal["methods", "networks", "datasets"],
         typer.Argument(metavar="methods|networks|datasets", help="What to list."),
     ],
-    name: Annotated[str | None, typer.Argument(metavar="NAME", help="Print all about this one.")] = None,
+    name: Annotated[str | None, typer.Argument(metavar="NAME", help="Print the details of this one.")] = None,
     as_json: AsJson = False,
 ) -> None:
     """List methods, networks or data sets, or describe one of them."""

@@ -44,11 +44,11 @@ def count_of(count: int, noun: str) -> str:
     return f"{count} {noun}{'' if count == 1 else 's'}"
 
 
-def command(*words: object, results: Path = RESULTS) -> str:
+def command(*arguments: object, results: Path = RESULTS) -> str:
     """Return a kdbench command that can be pasted into a shell.
 
     >>> command("run", "my matrix.toml", results=Path("elsewhere"))
     "kdbench run 'my matrix.toml' --results elsewhere"
     """
     option = [] if results == RESULTS else ["--results", str(results)]
-    return shlex.join(["kdbench", *map(str, words), *option])
+    return shlex.join(["kdbench", *map(str, arguments), *option])

@@ -53,8 +53,8 @@ def _clear_failure(store: Store, run: str) -> bool:
     """Clear the failure of a run; return False if it has not failed or another process holds its lock."""
     if store.state(run) != "failed":
         return False
-    with store.claimed(run) as is_ours:
-        result = store.result(run) if is_ours else None
+    with store.claimed(run) as is_claimed:
+        result = store.result(run) if is_claimed else None
         if result is None or result["status"] != "failed":
             return False
         reason = (str(result.get("error") or "no message").splitlines() or [""])[0]

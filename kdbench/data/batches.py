@@ -32,7 +32,7 @@ class Batches:
             `recipe.augment` makes all others.
 
     Raises:
-        DataError: There are fewer training images than one batch.
+        DataError: there are fewer training images than one batch.
     """
 
     def __init__(

@@ -35,7 +35,7 @@ def cached(key: str, build: Callable[[], Dataset]) -> Dataset:
     wait for it.
 
     Raises:
-        DataError: The cache folder is not writable, or `build` fails.
+        DataError: the cache folder is not writable, or `build` fails.
     """
     folder = cache_folder() / key
     found = _read_checked(folder)

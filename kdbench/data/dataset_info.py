@@ -32,7 +32,7 @@ class DatasetInfo:
         """Channels, height and width.
 
         Raises:
-            DataError: The images differ in size.
+            DataError: the images differ in size.
         """
         if self.side is None:
             raise DataError("its images differ in size; set the option resize, such as resize = 64")
@@ -53,7 +53,7 @@ class DatasetInfo:
         """Return the info of the data set after `kdbench.data.prepare.prepare` with the same options.
 
         Raises:
-            DataError: There are fewer training images than `samples`.
+            DataError: there are fewer training images than `samples`.
         """
         sizes = self.class_sizes
         if samples is not None:

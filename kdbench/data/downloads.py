@@ -93,7 +93,7 @@ def downloaded(reader: str, root: str, layout: str, *, download: bool, **options
     With `download`, its archives are downloaded and unpacked if necessary.
 
     Raises:
-        DataError: The data set is missing and cannot be downloaded, or a file is corrupted.
+        DataError: the data set is missing and cannot be downloaded, or a file is corrupted.
     """
     import torchvision.datasets
 
@@ -114,8 +114,8 @@ def _check(data: Dataset, folder: Path, info: DatasetInfo) -> Dataset:
     if data.image_shape != info.image_shape or largest >= info.num_classes:
         raise DataError(
             f"{folder}: the Parquet files contain images (C, H, W) of {data.image_shape} with labels up to {largest}; "
-            f"required: {info.image_shape} with labels up to {info.num_classes - 1}; for other data set "
-            "kind = 'parquet'"
+            f"required: {info.image_shape} with labels up to {info.num_classes - 1}; for another data set "
+            "set kind = 'parquet'"
         )
     return replace(data, num_classes=info.num_classes)
 

@@ -29,7 +29,7 @@ def load_folder(*, root: str, resize: Side = None, grayscale: bool = False) -> D
     Images in val/ are training images. Without train/ and test/ a stratified fifth of the images is the test set.
 
     Raises:
-        DataError: The folder has another layout, or an image cannot be read.
+        DataError: the folder has another layout, or an image cannot be read.
     """
     path = Path(root)
     names = _folders(path)

@@ -50,7 +50,7 @@ def decode(parts: Sequence[EncodedImages], *, resize: Side = None, grayscale: bo
     (bilinear, antialiased) right after it is decoded, so that large images are never in memory together.
 
     Raises:
-        DataError: An image cannot be read, has more than 8 bits per channel, or, without `resize`, another size.
+        DataError: an image cannot be read, has more than 8 bits per channel, or, without `resize`, another size.
     """
     target = _find_format(chain.from_iterable(parts), resize, grayscale)
     return [_decode_part(part, target) for part in parts]
@@ -60,7 +60,7 @@ def allocate(count: int, channels: int, height: int, width: int) -> Images:
     """Return an uninitialized array (count, channels, height, width).
 
     Raises:
-        DataError: This machine has less memory.
+        DataError: this machine has less memory.
     """
     needed, memory = count * channels * height * width, os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     if needed > memory:

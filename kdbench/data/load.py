@@ -24,7 +24,7 @@ def load(spec: DataSpec) -> Dataset:
     """Return the data set, from the cache if possible; download it if its kind allows. Its arrays are read-only.
 
     Raises:
-        DataError: The kind or an option is unknown, or the data are missing or corrupted.
+        DataError: the kind or an option is unknown, or the data are missing or corrupted.
     """
     kind, options = _resolve_available(spec)
     if kind.download and not kind.find_files(options["root"]):
@@ -41,7 +41,7 @@ def get_fingerprint(spec: DataSpec) -> str:
     """Return the fingerprint of the content of the data set; decode it only if it is not in the cache.
 
     Raises:
-        DataError: As `load`.
+        DataError: as `load`.
     """
     kind, options = _resolve_available(spec)
     return cached_fingerprint(_cache_key(kind, options)) or load(spec).fingerprint
@@ -51,7 +51,7 @@ def check(spec: DataSpec) -> None:
     """Check that `load` can be called: the kind and the options are valid and the files exist. Read no image.
 
     Raises:
-        DataError: With the nearest valid name, or the missing file and the required layout.
+        DataError: with the nearest valid name, or the missing file and the required layout.
     """
     _resolve_available(spec)
 
@@ -60,7 +60,7 @@ def find_missing(spec: DataSpec) -> str | None:
     """Return a message if files are missing, which `load` would download if it can; None if it needs no download.
 
     Raises:
-        DataError: The kind or an option is unknown.
+        DataError: the kind or an option is unknown.
     """
     kind, options = _resolve(spec)
     if "root" not in options or kind.find_files(options["root"]) or _has_archives(kind, options["root"]):
@@ -74,12 +74,13 @@ def get_info(spec: DataSpec) -> DatasetInfo:
     """Return the class sizes and the image shape of the data set, with its options; read and download nothing.
 
     Raises:
-        DataError: The kind or an option is unknown, the kind has no `info`, `samples` exceeds the number of
+        DataError: the kind or an option is unknown, the kind has no `info`, `samples` exceeds the number of
             training images, or `resize` is missing although the images differ in size.
     """
     kind, options = _resolve(spec)
     if kind.info is None:
-        raise DataError(find_missing(spec) or f"data set '{spec.name}': nothing is known of it without its files")
+        no_sizes = f"data set '{spec.name}': kind '{spec.kind}' has no published sizes to plan with; load the data set"
+        raise DataError(find_missing(spec) or no_sizes)
     try:
         info = kind.info.prepare(**{name: options[name] for name in declared(prepare)})
         _ = info.image_shape

@@ -24,7 +24,7 @@ def load_npz(*, root: str) -> Dataset:
     """Read the data set in the file `root`; validation images, if any, are training images.
 
     Raises:
-        DataError: The file cannot be read, or has another layout.
+        DataError: the file cannot be read, or has another layout.
     """
     path = Path(root).expanduser()
     arrays = _read(path)

@@ -35,7 +35,7 @@ def load_parquet(
     Hugging Face, or else the largest label plus one.
 
     Raises:
-        DataError: A file cannot be read or has another layout, more than one column fits, or an image cannot be read.
+        DataError: a file cannot be read or has another layout, more than one column fits, or an image cannot be read.
     """
     train_files, test_files = (_find_shards(Path(root), part) for part in ("train", "test"))
     columns = _find_columns(train_files[0], image, label)
@@ -90,7 +90,7 @@ class ParquetImages:
             raise _error(file, f"the column '{name}' must contain an integer in every row")
         labels: Labels = column.to_numpy().astype(np.int64)
         if not labels.size:
-            raise _error(file, "there are no rows")
+            raise _error(file, "the file has no rows")
         if labels.min() < 0:
             raise _error(file, f"the column '{name}' contains the label {labels.min()}")
         return labels

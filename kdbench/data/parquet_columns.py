@@ -28,7 +28,7 @@ def find_columns(schema: Any, image: str | None = None, label: str | None = None
     one of them named `label` or `fine_label`.
 
     Raises:
-        DataError: A named column does not exist, or not exactly one column fits.
+        DataError: a named column does not exist, or not exactly one column fits.
     """
     names = _class_names(schema)
     integers = _integer_columns(schema)

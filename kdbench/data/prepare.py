@@ -24,7 +24,7 @@ def prepare(
     """Return the data set with `samples` stratified training images, of `resize` x `resize` pixels, in grayscale.
 
     Raises:
-        DataError: There are fewer training images than `samples`.
+        DataError: there are fewer training images than `samples`.
     """
     labels = data.train_labels
     kept = slice(None) if samples is None else sample_indices(labels, samples)
@@ -40,7 +40,7 @@ def sample_indices(labels: Labels, samples: int) -> IndexArray:
     """Return the ascending indices of `samples` stratified training images.
 
     Raises:
-        DataError: There are fewer training images.
+        DataError: there are fewer training images.
     """
     if samples > len(labels):
         raise DataError(
@@ -62,7 +62,7 @@ def resize_images(images: Images, size: int) -> Images:
     """Return images (N, C, H, W) as (N, C, size, size), with bilinear interpolation and antialiasing.
 
     Raises:
-        DataError: The result does not fit into the memory of this machine.
+        DataError: the result does not fit into the memory of this machine.
     """
     count, channels, height, width = images.shape
     if height == width == size:

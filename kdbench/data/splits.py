@@ -48,7 +48,7 @@ def hold_out_test(labels: NDArray[np.int64]) -> tuple[IndexArray, IndexArray]:
     This is scikit-learn's `train_test_split` with `random_state=0`, so that everyone can reproduce it.
 
     Raises:
-        DataError: A class has too few images to be in both parts.
+        DataError: a class has too few images to be in both parts.
     """
     from sklearn.model_selection import train_test_split
 

@@ -51,7 +51,7 @@ def expand(matrix: MatrixSpec, registry: Registry) -> Expansion:
     """Return every cell of a matrix; the two baselines are the first cells of each pair.
 
     Raises:
-        MatrixError: a name is unknown, or a value breaks its rule; the error names the key.
+        MatrixError: a name is unknown, or a value is invalid; the error names the key.
     """
     expander = _Expander(matrix, Resolver(matrix, registry))
     cells = tuple(expander.cells())
@@ -132,7 +132,7 @@ class _Expander:
         )
         if spec.method != self.resolver.scratch.name:
             raise MatrixError(f"{where}, which '{spec.method}' trains, got 0; set epochs = 0 in [recipe.teacher] only")
-        if not spec.student.trained_before:
+        if not spec.student.has_initial_weights:
             raise MatrixError(
                 f"{where}, whose initial weights are random, got 0; give at least 1 epoch, or use a [network.NAME] "
                 "with 'weights' or 'pretrained'"

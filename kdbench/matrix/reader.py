@@ -15,7 +15,7 @@ def load(path: str | Path) -> MatrixSpec:
     """Read a matrix from a file, merged with the file that it `extends`.
 
     Raises:
-        MatrixError: the file cannot be read, is not TOML, or breaks a rule of the schema.
+        MatrixError: the file cannot be read, is not TOML, or violates the schema.
     """
     file = Path(path)
     raw = _read(file)
@@ -30,7 +30,7 @@ def parse(raw: Mapping[str, Any], file: str) -> MatrixSpec:
     """Return the matrix of plain data; error messages name `file`.
 
     Raises:
-        MatrixError: the data break a rule of the schema.
+        MatrixError: the data violate the schema.
     """
     check_plain(raw, file)
     if "file" in raw:

@@ -178,6 +178,6 @@ class Resolver:
             for label, change in override.set.get("methods", {}).items():
                 where = f"{self._matrix.file}: override[{index}].set.methods.{label}"
                 if label not in self._matrix.methods:
-                    raise MatrixError(f"{where}: no such label; {did_you_mean(label, self._matrix.methods)}")
+                    raise MatrixError(f"{where}: unknown label; {did_you_mean(label, self._matrix.methods)}")
                 if not isinstance(change, Mapping):
                     raise MatrixError(f"{where}: must be a table, got {change!r}")

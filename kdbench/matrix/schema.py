@@ -42,8 +42,8 @@ SeedOrSeeds = Annotated[tuple[Seed, ...], Field(strict=False), BeforeValidator(_
 class Pair(TomlTable):
     """A teacher and a student."""
 
-    teacher: Name = Field(description="Network that teaches: a known name or a `[network.NAME]`")
-    student: Name = Field(description="Network that is distilled: a known name or a `[network.NAME]`")
+    teacher: Name = Field(description="Teacher network: a known name or a `[network.NAME]`")
+    student: Name = Field(description="Student network: a known name or a `[network.NAME]`")
     peers: Annotated[tuple[Name, ...], Field(strict=False)] = Field(
         (),
         description="Networks that train with the student in online methods. "
@@ -72,7 +72,7 @@ class Protocol(TomlTable):
 @final
 @dataclass(frozen=True)
 class CellKey:
-    """The parts of a cell that selectors compare: a data set, a pair, and the label with its methods (no methods: the teacher)."""
+    """The parts of a cell that selectors compare. `methods` are the label and its methods; the teacher has none."""
 
     dataset: str
     teacher: str
@@ -205,8 +205,8 @@ class RunOptions(TomlTable):
     checkpoint_minutes: NonNegative = Field(5.0, description="Minutes between checkpoints; 0: one after every epoch")
     time_limit: Positive | None = Field(
         None,
-        description="Minutes per run; a cohort of k runs has k times as many. Then its worker is killed and the runs "
-        "are tried once more. Default: no limit",
+        description="Minutes per run; a cohort of k runs has k times as many. After that the worker is killed and its "
+        "runs are retried once. Default: no limit",
     )
     teacher_cache_gb: Annotated[NonNegative, Le(1e6)] = Field(
         2.0, description="Disk budget for cached teacher outputs, in GB (10^9 bytes); 0 disables the cache"

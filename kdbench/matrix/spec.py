@@ -54,7 +54,7 @@ class NetworkSpec:
         return self.architecture or self.name
 
     @property
-    def trained_before(self) -> bool:
+    def has_initial_weights(self) -> bool:
         """Whether it has initial weights that are not random."""
         return self.weights is not None or self.pretrained
 
@@ -69,7 +69,7 @@ class NetworkSpec:
             shown: dict[str, object] = {"network": self.known_as}
         else:
             shown = {"factory": self.factory, "options": dict(self.options), "source": self.source}
-        if self.trained_before:
+        if self.has_initial_weights:
             shown["pretrained" if self.pretrained else "weights"] = self.start
         return canonical(shown)
 

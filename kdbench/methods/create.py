@@ -31,7 +31,7 @@ def create(
     """Build a method by its name or class, or the sum of several methods; teachers are frozen.
 
     The hyperparameters of a sum are given by part: `parameters={"vanilla": {"temperature": 4.0}}`. Hyperparameters that
-    do not count in the configuration (`When`) are left out of the constructor's arguments.
+    are not active in the configuration (`When`) are left out of the constructor's arguments.
 
     Raises:
         MethodError: a method or hyperparameter is unknown, a role is missing, or the parts cannot be summed.
@@ -64,7 +64,7 @@ def check(
     `method` and `parameters` are those of `create`.
 
     Raises:
-        MethodError: a method or hyperparameter is unknown, or a value breaks its rule.
+        MethodError: a method or hyperparameter is unknown, or a value is invalid.
     """
     classes = _classes(method)
     given = _by_part(list(classes), parameters, {})
@@ -83,7 +83,7 @@ def _classes(method: str | type[Method] | Sequence[str]) -> dict[str, type[Metho
         return {method.__name__: method}
     names = (method,) if isinstance(method, str) else tuple(method)
     if not names or len(set(names)) < len(names):
-        raise MethodError(f"a sum needs methods that differ from one another, got {list(names)}")
+        raise MethodError(f"a sum must name one or more different methods, got {list(names)}")
     return {name: find(name) for name in names}
 
 

@@ -75,4 +75,4 @@ def _import(name: str) -> object:
             return getattr(importlib.import_module(module), attribute)
     except (ImportError, AttributeError, ValueError) as error:
         raise MethodError(f"method '{name}' cannot be imported: {error}; write it as 'package.module:Class'") from error
-    raise MethodError(f"there is no method '{name}'; {did_you_mean(name, {*kdbench.methods.METHODS, *plugins.names})}")
+    raise MethodError(f"unknown method '{name}'; {did_you_mean(name, {*kdbench.methods.METHODS, *plugins.names})}")

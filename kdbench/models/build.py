@@ -33,7 +33,7 @@ def build(
     `name` is a label, and the callable is called with `num_classes`, `image_shape` and `options` by keyword.
 
     Raises:
-        NetworkError: The name is unknown, or the factory does not return a module that returns `Output`.
+        NetworkError: the name is unknown, or the factory does not return a module that returns `Output`.
     """
     shape = _checked_shape(name, image_shape)
     if factory is not None:
@@ -47,7 +47,7 @@ def build_from_spec(spec: NetworkSpec, task: Task) -> nn.Module:
     """Build the network of a run for its task, with random weights.
 
     Raises:
-        NetworkError: As `build`.
+        NetworkError: as `build`.
     """
     return build(
         spec.name if spec.factory else spec.known_as,
@@ -62,7 +62,7 @@ def build_with_weights(spec: NetworkSpec, task: Task) -> nn.Module:
     """Build the network of a run for its task, with the weights that its training starts from.
 
     Raises:
-        NetworkError: As `build`; or the weights are missing, have changed, or do not fit.
+        NetworkError: as `build`; or the weights are missing, have changed, or do not fit.
     """
     if spec.pretrained:
         return _pretrained(spec).build(spec.known_as, task.num_classes, task.image_shape)
@@ -76,7 +76,7 @@ def resolve_weights(spec: NetworkSpec) -> NetworkSpec:
     """Return the spec with the absolute path and the identity of the weights that it starts from; download nothing.
 
     Raises:
-        NetworkError: The weights are missing or corrupted.
+        NetworkError: the weights are missing or corrupted.
     """
     if spec.pretrained:
         return replace(spec, start=_pretrained(spec).identify(spec.known_as)[0])
@@ -90,7 +90,7 @@ def check_weights(spec: NetworkSpec, network: nn.Module, task: Task, is_trained:
     """Check that the weights of `spec` fit `network` and its task and, unless `is_trained`, are complete.
 
     Raises:
-        NetworkError: They do not fit, or an untrained network would have a random classifier.
+        NetworkError: they do not fit, or an untrained network would have a random classifier.
     """
     if spec.weights is not None:
         weights.check(spec.weights, network)
@@ -111,7 +111,7 @@ def check(name: str, image_shape: ImageShape) -> None:
     """Check that `build` accepts a name and an image shape (C, H, W), without building anything.
 
     Raises:
-        NetworkError: The name is unknown (with the nearest valid one), or the shape is invalid.
+        NetworkError: the name is unknown (with the nearest valid one), or the shape is invalid.
     """
     _find_family(name)
     _checked_shape(name, image_shape)
@@ -121,7 +121,7 @@ def source_hash(factory: str) -> str:
     """Return 16 hexadecimal digits of the SHA-256 of the file that defines "package.module:callable".
 
     Raises:
-        NetworkError: The callable does not exist, or has no source file.
+        NetworkError: the callable does not exist, or has no source file.
     """
     make = inspect.unwrap(_import_factory(factory))
     owner = make if inspect.isroutine(make) or inspect.isclass(make) else type(make)

@@ -57,7 +57,7 @@ def build_pretrained(name: str, num_classes: int, image_shape: ImageShape) -> Ho
     If the number of classes differs, the classifier is re-initialized.
 
     Raises:
-        NetworkError: The weights cannot be downloaded, or timm cannot adapt them.
+        NetworkError: the weights cannot be downloaded, or timm cannot adapt them.
     """
     from huggingface_hub import constants
 
@@ -101,7 +101,7 @@ def _feature_info(body: nn.Module) -> list[dict[str, Any]]:
 
 
 def _is_map(output: object, width: int) -> bool:
-    """Return whether `output` has shape (B, C, H, W); tokens have (B, N, C), and some transformers return (B, H, W, C)."""
+    """Return whether `output` is (B, C, H, W); tokens are (B, N, C), and some transformers return (B, H, W, C)."""
     return isinstance(output, Tensor) and output.dim() == 4 and output.shape[1] == width
 
 

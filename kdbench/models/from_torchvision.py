@@ -64,7 +64,7 @@ def check_pretrained(name: str, image_shape: ImageShape) -> None:
     """Check that torchvision's default weights fit images (C, H, W).
 
     Raises:
-        NetworkError: They do not.
+        NetworkError: they do not.
     """
     from torchvision import models
 
@@ -88,7 +88,7 @@ def build_pretrained(name: str, num_classes: int, image_shape: ImageShape) -> Ho
     If the number of classes differs, the classifier is re-initialized.
 
     Raises:
-        NetworkError: The weights do not fit the images, or cannot be downloaded.
+        NetworkError: the weights do not fit the images, or cannot be downloaded.
     """
     check_pretrained(name, image_shape)
     network = build(name, num_classes, image_shape)

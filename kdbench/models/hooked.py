@@ -74,7 +74,7 @@ def build_or_raise(name: str, image_shape: ImageShape, make: Callable[[], Hooked
     """Return `make()`, and turn any exception into a `NetworkError`.
 
     Raises:
-        NetworkError: The library cannot build the network, or cannot run it on images of this shape.
+        NetworkError: the library cannot build the network, or cannot run it on images of this shape.
     """
     try:
         return make()

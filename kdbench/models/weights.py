@@ -24,7 +24,7 @@ def compute_digest(path: str) -> str:
     order they are stored.
 
     Raises:
-        NetworkError: The file is missing or corrupted, or the run is unfinished.
+        NetworkError: the file is missing or corrupted, or the run is unfinished.
     """
     with _open(path) as stored:
         return _digest((name, stored.get_tensor(key)) for name, key in _names(stored).items())
@@ -34,7 +34,7 @@ def absolute_path(path: str) -> str:
     """Return `path` as an absolute path, with `~` expanded.
 
     Raises:
-        NetworkError: The path is invalid on this system, or its `~user` is unknown.
+        NetworkError: the path is invalid on this system, or its `~user` is unknown.
     """
     try:
         absolute = Path(path).expanduser().absolute()
@@ -49,7 +49,7 @@ def check(path: str, network: nn.Module) -> None:
     """Check that the weights at `path` fit `network` (which may be on the meta device), without reading values.
 
     Raises:
-        NetworkError: They do not (with the first parameters that differ), or the file cannot be read.
+        NetworkError: they do not (with the first parameters that differ), or the file cannot be read.
     """
     with _open(path) as stored:
         found = {name: tuple(stored.get_slice(key).get_shape()) for name, key in _names(stored).items()}
@@ -67,7 +67,7 @@ def load(path: str, identity: str | None, network: nn.Module) -> None:
     """Load the weights at `path` into `network` if their digest still is `identity`.
 
     Raises:
-        NetworkError: They have changed, do not fit, or cannot be read.
+        NetworkError: they have changed, do not fit, or cannot be read.
     """
     check(path, network)
     with _open(path) as stored:

@@ -105,7 +105,7 @@ class Scheduler:
 
     def _close(self) -> None:
         try:
-            self._executor.close(kill=self._interrupts.kill_requested)
+            self._executor.close(kill=self._interrupts.is_kill_requested)
         except KeyboardInterrupt:
             self._executor.close(kill=True)
             raise
@@ -182,7 +182,7 @@ class Scheduler:
             if running.deadline is not None and time.monotonic() > running.deadline and not running.is_late:
                 running.is_late = True
                 self._executor.cancel(running.job.id)
-        if self._interrupts.stop_requested:
+        if self._interrupts.is_stop_requested:
             self._emit(StopRequested())
             raise KeyboardInterrupt
 

@@ -20,12 +20,12 @@ class Interrupts:
         self._previous: dict[signal.Signals, Any] = {}
 
     @property
-    def stop_requested(self) -> bool:
+    def is_stop_requested(self) -> bool:
         """Whether a signal has arrived."""
         return self._count > 0
 
     @property
-    def kill_requested(self) -> bool:
+    def is_kill_requested(self) -> bool:
         """Whether a second signal has arrived."""
         return self._count > 1
 
@@ -45,5 +45,5 @@ class Interrupts:
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
         self._count += 1
-        if self.kill_requested:
+        if self.is_kill_requested:
             raise KeyboardInterrupt

@@ -56,10 +56,10 @@ def remove(store: Store, leftover: Leftover) -> bool:
     if leftover.run is None:
         _delete(leftover.path)
         return True
-    with store.claimed(leftover.run) as is_mine:
-        if is_mine:
+    with store.claimed(leftover.run) as is_claimed:
+        if is_claimed:
             _delete(leftover.path)
-        return is_mine
+        return is_claimed
 
 
 def _find_in_run(store: Store, folder: Path) -> Iterator[Leftover]:

@@ -13,7 +13,7 @@ def is_locked(path: Path) -> bool:
     except (FileNotFoundError, NotADirectoryError):
         return False
     listed = _locked_inodes()
-    return (listed is None or inode in listed) and _refuses_shared(path)
+    return (listed is None or inode in listed) and _has_exclusive_lock(path)
 
 
 def _locked_inodes() -> set[int] | None:
@@ -29,8 +29,8 @@ def _locked_inodes() -> set[int] | None:
     return {int(column.rpartition(":")[2]) for column in columns}
 
 
-def _refuses_shared(path: Path) -> bool:
-    """Return whether a shared lock is refused, as it is while another process has the exclusive one."""
+def _has_exclusive_lock(path: Path) -> bool:
+    """Return whether a process has an exclusive lock on a file: then a shared lock is refused."""
     with path.open("rb") as handle:
         try:
             fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)

@@ -105,8 +105,8 @@ def _copy(target: Store, source: Store, run: str) -> bool:
     try:
         with writable(target.root):
             shutil.copytree(source.folder(run), temporary, ignore=ignored)
-        with target.claimed(run) as is_mine:
-            if not is_mine or _is_intact(target, run):
+        with target.claimed(run) as is_claimed:
+            if not is_claimed or _is_intact(target, run):
                 return False
             _replace(target, target.folder(run), temporary, f"replaced by the run of {source.root}")
     finally:

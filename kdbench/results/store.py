@@ -141,8 +141,8 @@ class Store:
         Raises:
             ResultsError: another process has locked the run, or the folder cannot be written to.
         """
-        with self.claimed(run_id) as is_mine:
-            if not is_mine:
+        with self.claimed(run_id) as is_claimed:
+            if not is_claimed:
                 raise ResultsError(f"{run_id}: another process has locked this run; try again when it has ended")
             return self._quarantine(run_id, why)
 
@@ -157,8 +157,8 @@ class Store:
         for run in run_ids:
             if self.corruption(run, deep) is None:
                 continue
-            with self.claimed(run) as is_mine:
-                why = self.corruption(run, deep) if is_mine else None  # another process may have retrained it
+            with self.claimed(run) as is_claimed:
+                why = self.corruption(run, deep) if is_claimed else None  # another process may have retrained it
                 target = self._quarantine(run, why) if why else None
             if target is not None:
                 yield run, f"corrupted: {why}; moved to {target}; the run is pending again"
@@ -180,7 +180,7 @@ class Store:
         return count
 
     def attempts(self, run_id: str) -> int:
-        """Return how often the training of a run was started."""
+        """Return the number of times that the training of a run was started."""
         try:
             count = read_json(self.folder(run_id) / "attempt.json").get("count", 0)
         except (FileNotFoundError, ResultsError):

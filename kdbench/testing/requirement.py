@@ -16,7 +16,7 @@ def require_equal(expected: Mapping[str, Tensor], found: Mapping[str, Tensor], r
     """Raise an AssertionError that names the tensors which differ, or which only one side has."""
     common = expected.keys() & found.keys()
     names = expected.keys() ^ found.keys() | {key for key in common if not _is_same(expected[key], found[key])}
-    require(not names, f"{rule}; other values in {', '.join(sorted(names)[:4])}{', ...' if len(names) > 4 else ''}")
+    require(not names, f"{rule}; values differ in {', '.join(sorted(names)[:4])}{', ...' if len(names) > 4 else ''}")
 
 
 def _is_same(expected: Tensor, found: Tensor) -> bool:

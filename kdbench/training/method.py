@@ -73,13 +73,13 @@ class Method(nn.Module, ABC):
 
         temperature: Annotated[float, Gt(0), Tune(1, 20, log=True)] = 4.0
 
-    A hyperparameter that counts only in a mode declares it by `When`, and one whose default depends on another
+    A hyperparameter that is active only in a mode declares it by `When`, and one whose default depends on another
     hyperparameter by `DefaultBy`:
 
         mode: Literal["joint", "two_stage"] = "joint",
         hint_weight: Annotated[float, Gt(0), When(mode="two_stage")] = 1.0,
 
-    Where it does not count it may not be given, and `kdbench.methods.create` leaves it out of the call, so that the
+    If it is not active it may not be given, and `kdbench.methods.create` leaves it out of the call, so that the
     constructor sees the default in the signature and must ignore it.
 
     A method keeps its student as the attribute `student`, and frozen networks as `Frozen.of(network)`.

@@ -13,7 +13,7 @@ from kdbench.hyperparameters import Hyperparameter, Tune, declared, defaults
 def search_space(parts: Sequence[str]) -> dict[str, BaseDistribution]:
     """Return the ranges of the hyperparameters to search; in a sum a name starts with its part and a dot.
 
-    A hyperparameter that only counts in some mode (`When`) is searched if the default mode is that one.
+    A hyperparameter that is active only in some mode (`When`) is searched if the default mode is that one.
 
     Raises:
         MethodError: a method is unknown, or no hyperparameter has a range.

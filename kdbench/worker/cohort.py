@@ -24,7 +24,7 @@ from kdbench.training.static_batches import GraphedTeacher, StaticBatches
 from kdbench.worker.build import Teachers, build_method
 from kdbench.worker.checkpoints import Checkpoints
 from kdbench.worker.cohort_data import CohortData, load_cohort_data, make_batches
-from kdbench.worker.memory import check_room
+from kdbench.worker.memory import check_memory
 from kdbench.worker.options import Options
 from kdbench.worker.run_writer import RunWriter, write_failure
 from kdbench.worker.teacher_cache import TeacherCache, cache_key, fields_read, open_cache
@@ -74,7 +74,7 @@ class CohortWorker:
         for spec in self._specs.values():
             member = self._make_member(spec, data)
             if member is not None and not members:
-                check_room(member, len(self._specs), self._device)
+                check_memory(member, len(self._specs), self._device)
             members += [member] if member is not None else []
         checkpoints = Checkpoints(self._store, self._options, self._teachers.loaded, self._emit)
         by_epoch: dict[int, list[Member]] = {}

@@ -17,7 +17,7 @@ REMEDY = "lower recipe.batch_size, choose a smaller network, or set run.workers 
 COPIES = {"sgd": 4, "adam": 5, "adamw": 5}  # of each parameter: weight, gradient, moments, weight of the best epoch
 
 
-def check_room(member: Member, count: int, device: torch.device) -> None:
+def check_memory(member: Member, count: int, device: torch.device) -> None:
     """Check that `count` members like this one fit into memory; a single member is always tried.
 
     Raises:

@@ -47,7 +47,7 @@ CASES: dict[str, tuple[Edit, tuple[str, ...]]] = {
     ),
     "unknown method": (
         ("methods.vanilla", "methods.vanila"),
-        ("m.toml: methods.vanila: there is no method 'vanila'; did you mean 'vanilla'?",),
+        ("m.toml: methods.vanila: unknown method 'vanila'; did you mean 'vanilla'?",),
     ),
     "unknown hyperparameter": (
         ("alpha = 0.5", "alfa = 0.5"),

@@ -99,7 +99,7 @@ def test_every_data_set_is_described_with_its_options(invoke: Callable[..., Any]
 @pytest.mark.parametrize(
     ("catalog", "name", "error"),
     [
-        ("methods", "vanila", "there is no method 'vanila'; did you mean 'vanilla'?"),
+        ("methods", "vanila", "unknown method 'vanila'; did you mean 'vanilla'?"),
         ("networks", "resnet21", "unknown network 'resnet21'; did you mean 'resnet20'?"),
         ("datasets", "digit", "unknown data set 'digit'; did you mean 'digits'?"),
     ],

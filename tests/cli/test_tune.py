@@ -163,7 +163,7 @@ def test_the_configuration_of_a_custom_sum_is_valid_toml(
 
 REFUSED = {
     "no ranges": ("dml", "", "'dml' declares no range to search; `kdbench list methods NAME` prints a method's ranges"),
-    "unknown": ("vanila", "", "there is no method 'vanila'; did you mean 'vanilla'?"),
+    "unknown": ("vanila", "", "unknown method 'vanila'; did you mean 'vanilla'?"),
     "incompatible": ("attention", "", "'attention' is incompatible with the pair: attention compares"),
     "no validation": (
         "vanilla",

@@ -141,7 +141,7 @@ def test_nothing_is_known_of_your_own_files(tmp_path: Path, kind: str) -> None:
 
 def test_digits_are_never_missing() -> None:
     assert data.find_missing(DataSpec("digits", "digits")) is None
-    with pytest.raises(DataError, match="data set 'digits': nothing is known of it"):
+    with pytest.raises(DataError, match="data set 'digits': kind 'digits' has no published sizes"):
         data.get_info(DataSpec("digits", "digits"))
 
 

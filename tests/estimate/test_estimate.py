@@ -80,5 +80,5 @@ def test_a_matrix_is_estimated_in_a_process_of_its_own(tmp_path: Path) -> None:
 def test_an_error_of_the_matrix_is_that_of_plan(tmp_path: Path) -> None:
     file = tmp_path / "small.toml"
     file.write_text(MATRIX.replace("vanilla", "vanila"))
-    with pytest.raises(TrainingError, match="there is no method 'vanila'"):
+    with pytest.raises(TrainingError, match="unknown method 'vanila'"):
         run_estimate(file, tmp_path)

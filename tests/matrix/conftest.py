@@ -34,7 +34,7 @@ class FakeRegistry:
     def network(self, spec: NetworkSpec) -> NetworkSpec:
         if spec.factory is None and spec.known_as not in NETWORKS:
             raise NetworkError(f"there is no network '{spec.known_as}'; {did_you_mean(spec.known_as, NETWORKS)}")
-        spec = replace(spec, start=f"content of {spec.weights}") if spec.trained_before else spec
+        spec = replace(spec, start=f"content of {spec.weights}") if spec.has_initial_weights else spec
         return replace(spec, source="0123") if spec.factory else spec
 
     def recipe(self, recipe: Recipe) -> Recipe:
@@ -59,7 +59,7 @@ class FakeRegistry:
 
     def _known(self, method: str) -> dict[str, Any]:
         if method not in METHODS:
-            raise MethodError(f"there is no method '{method}'; {did_you_mean(method, METHODS)}")
+            raise MethodError(f"unknown method '{method}'; {did_you_mean(method, METHODS)}")
         return METHODS[method]
 
 

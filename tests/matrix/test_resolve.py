@@ -28,9 +28,9 @@ WRONG: list[tuple[dict[str, Any], str]] = [
         {"pairs": [{"teacher": "large", "student": "small", "peers": ["tinny"]}], "methods": {"mutual": {}}},
         "pairs: there is no network 'tinny'; did you mean 'tiny'?",
     ),
-    ({"methods": {"vanila": {}}}, "methods.vanila: there is no method 'vanila'; did you mean 'vanilla'?"),
-    ({"methods": {"vanila": {"a": [1]}}}, "methods.vanila: there is no method 'vanila'; did you mean 'vanilla'?"),
-    ({"methods": {"x": {"method": "tripled"}}}, "methods.x: there is no method 'tripled'; did you mean 'triplet'?"),
+    ({"methods": {"vanila": {}}}, "methods.vanila: unknown method 'vanila'; did you mean 'vanilla'?"),
+    ({"methods": {"vanila": {"a": [1]}}}, "methods.vanila: unknown method 'vanila'; did you mean 'vanilla'?"),
+    ({"methods": {"x": {"method": "tripled"}}}, "methods.x: unknown method 'tripled'; did you mean 'triplet'?"),
     (
         {"methods": {"vanilla": {"alpa": 1}}},
         "methods.vanilla: 'vanilla' has no hyperparameter 'alpa'; did you mean 'alpha'?",
@@ -66,7 +66,7 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ),
     (
         {"methods": {"vanilla": {}}, **override({"methods": {"vanila": {}}})},
-        "override[0].set.methods.vanila: no such label; did you mean 'vanilla'?",
+        "override[0].set.methods.vanila: unknown label; did you mean 'vanilla'?",
     ),
     (
         {"methods": {"vanilla": {}}, **override({"methods": {"vanilla": 3}})},

@@ -45,7 +45,7 @@ def test_find_returns_the_class_of_a_key():
 
 
 def test_find_suggests_the_nearest_name():
-    with pytest.raises(MethodError, match="there is no method 'vanila'; did you mean 'vanilla'"):
+    with pytest.raises(MethodError, match="unknown method 'vanila'; did you mean 'vanilla'"):
         find("vanila")
 
 

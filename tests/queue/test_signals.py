@@ -11,12 +11,12 @@ from kdbench.queue.signals import SIGNALS, Interrupts
 @pytest.mark.parametrize("number", SIGNALS)
 def test_the_first_requests_a_stop_and_the_second_raises(number):
     with Interrupts() as interrupts:
-        assert not interrupts.stop_requested
+        assert not interrupts.is_stop_requested
         signal.raise_signal(number)
-        assert (interrupts.stop_requested, interrupts.kill_requested) == (True, False)
+        assert (interrupts.is_stop_requested, interrupts.is_kill_requested) == (True, False)
         with pytest.raises(KeyboardInterrupt):
             signal.raise_signal(number)
-        assert interrupts.kill_requested
+        assert interrupts.is_kill_requested
 
 
 def test_previous_handlers_are_restored():
@@ -31,7 +31,7 @@ def test_an_ignored_signal_stays_ignored(monkeypatch):
     try:
         with Interrupts() as interrupts:
             signal.raise_signal(signal.SIGINT)
-            assert not interrupts.stop_requested
+            assert not interrupts.is_stop_requested
     finally:
         signal.signal(signal.SIGINT, before)
 
@@ -41,7 +41,7 @@ def test_outside_the_main_thread_nothing_changes():
 
     def work():
         with Interrupts() as interrupts:
-            seen.append((signal.getsignal(signal.SIGTERM), interrupts.stop_requested))
+            seen.append((signal.getsignal(signal.SIGTERM), interrupts.is_stop_requested))
 
     thread = threading.Thread(target=work)
     thread.start()

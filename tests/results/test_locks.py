@@ -79,7 +79,7 @@ def test_an_unlocked_file_is_not_opened(tmp_path: Path, monkeypatch: pytest.Monk
     """Opening it could keep a worker from claiming a pending run."""
     tried: list[Path] = []
     monkeypatch.setattr(locks, "_locked_inodes", set)
-    monkeypatch.setattr(locks, "_refuses_shared", tried.append)
+    monkeypatch.setattr(locks, "_has_exclusive_lock", tried.append)
     (tmp_path / "lock").touch()
     assert is_locked(tmp_path / "lock") is False
     assert tried == []

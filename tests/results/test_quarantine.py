@@ -42,16 +42,16 @@ def test_each_quarantined_run_has_its_own_folder(store: Store, teacher: RunSpec,
 def test_a_run_that_another_process_locked_is_not_moved(store: Store, teacher: RunSpec, finished: Finished) -> None:
     finished(store, teacher)
     (store.folder(teacher.id) / "weights.safetensors").unlink()
-    with store.claimed(teacher.id) as is_mine:
-        assert is_mine
+    with store.claimed(teacher.id) as is_claimed:
+        assert is_claimed
         with pytest.raises(ResultsError, match=f"{teacher.id}: another process has locked this run"):
             store.quarantine(teacher.id, "x")
         assert list(store.quarantine_corrupted([teacher.id])) == []
     assert store.state(teacher.id) == "done"
     assert not (store.root / "quarantine").exists()
     assert [run for run, _ in store.quarantine_corrupted([teacher.id])] == [teacher.id]
-    with store.claimed(teacher.id) as is_mine:
-        assert is_mine, "the quarantine released the lock"
+    with store.claimed(teacher.id) as is_claimed:
+        assert is_claimed, "the quarantine released the lock"
 
 
 def test_only_corrupted_runs_are_moved(store: Store, student: Callable[..., RunSpec], finished: Finished) -> None:

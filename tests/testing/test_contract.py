@@ -396,14 +396,14 @@ BROKEN = {
     Forgotten: "every parameter to train must belong to a player, got scale in none",
     Idle: "every parameter of a player must get a gradient in some step; 'student' has 1.weight, 1.bias",
     UnknownOptimizer: r"optimizers\(\) must have keys of players\(\) \['student'\], got generator",
-    TwoPlayers: "a step of 'other' must not move 'student'; other values in",
-    Thawed: "the teacher must not change; other values in teacher.",
+    TwoPlayers: "a step of 'other' must not move 'student'; values differ in",
+    Thawed: "the teacher must not change; values differ in teacher.",
     Writes: r"steps\(\) must not write to batch.images",
     NoStudent: r"deployed\(\) must list 'student' first, got \['network'\]",
     WrongClasses: r"'head' must give logits \(8, 4\), got \(8, 8\)",
     OwnState: r"state_dict\(\) must hold all state of a method",
     Unseeded: "the same seed must give the same weights",
-    ReadsMore: r'losses\(\) must use only the fields that reads = "logits" declares; other values in norm',
+    ReadsMore: r'losses\(\) must use only the fields that reads = "logits" declares; values differ in norm',
     ReadsMaps: r'must use only the fields that reads = "embedding" declares; without the others it raises IndexError',
     OtherDevice: "tensors must be created with device=batch.images.device: ",
     Waits: "a method with cuda_graph_safe = True must not wait for the GPU, got _local_scalar_dense",
@@ -436,7 +436,7 @@ def test_a_hyperparameter_that_is_refused_is_named():
 
 
 def test_a_name_that_is_unknown_is_refused():
-    with pytest.raises(AssertionError, match="vanila: there is no method 'vanila'; did you mean 'vanilla'"):
+    with pytest.raises(AssertionError, match="vanila: unknown method 'vanila'; did you mean 'vanilla'"):
         check_method("vanila")
 
 

@@ -220,7 +220,7 @@ REFUSED: dict[str, tuple[str, dict[str, Any], type[KdbenchError], str]] = {
         MethodError,
         "'attention' is incompatible with the pair: attention compares feature maps",
     ),
-    "an unknown method": ("vanila", {}, MethodError, r"there is no method 'vanila'; did you mean 'vanilla'\?"),
+    "an unknown method": ("vanila", {}, MethodError, r"unknown method 'vanila'; did you mean 'vanilla'\?"),
     "an incompatible sum": ("vanilla + fitnets + dml", {}, MethodError, "is incompatible with the pair"),
 }
 

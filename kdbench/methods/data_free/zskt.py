@@ -102,15 +102,15 @@ class Generator(nn.Module):
         channels, height, width = image_shape
         (top, left), *self.sizes = [(-(-height // part), -(-width // part)) for part in (4, 2, 1)]
         self.project = nn.Sequential(nn.Linear(LATENT, 128 * top * left), nn.Unflatten(1, (128, top, left)))
-        self.grow = nn.ModuleList([_block(128, 128), _block(128, 64)])
-        self.paint = nn.Sequential(nn.Conv2d(64, channels, 3, padding=1), nn.BatchNorm2d(channels))
+        self.upsample = nn.ModuleList([_block(128, 128), _block(128, 64)])
+        self.to_images = nn.Sequential(nn.Conv2d(64, channels, 3, padding=1), nn.BatchNorm2d(channels))
 
     def forward(self, noise: Tensor) -> Tensor:
         """Return images (B, C, H, W) in float32 for noise (B, 100)."""
         maps = self.project(noise)
-        for size, block in zip(self.sizes, self.grow, strict=True):
+        for size, block in zip(self.sizes, self.upsample, strict=True):
             maps = block(F.interpolate(maps, size))
-        images: Tensor = self.paint(maps)
+        images: Tensor = self.to_images(maps)
         return images.float()
 
 

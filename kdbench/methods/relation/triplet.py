@@ -58,13 +58,13 @@ class Triplet(Offline):
         differs = batch.labels[:, None] != batch.labels
         is_hard = self.negatives == "hard"
         chosen = hardest_negatives(positives, anchors, differs) if is_hard else random_negatives(differs)
-        hinge = triplet_hinge(anchors, positives, positives[chosen], self.margin, self.squared)
+        hinge = triplet_loss(anchors, positives, positives[chosen], self.margin, self.squared)
         triplet = self.weight * hinge.masked_fill(~differs.any(dim=1), 0).mean()
         return {"ce": cross_entropy(student.logits, batch.labels), "triplet": triplet}
 
 
 @in_float32
-def triplet_hinge(anchors: Tensor, positives: Tensor, negatives: Tensor, margin: float, squared: bool) -> Tensor:
+def triplet_loss(anchors: Tensor, positives: Tensor, negatives: Tensor, margin: float, squared: bool) -> Tensor:
     """Return max(0, margin + D(a_i, p_i) - D(a_i, n_i)), (B,), of outputs (B, K)."""
     near, far = torch.linalg.vector_norm(torch.stack([anchors - positives, anchors - negatives]), dim=2)
     return F.relu(margin + near.square() - far.square() if squared else margin + near - far)

@@ -53,7 +53,7 @@ class RayExecutor:
     `run_job` is `kdbench.worker.remote.run_remote_job`. Without an address, a cluster of this machine alone is started.
 
     Raises:
-        KdbenchError: Ray is not installed, the cluster is unreachable, or it has no GPU and `devices` is "cuda".
+        KdbenchError: ray is not installed, the cluster is unreachable, or it has no GPU and `devices` is "cuda".
     """
 
     def __init__(

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kdbench.methods import create
-from kdbench.methods.relation.triplet import Triplet, hardest_negatives, random_negatives, triplet_hinge
+from kdbench.methods.relation.triplet import Triplet, hardest_negatives, random_negatives, triplet_loss
 from kdbench.training.network import shapes
 
 MODES = list(itertools.product([True, False], ["probabilities", "logits"]))
@@ -111,7 +111,7 @@ def test_a_batch_of_one_class_has_no_triplets(student, teacher, batch, squared, 
 def test_a_student_equal_to_the_teacher_has_a_finite_gradient(squared):
     outputs = torch.tensor([[0.2, 0.8], [0.6, 0.4]])
     student = outputs.clone().requires_grad_()
-    hinge = triplet_hinge(outputs, student, student[[1, 0]], 2.0, squared)
+    hinge = triplet_loss(outputs, student, student[[1, 0]], 2.0, squared)
     (gradient,) = torch.autograd.grad(hinge.sum(), student)
     assert gradient.isfinite().all()
     assert gradient.any()

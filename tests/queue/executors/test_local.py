@@ -157,7 +157,7 @@ def test_no_process_outlives_an_interrupt(queued, create, store, monkeypatch, sc
     with Interrupts() as interrupts, pytest.raises(KeyboardInterrupt):
         Scheduler(runs, store, executor, interrupt_when_both_train, interrupts=interrupts).run()
     assert time.monotonic() - start < 10
-    assert interrupts.kill_requested is (signals == 2)
+    assert interrupts.is_kill_requested is (signals == 2)
     assert events.count(CohortStarted) == len(workers) == 2
     assert have_exited(workers)
     assert {store.state(run.spec.id) for run in runs} == {"pending"}
