@@ -5,7 +5,7 @@
 
 The plain loop is that of published repositories: one configuration at a time, torchvision's transforms in a DataLoader,
 float32, contiguous memory format. It runs once as one process on all cores and once as one process per core; the faster
-one counts. So does torchdistill (install the extra `bench`; skipped if it is not installed). kdbench trains its cohort
+one is reported. So does torchdistill (extra `bench`; skipped if it is not installed). kdbench trains its cohort
 with one process per core. Images are random, with CIFAR-100's shape: their content does not matter here.
 
 On a GPU each contender is one process. kdbench trains all configurations as one cohort. The others train one

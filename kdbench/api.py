@@ -76,10 +76,10 @@ def run(
     A run that fails does not raise: its `status` is "failed" and its `error` gives the reason.
 
     Args:
-        matrix: The path of a TOML file, or a `Matrix`.
-        results: The results folder; it is created if it is missing.
-        reports: The folder for reports.
-        progress: Whether to print progress; in a notebook it is displayed below the cell.
+        matrix: the path of a TOML file, or a `Matrix`.
+        results: the results folder; it is created if it is missing.
+        reports: the folder for reports.
+        progress: whether to print progress; in a notebook it is displayed below the cell.
 
     Returns:
         One row per run of the matrix, with the columns of `load_results`.
@@ -122,11 +122,11 @@ def tune(
     """Search the hyperparameters of a method by validation accuracy, as `kdbench tune` does.
 
     Args:
-        method: The name of a method, or of a sum such as "vanilla + rkd_da".
-        matrix: Its first data set and pair, its recipe and its seeds are used; default: the quickstart.
-        trials: The number of configurations, those of an earlier call included.
-        results: The results folder; it is created if it is missing.
-        progress: Whether to print progress; in a notebook it is displayed below the cell.
+        method: the name of a method, or of a sum such as "vanilla + rkd_da".
+        matrix: its first data set and pair, its recipe and its seeds are used; default: the quickstart.
+        trials: the number of configurations, those of an earlier call included.
+        results: the results folder; it is created if it is missing.
+        progress: whether to print progress; in a notebook it is displayed below the cell.
 
     Returns:
         One row per trial in the order of the trials: a column per hyperparameter, and `val_accuracy`, the mean
@@ -163,10 +163,10 @@ def report(
     """Write the reports of some or all matrices of a results folder and return their accuracy tables.
 
     Args:
-        names: Names of matrices; none means all.
-        results: The results folder.
-        reports: The folder for reports.
-        selection: The epoch whose weights are scored: "last", "best_validation" or "best_test".
+        names: names of matrices; none means all.
+        results: the results folder.
+        reports: the folder for reports.
+        selection: the epoch whose weights are scored: "last", "best_validation" or "best_test".
 
     Returns:
         The accuracy table of the matrix, one row per method, accuracies in percent: `<title>` is the mean over seeds,

@@ -24,11 +24,11 @@ class Batches:
         images: (N, C, H, W) uint8.
         labels: (N,) int64.
         indices: (M,) indices of the training images among them.
-        mean: Of each channel, for images in [0, 1].
-        std: Of each channel, for images in [0, 1].
-        recipe: Batch size and augmentations.
-        seed: Determines the order and the augmentations.
-        views: Number of independent augmentations per image. `recipe.strong_augment`, if given, makes the second view;
+        mean: of each channel, for images in [0, 1].
+        std: of each channel, for images in [0, 1].
+        recipe: batch size and augmentations.
+        seed: determines the order and the augmentations.
+        views: number of independent augmentations per image. `recipe.strong_augment`, if given, makes the second view;
             `recipe.augment` makes all others.
 
     Raises:

@@ -20,11 +20,11 @@ class Original:
     """The original files of a data set.
 
     Attributes:
-        reader: The name of the class of torchvision that reads and downloads them.
-        files: Their paths below the root.
-        archives: What is downloaded and unpacked.
-        layout: What the option `root` must name.
-        label: The column of the labels in the Parquet files of Hugging Face.
+        reader: the name of the class of torchvision that reads and downloads them.
+        files: their paths below the root.
+        archives: what is downloaded and unpacked.
+        layout: what the option `root` must name.
+        label: the column of the labels in the Parquet files of Hugging Face.
     """
 
     reader: str

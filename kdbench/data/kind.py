@@ -19,16 +19,16 @@ class DatasetKind:
     """A known data set, or a file format for your own.
 
     Attributes:
-        name: The value of `kind` in a matrix.
-        load: Reads the data set. Its keyword-only arguments are options; `root` is the path of the files.
-        description: What it is, in one line.
-        source: Authors, venue, year, arXiv id or DOI.
-        layout: What the option `root` must name.
-        file_sets: The files of the data set, as glob patterns below `root`, for each of the layouts that `load` reads.
+        name: the value of `kind` in a matrix.
+        load: reads the data set. Its keyword-only arguments are options; `root` is the path of the files.
+        description: what it is, in one line.
+        source: authors, venue, year, arXiv id or DOI.
+        layout: what the option `root` must name.
+        file_sets: the files of the data set, as glob patterns below `root`, for each of the layouts that `load` reads.
             Without any, the file or folder `root` itself.
-        download: Downloads the data set into the folder `root`, if that is possible.
-        archives: If all of these are present, `download` unpacks them and needs no internet access.
-        info: Class sizes and image shape, if they are known without the files.
+        download: downloads the data set into the folder `root`, if that is possible.
+        archives: if all of these are present, `download` unpacks them and needs no internet access.
+        info: class sizes and image shape, if they are known without the files.
     """
 
     name: str

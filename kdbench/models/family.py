@@ -15,10 +15,10 @@ class PretrainedWeights:
     """The default weights that a library provides for its architectures.
 
     Attributes:
-        identify: From a valid name to the identity of its weights (such as their address) and their number of
+        identify: from a valid name to the identity of its weights (such as their address) and their number of
             classes. Raises `NetworkError` if there are none.
-        build: From a valid name, a number of classes and an image shape to the network with these weights.
-        check: Raises `NetworkError` if the weights of a name do not fit images (C, H, W); None if they fit all.
+        build: from a valid name, a number of classes and an image shape to the network with these weights.
+        check: raises `NetworkError` if the weights of a name do not fit images (C, H, W); None if they fit all.
     """
 
     identify: Callable[[str], tuple[str, int]]
@@ -32,14 +32,14 @@ class Family:
     """Networks that are built by the same function and named by the same pattern.
 
     Attributes:
-        pattern: The pattern of the names, such as "wrn_D_W".
-        examples: Valid names.
-        rule: What makes a name of this pattern valid.
-        description: What the networks are.
-        paper: Authors, venue, year, arXiv id.
-        nearest_name: From any name to the nearest valid one, or None if the name does not follow the pattern.
-        build: From a valid name, a number of classes and an image shape to a new network with random weights.
-        pretrained: The weights of the library that the networks come from, if any.
+        pattern: the pattern of the names, such as "wrn_D_W".
+        examples: valid names.
+        rule: what makes a name of this pattern valid.
+        description: what the networks are.
+        paper: authors, venue, year, arXiv id.
+        nearest_name: from any name to the nearest valid one, or None if the name does not follow the pattern.
+        build: from a valid name, a number of classes and an image shape to a new network with random weights.
+        pretrained: the weights of the library that the networks come from, if any.
     """
 
     pattern: str

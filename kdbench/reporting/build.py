@@ -23,9 +23,9 @@ def build_tables(index: MatrixIndex, frame: "pd.DataFrame", selection: Selection
     """Return all tables of a matrix: accuracy, metrics and costs of each pair, alpha, hyperparameters, what is missing.
 
     Args:
-        index: The cells of the matrix and the ids of their runs.
-        frame: What `load_results` returns, one row per run; it is not changed.
-        selection: The epoch whose weights are scored.
+        index: the cells of the matrix and the ids of their runs.
+        frame: what `load_results` returns, one row per run; it is not changed.
+        selection: the epoch whose weights are scored.
 
     Raises:
         ReportError: the matrix or the results do not support the selection.

@@ -21,9 +21,9 @@ class MatrixResults:
     """The cells of a matrix joined with the results of their runs.
 
     Args:
-        index: The cells of the matrix and the ids of their runs.
-        frame: What `load_results` returns, one row per run; runs of other matrices are ignored.
-        selection: The epoch whose weights are scored.
+        index: the cells of the matrix and the ids of their runs.
+        frame: what `load_results` returns, one row per run; runs of other matrices are ignored.
+        selection: the epoch whose weights are scored.
 
     Raises:
         ReportError: the matrix or the results do not support the selection.

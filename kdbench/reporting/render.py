@@ -16,9 +16,9 @@ def render(table: Table, format: Format = "table", width: int = 120) -> str:  # 
     """Return a table as text that ends in a line break.
 
     Args:
-        table: The table.
+        table: the table.
         format: "table" (plain text as the terminal shows it), "markdown", "latex" (booktabs) or "csv".
-        width: Columns of the terminal; only "table" uses it.
+        width: columns of the terminal; only "table" uses it.
 
     Raises:
         ReportError: the format is unknown.

@@ -58,11 +58,11 @@ def write_report(
     report can be made.
 
     Args:
-        results_root: The results folder.
-        reports_root: The folder for the reports; it is created if it is missing.
-        names: The names of the matrices; none means all.
-        selection: The epoch whose weights are scored: "last", "best_validation" or "best_test".
-        frame: What `load_results(results_root)` returns, to avoid reading the results again.
+        results_root: the results folder.
+        reports_root: the folder for the reports; it is created if it is missing.
+        names: the names of the matrices; none means all.
+        selection: the epoch whose weights are scored: "last", "best_validation" or "best_test".
+        frame: what `load_results(results_root)` returns, to avoid reading the results again.
 
     Raises:
         ReportError: the folder has no matrix, a name is unknown, a matrix does not support the selection, or the

@@ -43,11 +43,11 @@ class TuningResult:
     """The result of a study. A score is the mean validation accuracy over the seeds, from 0 to 1.
 
     Attributes:
-        matrix: The name of the matrix with the trials, in the results folder and in reports.
-        best: The trial with the highest score.
-        default: The trial with the default values. Its score is None if a run failed, or if a hyperparameter has no
+        matrix: the name of the matrix with the trials, in the results folder and in reports.
+        best: the trial with the highest score.
+        default: the trial with the default values. Its score is None if a run failed, or if a hyperparameter has no
             default and the configuration is incomplete.
-        trials: All finished trials, in their order.
+        trials: all finished trials, in their order.
     """
 
     matrix: str
@@ -67,11 +67,11 @@ def tune(method: str, base: MatrixSpec, num_trials: int, store: Store, on_plan: 
     A study of the same method, data, recipe and seeds is resumed: its trials are included.
 
     Args:
-        method: The name of a method, or of a sum such as "vanilla + rkd_da".
-        base: Its first data set, first pair, recipe and seeds are used; its methods are ignored.
-        num_trials: The number of finished trials after which the search ends.
-        store: The results folder.
-        on_plan: Called with every plan before it is trained; returns the handler of its events.
+        method: the name of a method, or of a sum such as "vanilla + rkd_da".
+        base: its first data set, first pair, recipe and seeds are used; its methods are ignored.
+        num_trials: the number of finished trials after which the search ends.
+        store: the results folder.
+        on_plan: called with every plan before it is trained; returns the handler of its events.
 
     Raises:
         MethodError: the method is unknown, has no range to search, is incompatible with the pair, or all trials failed.

@@ -19,8 +19,8 @@ def render_latex(table: Table, label: str = "") -> str:
     r"""Return one float, or several if the table is longer than a page.
 
     Args:
-        table: The table.
-        label: The key for \ref, after "tab:"; by default the name of the table.
+        table: the table.
+        label: the key for \ref, after "tab:"; by default the name of the table.
     """
     layout, positions = choose_layout(table)
     blocks = [_select_columns(table, block) for block in positions]
