@@ -89,7 +89,7 @@ def test_positional_arguments_are_roles():
         (Any, "Any"),
     ],
 )
-def test_a_type_reads_well(annotation, text):
+def test_describe_returns_type_and_bounds(annotation, text):
     assert Hyperparameter("x", annotation, 0).describe() == text
 
 
@@ -180,7 +180,7 @@ def test_resolve_names_what_is_missing():
         resolve(Example, {"alpha": 0.5}, "example")
 
 
-def test_a_method_without_hyperparameters_says_so():
+def test_a_method_without_hyperparameters_has_no_valid_name():
     class Bare:
         def __init__(self, student: object) -> None: ...
 
@@ -253,7 +253,7 @@ def test_the_last_search_range_holds():
     assert Hyperparameter("x", Annotated[SHARE, Tune(1, 2)], 0).tune == Tune(1, 2)
 
 
-def test_a_condition_reads_well():
+def test_a_condition_as_text():
     assert str(declared(staged)["steps"].when) == "mode = 'two_stage' and schedule = 'step'"
     assert declared(staged)["mode"].when is None
 

@@ -97,7 +97,7 @@ def test_a_provisional_plan_differs_only_in_ids(
 
 
 @pytest.mark.parametrize("short", [{"train_samples": 99}, {"train_samples": 60_000}])
-def test_an_impossible_size_is_refused_without_the_data(complete: Path, short: dict[str, int]) -> None:
+def test_an_invalid_size_is_refused_without_the_data(complete: Path, short: dict[str, int]) -> None:
     errors = []
     for root in (str(complete), "data"):
         table = {"fashion_mnist": {"root": root}}

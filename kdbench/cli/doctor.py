@@ -60,7 +60,7 @@ def _devices() -> Iterator[Check]:
     yield Check(True, "GPUs", ", ".join(list_gpus()) or "none found; running on the CPU")
     found = find_slots("auto", None, 1)
     threads = count_of(found[0].threads, "thread")
-    yield Check(True, "worker slots", f"{len(found)} x {found[0].device}, {threads} each, {count_cores()} cores")
+    yield Check(True, "device slots", f"{len(found)} x {found[0].device}, {threads} each, {count_cores()} cores")
 
 
 def _precision() -> Iterator[Check]:

@@ -2,7 +2,7 @@
 
     from kdbench.testing import check_method
 
-    def test_my_method_keeps_the_contract():
+    def test_my_method_satisfies_the_contract():
         check_method(MyMethod)
         check_method(MyMethod, mode="two_stage")
 

@@ -132,7 +132,7 @@ def test_more_samples_than_images_raise(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", ["npz", "folder", "parquet"])
-def test_nothing_is_known_of_your_own_files(tmp_path: Path, kind: str) -> None:
+def test_your_own_data_set_has_no_info_without_its_files(tmp_path: Path, kind: str) -> None:
     missing = spec(kind, tmp_path / "nothing")
     with pytest.raises(DataError, match=re.escape(f"{tmp_path / 'nothing'} does not exist; 'root' must name")):
         data.get_info(missing)

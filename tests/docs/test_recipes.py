@@ -17,7 +17,7 @@ from kdbench.errors import DataError
 def test_a_custom_method(folder: Path, code_block: Callable[..., str]) -> None:
     for name in ("mymethods.py", "mine.toml", "test_mymethods.py"):
         (folder / name).write_text(code_block("docs/custom-method.md", title=name))
-    runpy.run_path("test_mymethods.py")["test_brier_keeps_the_contract"]()
+    runpy.run_path("test_mymethods.py")["test_brier_satisfies_the_contract"]()
 
 
 def test_a_custom_method_in_a_matrix(folder: Path, code_block: Callable[..., str]) -> None:

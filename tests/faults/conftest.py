@@ -186,7 +186,7 @@ class Numbers:
 
 @pytest.fixture(scope="session")
 def environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """The environment of all commands: a shared cache, and no setting of the user."""
+    """The environment of all commands: a shared cache, and no variables of the user."""
     kept = {key: value for key, value in os.environ.items() if not key.startswith("KDBENCH_")}
     return {**kept, "KDBENCH_CACHE": str(tmp_path_factory.mktemp("cache")), "PYTHONPATH": str(ROOT)}
 

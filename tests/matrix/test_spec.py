@@ -58,7 +58,7 @@ NOT_IN_IT: list[dict[str, Any]] = [
 
 
 def test_the_id_is_frozen() -> None:
-    """Whoever changes these literals orphans every result that was ever computed: raise a version instead."""
+    """Changing these literals orphans every existing result: raise a version instead."""
     assert TEACHER.id == "26e8e505b3387a30"
     assert SPEC.id == "7c6c5973cb361b63"
     assert SPEC.cell == "f1d99f23bf054a2a"

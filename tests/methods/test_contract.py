@@ -1,4 +1,4 @@
-"""Every method keeps the contract that `kdbench.testing.check_method` checks."""
+"""Every method satisfies the contract that `kdbench.testing.check_method` checks."""
 
 import pytest
 
@@ -10,7 +10,7 @@ from kdbench.testing.contract import find_sync_ops
 SYNC_OPS = {"nuclear_norm": {"_linalg_svd"}}  # torch reads on the host whether the singular values were found
 
 
-def test_a_method_keeps_the_contract(parts):
+def test_a_method_satisfies_the_contract(parts):
     check_method(list(parts), parameters=parts)
 
 

@@ -40,7 +40,7 @@ def test_create_takes_a_class(student, teacher):
     assert method.alpha == 0.5
 
 
-def test_create_leaves_out_what_does_not_count(student, teacher):
+def test_create_leaves_out_inactive_hyperparameters(student, teacher):
     method = create("fitnets", student=student, teacher=teacher, mode="two_stage", share=0.5)
     assert (method.share, method.weight) == (0.5, 100.0)
     with pytest.raises(MethodError, match=r"'fitnets' does not use weight = 2\.0 with mode = 'two_stage'"):

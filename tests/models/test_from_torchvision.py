@@ -45,7 +45,7 @@ def test_the_logits_are_torchvisions(name: str) -> None:
     assert torch.equal(network(images).logits, plain(images))
 
 
-def test_the_embedding_is_what_the_classifier_sees() -> None:
+def test_the_embedding_is_the_input_of_the_classifier() -> None:
     network = models.build("torchvision:resnet18", num_classes=5, image_shape=(3, 32, 32)).eval()
     output = network(torch.randn(2, 3, 32, 32))
     torch.testing.assert_close(output.embedding, output.stages[-1].mean(dim=(2, 3)))

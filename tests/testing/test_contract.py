@@ -1,4 +1,4 @@
-"""`check_method` accepts a method that keeps the contract, and states the rule that a method breaks."""
+"""`check_method` accepts a method that satisfies the contract, and states the rule that a method breaks."""
 
 from abc import ABC, abstractmethod
 from typing import Annotated, Literal, final
@@ -198,7 +198,7 @@ class TeacherTrains(Plain):
 
 
 @final
-class Forgotten(Plain):
+class Unlisted(Plain):
     """Has a parameter that no player trains."""
 
     def __init__(self, student: nn.Module, teacher: nn.Module) -> None:
@@ -393,7 +393,7 @@ BROKEN = {
     WrongPlayer: r"a step names the player 'pupil', players\(\) are \['student'\]",
     Detached: r"the losses \['ce'\] must depend on the player 'student'",
     TeacherTrains: r"student\.1\..* is also a parameter of the teacher",
-    Forgotten: "every parameter to train must belong to a player, got scale in none",
+    Unlisted: "every parameter to train must belong to a player, got scale in none",
     Idle: "every parameter of a player must get a gradient in some step; 'student' has 1.weight, 1.bias",
     UnknownOptimizer: r"optimizers\(\) must have keys of players\(\) \['student'\], got generator",
     TwoPlayers: "a step of 'other' must not move 'student'; values differ in",
@@ -421,7 +421,7 @@ def test_a_class_that_is_no_method_is_refused():
         check_method(nn.Linear)
 
 
-def test_a_method_that_keeps_the_contract_passes():
+def test_a_method_that_satisfies_the_contract_passes():
     state = torch.get_rng_state()
     check_method(Good)
     check_method(Good, mode="weighted", weight=2.0)

@@ -85,7 +85,7 @@ def test_a_network_learns_from_the_peer_that_has_just_stepped(tiny, batch):
     assert next(steps).losses["kl"].item() == pytest.approx(new, rel=1e-4)
 
 
-def test_a_step_reaches_no_other_network(method, batch):
+def test_a_step_changes_no_other_network(method, batch):
     for step in method.steps(batch):
         loss = sum(step.losses.values())
         own = list(method.players()[step.player].parameters())

@@ -43,7 +43,7 @@ def reference(student, teacher, chosen, margin, squared):
 
 @pytest.mark.parametrize(("squared", "on"), MODES)
 @pytest.mark.parametrize("margin", [0.01, 1.0])
-def test_hard_triplets_are_the_formula(student, teacher, batch, squared, on, margin):
+def test_hard_triplets_match_the_formula(student, teacher, batch, squared, on, margin):
     method = Triplet(student, teacher, weight=0.5, margin=margin, squared=squared, on=on, negatives="hard")
     (step,) = method.steps(batch)
     ours, theirs = outputs(student(batch.images).logits, on), outputs(method.teacher(batch.images).logits, on)
@@ -54,7 +54,7 @@ def test_hard_triplets_are_the_formula(student, teacher, batch, squared, on, mar
 
 
 @pytest.mark.parametrize(("squared", "on"), MODES)
-def test_random_triplets_are_the_formula(student, teacher, batch, squared, on):
+def test_random_triplets_match_the_formula(student, teacher, batch, squared, on):
     method = Triplet(student, teacher, weight=0.5, margin=0.3, squared=squared, on=on)
     torch.manual_seed(3)
     (step,) = method.steps(batch)
