@@ -122,7 +122,7 @@ class Override(TomlTable):
     @classmethod
     def _refuse_seed(cls, when: Selector) -> Selector:
         if when.seed is not None:
-            raise ValueError("must not select by 'seed', an override applies to all seeds of a cell")
+            raise ValueError("must not select by 'seed': an override applies to all seeds of a cell")
         return when
 
     @field_validator("set")
@@ -130,7 +130,7 @@ class Override(TomlTable):
     def _check_tables(cls, value: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
         wrong = sorted(set(value) - {"recipe", "methods"})
         if wrong:
-            raise ValueError(f"must have keys of 'recipe' or 'methods' only, not '{wrong[0]}'")
+            raise ValueError(f"must have the keys 'recipe' and 'methods' only, not '{wrong[0]}'")
         return value
 
 

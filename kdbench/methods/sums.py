@@ -43,7 +43,9 @@ class Sum(Offline):
         first = next(iter(parts.values()))
         super().__init__(first.student, first.teacher)
         if any(part.student is not first.student or part.teacher is not first.teacher for part in parts.values()):
-            raise MethodError("the parts of a sum must share one student and one frozen teacher")
+            raise MethodError(
+                "the parts of a sum must share one student and one frozen teacher; use kdbench.methods.create"
+            )
         self.keys, self.parts = tuple(parts), nn.ModuleList(parts.values())
         self.reads = max((part.reads for part in parts.values()), key=get_args(Reads).index)
         self.cuda_graph_safe = all(part.cuda_graph_safe for part in parts.values())

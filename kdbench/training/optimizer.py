@@ -90,7 +90,10 @@ class PlayerOptimizer:
         total = torch.stack([loss.float() for loss in losses.values()]).sum()
         gradients = torch.autograd.grad(total, self.parameters, allow_unused=True) if total.requires_grad else ()
         if all(gradient is None for gradient in gradients):
-            raise TrainingError(f"none of the losses {sorted(losses)} depends on the parameters of the step's player")
+            raise TrainingError(
+                f"none of the losses {sorted(losses)} depends on the parameters of the step's player; yield "
+                "Step(losses, player) with the player that they train"
+            )
         return gradients
 
     def state_dict(self) -> dict[str, Any]:

@@ -88,11 +88,11 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({"override": [OVERRIDE | {"set": {}}]}, "override[0].set: must have at least 1 value, got {}"),
     (
         {"override": [OVERRIDE | {"set": {"recpe": {}}}]},
-        "override[0].set: must have keys of 'recipe' or 'methods' only, not 'recpe', got {'recpe': {}}",
+        "override[0].set: must have the keys 'recipe' and 'methods' only, not 'recpe', got {'recpe': {}}",
     ),
     (
         {"override": [OVERRIDE | {"when": {"seed": 1}}]},
-        "override[0].when: must not select by 'seed', an override applies to all seeds of a cell, got {'seed': 1}",
+        "override[0].when: must not select by 'seed': an override applies to all seeds of a cell, got {'seed': 1}",
     ),
     ({"run": {"devices": "gpu"}}, "run.devices: must be 'auto', 'cpu' or 'cuda', got 'gpu'"),
     ({"run": {"workers": 0}}, "run.workers: must be greater than or equal to 1, got 0"),
