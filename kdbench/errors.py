@@ -21,7 +21,7 @@ class KdbenchError(Exception):
 
 
 class MatrixError(KdbenchError):
-    """A matrix has an error; nothing was trained. Its text is one printable line, whatever the matrix contains."""
+    """A matrix has an error; nothing was trained. Its text is always one printable line."""
 
     def __init__(self, text: str) -> None:
         super().__init__(printable(text))

@@ -30,7 +30,7 @@ class Tune:
 class When:
     """A condition on other hyperparameters under which a hyperparameter is active: `When(mode="two_stage")`.
 
-    With any other value it may not be given, is not searched by `kdbench tune`, and is no part of a run's identity.
+    Otherwise it may not be given, is not searched by `kdbench tune`, and is not part of a run's identity.
     """
 
     values: tuple[tuple[str, Hashable], ...]

@@ -25,7 +25,7 @@ class OutputConsole(Console):
 
 
 def make_console(*, stderr: bool = False) -> Console:
-    """Return a console for stdout or stderr, 120 columns wide where that is no terminal."""
+    """Return a console for stdout or stderr, 120 columns wide if that is not a terminal."""
     stream = sys.stderr if stderr else sys.stdout
     return OutputConsole(stderr=stderr, width=None if stream.isatty() else 120)
 

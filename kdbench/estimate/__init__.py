@@ -30,7 +30,7 @@ class KindEstimate:
         steps: optimizer steps per epoch.
         epochs: epochs of a run.
         epoch_seconds: seconds of an epoch of the slowest cohort; None if a run does not fit into memory.
-        hours: hours of all cohorts, one after the other; None likewise.
+        hours: hours of all cohorts, one after the other; None if a run does not fit into memory.
     """
 
     kind: str

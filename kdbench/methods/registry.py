@@ -1,4 +1,4 @@
-"""Find a method's class by its name, and describe where it comes from."""
+"""Find a method's class by its name; return its family, its paper and the hash of its source."""
 
 import importlib
 import inspect

@@ -74,7 +74,7 @@ def has_free_memory(gpu: str) -> bool:
 
 @contextmanager
 def _open_nvml() -> Iterator[Any]:
-    """Open the NVIDIA management library; yields None where it is unavailable."""
+    """Open the NVIDIA management library; yield None if it is unavailable."""
     try:
         import pynvml
 

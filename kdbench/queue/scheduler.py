@@ -30,7 +30,7 @@ from kdbench.results import Store
 from kdbench.results.provenance import now, provenance
 
 ATTEMPTS = 2
-START_SECONDS = 300.0  # time for a worker to start its job, where the time limit is shorter
+START_SECONDS = 300.0  # time for a worker to start its job, if the time limit is shorter
 
 
 @final

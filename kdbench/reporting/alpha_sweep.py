@@ -21,7 +21,7 @@ from kdbench.results.index import IndexCell
 @final
 @dataclass(frozen=True)
 class AlphaSweep:
-    """The configurations of a label on a pair that differ in alpha, and perhaps in other hyperparameters."""
+    """The configurations of a label on a pair that differ in alpha, and possibly in other hyperparameters."""
 
     label: str
     pair: Pair
@@ -51,7 +51,7 @@ class AlphaSweep:
         The other hyperparameters are those of the chosen configuration. Without a chosen one every group is a curve.
         """
         groups = self.groups
-        if len(self.alphas) == len(self.choice.candidates):  # also if the others change together with alpha
+        if len(self.alphas) == len(self.choice.candidates):  # even if the others change together with alpha
             return {self.label: self.choice.candidates}
         if self.choice.chosen is not None:
             return {self.label: groups[self._other_values(self.choice.chosen)]}

@@ -68,7 +68,7 @@ def _one_thread() -> Iterator[None]:
 
 
 def check_losses(subject: Subject) -> None:
-    """Require a step for every batch, with losses that are finite scalars in float32, also under autocast."""
+    """Require a step for every batch, with losses that are finite scalars in float32, with and without autocast."""
     for bf16 in (False, True):
         steps = [taken.step for taken in drive(subject.build(), bf16=bf16)]
         require(len(steps) >= len(PROGRESS), "steps() must yield at least one step per batch")
@@ -160,7 +160,7 @@ def check_deployed(subject: Subject) -> None:
 
 
 def check_repeatable(subject: Subject) -> None:
-    """Require that equal seeds give equal weights, also where the state is saved and loaded in between."""
+    """Require that equal seeds give equal weights, even if the state is saved and loaded in between."""
     complete, repeated, interrupted, resumed = (subject.build() for _ in range(4))
     for method, progress in ((complete, PROGRESS), (repeated, PROGRESS), (interrupted, PROGRESS[:3])):
         torch.manual_seed(6)

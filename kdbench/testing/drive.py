@@ -96,7 +96,7 @@ class _Repeated:
 
 
 def recipe(epochs: int, precision: str) -> Recipe:
-    """Return a recipe of so many epochs."""
+    """Return a recipe with this number of epochs."""
     return Recipe.model_validate({"epochs": epochs, "precision": precision, "optimizer": Sgd(lr=1e-3)})
 
 

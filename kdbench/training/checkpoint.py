@@ -19,7 +19,7 @@ def from_bytes(content: bytes) -> dict[str, Any]:
     """Return the state that `to_bytes` serialized, with its tensors on the CPU.
 
     Raises:
-        TrainingError: the bytes are no state, or contain anything but tensors and plain values.
+        TrainingError: the bytes are not a state, or contain anything but tensors and plain values.
     """
     try:
         state = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)

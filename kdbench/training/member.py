@@ -177,7 +177,7 @@ class Member:
         """
         means = self._steps.means()
         lr = next(iter(self.optimizers.values())).lr(progress)
-        number = epoch + 1  # as people count
+        number = epoch + 1  # counted from 1
         self.history.append({"epoch": number, "lr": lr, "seconds": self.seconds, **means, **scores})
         not_finite = _not_finite(means) or _not_finite(scores)
         if not_finite:

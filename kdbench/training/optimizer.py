@@ -102,7 +102,7 @@ class PlayerOptimizer:
         return {"torch": self._torch.state_dict(), "plateau": plateau}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Restore what `state_dict` returned, perhaps on another device."""
+        """Restore what `state_dict` returned, possibly on another device."""
         ours = self._torch.state_dict()  # on another device groups and momentum buffers may differ
         moments = {**ours["state"], **state["torch"]["state"]}
         self._torch.load_state_dict({"state": moments, "param_groups": ours["param_groups"]})

@@ -26,7 +26,7 @@ class Stopwatch:
 
     @contextmanager
     def running(self) -> Iterator[None]:
-        """Add the time of the work inside, also if it raises an exception."""
+        """Add the time of the work inside, even if it raises an exception."""
         begin, started = _record_event() if self._is_cuda else None, time.perf_counter()
         try:
             yield

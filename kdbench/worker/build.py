@@ -30,7 +30,7 @@ def build_method(
     Args:
         spec: the run.
         task: its task.
-        device: where it trains.
+        device: the device it trains on.
         teacher_of: returns the trained network of a run.
         compiled: whether the networks that train do so through torch.compile.
 

@@ -71,7 +71,7 @@ def test_a_single_part_is_refused(student, frozen):
 
 
 def test_parts_of_different_networks_are_refused(student, frozen, tiny):
-    with pytest.raises(MethodError, match="must share one student and one frozen teacher; use kdbench"):
+    with pytest.raises(MethodError, match="must share one student and one frozen teacher; build"):
         Sum({"vanilla": Vanilla(student, frozen), "attention": Attention(tiny(3), frozen)})
 
 

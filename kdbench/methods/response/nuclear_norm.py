@@ -21,7 +21,7 @@ class NuclearNorm(Offline):
     """`L = (1 - alpha) CE(z_s, y) + alpha T^2 KL(softmax(z_t / T) || softmax(z_s / T)) + beta ||W||_*`.
 
     Logits z are (B, K). W is the weight of the student's first layer as a matrix, and `||W||_*` the sum of its singular
-    values. `beta` None (the default) stands for alpha, also where alpha is searched.
+    values. `beta` None (the default) stands for alpha, even if alpha is searched.
 
     Raises:
         MethodError: the student has no convolution and no linear layer.

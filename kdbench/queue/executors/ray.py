@@ -260,7 +260,7 @@ def _connect(address: str | None) -> tuple[Any, bool]:
         return ray, False
     try:
         ray.init(address=address, logging_level="ERROR", log_to_driver=False)
-    except Exception as error:  # Ray raises many types where no cluster is reachable
+    except Exception as error:  # Ray raises many types if no cluster is reachable
         raise KdbenchError(
             f"cannot connect to the Ray cluster at {address or 'this machine'} ({_one_line(error)}); start one with "
             "`ray start --head` and pass its address with --address"

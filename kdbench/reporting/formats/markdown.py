@@ -6,7 +6,7 @@ from rich.cells import cell_len
 
 from kdbench.reporting.table import Table, TableCell, one_line
 
-MARKUP = re.compile(r"[\\`*<&\[\]|~]|(?<![^\W_])_|_(?![^\W_])")  # an underscore inside a word is no markup
+MARKUP = re.compile(r"[\\`*<&\[\]|~]|(?<![^\W_])_|_(?![^\W_])")  # an underscore inside a word is not markup
 
 
 def render_markdown(table: Table) -> str:
