@@ -44,7 +44,7 @@ class Sum(Offline):
         super().__init__(first.student, first.teacher)
         if any(part.student is not first.student or part.teacher is not first.teacher for part in parts.values()):
             raise MethodError(
-                "the parts of a sum must share one student and one frozen teacher; build them with kdbench.methods.create"
+                "the parts of a sum must share one student and one frozen teacher; build it with kdbench.methods.create"
             )
         self.keys, self.parts = tuple(parts), nn.ModuleList(parts.values())
         self.reads = max((part.reads for part in parts.values()), key=get_args(Reads).index)
