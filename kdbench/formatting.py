@@ -19,6 +19,15 @@ def format_value(value: object) -> str:
     return str(value)
 
 
+def format_run(label: str, seed: object, run: str) -> str:
+    """Return how a line of text names a run: by its label, its seed and the first digits of its id.
+
+    >>> format_run("vanilla", 1, "3f2a90bc5d6e7f80")
+    'vanilla, seed 1 (3f2a90bc)'
+    """
+    return f"{label}, seed {seed} ({run[:8]})"
+
+
 def format_configuration(hyperparameters: Mapping[str, Any]) -> str:
     """Return hyperparameters as text.
 

@@ -27,7 +27,7 @@ from kdbench.events import (
     WarningIssued,
     WorkerDied,
 )
-from kdbench.formatting import format_duration
+from kdbench.formatting import format_duration, format_run
 from kdbench.results import Store
 
 if TYPE_CHECKING:
@@ -44,6 +44,7 @@ class Progress:
         self._console = console
         self._store = store
         self._specs = {run.id: run for run in plan.runs}
+        self._labels = {run.id: cell.label for cell in reversed(plan.cells) for run in cell.runs.values()}
         self._finished = {run for run in self._specs if store.is_finished(run)}
         self._failed: set[str] = set()
         self._cohort_of: dict[str, str] = {}  # run -> first run of its cohort
@@ -108,7 +109,7 @@ class Progress:
             self._cohorts.pop(cohort, None)
         if error is not None:
             self._failed.add(run)
-            self._print(f"failed: {run}: {error}", "red")
+            self._print(f"failed: {self._describe_run(run)}: {error}", "red")
         elif is_last:
             self._log(f"{len(self._finished)} of {len(self._specs)} runs finished")
 
@@ -154,6 +155,10 @@ class Progress:
         methods = _join(self._specs[run].method for run in runs)
         count = f"{len(runs)} runs: " if len(runs) > 1 else ""
         return f"{students} on {first.dataset.name}, seed {first.seed} ({count}{methods})"
+
+    def _describe_run(self, run: str) -> str:
+        spec = self._specs[run]
+        return format_run(self._labels.get(run, spec.method), spec.seed, run)
 
     def _view(self) -> Group:
         grid = Table.grid(padding=(0, 2))

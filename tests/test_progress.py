@@ -160,7 +160,7 @@ def test_a_failure_is_printed_without_markup(display: Display) -> None:
     (run,) = display.runs("vanilla")
     progress.on_event(CohortStarted((run,)))
     progress.on_event(RunFailed(run, "[red]loss is NaN[/red]"))
-    assert text().endswith(f"failed: {run}: [red]loss is NaN[/red]\n")
+    assert text().endswith(f"failed: vanilla, seed 0 ({run[:8]}): [red]loss is NaN[/red]\n")
 
 
 def test_a_run_that_another_process_finished_is_counted(display: Display) -> None:

@@ -72,7 +72,7 @@ def _print_failures(index: MatrixIndex, store: Store, console: Console) -> int:
     blocked = [run for run in index.run_ids if store.state(run) == "pending"]
     for run in failed:
         reason = str((store.result(run) or {}).get("error") or "no message").splitlines()[0]
-        print_line(console, f"failed: {run}: {printable(reason)}", style="red")
+        print_line(console, f"failed: {index.describe_run(run)}: {printable(reason)}", style="red")
     if blocked:
         blocked_runs = f"{count_of(len(blocked), 'run')} {'is' if len(blocked) == 1 else 'are'}"
         print_line(console, f"{blocked_runs} blocked by a failed run", style="red")

@@ -14,6 +14,8 @@ from kdbench.results import Store
 
 Line = tuple[str, object]
 
+NO_LABEL = "none (needed by other runs)"
+
 
 def print_run(prefix: str, results: Path, as_json: bool, console: Console) -> None:
     """Print the configuration, state, metrics and folder of a run.
@@ -35,6 +37,7 @@ def print_run(prefix: str, results: Path, as_json: bool, console: Console) -> No
 def _as_json(store: Store, run: str) -> dict[str, Any]:
     return {
         "run": run,
+        "matrices": _labels(store, run),
         "state": store.state(run),
         "corruption": store.corruption(run),
         "attempts": store.attempts(run),
@@ -45,9 +48,17 @@ def _as_json(store: Store, run: str) -> dict[str, Any]:
     }
 
 
+def _labels(store: Store, run: str) -> dict[str, list[str]]:
+    """Return the labels of a run in each matrix that contains it."""
+    return {index.name: list(index.labels(run)) for index in store.indexes() if run in index.run_ids}
+
+
 def _lines(store: Store, run: str) -> Iterator[Line]:
     spec, result = store.spec(run), store.result(run) or {}
+    matrices = _labels(store, run)
     yield "run", run
+    yield "label", ", ".join(dict.fromkeys(label for labels in matrices.values() for label in labels)) or NO_LABEL
+    yield "matrix", ", ".join(matrices) or "none"
     yield "state", store.state(run)
     yield from _problems(store, run)
     yield "data set", spec.dataset.name

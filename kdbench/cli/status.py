@@ -85,8 +85,7 @@ def _view(store: Store) -> RenderableType:
 def _notes(store: Store, matrices: dict[str, dict[str, Any]]) -> Iterator[Text]:
     attempts = {run: n for counts in matrices.values() for run, n in counts.get("attempts", {}).items()}
     for run, count in list(attempts.items())[:MAX_LISTED]:
-        times = {1: "once", 2: "twice"}.get(count, f"{count} times")
-        yield Text(f"pending: {run}, started {times}, resumes at epoch {store.next_epoch(run) + 1}")
+        yield Text(f"pending: {_describe_run(store, run)}: {_describe_attempts(store, run, count)}")
     if len(attempts) > MAX_LISTED:
         yield Text(f"pending: {count_of(len(attempts) - MAX_LISTED, 'more run')}, started before")
     corrupted = {run: reason for counts in matrices.values() for run, reason in counts.get("corrupted", {}).items()}
@@ -95,3 +94,15 @@ def _notes(store: Store, matrices: dict[str, dict[str, Any]]) -> Iterator[Text]:
     errors = [counts["error"] for counts in matrices.values() if "error" in counts]
     for text in [*errors, *corrupted_timings(store)]:
         yield Text(printable_lines(text), style="red")
+
+
+def _describe_run(store: Store, run: str) -> str:
+    indexes = [index for index in store.indexes() if run in index.run_ids]
+    index = next((index for index in indexes if index.labels(run)), indexes[0])
+    return printable_lines(index.describe_run(run))
+
+
+def _describe_attempts(store: Store, run: str, count: int) -> str:
+    times = {1: "once", 2: "twice"}.get(count, f"{count} times")
+    trained = store.next_epoch(run)
+    return f"started {times}, {'resumes' if trained else 'restarts'} at epoch {trained + 1}"

@@ -7,6 +7,8 @@ from typing import Any, Literal, final
 
 from pydantic import TypeAdapter
 
+from kdbench.formatting import format_run
+
 
 @final
 @dataclass(frozen=True)
@@ -68,6 +70,18 @@ class MatrixIndex:
     def run_ids(self) -> tuple[str, ...]:
         """The ids of all runs of the matrix, without duplicates."""
         return tuple(dict.fromkeys([*(run for cell in self.cells for run in cell.runs.values()), *self.needed]))
+
+    def labels(self, run_id: str) -> tuple[str, ...]:
+        """Return the labels of the cells of a run, without duplicates; none for a run that only other runs need."""
+        return tuple(dict.fromkeys(cell.label for cell in self.cells if run_id in cell.runs.values()))
+
+    def describe_run(self, run_id: str) -> str:
+        """Return how a line of text names a run, such as "vanilla, seed 1 (3f2a90bc)"."""
+        for cell in self.cells:
+            for seed, run in cell.runs.items():
+                if run == run_id:
+                    return format_run(cell.label, seed, run)
+        return f"needed by other runs ({run_id[:8]})"
 
     def to_json(self) -> dict[str, Any]:
         """Return plain data for `from_json`."""

@@ -313,7 +313,9 @@ def test_runs_blocked_by_a_failed_teacher_are_counted(copied: Any, invoke: Calla
     result = invoke("run", "tiny.toml")
     assert result.status == 2
     assert "training" not in result.out
-    assert f"\nfailed: {teacher}: out of memory\n6 runs are blocked by a failed run\n" in result.out
+    assert (
+        f"\nfailed: teacher, seed 0 ({teacher[:8]}): out of memory\n6 runs are blocked by a failed run\n" in result.out
+    )
     assert result.out.endswith("\nto train them again: kdbench retry tiny && kdbench run tiny.toml\n")
 
 

@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -23,9 +24,22 @@ def test_a_run_is_printed(tiny: Any, invoke: Callable[..., Any]) -> None:
     assert result.status == 0
     assert (shown["run"], shown["state"], shown["method"], shown["student"]) == (run, "done", "vanilla", "mlp_16")
     assert (shown["alpha"], shown["temperature"], shown["recipe.epochs"]) == ("0.5", "4", "2")
+    assert (shown["label"], shown["matrix"]) == ("vanilla", "tiny")
     assert shown["teacher"] == f"cnn_8_16 (run {tiny.run_of('teacher')})"
     row = (Store(tiny.results).result(run) or {})["row"]
     assert shown["test_accuracy"] == f"{row['test_accuracy']:.5g}"
+
+
+def test_all_matrices_and_labels_of_a_run_are_printed(copied: Any, invoke: Callable[..., Any]) -> None:
+    store, run = Store(copied.results), copied.run_of("vanilla")
+    index = store.index("tiny")
+    assert index is not None
+    cells = [replace(cell, label="kd") for cell in index.cells if cell.label == "vanilla"]
+    store.write_index(replace(index, name="wider", cells=tuple(cells)))
+    store.write_index(replace(index, name="yes", cells=(), needed=(run,)))
+    shown = lines(invoke("show", run).out)
+    assert (shown["label"], shown["matrix"]) == ("vanilla, kd", "tiny, wider, yes")
+    assert invoke("show", run, "--json").json["matrices"] == {"tiny": ["vanilla"], "wider": ["kd"], "yes": []}
 
 
 def test_json_holds_spec_and_result(tiny: Any, invoke: Callable[..., Any]) -> None:

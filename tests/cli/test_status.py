@@ -34,11 +34,16 @@ def test_the_attempts_of_runs_whose_process_died_are_printed(copied: Any, invoke
     store.clear_result(run)
     checkpoints.write(store.folder(run), 7, b"state", {})
     store.begin_attempt(run)
-    assert f"pending: {run}, started twice, resumes at epoch 8" in invoke("status").out.splitlines()
+    assert (
+        f"pending: vanilla, seed 0 ({run[:8]}): started twice, resumes at epoch 8" in invoke("status").out.splitlines()
+    )
     assert invoke("status", "--json").json["tiny"]["attempts"] == {run: 2}
     scratch = copied.run_of("scratch")
     store.clear_result(scratch)
-    assert f"pending: {scratch}, started once, resumes at epoch 1" in invoke("status").out.splitlines()
+    assert (
+        f"pending: scratch, seed 0 ({scratch[:8]}): started once, restarts at epoch 1"
+        in invoke("status").out.splitlines()
+    )
 
 
 def test_a_corrupted_run_is_printed(copied: Any, invoke: Callable[..., Any]) -> None:

@@ -41,6 +41,14 @@ def test_run_ids_have_no_duplicates(index: MatrixIndex) -> None:
     assert [listed.index(run) for run in index.run_ids] == sorted(listed.index(run) for run in index.run_ids)
 
 
+def test_a_run_is_described_by_its_first_cell() -> None:
+    cells = [IndexCell("method", label, "d", "t", "s", "vanilla", {}, {"1": "3f2a90bc5d6e7f80"}) for label in "ab"]
+    index = MatrixIndex("m", "m.toml", "", 0.1, False, tuple(cells), needed=("0123456789abcdef",))
+    assert index.labels("3f2a90bc5d6e7f80") == ("a", "b")
+    assert index.describe_run("3f2a90bc5d6e7f80") == "a, seed 1 (3f2a90bc)"
+    assert index.describe_run("0123456789abcdef") == "needed by other runs (01234567)"
+
+
 @given(INDEXES)
 def test_run_ids_include_needed_runs(index: MatrixIndex) -> None:
     wider = replace(index, needed=("generation", *index.run_ids))

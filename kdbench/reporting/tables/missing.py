@@ -46,7 +46,7 @@ def _excluded(results: MatrixResults) -> Table:
 
 def _failed(results: MatrixResults) -> Table:
     lines = {
-        run: _line(cell, seed, results.error(run))
+        run: _line(cell, seed, run[:8], results.error(run))
         for cell in reversed(results.index.cells)  # of several cells that share a run, the first one is listed
         for seed, run in cell.runs.items()
         if results.status(run) == "failed"
@@ -54,12 +54,13 @@ def _failed(results: MatrixResults) -> Table:
     return Table(
         name="failed",
         title="Failed runs",
-        caption="Failed runs, with the first line of their error. No mean includes them.",
+        caption="Failed runs: the first digits of the id and the first line of the error. No mean includes them.",
         columns=(
             *CELL,
-            Column("configuration", is_numeric=False, width=0.16),
+            Column("configuration", is_numeric=False, width=0.14),
             Column("seed"),
-            Column("error", is_numeric=False, width=0.3),
+            Column("run", is_numeric=False),
+            Column("error", is_numeric=False, width=0.26),
         ),
         rows=tuple(lines[run] for run in results.index.run_ids if run in lines),
     )

@@ -19,11 +19,13 @@ WHERE = "cifar10: resnet34 → resnet18"
 
 
 def test_incompatible_failed_and_pending(thesis) -> None:
-    found = _missing(thesis())
+    made = thesis()
+    found = _missing(made)
+    ids = {(cell.label, seed): run[:8] for cell in made.cells for seed, run in cell.runs.items()}
     assert found["incompatible"] == [("fsp", WHERE, "fsp needs stages of equal height | width")]
     assert found["failed"] == [
-        ("half", WHERE, DASH, "2", "CUDA error: x_y"),
-        *[("broken", WHERE, DASH, seed, "loss is NaN in epoch 3") for seed in "012"],
+        ("half", WHERE, DASH, "2", ids["half", "2"], "CUDA error: x_y"),
+        *[("broken", WHERE, DASH, seed, ids["broken", seed], "loss is NaN in epoch 3") for seed in "012"],
     ]
     assert found["pending"] == [
         ("half", WHERE, DASH, "1 of 3 seeds"),
@@ -59,7 +61,7 @@ def test_a_run_shared_by_two_pairs_is_listed_once(builder) -> None:
     first = builder.add("scratch", ["boom", None], kind="scratch", pair=("a", "t", "s"))
     builder.cells.append(IndexCell("scratch", "scratch", "a", "u", "s", "scratch", {}, first.runs))
     assert _missing(builder) == {
-        "failed": [("student from scratch", "a: t → s", DASH, "0", "boom")],
+        "failed": [("student from scratch", "a: t → s", DASH, "0", first.runs["0"][:8], "boom")],
         "pending": [("student from scratch", "a: t → s", DASH, "1 of 2 seeds")],
     }
 
