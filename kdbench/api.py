@@ -53,15 +53,19 @@ def load_matrix(path: str | Path) -> Matrix:
     return Matrix(load(path))
 
 
-def load_results(results: str | Path = "results") -> "pd.DataFrame":
+def load_results(results: str | Path = "results", matrix: str | None = None) -> "pd.DataFrame":
     """Return a pandas data frame of a results folder, one row per run.
 
+    Args:
+        results: the results folder.
+        matrix: the name of a matrix: only its runs, under the labels that they have in it. None: all runs.
+
     Raises:
-        ResultsError: the folder does not exist, or a newer kdbench wrote it.
+        ResultsError: the folder does not exist, a newer kdbench wrote it, or it has no such matrix.
     """
     from kdbench.results.table import load_results as load_frame
 
-    return load_frame(str(results))
+    return load_frame(str(results), matrix)
 
 
 def run(

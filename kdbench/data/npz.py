@@ -34,7 +34,7 @@ def load_npz(*, root: str) -> Dataset:
         _check_shapes(path, train, extra, "val")
         train = np.concatenate([train[0], extra[0]]), np.concatenate([train[1], extra[1]])
     _check_shapes(path, train, test, "test")
-    return assemble(*train, *test, num_classes=int(max(train[1].max(), test[1].max())) + 1)
+    return assemble(*train, *test, num_classes=_count_classes(path, train[1], test[1]))
 
 
 NPZ = DatasetKind(
@@ -86,6 +86,17 @@ def _get_labels(path: Path, name: str, labels: NDArray[Any]) -> Labels:
     if labels.size and labels.min() < 0:
         raise _error(path, f"'{name}' contains the label {labels.min()}")
     return labels.reshape(-1).astype(np.int64)
+
+
+def _count_classes(path: Path, train: Labels, test: Labels) -> int:
+    """Return the number of classes, which are numbered from 0; each has a training image."""
+    found = np.unique(train)
+    if found.tolist() != list(range(len(found))):
+        shown = ", ".join(map(str, found[:5])) + (", ..." if len(found) > 5 else "")
+        raise _error(path, f"training labels must be 0 to {len(found) - 1} for {len(found)} classes, got {shown}")
+    if test.max() >= len(found):
+        raise _error(path, f"test label {test.max()} has no training image; training labels are 0 to {len(found) - 1}")
+    return len(found)
 
 
 def _check_shapes(path: Path, train: Part, other: Part, part: str) -> None:

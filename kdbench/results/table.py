@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from filelock import FileLock
 
-from kdbench.errors import ResultsError
+from kdbench.errors import ResultsError, did_you_mean
 from kdbench.matrix.spec import RunSpec
 from kdbench.results.columns import COLUMNS
 from kdbench.results.files import corrupted, without_remedy, writable, write_atomic
@@ -37,6 +37,17 @@ def read_rows(store: Store) -> list[Row]:
     return [_row(store, timing, run, requests.get(run, []), run in started) for run in runs]
 
 
+def _read_matrix(store: Store, matrix: str) -> list[Row]:
+    """Return a row for every run of a matrix, as if the folder had no other matrix."""
+    requests = {
+        run: found
+        for run, every in _requests(store).items()
+        if (found := [request for request in every if request[0] == matrix])
+    }
+    timing, started = cache(store.timing), set(store.run_ids())
+    return [_row(store, timing, run, requests[run], run in started) for run in sorted(requests)]
+
+
 def export(store: Store) -> tuple[list[Row], list[str]]:
     """Write `results.parquet` and `history.parquet`; return the rows, and a warning for each corrupted file.
 
@@ -61,15 +72,25 @@ def _is_parquet(path: Path) -> bool:
     return True
 
 
-def load_results(root: str) -> "pd.DataFrame":
+def load_results(root: str, matrix: str | None = None) -> "pd.DataFrame":
     """Return the results of a folder as a pandas data frame with a row per run, read from the run folders.
 
     `kdbench.results.columns.COLUMNS` describes the columns.
 
+    Args:
+        root: the results folder.
+        matrix: the name of a matrix: only its runs, under the labels that they have in it. None: all runs.
+
     Raises:
-        ResultsError: the folder is missing, or a newer kdbench wrote it.
+        ResultsError: the folder is missing, a newer kdbench wrote it, or it has no such matrix.
     """
-    return to_frame(read_rows(Store(root, create=False)))
+    store = Store(root, create=False)
+    if matrix is None:
+        return to_frame(read_rows(store))
+    names = [index.name for index in store.indexes()]
+    if matrix not in names:
+        raise ResultsError(f"{root}: no matrix is called '{matrix}'; {did_you_mean(matrix, names)}")
+    return to_frame(_read_matrix(store, matrix))
 
 
 def to_frame(rows: list[Row]) -> "pd.DataFrame":

@@ -75,7 +75,6 @@ def check_losses(subject: Subject) -> None:
         for term, loss in [item for step in steps for item in step.losses.items()]:
             under = " under bfloat16 autocast" if bf16 else ""
             hint = "; compute it in float32, and declare in `reads` what it uses" if bf16 else ""
-            require(loss.shape == (), f"the loss '{term}' must be a scalar, got shape {tuple(loss.shape)}")
             require(loss.dtype == torch.float32, f"the loss '{term}' must be float32{under}, got {loss.dtype}{hint}")
             require(bool(loss.isfinite()), f"the loss '{term}' must be finite{under}, got {loss.item()}")
 

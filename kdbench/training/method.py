@@ -11,6 +11,7 @@ from typing import Any, ClassVar, Literal, final
 
 from torch import Tensor, nn
 
+from kdbench.errors import MethodError
 from kdbench.matrix.recipe import Optimizer, Schedule
 from kdbench.matrix.spec import RunSpec
 from kdbench.training.network import Output, Shapes
@@ -33,10 +34,25 @@ class Batch:
 @final
 @dataclass(frozen=True, eq=False)
 class Step:
-    """One optimizer step: `player` minimizes the sum of `losses`, each a scalar tensor."""
+    """One optimizer step: `player` minimizes the sum of `losses`, each a scalar tensor.
+
+    Raises:
+        MethodError: `losses` is not a mapping from names to scalar tensors.
+    """
 
     losses: Mapping[str, Tensor]
     player: str = "student"
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.losses, Mapping):
+            raise MethodError(
+                'losses must be a dict from names to scalar tensors, such as {"ce": loss}, '
+                f"got {type(self.losses).__name__}"
+            )
+        for name, loss in self.losses.items():
+            if not isinstance(loss, Tensor) or loss.dim():
+                found = f"shape {tuple(loss.shape)}" if isinstance(loss, Tensor) else type(loss).__name__
+                raise MethodError(f"the loss '{name}' must be a scalar tensor, got {found}")
 
 
 @final
