@@ -2,6 +2,7 @@
 
 import os
 import signal
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from typing import Any
@@ -29,6 +30,17 @@ def default_sigint_handler() -> None:
     """Undo SIG_IGN, which processes started in a shell's background inherit and pass on to those that tests start."""
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.fixture(autouse=True)
+def unload_temporary_modules(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Unload the modules that a test imported from a temporary folder: the next test may have one of the same name."""
+    loaded = set(sys.modules)
+    yield
+    base = str(tmp_path_factory.getbasetemp())
+    for name in set(sys.modules) - loaded:
+        if str(getattr(sys.modules[name], "__file__", "")).startswith(base):
+            del sys.modules[name]
 
 
 @pytest.fixture

@@ -58,6 +58,13 @@ def test_validation_images_are_appended_to_the_training_images(arrays: dict[str,
         ("train_labels", np.zeros((30, 2), int), "'train_labels' has shape (30, 2), but each image has one label"),
         ("test_labels", np.full(9, -1), "'test_labels' contains the label -1"),
         ("test_labels", np.array(3), "'test_labels' has shape ()"),
+        ("train_labels", np.arange(30) % 3 + 1, "training labels must be 0 to 2 for 3 classes, got 1, 2, 3;"),
+        (
+            "train_labels",
+            np.arange(30) % 7 * 5,
+            "training labels must be 0 to 6 for 7 classes, got 0, 5, 10, 15, 20, ...;",
+        ),
+        ("test_labels", np.full(9, 3), "test label 3 has no training image; training labels are 0 to 2"),
         ("test_labels", np.array([{}] * 9, dtype=object), "cannot be read (Object arrays cannot be loaded"),
     ],
 )

@@ -31,8 +31,7 @@ def mine(tmp_path, monkeypatch):
     file = tmp_path / "custom_method.py"
     file.write_text(SOURCE)
     monkeypatch.syspath_prepend(tmp_path)
-    yield file
-    sys.modules.pop("custom_method", None)
+    return file
 
 
 def test_methods_lists_the_first_sixteen():

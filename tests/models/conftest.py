@@ -1,7 +1,5 @@
 """Custom networks in an importable module."""
 
-import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -39,10 +37,9 @@ number = 3
 
 
 @pytest.fixture
-def custom_networks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+def custom_networks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Write the module `custom_networks` and return its file."""
     file = tmp_path / "custom_networks.py"
     file.write_text(SOURCE)
     monkeypatch.syspath_prepend(tmp_path)
-    yield file
-    sys.modules.pop("custom_networks", None)
+    return file

@@ -131,6 +131,11 @@ def test_a_run_that_two_matrices_share(store: Store, teacher: RunSpec, index: In
     store.write_index(index(teacher, teacher, name="appendix", label="scratch"))
     (row,) = read_rows(store)
     assert (row["matrix"], row["label"]) == ("appendix; thesis", "scratch; teacher")
+    for matrix, label in (("appendix", "scratch"), ("thesis", "teacher")):
+        frame = load_results(str(store.root), matrix)
+        assert frame[["run_id", "matrix", "label"]].to_numpy().tolist() == [[teacher.id, matrix, label]]
+    with pytest.raises(ResultsError, match="no matrix is called 'thesi'; did you mean 'thesis'"):
+        load_results(str(store.root), "thesi")
 
 
 def test_a_run_of_no_matrix(store: Store, teacher: RunSpec) -> None:

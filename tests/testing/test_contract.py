@@ -125,6 +125,14 @@ class BadCondition(Plain):
 
 
 @final
+class NoDict(Plain):
+    """Returns a tensor in place of a dict."""
+
+    def losses(self, student, teacher, batch):
+        return torch.nn.functional.cross_entropy(student.logits, batch.labels)
+
+
+@final
 class Vector(Plain):
     """Returns a loss per image."""
 
@@ -385,7 +393,8 @@ BROKEN = {
     Unbounded: r"weight must have bounds, such as Annotated\[float, Ge\(0\)\]",
     BadRange: "the default and the search range must be valid: alpha must be less than or equal to 1, got 2",
     BadCondition: "alpha depends on 'mode', which is not declared before it",
-    Vector: r"the loss 'ce' must be a scalar, got shape \(8,\)",
+    NoDict: r'losses must be a dict from names to scalar tensors, such as {"ce": loss}, got Tensor',
+    Vector: r"the loss 'ce' must be a scalar tensor, got shape \(8,\)",
     Infinite: "the loss 'ce' must be finite, got inf",
     HalfPrecision: "the loss 'square' must be float32 under bfloat16 autocast, got torch.bfloat16; compute it in",
     Stepless: "must yield at least one step per batch",
