@@ -7,39 +7,14 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from plans import RECIPE, ids, of_cell, plan_of, with_method
 
 from kdbench import methods
 from kdbench.errors import MatrixError
-from kdbench.matrix import RunSpec, parse
+from kdbench.matrix import RunSpec
 from kdbench.methods.response.vanilla import Vanilla
-from kdbench.plan import Plan, batches_key, make_plan
+from kdbench.plan import batches_key
 from kdbench.results import MatrixIndex
-
-RECIPE = {"epochs": 2, "batch_size": 32, "train_samples": 100, "precision": "fp32"}
-BASE: dict[str, Any] = {
-    "name": "m",
-    "seeds": [0, 1],
-    "datasets": ["digits"],
-    "pairs": [{"teacher": "cnn_8_16", "student": "mlp_16"}],
-    "recipe": RECIPE,
-}
-
-
-def plan_of(**changes: Any) -> Plan:
-    return make_plan(parse({**BASE, **changes}, "m.toml"))
-
-
-def with_method(label: str, **table: Any) -> Plan:
-    return plan_of(methods={label: table})
-
-
-def of_cell(plan: Plan, label: str) -> dict[int, RunSpec]:
-    (cell,) = [cell for cell in plan.cells if cell.label == label]
-    return dict(cell.runs)
-
-
-def ids(plan: Plan, label: str) -> list[str]:
-    return [run.id for run in of_cell(plan, label).values()]
 
 
 def test_baselines_are_always_included() -> None:

@@ -1,53 +1,25 @@
-"""What a plan makes of a user's own code, and which matrices it refuses before anything trains."""
+"""Plans with custom code, and matrices that are refused before anything trains."""
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
+from plans import RECIPE, of_cell, plan_of, with_method
 
 from kdbench.errors import MatrixError
-from kdbench.matrix import RunSpec, parse
-from kdbench.plan import Plan, make_plan
-
-RECIPE = {"epochs": 2, "batch_size": 32, "train_samples": 100, "precision": "fp32"}
-BASE: dict[str, Any] = {
-    "name": "m",
-    "seeds": [0, 1],
-    "datasets": ["digits"],
-    "pairs": [{"teacher": "cnn_8_16", "student": "mlp_16"}],
-    "recipe": RECIPE,
-}
 
 
 @pytest.fixture
 def module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], str]:
-    """Writes a module of the user's and gives its name."""
+    """Return a function that writes a custom module and returns its name."""
     monkeypatch.syspath_prepend(tmp_path)
 
-    def written(text: str) -> str:
+    def write(text: str) -> str:
         name = f"own_{abs(hash(tmp_path))}"
         (tmp_path / f"{name}.py").write_text(text, encoding="utf-8")
         return name
 
-    return written
-
-
-def plan_of(**changes: Any) -> Plan:
-    return make_plan(parse({**BASE, **changes}, "m.toml"))
-
-
-def with_method(label: str, **table: Any) -> Plan:
-    return plan_of(methods={label: table})
-
-
-def of_cell(plan: Plan, label: str) -> dict[int, RunSpec]:
-    (cell,) = [cell for cell in plan.cells if cell.label == label]
-    return dict(cell.runs)
-
-
-def ids(plan: Plan, label: str) -> list[str]:
-    return [run.id for run in of_cell(plan, label).values()]
+    return write
 
 
 OWN = """
