@@ -110,9 +110,8 @@ def run(
         with ExitStack() as stack:
             run_plan(plan, store, _on_event(plan, store, progress, stack))
         index = plan.index()
-    frame = load_results(results)
-    write_report(results, reports, [index.name], frame=frame)
-    return frame[frame["run_id"].isin(index.run_ids)].reset_index(drop=True)
+    write_report(results, reports, [index.name])
+    return load_results(results, index.name)
 
 
 def tune(
