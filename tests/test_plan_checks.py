@@ -102,7 +102,7 @@ def test_a_peer_that_cannot_be_built_is_refused_before_anything_trains(module: C
 @pytest.mark.parametrize("text", ["def f(:", "import nothing_there", "1 / 0"])
 def test_a_users_module_that_cannot_be_imported(module: Callable[[str], str], text: str) -> None:
     name = module(text)
-    with pytest.raises(MatrixError, match=rf"^m\.toml: methods\.{name}:Own: method '{name}:Own' "):
+    with pytest.raises(MatrixError, match=rf"^m\.toml: methods\.{name}:Own: method '{name}:Own'"):
         with_method(f"{name}:Own")
 
 

@@ -15,7 +15,7 @@ from kdbench.matrix.shipped import find_shipped
 from kdbench.plan import Plan
 from kdbench.progress import Progress
 from kdbench.results import Store
-from kdbench.tuning import TuningResult, tune
+from kdbench.tuning import TuningResult, split_method, tune
 
 
 def tune_method(method: str, matrix: Path | None, trials: int, results: Path, console: Console) -> None:
@@ -25,6 +25,7 @@ def tune_method(method: str, matrix: Path | None, trials: int, results: Path, co
         KdbenchError: the method cannot be tuned.
     """
     base = load(matrix or find_shipped("quickstart"))
+    split_method(method, base)
     store = Store(results)
     pair = base.pairs[0]
     print_line(

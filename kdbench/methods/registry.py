@@ -1,13 +1,13 @@
 """Find a method's class by its name; return its family, its paper and the hash of its source."""
 
-import importlib
 import inspect
 from importlib.metadata import entry_points
 from pathlib import Path
 
 import kdbench.methods
 from kdbench.citation import short_citation
-from kdbench.errors import MethodError, did_you_mean
+from kdbench.custom_code import import_object
+from kdbench.errors import KdbenchError, MethodError, did_you_mean
 from kdbench.matrix.identity import digest
 from kdbench.training.method import Method
 
@@ -70,9 +70,12 @@ def _import(name: str) -> object:
     try:
         if name in plugins.names:
             return plugins[name].load()
-        module, colon, attribute = name.partition(":")
-        if colon:
-            return getattr(importlib.import_module(module), attribute)
-    except (ImportError, AttributeError, ValueError) as error:
-        raise MethodError(f"method '{name}' cannot be imported: {error}; write it as 'package.module:Class'") from error
-    raise MethodError(f"unknown method '{name}'; {did_you_mean(name, {*kdbench.methods.METHODS, *plugins.names})}")
+        if ":" in name:
+            return import_object(name)
+    except (ImportError, AttributeError) as error:
+        raise MethodError(f"method '{name}' cannot be imported from its entry point: {error}") from error
+    except KdbenchError as error:
+        raise MethodError(f"method '{name}': {error}") from error
+    hint = did_you_mean(name, {*kdbench.methods.METHODS, *plugins.names})
+    label = "; a label that is no method's name needs the key 'method'" if hint.startswith("valid") else ""
+    raise MethodError(f"unknown method '{name}'; {hint}{label}")

@@ -1,7 +1,6 @@
 """Build networks by name, or with a user's factory, and load the weights that their training starts from."""
 
 import hashlib
-import importlib
 import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -11,7 +10,8 @@ from typing import Any
 from torch import nn
 
 import kdbench.models
-from kdbench.errors import NetworkError, did_you_mean
+from kdbench.custom_code import import_object
+from kdbench.errors import KdbenchError, NetworkError, did_you_mean
 from kdbench.matrix.spec import NetworkSpec
 from kdbench.models import weights
 from kdbench.models.family import Family, ImageShape, PretrainedWeights
@@ -184,15 +184,10 @@ def _build_with_factory(
 
 
 def _import_factory(factory: str) -> Callable[..., object]:
-    module, _, path = factory.partition(":")
-    if not module or not path:
-        raise NetworkError(f"a factory must be written 'package.module:callable', got '{factory}'")
     try:
-        found: object = importlib.import_module(module)
-        for part in path.split("."):
-            found = getattr(found, part)
-    except (ImportError, AttributeError) as error:
-        raise NetworkError(f"factory '{factory}' cannot be imported: {error}; is its folder on PYTHONPATH?") from error
+        found = import_object(factory)
+    except KdbenchError as error:
+        raise NetworkError(f"factory '{factory}': {error}") from error
     if not callable(found):
         raise NetworkError(f"factory '{factory}' must be callable, got {type(found).__name__}")
     return found

@@ -12,6 +12,7 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial, TrialState
 
+from kdbench import methods
 from kdbench.errors import MatrixError, MethodError
 from kdbench.events import EventHandler
 from kdbench.matrix import Cell, MatrixSpec, RunSpec
@@ -79,7 +80,7 @@ def tune(method: str, base: MatrixSpec, num_trials: int, store: Store, on_plan: 
     """
     if base.protocol.validation == 0:
         raise MatrixError(f"{base.file}: protocol.validation is 0, but tuning needs validation images; set it to 0.1")
-    parts = [part.strip() for part in method.split("+")]
+    parts = split_method(method, base)
     space, default = search_space(parts), default_configuration(parts)
     name = _study_name(parts, base)
     study = _load_study(name, store)
@@ -95,6 +96,19 @@ def tune(method: str, base: MatrixSpec, num_trials: int, store: Store, on_plan: 
             score = _score(_find_cell(plan, parts, default, trial.params), store)
             study.tell(trial.number, score, state=TrialState.FAIL if score is None else None)
     return _result(name, study, default)
+
+
+def split_method(method: str, base: MatrixSpec) -> list[str]:
+    """Return the parts of a method or sum.
+
+    Raises:
+        MethodError: it is a label of the matrix that stands for another method.
+    """
+    named = base.methods.get(method, {}).get("method")
+    if named is not None and method not in methods.METHODS:
+        full = named if isinstance(named, str) else " + ".join(named)
+        raise MethodError(f"'{method}' is a label of {base.file}, not a method; use --method \"{full}\"")
+    return [part.strip() for part in method.split("+")]
 
 
 def _study_name(parts: Sequence[str], base: MatrixSpec) -> str:

@@ -117,7 +117,7 @@ CASES: dict[str, tuple[Edit, tuple[str, ...]]] = {
     ),
     "a missing module": (
         ("", '[methods."nowhere_at_all:Mine"]'),
-        ("method 'nowhere_at_all:Mine' cannot be imported: No module named 'nowhere_at_all'",),
+        ("method 'nowhere_at_all:Mine': module 'nowhere_at_all' not found; modules are searched",),
     ),
     "a module with a syntax error": (
         ("", '[methods."faulty_module:Mine"]'),
@@ -133,7 +133,7 @@ CASES: dict[str, tuple[Edit, tuple[str, ...]]] = {
     ),
     "a missing factory": (
         ('student = "mlp_16" }]', 'student = "mine" }]\nnetwork.mine.factory = "nowhere_at_all:make"'),
-        ("m.toml: network.mine: factory 'nowhere_at_all:make' cannot be imported: ",),
+        ("m.toml: network.mine: factory 'nowhere_at_all:make': module 'nowhere_at_all' not found",),
     ),
     "no thread": (
         ("", "[run]\nthreads = 0"),

@@ -1,5 +1,6 @@
 """Methods are found by name, and described by family and paper."""
 
+import re
 import sys
 from importlib.metadata import EntryPoint, EntryPoints
 
@@ -52,10 +53,22 @@ def test_find_imports_a_custom_class(mine):
     assert find("custom_method:Mine").paper == "mine"
 
 
-@pytest.mark.parametrize("name", ["custom_method:Other", "no_such_module:Mine", ":Mine"])
-def test_find_rejects_what_cannot_be_imported(mine, name):
-    with pytest.raises(MethodError, match=f"method '{name}' cannot be imported: .*'package.module:Class'"):
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("custom_method:Mina", "'custom_method' has no 'Mina'; did you mean 'Mine'?"),
+        ("no_such_module:Mine", "module 'no_such_module' not found; modules are searched in the current folder"),
+        (":Mine", "must be written 'package.module:name', got ':Mine'"),
+    ],
+)
+def test_find_rejects_what_cannot_be_imported(mine, name, reason):
+    with pytest.raises(MethodError, match=re.escape(f"method '{name}': {reason}")):
         find(name)
+
+
+def test_an_unknown_label_needs_the_key_method():
+    with pytest.raises(MethodError, match=r"unknown method 'xyz'; valid: .*; a label .* needs the key 'method'"):
+        find("xyz")
 
 
 @pytest.mark.parametrize("name", ["custom_method:Open", "collections:Counter", "math:pi"])

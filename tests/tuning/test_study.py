@@ -12,7 +12,7 @@ from kdbench.hyperparameters import declared
 from kdbench.matrix import MatrixSpec, parse
 from kdbench.plan import Plan
 from kdbench.results import Store
-from kdbench.tuning import tune
+from kdbench.tuning import split_method, tune
 
 
 def matrix(**changes: Any) -> MatrixSpec:
@@ -245,3 +245,20 @@ def test_only_hyperparameters_of_the_default_mode_are_searched(queue: Any, store
     result = tune("fitnets", matrix(pairs=[{"teacher": "cnn_4_8", "student": "cnn_4_4"}]), 2, store, on_plan)
     assert result.default.configuration == {"weight": 100.0}
     assert result.best.configuration.keys() == {"weight"}
+
+
+def test_a_label_of_the_matrix_is_refused_with_its_method() -> None:
+    base = parse(
+        {
+            "name": "m",
+            "datasets": ["digits"],
+            "pairs": [{"teacher": "mlp_8", "student": "mlp_4"}],
+            "methods": {"mine": {"method": "package.module:Mine"}, "HKD": {"method": ["triplet", "vanilla"]}},
+        },
+        "mine.toml",
+    )
+    with pytest.raises(MethodError, match="'mine' is a label of mine.toml, not a method; use --method \"package.mod"):
+        split_method("mine", base)
+    with pytest.raises(MethodError, match=r'use --method "triplet \+ vanilla"'):
+        split_method("HKD", base)
+    assert split_method("triplet + vanilla", base) == ["triplet", "vanilla"]
