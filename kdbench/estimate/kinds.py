@@ -6,12 +6,12 @@ from pathlib import Path
 from typing import final
 
 from kdbench import data, methods
-from kdbench.data.splits import split
 from kdbench.matrix import RunSpec
 from kdbench.plan import batches_key
 from kdbench.queue.grouping import QueuedRun, group_runs
 from kdbench.results import Store
 from kdbench.training.method import Task
+from kdbench.worker.cohort_data import count_steps, make_task, split_images
 
 
 @final
@@ -36,9 +36,8 @@ class Kind:
     @property
     def steps(self) -> int:
         """Batches per epoch."""
-        recipe, full = self.first.recipe, self.task.train_size // self.first.recipe.batch_size
         reads_images = any(methods.find(part.name).data == "train" for part in self.first.parts)
-        return full if reads_images else recipe.steps_per_epoch or max(1, full)
+        return count_steps(self.first, self.task, reads_images)
 
     def __str__(self) -> str:
         recipe, runs = self.first.recipe, self.runs
@@ -73,9 +72,8 @@ def _cohorts(runs: Sequence[RunSpec], slot_count: int) -> list[list[RunSpec]]:
 def _sizes(run: RunSpec) -> tuple[Task, int]:
     """Return the task of a run, and its number of validation images."""
     loaded = data.load(run.dataset) if run.dataset.fingerprint else data.get_info(run.dataset)
-    parts = split(loaded.train_labels, run.split.validation, run.split.split_seed, run.recipe.train_samples)
-    task = Task(loaded.num_classes, len(parts.train), loaded.image_shape, run.recipe.batch_size)
-    return task, len(parts.validation)
+    indices = split_images(run, loaded)
+    return make_task(run, loaded, indices), len(indices.validation)
 
 
 def find_pending(runs: Sequence[RunSpec], results: Path) -> list[RunSpec]:

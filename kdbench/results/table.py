@@ -29,23 +29,15 @@ EPOCH_TYPES: Mapping[str, pa.DataType] = {"epoch": pa.int64(), "lr": pa.float64(
 _TYPES = {name: pa.type_for_alias(column.type) for name, column in COLUMNS.items()}
 
 
-def read_rows(store: Store) -> list[Row]:
-    """Return a row for every run that was started or is part of a matrix, finished or not, sorted by id."""
-    requests, timing = _requests(store), cache(store.timing)
+def read_rows(store: Store, matrix: str | None = None) -> list[Row]:
+    """Return a row for every run that was started or is part of a matrix, finished or not, sorted by id.
+
+    With the name of a matrix: a row for every run of it, as if the folder had no other matrix.
+    """
+    requests, timing = _requests(store, matrix), cache(store.timing)
     started = set(store.run_ids())
-    runs = sorted({*started, *requests})
+    runs = sorted({*started, *requests} if matrix is None else requests)
     return [_row(store, timing, run, requests.get(run, []), run in started) for run in runs]
-
-
-def _read_matrix(store: Store, matrix: str) -> list[Row]:
-    """Return a row for every run of a matrix, as if the folder had no other matrix."""
-    requests = {
-        run: found
-        for run, every in _requests(store).items()
-        if (found := [request for request in every if request[0] == matrix])
-    }
-    timing, started = cache(store.timing), set(store.run_ids())
-    return [_row(store, timing, run, requests[run], run in started) for run in sorted(requests)]
 
 
 def export(store: Store) -> tuple[list[Row], list[str]]:
@@ -85,12 +77,9 @@ def load_results(root: str, matrix: str | None = None) -> "pd.DataFrame":
         ResultsError: the folder is missing, a newer kdbench wrote it, or it has no such matrix.
     """
     store = Store(root, create=False)
-    if matrix is None:
-        return to_frame(read_rows(store))
-    names = [index.name for index in store.indexes()]
-    if matrix not in names:
+    if matrix is not None and matrix not in (names := [index.name for index in store.indexes()]):
         raise ResultsError(f"{root}: no matrix is called '{matrix}'; {did_you_mean(matrix, names)}")
-    return to_frame(_read_matrix(store, matrix))
+    return to_frame(read_rows(store, matrix))
 
 
 def to_frame(rows: list[Row]) -> "pd.DataFrame":
@@ -152,10 +141,12 @@ def _histories(store: Store) -> tuple[pa.Table, list[str]]:
     return pa.concat_tables(tables, promote_options="permissive"), warnings
 
 
-def _requests(store: Store) -> dict[str, list[Request]]:
-    """Return the matrices and cells that each run is part of."""
+def _requests(store: Store, matrix: str | None) -> dict[str, list[Request]]:
+    """Return the matrices, or the one matrix, and the cells that each run is part of."""
     requests: dict[str, list[Request]] = {}
     for index in store.indexes():
+        if matrix not in (None, index.name):
+            continue
         for cell in index.cells:
             for seed, run in cell.runs.items():
                 requests.setdefault(run, []).append((index.name, cell, int(seed)))

@@ -51,7 +51,7 @@ def load_task(spec: RunSpec) -> Task:
         DataError: the data set is missing, or its content differs from that at planning time.
     """
     loaded = _load(spec)
-    return _task(spec, loaded, _split(spec, loaded))
+    return make_task(spec, loaded, split_images(spec, loaded))
 
 
 def load_cohort_data(spec: RunSpec, device: torch.device) -> CohortData:
@@ -61,14 +61,14 @@ def load_cohort_data(spec: RunSpec, device: torch.device) -> CohortData:
         DataError: the data set is missing, or its content differs from that at planning time.
     """
     loaded = _load(spec)
-    indices = _split(spec, loaded)
+    indices = split_images(spec, loaded)
 
     def images(pixels: NDArray[np.uint8], labels: NDArray[np.int64]) -> ImageSplit:
         on_device = torch.tensor(pixels, device=device), torch.tensor(labels, device=device)
         return ImageSplit(*on_device, loaded.mean, loaded.std)
 
     return CohortData(
-        task=_task(spec, loaded, indices),
+        task=make_task(spec, loaded, indices),
         train=images(loaded.train_images[indices.train], loaded.train_labels[indices.train]),
         validation=images(loaded.train_images[indices.validation], loaded.train_labels[indices.validation]),
         test=images(loaded.test_images, loaded.test_labels),
@@ -86,11 +86,13 @@ def _load(spec: RunSpec) -> data.Dataset:
     return loaded
 
 
-def _task(spec: RunSpec, loaded: data.Dataset, indices: Indices) -> Task:
+def make_task(spec: RunSpec, loaded: data.Dataset | data.DatasetInfo, indices: Indices) -> Task:
+    """Return the task of a run, from its data set or what is known of it without its files."""
     return Task(loaded.num_classes, len(indices.train), loaded.image_shape, spec.recipe.batch_size)
 
 
-def _split(spec: RunSpec, loaded: data.Dataset) -> Indices:
+def split_images(spec: RunSpec, loaded: data.Dataset | data.DatasetInfo) -> Indices:
+    """Return the indices of a run's training and validation images."""
     return split(loaded.train_labels, spec.split.validation, spec.split.split_seed, spec.recipe.train_samples)
 
 
@@ -112,6 +114,12 @@ class EmptyBatches:
             yield Batch(images, labels, labels, progress, (images,))
 
 
+def count_steps(spec: RunSpec, task: Task, reads_images: bool) -> int:
+    """Return the number of batches per epoch; only complete batches of training images count."""
+    complete = task.train_size // spec.recipe.batch_size
+    return complete if reads_images else spec.recipe.steps_per_epoch or max(1, complete)
+
+
 def make_batches(spec: RunSpec, data: CohortData, views: int, reads_images: bool) -> Batches | EmptyBatches:
     """Return the batches of a cohort.
 
@@ -122,8 +130,7 @@ def make_batches(spec: RunSpec, data: CohortData, views: int, reads_images: bool
         reads_images: whether any of the methods reads training images.
     """
     if not reads_images:
-        steps = spec.recipe.steps_per_epoch or max(1, data.task.train_size // spec.recipe.batch_size)
-        return EmptyBatches(data.task, steps, data.test.images.device)
+        return EmptyBatches(data.task, count_steps(spec, data.task, reads_images), data.test.images.device)
     train = data.train
     return Batches(
         train.images,
