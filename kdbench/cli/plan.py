@@ -27,7 +27,7 @@ def print_plan(matrix: Path, results: Path, as_json: bool, console: Console) -> 
         MatrixError: the matrix has an error.
     """
     plan = make_plan(load(matrix), provisional=True)
-    store = Store(results) if (results / "kdbench.json").exists() else None
+    store = Store.existing(results)
     states = {run.id: store.state(run.id) if store else "pending" for run in plan.runs}
     if as_json:
         console.print_json(data=_as_json(plan, states))

@@ -78,5 +78,5 @@ def _sizes(run: RunSpec) -> tuple[Task, int]:
 
 def find_pending(runs: Sequence[RunSpec], results: Path) -> list[RunSpec]:
     """Return the runs that are not done in a results folder, which need not exist."""
-    store = Store(results) if (results / "kdbench.json").exists() else None
+    store = Store.existing(results)
     return [run for run in runs if store is None or store.state(run.id) != "done"]

@@ -35,6 +35,11 @@ class Store:
         self.timings = self.root / "timings"
         self._check_format(create)
 
+    @staticmethod
+    def existing(root: Path) -> "Store | None":
+        """Return the store of a results folder, or None if the folder is not one yet."""
+        return Store(root) if (root / folder_metadata.NAME).exists() else None
+
     def _check_format(self, create: bool) -> None:
         if (self.root / folder_metadata.NAME).exists():
             folder_metadata.check_format(self.root, self._threads_of_runs)
