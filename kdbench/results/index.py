@@ -23,6 +23,22 @@ class IndexCell:
     method: str
     hyperparameters: Mapping[str, Any] = field(hash=False)
     runs: Mapping[str, str] = field(hash=False)  # seed -> run id; a teacher that all seeds share has one entry
+    phase: Literal["report", "search"] = "report"  # search: on `protocol.search_seeds`, to choose a configuration
+    training: str = ""  # the key of its `Training` in `MatrixIndex.trainings`
+    teachers: Mapping[str, str] = field(default_factory=dict, hash=False)  # seed -> run id of the row's teacher
+
+
+@final
+@dataclass(frozen=True)
+class Training:
+    """What the runs of a cell are trained on, and for how long."""
+
+    recipe: Mapping[str, Any] = field(hash=False)  # resolved, every key
+    train_images: int
+    validation_images: int
+    available_images: int  # training images of the data set: what a run could train on
+    test_images: int
+    steps: int  # optimizer steps per run without early stopping: epochs times batches per epoch
 
 
 @final
@@ -65,6 +81,12 @@ class MatrixIndex:
     incompatible: tuple[IncompatibleCell, ...] = ()
     excluded: tuple[ExcludedCell, ...] = ()
     needed: tuple[str, ...] = ()  # runs that others need, such as the generations of a born-again network
+    trainings: Mapping[str, Training] = field(default_factory=dict, hash=False)  # by the key that cells have
+    seeds: tuple[int, ...] = ()
+    search_seeds: tuple[int, ...] = ()  # empty: configurations are chosen on `seeds`
+    split_seed: int | Literal["paired"] = 0
+    teacher_seed: int | Literal["paired"] = 0
+    refit: bool = False  # whether the report phase trains on the validation images too
 
     @property
     def run_ids(self) -> tuple[str, ...]:
