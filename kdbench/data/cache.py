@@ -17,6 +17,7 @@ from kdbench.errors import DataError
 
 ARRAYS = ("train_images", "train_labels", "test_images", "test_labels")
 METADATA = "dataset.json"
+METADATA_FIELDS = ("num_classes", "fingerprint", "test_duplicates")
 
 
 def cache_folder() -> Path:
@@ -61,7 +62,7 @@ def _write(folder: Path, data: Dataset) -> Dataset:
         new.mkdir()
         for name in ARRAYS:
             np.save(new / f"{name}.npy", getattr(data, name))
-        metadata = {"fingerprint": data.fingerprint, "num_classes": data.num_classes}
+        metadata = {name: getattr(data, name) for name in METADATA_FIELDS}
         (new / METADATA).write_text(json.dumps(metadata), encoding="utf-8")
         if folder.is_dir():
             shutil.rmtree(folder)
@@ -82,7 +83,7 @@ def _read(folder: Path) -> Dataset | None:
     try:
         metadata = json.loads((folder / METADATA).read_text(encoding="utf-8"))
         arrays = {name: np.load(folder / f"{name}.npy", mmap_mode="r") for name in ARRAYS}
-        return Dataset(**arrays, **{name: metadata[name] for name in ("num_classes", "fingerprint")})
+        return Dataset(**arrays, **{name: metadata[name] for name in METADATA_FIELDS})
     except (OSError, ValueError, KeyError, TypeError, EOFError):
         return None
 

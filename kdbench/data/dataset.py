@@ -25,6 +25,7 @@ class Dataset:
     test_labels: Labels
     num_classes: int
     fingerprint: str
+    test_duplicates: int  # test images that equal a training image in every pixel
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
@@ -65,7 +66,12 @@ def assemble(
         np.ascontiguousarray(test_images, dtype=np.uint8),
         np.ascontiguousarray(test_labels, dtype="<i8"),
     )
-    return Dataset(*arrays, num_classes=num_classes, fingerprint=compute_fingerprint(*arrays))
+    return Dataset(
+        *arrays,
+        num_classes=num_classes,
+        fingerprint=compute_fingerprint(*arrays),
+        test_duplicates=count_duplicates(arrays[0], arrays[2]),
+    )
 
 
 def compute_fingerprint(*arrays: NDArray[Any]) -> str:
@@ -75,6 +81,16 @@ def compute_fingerprint(*arrays: NDArray[Any]) -> str:
         content.update(f"{array.shape}{array.dtype.str}".encode())
         content.update(np.ascontiguousarray(array).data)
     return content.hexdigest()[:16]
+
+
+def count_duplicates(train_images: Images, test_images: Images) -> int:
+    """Return the number of test images (N, C, H, W) that equal one of the training images (M, C, H, W)."""
+    known = {_hash(image) for image in train_images}
+    return sum(_hash(image) in known for image in test_images)
+
+
+def _hash(image: Images) -> bytes:
+    return hashlib.blake2b(np.ascontiguousarray(image).data, digest_size=16).digest()
 
 
 def _histogram(images: Images) -> NDArray[np.int64]:

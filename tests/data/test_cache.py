@@ -23,7 +23,7 @@ def fail_build() -> Dataset:
 
 
 def are_equal(one: Dataset, other: Dataset) -> bool:
-    return (one.fingerprint, one.num_classes) == (other.fingerprint, other.num_classes) and all(
+    return all(getattr(one, name) == getattr(other, name) for name in cache.METADATA_FIELDS) and all(
         np.array_equal(getattr(one, name), getattr(other, name)) for name in cache.ARRAYS
     )
 

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from kdbench.data.dataset import Dataset, assemble, compute_fingerprint
+from kdbench.data.dataset import Dataset, assemble, compute_fingerprint, count_duplicates
 
 
 def make_dataset(images: np.ndarray) -> Dataset:
@@ -39,3 +39,14 @@ def test_the_fingerprint_depends_on_values_shapes_and_types() -> None:
 def test_a_data_set_is_frozen() -> None:
     with pytest.raises(AttributeError, match="cannot assign"):
         make_dataset(np.zeros((1, 1, 1, 1), dtype=np.uint8)).num_classes = 2  # type: ignore[misc]
+
+
+def test_test_images_that_are_training_images_are_counted() -> None:
+    images = np.random.default_rng(0).integers(0, 256, (20, 3, 4, 2), dtype=np.uint8)
+    assert count_duplicates(images[:15], images[15:]) == 0
+    assert count_duplicates(images[:15], images[[3, 17, 3, 14]]) == 3
+    nearly = images[:1].copy()
+    nearly[0, 0, 0, 0] ^= 1
+    assert count_duplicates(images[:15], nearly) == 0
+    labels = np.zeros(15, dtype=np.int64)
+    assert assemble(images[:15], labels, images[10:], labels[:10], num_classes=1).test_duplicates == 5
