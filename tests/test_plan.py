@@ -9,12 +9,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from plans import RECIPE, ids, of_cell, plan_of, with_method
 
-from kdbench import methods
+from kdbench import data, methods
 from kdbench.errors import MatrixError
-from kdbench.matrix import RunSpec
+from kdbench.matrix import DataSpec, RunSpec
 from kdbench.methods.response.vanilla import Vanilla
-from kdbench.plan import batches_key
-from kdbench.results import MatrixIndex
+from kdbench.plan import Plan, batches_key
+from kdbench.results import MatrixIndex, Training
 
 
 def test_baselines_are_always_included() -> None:
@@ -279,6 +279,60 @@ def test_the_index_of_a_plan() -> None:
     assert set(index.run_ids) == {run.id for run in plan.runs}
     assert [(i.label, i.runs) for i in index.incompatible] == [("attention", 2)]
     assert MatrixIndex.from_json(index.to_json()) == index
+
+
+def trainings(plan: Plan) -> dict[str, Training]:
+    index = plan.index()
+    return {cell.label: index.trainings[cell.training] for cell in index.cells}
+
+
+def test_the_index_has_what_each_cell_is_trained_on() -> None:
+    recipe = {**RECIPE, "train_samples": None, "teacher": {"train_samples": 100, "epochs": 7}}
+    recipe = {key: value for key, value in recipe.items() if value is not None}
+    found = trainings(plan_of(recipe=recipe, methods={"vanilla": {}}, protocol={"validation": 0.2}))
+    assert found["vanilla"] == found["scratch"]
+    student, teacher = found["scratch"], found["teacher"]
+    digits = data.load(DataSpec("digits", "digits"))
+    assert student.available_images == student.train_images + student.validation_images == len(digits.train_labels)
+    assert abs(student.validation_images - 0.2 * student.available_images) <= digits.num_classes / 2
+    assert (teacher.train_images, teacher.validation_images) == (100, student.validation_images)
+    assert student.test_images == teacher.test_images == len(digits.test_labels)
+    assert (student.steps, teacher.steps) == (2 * (student.train_images // 32), 7 * 3)
+    assert (student.recipe["epochs"], teacher.recipe["epochs"], student.recipe["precision"]) == (2, 7, "fp32")
+
+
+def test_the_planned_steps_of_a_method_without_images() -> None:
+    pairs = [{"teacher": "cnn_8_16", "student": "cnn_4_8"}]
+    for extra, expected in ({}, 2 * 3), ({"steps_per_epoch": 50}, 2 * 50):
+        found = trainings(plan_of(pairs=pairs, methods={"zskt": {}}, recipe={**RECIPE, **extra}))
+        assert (found["zskt"].steps, found["scratch"].steps) == (expected, 2 * 3)
+
+
+def test_the_index_has_the_teacher_of_each_seed() -> None:
+    methods = {"vanilla": {}, "born_again": {}, "HKD": {"method": "vanilla"}}
+    override = [{"when": {"method": "HKD"}, "set": {"recipe": {"teacher": {"epochs": 3}}}}]
+    for teacher_seed, seeds in (0, ["0"]), ("paired", ["0", "1"]):
+        plan = plan_of(methods=methods, override=override, protocol={"teacher_seed": teacher_seed})
+        cells = {cell.label: cell for cell in plan.index().cells}
+        assert list(cells["teacher"].runs) == list(cells["teacher of HKD"].runs) == seeds
+        for label in ("scratch", "vanilla", "born_again", "HKD"):
+            runs = cells["teacher of HKD" if label == "HKD" else "teacher"].runs
+            assert cells[label].teachers == {seed: runs.get(seed, runs["0"]) for seed in ("0", "1")}
+        assert not set(cells["teacher"].runs.values()) & set(cells["teacher of HKD"].runs.values())
+
+
+def test_the_index_has_the_protocol() -> None:
+    index = plan_of(seeds=[3, 1], protocol={"split_seed": 5, "teacher_seed": "paired"}).index()
+    assert (index.seeds, index.split_seed, index.teacher_seed) == ((3, 1), 5, "paired")
+    assert (index.search_seeds, index.refit, {cell.phase for cell in index.cells}) == ((), False, {"report"})
+
+
+def test_the_baseline_is_the_plain_run_whatever_scratch_is_given() -> None:
+    plain, plan = plan_of(), plan_of(methods={"scratch": {"label_smoothing": [0.1, 0.2, 0.9]}})
+    cells = plan.index().cells
+    assert [cell.runs for cell in cells if cell.kind == "scratch"] == [plain.index().cells[1].runs]
+    others = [(cell.kind, cell.label, cell.hyperparameters) for cell in cells[2:]]
+    assert others == [("method", "scratch", {"label_smoothing": smoothing}) for smoothing in (0.1, 0.2, 0.9)]
 
 
 def test_the_digest_depends_on_the_inputs_of_the_plan() -> None:

@@ -89,7 +89,8 @@ def _counts(plan: Plan, states: Mapping[str, str]) -> dict[Key, Counter[str]]:
 
 def _rank(matrix: MatrixSpec, cell: Cell) -> tuple[int, int, int]:
     labels = ["teacher", "scratch", *matrix.methods]
-    return matrix.datasets.index(cell.dataset.name), matrix.pairs.index(cell.pair), labels.index(cell.label)
+    label = cell.label if cell.kind != "teacher" else cell.label.removeprefix("teacher of ")
+    return matrix.datasets.index(cell.dataset.name), matrix.pairs.index(cell.pair), labels.index(label)
 
 
 def _summarize(plan: Plan, states: Mapping[str, str]) -> str:

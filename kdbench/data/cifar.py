@@ -17,7 +17,7 @@ CIFAR10 = make_kind(
     ),
     description="60,000 photographs, 32x32 RGB, 10 classes; downloaded",
     source=SOURCE,
-    info=DatasetInfo((5000,) * 10, channels=3, side=32),
+    info=DatasetInfo((5000,) * 10, channels=3, side=32, test_size=10_000),
 )
 CIFAR100 = make_kind(
     "cifar100",
@@ -30,5 +30,5 @@ CIFAR100 = make_kind(
     ),
     description="60,000 photographs, 32x32 RGB, 100 classes (the fine labels); downloaded",
     source=SOURCE,
-    info=DatasetInfo((500,) * 100, channels=3, side=32),
+    info=DatasetInfo((500,) * 100, channels=3, side=32, test_size=10_000),
 )

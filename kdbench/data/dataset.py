@@ -33,6 +33,11 @@ class Dataset:
         _, channels, height, width = self.train_images.shape
         return channels, height, width
 
+    @property
+    def test_size(self) -> int:
+        """The number of test images."""
+        return len(self.test_labels)
+
     @cached_property
     def mean(self) -> tuple[float, ...]:
         """The mean of each channel of the training images, scaled to [0, 1]."""

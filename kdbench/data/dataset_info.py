@@ -16,11 +16,12 @@ from kdbench.errors import DataError
 @final
 @dataclass(frozen=True)
 class DatasetInfo:
-    """The number of training images of each class and the image shape: enough to plan without the files."""
+    """Training images of each class, number of test images, image shape: enough to plan without the files."""
 
     class_sizes: tuple[int, ...]
     channels: int
     side: int | None  # height and width in pixels; None if the images differ in size
+    test_size: int
 
     @property
     def num_classes(self) -> int:
@@ -59,4 +60,5 @@ class DatasetInfo:
         if samples is not None:
             chosen = self.train_labels[sample_indices(self.train_labels, samples)]
             sizes = tuple(np.bincount(chosen, minlength=self.num_classes).tolist())
-        return DatasetInfo(sizes, 1 if grayscale else self.channels, self.side if resize is None else resize)
+        channels, side = 1 if grayscale else self.channels, self.side if resize is None else resize
+        return DatasetInfo(sizes, channels, side, self.test_size)

@@ -16,7 +16,9 @@ MNIST = make_kind(
     ),
     description="70,000 handwritten digits, 28x28 gray, 10 classes; downloaded",
     source="LeCun et al., Proceedings of the IEEE 86(11), 1998, doi:10.1109/5.726791",
-    info=DatasetInfo((5923, 6742, 5958, 6131, 5842, 5421, 5918, 6265, 5851, 5949), channels=1, side=28),
+    info=DatasetInfo(
+        (5923, 6742, 5958, 6131, 5842, 5421, 5918, 6265, 5851, 5949), channels=1, side=28, test_size=10_000
+    ),
 )
 FASHION_MNIST = make_kind(
     "fashion_mnist",
@@ -31,5 +33,5 @@ FASHION_MNIST = make_kind(
     ),
     description="70,000 pieces of clothing, 28x28 gray, 10 classes; downloaded",
     source="Xiao et al., 2017, arXiv:1708.07747",
-    info=DatasetInfo((6000,) * 10, channels=1, side=28),
+    info=DatasetInfo((6000,) * 10, channels=1, side=28, test_size=10_000),
 )

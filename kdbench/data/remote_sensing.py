@@ -43,6 +43,7 @@ def make_kind(
             )
         return data
 
+    train_sizes = tuple(size * 4 // 5 for size in class_sizes)
     return DatasetKind(
         name=name,
         load=load,
@@ -50,7 +51,7 @@ def make_kind(
         source=source,
         layout=layout,
         file_sets=tuple((folder,) for folder in folders),
-        info=DatasetInfo(tuple(size * 4 // 5 for size in class_sizes), channels=3, side=side),
+        info=DatasetInfo(train_sizes, channels=3, side=side, test_size=sum(class_sizes) - sum(train_sizes)),
     )
 
 

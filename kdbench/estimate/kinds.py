@@ -5,13 +5,15 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import final
 
-from kdbench import data, methods
+from kdbench import data
+from kdbench.data.run_images import count_steps, split_images
 from kdbench.matrix import RunSpec
 from kdbench.plan import batches_key
+from kdbench.plan.training import reads_images
 from kdbench.queue.grouping import QueuedRun, group_runs
 from kdbench.results import Store
 from kdbench.training.method import Task
-from kdbench.worker.cohort_data import count_steps, make_task, split_images
+from kdbench.worker.cohort_data import make_task
 
 
 @final
@@ -36,8 +38,7 @@ class Kind:
     @property
     def steps(self) -> int:
         """Batches per epoch."""
-        reads_images = any(methods.find(part.name).data == "train" for part in self.first.parts)
-        return count_steps(self.first, self.task, reads_images)
+        return count_steps(self.first.recipe, self.task.train_size, reads_images(self.first))
 
     def __str__(self) -> str:
         recipe, runs = self.first.recipe, self.runs
@@ -72,7 +73,7 @@ def _cohorts(runs: Sequence[RunSpec], slot_count: int) -> list[list[RunSpec]]:
 def _sizes(run: RunSpec) -> tuple[Task, int]:
     """Return the task of a run, and its number of validation images."""
     loaded = data.load(run.dataset) if run.dataset.fingerprint else data.get_info(run.dataset)
-    indices = split_images(run, loaded)
+    indices = split_images(loaded, run.split, run.recipe)
     return make_task(run, loaded, indices), len(indices.validation)
 
 

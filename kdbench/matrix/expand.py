@@ -1,7 +1,7 @@
 """Expansion of a matrix to cells: every data set x pair x configuration, each with one run per seed."""
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Literal, final
 
 from kdbench.errors import MatrixError
@@ -16,13 +16,22 @@ EVERYTHING = "everything"  # the label of an excluded pair, baselines included
 @final
 @dataclass(frozen=True, eq=False)
 class Cell:
-    """A configuration of a method, or a baseline, on a data set and a pair: one run per seed."""
+    """A configuration of a method, or a baseline, on a data set and a pair: one run per seed.
+
+    `teachers` has the teacher of each seed, whether the runs read it or not: that of the pair, or the label's own.
+    """
 
     kind: Literal["teacher", "scratch", "method"]
     label: str
     dataset: DataSpec
     pair: Pair
     runs: Mapping[int, RunSpec]
+    teachers: Mapping[int, RunSpec] = field(default_factory=dict)
+
+    @property
+    def first(self) -> RunSpec:
+        """The run of the first seed."""
+        return next(iter(self.runs.values()))
 
 
 @final
@@ -75,9 +84,11 @@ class _Expander:
                     yield from self._pair_cells(data, pair)
 
     def _pair_cells(self, data: DataSpec, pair: Pair) -> Iterator[Cell]:
-        yield from self._baselines(data, pair)
+        teachers = self._teachers(data, pair, CellKey(data.name, pair.teacher, pair.student, ()))
+        yield Cell("teacher", "teacher", data, pair, teachers)
+        yield self._baseline(data, pair, teachers)
         for label in self.matrix.methods:
-            yield from self._label_cells(data, pair, label)
+            yield from self._label_cells(data, pair, label, teachers)
 
     def _is_excluded(self, data: DataSpec, pair: Pair) -> bool:
         """Return whether an `[[exclude]]` leaves out a pair on a data set, baselines included."""
@@ -103,13 +114,11 @@ class _Expander:
             *(f"network.{name}" for name in self.matrix.network if name not in networks),
         ]
 
-    def _baselines(self, data: DataSpec, pair: Pair) -> Iterator[Cell]:
-        teacher_key = CellKey(data.name, pair.teacher, pair.student, ())
-        yield Cell("teacher", "teacher", data, pair, self._teachers(data, pair, teacher_key))
-        student_key = CellKey(data.name, pair.teacher, pair.student, ("scratch",))
-        recipe = self.resolver.recipe("student", student_key)
+    def _baseline(self, data: DataSpec, pair: Pair, teachers: Mapping[int, RunSpec]) -> Cell:
+        """Return the student trained from scratch, without hyperparameters: what gains are measured from."""
+        recipe = self.resolver.recipe("student", CellKey(data.name, pair.teacher, pair.student, ("scratch",)))
         runs = {seed: self._scratch(data, pair.student, recipe, seed) for seed in self.matrix.seeds}
-        yield Cell("scratch", "scratch", data, pair, runs)
+        return Cell("scratch", "scratch", data, pair, runs, _by_seed(runs, teachers))
 
     def _teachers(self, data: DataSpec, pair: Pair, key: CellKey) -> dict[int, RunSpec]:
         recipe = self.resolver.recipe("teacher", key)
@@ -139,21 +148,25 @@ class _Expander:
             )
         return spec
 
-    def _label_cells(self, data: DataSpec, pair: Pair, label: str) -> Iterator[Cell]:
+    def _label_cells(self, data: DataSpec, pair: Pair, label: str, shared: Mapping[int, RunSpec]) -> Iterator[Cell]:
+        """Yield the teacher that a label has for itself, if its runs read one, and the cells of the label."""
         key = CellKey(data.name, pair.teacher, pair.student, self.resolver.methods(label))
-        has_own_teacher = self.resolver.overrides_teacher(key)
-        teacher_key = key if has_own_teacher else CellKey(data.name, pair.teacher, pair.student, ())
-        teachers = self._teachers(data, pair, teacher_key)
-        recipe = self.resolver.recipe("student", key)
         configurations = [
             parts
             for parts in self.resolver.configurations(label, key)
             if not (label == "scratch" and _is_plain(parts, self.resolver.scratch))
         ]
         seeds = self._seeds(label, pair, key) if configurations else []
-        for parts in configurations if seeds else []:
-            runs = self._runs(data, pair, seeds, recipe, parts, teachers)
-            yield Cell("scratch" if label == "scratch" else "method", label, data, pair, runs)
+        if not seeds:
+            return
+        own = self._teachers(data, pair, key) if self.resolver.overrides_teacher(key) else shared
+        recipe = self.resolver.recipe("student", key)
+        runs = [self._runs(data, pair, seeds, recipe, parts, own) for parts in configurations]
+        is_read = _ids(own.values()) & _ids(need for one in runs for run in one.values() for _, need in run.needs)
+        if is_read and _ids(own.values()) != _ids(shared.values()):
+            yield Cell("teacher", f"teacher of {label}", data, pair, own)
+        for one in runs:
+            yield Cell("method", label, data, pair, one, _by_seed(one, own if is_read else shared))
 
     def _runs(
         self,
@@ -165,14 +178,11 @@ class _Expander:
         teachers: Mapping[int, RunSpec],
     ) -> dict[int, RunSpec]:
         student, peers = self.resolver.network(pair.student), tuple(map(self.resolver.network, pair.peers))
-        shared = next(iter(teachers.values()))
         return {
             seed: self.resolver.with_dependencies(
-                self._check_epochs(RunSpec(data, student, parts, recipe, self.split, seed)),
-                teachers.get(seed, shared),
-                peers,
+                self._check_epochs(RunSpec(data, student, parts, recipe, self.split, seed)), teacher, peers
             )
-            for seed in seeds
+            for seed, teacher in _by_seed(seeds, teachers).items()
         }
 
     def _seeds(self, label: str, pair: Pair, key: CellKey) -> list[int]:
@@ -190,3 +200,13 @@ class _Expander:
 def _is_plain(parts: tuple[Part, ...], scratch: Part) -> bool:
     """Return whether a configuration of the label "scratch" is the baseline itself."""
     return [part.canonical for part in parts] == [scratch.canonical]
+
+
+def _by_seed(seeds: Iterable[int], teachers: Mapping[int, RunSpec]) -> dict[int, RunSpec]:
+    """Return the teacher of each seed: its own, or the one that all share."""
+    shared = next(iter(teachers.values()))
+    return {seed: teachers.get(seed, shared) for seed in seeds}
+
+
+def _ids(runs: Iterable[RunSpec]) -> set[str]:
+    return {run.id for run in runs}

@@ -1,6 +1,6 @@
 """The results folder: runs, indexes of matrices, Parquet tables, provenance. Nothing here imports torch."""
 
-from kdbench.results.index import ExcludedCell, IncompatibleCell, IndexCell, MatrixIndex
+from kdbench.results.index import ExcludedCell, IncompatibleCell, IndexCell, MatrixIndex, Training
 from kdbench.results.store import State, Store
 
 __all__ = [
@@ -10,6 +10,7 @@ __all__ = [
     "MatrixIndex",
     "State",
     "Store",
+    "Training",
     "load_indexes",
     "load_results",
 ]

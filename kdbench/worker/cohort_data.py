@@ -11,7 +11,8 @@ from torch import Tensor
 
 from kdbench import data
 from kdbench.data.batches import Batches, evaluation_batches
-from kdbench.data.splits import Indices, split
+from kdbench.data.run_images import count_steps, split_images
+from kdbench.data.splits import Indices
 from kdbench.errors import DataError
 from kdbench.matrix import RunSpec
 from kdbench.training.method import Batch, Task
@@ -51,7 +52,7 @@ def load_task(spec: RunSpec) -> Task:
         DataError: the data set is missing, or its content differs from that at planning time.
     """
     loaded = _load(spec)
-    return make_task(spec, loaded, split_images(spec, loaded))
+    return make_task(spec, loaded, split_images(loaded, spec.split, spec.recipe))
 
 
 def load_cohort_data(spec: RunSpec, device: torch.device) -> CohortData:
@@ -61,7 +62,7 @@ def load_cohort_data(spec: RunSpec, device: torch.device) -> CohortData:
         DataError: the data set is missing, or its content differs from that at planning time.
     """
     loaded = _load(spec)
-    indices = split_images(spec, loaded)
+    indices = split_images(loaded, spec.split, spec.recipe)
 
     def images(pixels: NDArray[np.uint8], labels: NDArray[np.int64]) -> ImageSplit:
         on_device = torch.tensor(pixels, device=device), torch.tensor(labels, device=device)
@@ -91,11 +92,6 @@ def make_task(spec: RunSpec, loaded: data.Dataset | data.DatasetInfo, indices: I
     return Task(loaded.num_classes, len(indices.train), loaded.image_shape, spec.recipe.batch_size)
 
 
-def split_images(spec: RunSpec, loaded: data.Dataset | data.DatasetInfo) -> Indices:
-    """Return the indices of a run's training and validation images."""
-    return split(loaded.train_labels, spec.split.validation, spec.split.split_seed, spec.recipe.train_samples)
-
-
 @final
 @dataclass(frozen=True)
 class EmptyBatches:
@@ -114,12 +110,6 @@ class EmptyBatches:
             yield Batch(images, labels, labels, progress, (images,))
 
 
-def count_steps(spec: RunSpec, task: Task, reads_images: bool) -> int:
-    """Return the number of batches per epoch; only complete batches of training images count."""
-    complete = task.train_size // spec.recipe.batch_size
-    return complete if reads_images else spec.recipe.steps_per_epoch or max(1, complete)
-
-
 def make_batches(spec: RunSpec, data: CohortData, views: int, reads_images: bool) -> Batches | EmptyBatches:
     """Return the batches of a cohort.
 
@@ -130,7 +120,9 @@ def make_batches(spec: RunSpec, data: CohortData, views: int, reads_images: bool
         reads_images: whether any of the methods reads training images.
     """
     if not reads_images:
-        return EmptyBatches(data.task, count_steps(spec, data.task, reads_images), data.test.images.device)
+        return EmptyBatches(
+            data.task, count_steps(spec.recipe, data.task.train_size, reads_images), data.test.images.device
+        )
     train = data.train
     return Batches(
         train.images,

@@ -50,6 +50,7 @@ def test_the_info_agrees_with_the_real_data(
     loaded, info = data.load(available), data.get_info(available)
     assert np.bincount(loaded.train_labels).tolist() == list(info.class_sizes)
     assert (info.num_classes, info.image_shape) == (loaded.num_classes, loaded.image_shape)
+    assert info.test_size == len(loaded.test_labels)
 
 
 def test_the_info_agrees_with_the_labels_of_cifar_100(shared: Path) -> None:
@@ -59,29 +60,30 @@ def test_the_info_agrees_with_the_labels_of_cifar_100(shared: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("kind", "train", "classes", "shape"),
+    ("kind", "sizes", "classes", "shape"),
     [
-        ("mnist", 60_000, 10, (1, 28, 28)),
-        ("fashion_mnist", 60_000, 10, (1, 28, 28)),
-        ("cifar10", 50_000, 10, (3, 32, 32)),
-        ("cifar100", 50_000, 100, (3, 32, 32)),
-        ("eurosat", 21_600, 10, (3, 64, 64)),
-        ("aid", 8_000, 30, (3, 600, 600)),
-        ("nwpu_resisc45", 25_200, 45, (3, 256, 256)),
+        ("mnist", (60_000, 10_000), 10, (1, 28, 28)),
+        ("fashion_mnist", (60_000, 10_000), 10, (1, 28, 28)),
+        ("cifar10", (50_000, 10_000), 10, (3, 32, 32)),
+        ("cifar100", (50_000, 10_000), 100, (3, 32, 32)),
+        ("eurosat", (21_600, 5_400), 10, (3, 64, 64)),
+        ("aid", (8_000, 2_000), 30, (3, 600, 600)),
+        ("nwpu_resisc45", (25_200, 6_300), 45, (3, 256, 256)),
     ],
 )
 def test_the_info_agrees_with_the_publications(
-    tmp_path: Path, kind: str, train: int, classes: int, shape: tuple[int, int, int]
+    tmp_path: Path, kind: str, sizes: tuple[int, int], classes: int, shape: tuple[int, int, int]
 ) -> None:
     info = data.get_info(spec(kind, tmp_path))
-    assert (len(info.train_labels), info.num_classes, info.image_shape) == (train, classes, shape)
+    assert ((len(info.train_labels), info.test_size), info.num_classes, info.image_shape) == (sizes, classes, shape)
 
 
 @pytest.mark.parametrize("kind", [EUROSAT, UC_MERCED, AID, NWPU_RESISC45], ids=lambda kind: kind.name)
 def test_the_info_holds_out_as_many_images_as_the_loader(kind: DatasetKind) -> None:
     assert kind.info is not None
     labels = np.repeat(np.arange(kind.info.num_classes), [size * 5 // 4 for size in kind.info.class_sizes])
-    train, _ = hold_out_test(labels)
+    train, test = hold_out_test(labels)
+    assert kind.info.test_size == len(test)
     assert np.bincount(labels[train]).tolist() == list(kind.info.class_sizes)
 
 
@@ -97,11 +99,12 @@ def test_options_change_the_info_as_they_change_the_data(
     sizes: list[int], share: float, resize: int | None, grayscale: bool, validation: float, seed: int
 ) -> None:
     labels = np.random.default_rng(seed).permutation(np.repeat(np.arange(len(sizes)), sizes))
-    images = np.zeros((len(labels), 3, 4, 4), dtype=np.uint8)
+    images, test = np.zeros((len(labels), 3, 4, 4), dtype=np.uint8), np.zeros((7, 3, 4, 4), dtype=np.uint8)
     options: Any = {"samples": max(1, int(share * len(labels))), "resize": resize, "grayscale": grayscale}
-    prepared = prepare(assemble(images, labels, images[:1], labels[:1], len(sizes)), **options)
-    info = DatasetInfo(tuple(sizes), channels=3, side=4).prepare(**options)
+    prepared = prepare(assemble(images, labels, test, np.zeros(7, dtype=np.int64), len(sizes)), **options)
+    info = DatasetInfo(tuple(sizes), channels=3, side=4, test_size=7).prepare(**options)
     assert (info.num_classes, info.image_shape) == (prepared.num_classes, prepared.image_shape)
+    assert info.test_size == prepared.test_size == 7
     assert np.bincount(prepared.train_labels, minlength=len(sizes)).tolist() == list(info.class_sizes)
     indices = [split(labels, validation, 7) for labels in (prepared.train_labels, info.train_labels)]
     assert len(indices[0].train) == len(indices[1].train)

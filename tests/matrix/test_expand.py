@@ -1,4 +1,4 @@
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import date
 from typing import Any
 
@@ -23,6 +23,10 @@ def of(expansion: Expansion, label: str) -> list[Cell]:
 
 def teachers(cell: Cell) -> dict[int, RunSpec | None]:
     return {seed: run.teacher for seed, run in cell.runs.items()}
+
+
+def ids_by_seed(runs: Mapping[int, RunSpec]) -> dict[int, str]:
+    return {seed: run.id for seed, run in runs.items()}
 
 
 def test_a_matrix_without_methods_has_the_baselines(expanded: Expand) -> None:
@@ -92,7 +96,7 @@ def test_the_recipes_of_teacher_and_student(expanded: Expand) -> None:
 
 def epochs(expansion: Expansion) -> list[tuple[int, int | None]]:
     """Of every cell: the epochs of its first run and of that run's teacher."""
-    first = [next(iter(cell.runs.values())) for cell in expansion.cells]
+    first = [cell.first for cell in expansion.cells if not cell.label.startswith("teacher of")]
     return [(run.recipe.epochs, run.teacher.recipe.epochs if run.teacher else None) for run in first]
 
 
@@ -119,9 +123,39 @@ def test_what_an_override_of_the_recipe_changes(
         methods={"HKD": {"method": "vanilla"}, "triplet": {}},
         override=[{"when": when, "set": {"recipe": change}}],
     )
-    assert kinds(found)[2:] == [("method", "HKD"), ("method", "triplet")]
+    assert [kind for kind in kinds(found) if kind[0] == "method"] == [("method", "HKD"), ("method", "triplet")]
     assert epochs(found) == expected
     assert found.warnings == ()
+
+
+def test_a_teacher_that_a_label_has_for_itself_is_a_cell(expanded: Expand) -> None:
+    found = expanded(
+        seeds=[1, 2],
+        protocol={"teacher_seed": "paired"},
+        methods={"HKD": {"method": "vanilla"}, "triplet": {}},
+        override=[{"when": {"method": "HKD"}, "set": {"recipe": {"teacher": {"epochs": 3}}}}],
+    )
+    labels = ["teacher", "scratch", "teacher of HKD", "HKD", "triplet"]
+    assert [cell.label for cell in found.cells] == labels
+    shared, scratch, own, hkd, triplet = found.cells
+    assert (own.kind, own.first.recipe.epochs, list(own.runs)) == ("teacher", 3, [1, 2])
+    assert ids_by_seed(hkd.teachers) == ids_by_seed(own.runs) == {s: run.id for s, run in teachers(hkd).items() if run}
+    assert ids_by_seed(triplet.teachers) == ids_by_seed(scratch.teachers) == ids_by_seed(shared.runs)
+
+
+@pytest.mark.parametrize(
+    ("label", "change"), [("mutual", {"epochs": 3}), ("HKD", {"epochs": 9})], ids=["reads no teacher", "equal recipe"]
+)
+def test_a_label_without_a_teacher_of_its_own_has_that_of_the_pair(
+    expanded: Expand, label: str, change: dict[str, int]
+) -> None:
+    found = expanded(
+        recipe={"epochs": 9},
+        methods={"HKD": {"method": "vanilla"}, "mutual": {}},
+        override=[{"when": {"method": label}, "set": {"recipe": {"teacher": change}}}],
+    )
+    assert [cell.label for cell in found.cells] == ["teacher", "scratch", "HKD", "mutual"]
+    assert all(ids_by_seed(cell.teachers) == {0: found.cells[0].first.id} for cell in found.cells[1:])
 
 
 def test_the_last_override_wins_and_tables_merge(expanded: Expand) -> None:
@@ -210,7 +244,7 @@ def test_rules_without_effect_are_warnings(expanded: Expand) -> None:
 
 def test_scratch_with_label_smoothing_is_another_cell(expanded: Expand) -> None:
     found = expanded(methods={"scratch": {"label_smoothing": [0.0, 0.1]}})
-    assert kinds(found) == [("teacher", "teacher"), ("scratch", "scratch"), ("scratch", "scratch")]
+    assert kinds(found) == [("teacher", "teacher"), ("scratch", "scratch"), ("method", "scratch")]
     assert [cell.runs[0].hyperparameters for cell in found.cells[1:]] == [
         {"label_smoothing": 0.0},
         {"label_smoothing": 0.1},

@@ -1,9 +1,9 @@
-"""Planning: a matrix is expanded to runs, and every cell is checked against methods, networks and data sets."""
+"""The methods, networks and data sets on this machine, and the check of a cell against them."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
-from functools import cache, cached_property
+from dataclasses import replace
+from functools import cache
 from typing import Any, final, get_origin
 
 import torch
@@ -11,118 +11,16 @@ import torch
 from kdbench import data, methods, models
 from kdbench.data.dataset import Dataset
 from kdbench.data.dataset_info import DatasetInfo
-from kdbench.data.splits import split
+from kdbench.data.run_images import split_images
 from kdbench.errors import DataError, KdbenchError, MatrixError
-from kdbench.garbage_collection import gc_paused
 from kdbench.hyperparameters import declared, identity_fields, resolve, roles
-from kdbench.matrix import Cell, DataSpec, Excluded, MatrixSpec, NetworkSpec, Part, Registry, RunSpec, expand
-from kdbench.matrix.identity import canonical, digest
-from kdbench.matrix.order import sort_runs
-from kdbench.matrix.plan_digest import plan_digest
+from kdbench.matrix import Cell, DataSpec, NetworkSpec, Part, Registry, RunSpec, Split
 from kdbench.matrix.recipe import Recipe
-from kdbench.results import ExcludedCell, IncompatibleCell, IndexCell, MatrixIndex
+from kdbench.plan.training import planned_steps, training_key
+from kdbench.results import Training
 from kdbench.training.method import Method, Task
 from kdbench.training.network import Shapes, shapes
 from kdbench.training.precision import resolve_precision
-
-
-@final
-@dataclass(frozen=True)
-class Incompatible:
-    """An incompatible cell, with the reason."""
-
-    cell: Cell
-    reason: str
-
-
-@final
-@dataclass(frozen=True)
-class Plan:
-    """The runs of a matrix on this machine. Every cell is checked; nothing is trained."""
-
-    matrix: MatrixSpec
-    cells: tuple[Cell, ...]
-    incompatible: tuple[Incompatible, ...]
-    excluded: tuple[Excluded, ...]
-    warnings: tuple[str, ...]
-    provisional: Mapping[str, str] = field(default_factory=dict)  # data sets whose files are missing -> message
-
-    @cached_property
-    def runs(self) -> tuple[RunSpec, ...]:
-        """All runs and those that they need, without duplicates: first those that others need, then by seed."""
-        return sort_runs(run for cell in self.cells for run in cell.runs.values())
-
-    @cached_property
-    def teachers(self) -> frozenset[str]:
-        """The ids of the runs that other runs need."""
-        return frozenset(need.id for run in self.runs for _, need in run.needs)
-
-    @property
-    def _contents(self) -> dict[str, str | None]:
-        """The fingerprint of each data set, by name."""
-        cells = [*self.cells, *(i.cell for i in self.incompatible)]
-        return {cell.dataset.name: cell.dataset.fingerprint for cell in cells}
-
-    def index(self) -> MatrixIndex:
-        """Return the index of the matrix, which the results folder keeps.
-
-        Raises:
-            DataError: the plan is provisional, so its runs have no final ids.
-        """
-        if self.provisional:
-            missing = "; ".join(self.provisional.values())
-            raise DataError(f"a provisional plan cannot be run, because data sets are missing: {missing}")
-        protocol = self.matrix.protocol
-        return MatrixIndex(
-            name=self.matrix.name,
-            file=self.matrix.file,
-            digest="" if any(map(_reads_files, self.runs)) else plan_digest(self.matrix, self._contents),
-            validation=protocol.validation,
-            track_test=protocol.track_test,
-            cells=tuple(map(_index_cell, self.cells)),
-            incompatible=tuple(
-                IncompatibleCell(i.cell.label, i.cell.dataset.name, *_pair(i.cell), i.reason, len(i.cell.runs))
-                for i in self.incompatible
-            ),
-            excluded=tuple(
-                ExcludedCell(e.label, e.dataset, e.pair.teacher, e.pair.student, e.seeds, e.why) for e in self.excluded
-            ),
-            needed=tuple(run.id for run in self.runs if run.id in self.teachers),
-        )
-
-
-def make_plan(matrix: MatrixSpec, provisional: bool = False) -> Plan:
-    """Expand a matrix and check every cell.
-
-    Args:
-        matrix: the validated matrix.
-        provisional: plan known data sets whose files are missing from their published sizes, and download nothing. The
-            cells are the same, but the ids of their runs are not final.
-
-    Raises:
-        MatrixError: a name is unknown, a value is invalid, or a data set is missing.
-        DataError: a data set is corrupted.
-    """
-    registry = LocalRegistry(provisional)
-    with gc_paused():  # hundreds of thousands of objects without cycles
-        expansion = expand(matrix, registry)
-        checked = [(cell, registry.incompatibility(cell, matrix.file)) for cell in expansion.cells]
-    incompatible = tuple(Incompatible(cell, reason) for cell, reason in checked if reason)
-    compatible = tuple(cell for cell, reason in checked if not reason)
-    return Plan(matrix, compatible, incompatible, expansion.excluded, expansion.warnings, registry.missing_data)
-
-
-def batches_key(spec: RunSpec) -> str:
-    """Return a key that is equal for runs with the same batches, which can train side by side."""
-    classes = [methods.find(part.name) for part in spec.parts]
-    views = max(c.views for c in classes)
-    recipe = spec.recipe
-    shared = recipe.model_dump(
-        mode="json", include={"epochs", "batch_size", "augment", "precision", "train_samples", "steps_per_epoch"}
-    )
-    strong = recipe.model_dump(mode="json", include={"strong_augment"}) if views > 1 else None
-    kinds = sorted({c.data for c in classes})
-    return digest(canonical([spec.dataset.canonical, spec.split.canonical, shared, strong, views, kinds, spec.seed]))
 
 
 @final
@@ -137,7 +35,7 @@ class LocalRegistry(Registry):
         self.missing_data: dict[str, str] = {}
         self.roles = cache(self._roles)
         self.shapes = cache(self._shapes)
-        self.train_size = cache(self._train_size)
+        self.sizes = cache(self._sizes)
         self.load = cache(self._load)
         self._checked: dict[tuple[tuple[str, ...], Shapes, Shapes | None, Task], str | None] = {}
 
@@ -199,12 +97,27 @@ class LocalRegistry(Registry):
             MatrixError: a network cannot be built for the images, or there are fewer training images than in a batch.
             DataError: the data set is corrupted.
         """
-        spec = next(iter(cell.runs.values()))
-        loaded = self.load(cell.dataset)
         try:
-            return self._reason(spec, loaded)
+            return self._reason(cell.first, self.load(cell.dataset))
         except KdbenchError as error:
             raise MatrixError(f"{file}: {cell.label} on {cell.dataset.name}: {error}") from error
+
+    def trainings(self, cells: Iterable[Cell]) -> dict[str, Training]:
+        """Return what compatible cells train on, by `training_key`."""
+        specs = {training_key(cell.first): cell.first for cell in cells}
+        return {key: self._training(spec) for key, spec in specs.items()}
+
+    def _training(self, spec: RunSpec) -> Training:
+        train_images, validation_images = self.sizes(spec.dataset, spec.split, spec.recipe)
+        loaded = self.load(spec.dataset)
+        return Training(
+            recipe=spec.recipe.model_dump(mode="json"),
+            train_images=train_images,
+            validation_images=validation_images,
+            available_images=len(loaded.train_labels),
+            test_images=loaded.test_size,
+            steps=planned_steps(spec, train_images),
+        )
 
     def _reason(self, spec: RunSpec, loaded: Dataset | DatasetInfo) -> str | None:
         task = self._task(spec, loaded)
@@ -219,21 +132,22 @@ class LocalRegistry(Registry):
         return self._checked[key]
 
     def _task(self, spec: RunSpec, loaded: Dataset | DatasetInfo) -> Task:
-        size = self.train_size(spec.dataset, spec.split.validation, spec.split.split_seed, spec.recipe)
+        size, _ = self.sizes(spec.dataset, spec.split, spec.recipe)
         return Task(loaded.num_classes, size, loaded.image_shape, spec.recipe.batch_size)
 
     def _load(self, spec: DataSpec) -> Dataset | DatasetInfo:
         return data.load(spec) if spec.fingerprint else data.get_info(spec)
 
-    def _train_size(self, dataset: DataSpec, validation: float, split_seed: int, recipe: Recipe) -> int:
-        labels = self.load(dataset).train_labels
-        size = len(split(labels, validation, split_seed, recipe.train_samples).train)
+    def _sizes(self, dataset: DataSpec, images: Split, recipe: Recipe) -> tuple[int, int]:
+        """Return the number of training and of validation images."""
+        indices = split_images(self.load(dataset), images, recipe)
+        size = len(indices.train)
         if size < recipe.batch_size:
             raise DataError(
                 f"a run has {size} training images, which is less than one batch of {recipe.batch_size}; "
                 "lower recipe.batch_size or raise train_samples"
             )
-        return size
+        return size, len(indices.validation)
 
     def _shapes(self, network: NetworkSpec, task: Task, is_trained: bool) -> Shapes:
         with _user_code(f"network '{network.name}'"), torch.device("meta"):
@@ -266,28 +180,3 @@ def _needs(spec: RunSpec) -> dict[str, RunSpec]:
             with _user_code(f"what '{part.name}' needs"):
                 found |= method.needs(spec)
     return found
-
-
-def _reads_files(spec: RunSpec) -> bool:
-    """Return whether a run depends on the user's own code or on weights, which `plan_digest` does not cover."""
-    networks = (spec.student, *spec.peers)
-    return any(part.source for part in spec.parts) or any(n.source or n.has_initial_weights for n in networks)
-
-
-def _pair(cell: Cell) -> tuple[str, str]:
-    return cell.pair.teacher, cell.pair.student
-
-
-def _index_cell(cell: Cell) -> IndexCell:
-    spec = next(iter(cell.runs.values()))
-    teacher, student = _pair(cell)
-    return IndexCell(
-        kind=cell.kind,
-        label=cell.label,
-        dataset=cell.dataset.name,
-        teacher=teacher,
-        student=student,
-        method=spec.method,
-        hyperparameters=spec.hyperparameters,
-        runs={str(seed): run.id for seed, run in cell.runs.items()},
-    )
