@@ -23,7 +23,8 @@ from kdbench.results.table import EPOCH_TYPES, to_arrow
 from kdbench.training.evaluation import compute_logits, count_flops, count_parameters
 from kdbench.training.member import Member, States
 from kdbench.training.network import Frozen
-from kdbench.worker.cohort_data import CohortData, ImageSplit
+from kdbench.worker.cohort_data import CohortData, ImageSplit, count_steps
+from kdbench.worker.environment import processor_model
 from kdbench.worker.options import Options
 
 
@@ -78,6 +79,7 @@ class RunWriter:
             "teacher_agreement": agreement,
             "train_seconds": self._member.seconds + shared_seconds,
             "epochs_run": len(self._member.history),
+            "steps": len(self._member.history) * self._steps_per_epoch(),
             "best_epoch": self._best_epoch(),
             "attempts": self._store.attempts(self._spec.id),
             **_provenance(self._spec, self._device, cohort_size, started),
@@ -127,6 +129,9 @@ class RunWriter:
         """Return the scores of a network that does not train, which are its best ones too."""
         suffixes = ["_best"] * self._has_validation + ["_best_test"] * self._spec.split.track_test
         return {f"{key}{suffix}": value for suffix in suffixes for key, value in row.items()}
+
+    def _steps_per_epoch(self) -> int:
+        return count_steps(self._spec, self._data.task, self._member.method.data == "train")
 
     def _best_epoch(self) -> int | None:
         if not self._spec.recipe.epochs:
@@ -201,6 +206,7 @@ def _provenance(spec: RunSpec, device: torch.device, cohort_size: int, started: 
     return {
         **provenance(),
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
+        "processor": processor_model(device),
         "precision": spec.recipe.precision,
         "threads": torch.get_num_threads(),
         "cohort_size": cohort_size,

@@ -57,6 +57,7 @@ def test_a_row_of_a_finished_run(
     (row,) = read_rows(store)
     found = {key: value for key, value in row.items() if value is not None}
     assert json.loads(found.pop("params")) == {"alpha": 0.9, "temperature": 4.0}
+    assert json.loads(found.pop("needs")) == {"teacher": teacher.id}
     assert found == {
         "run_id": run.id,
         "cell": run.cell,

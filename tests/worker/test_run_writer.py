@@ -9,6 +9,7 @@ import torch
 
 from kdbench.analysis import classification_metrics
 from kdbench.results import Store
+from kdbench.results.hardware import cpu_model
 from kdbench.results.table import read_rows
 from kdbench.training.evaluation import compute_logits
 from kdbench.worker import build
@@ -68,6 +69,36 @@ def test_a_row_describes_the_run(distilled):
     assert (row["epochs_run"], row["cohort_size"]) == (2, 1)
     assert row["parameters"] == row["parameters_training"] == 64 * 8 + 8 + 8 * 10 + 10
     assert row["flops"] == 2 * (64 * 8 + 8 * 10)
+
+
+def test_a_row_names_the_runs_that_it_needs(distilled):
+    _, spec, store = distilled
+    rows = {row["run_id"]: row for row in read_rows(store)}
+    assert json.loads(rows[spec.id]["needs"]) == {"teacher": spec.teacher.id}
+    assert json.loads(rows[spec.teacher.id]["needs"]) == {}
+
+
+def test_a_row_counts_the_steps(distilled, store, plan_of, train):
+    _, spec, trained = distilled
+    assert trained.result(spec.id)["row"]["steps"] == 2 * (100 // 50)
+    stopped = run_of(plan_of({}, {"epochs": 40, "early_stopping": {"patience": 1}, "batch_size": 30}), "scratch")
+    train(store, stopped)
+    row = store.result(stopped.id)["row"]
+    assert row["epochs_run"] < 40
+    assert row["steps"] == row["epochs_run"] * (100 // 30)
+
+
+def test_the_steps_of_a_method_without_images_are_those_of_the_recipe(store, plan_of, train):
+    pair = ("cnn_4_8", "cnn_4_4")
+    spec = run_of(plan_of({"zskt": {"student_steps": 1}}, {"steps_per_epoch": 3}, pair=pair), "zskt")
+    train(store, spec.teacher)
+    train(store, spec)
+    assert store.result(spec.id)["row"]["steps"] == 2 * 3
+
+
+def test_a_row_names_the_processor(distilled):
+    _, spec, store = distilled
+    assert store.result(spec.id)["row"]["processor"] == cpu_model()
 
 
 def test_the_metrics_are_those_of_the_weights_on_disk(distilled):

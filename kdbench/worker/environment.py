@@ -1,0 +1,10 @@
+"""The processor that a worker computes on."""
+
+import torch
+
+from kdbench.results.hardware import cpu_model
+
+
+def processor_model(device: torch.device) -> str:
+    """Return the model of the CPU, or of the GPU if the device is one."""
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else cpu_model()
