@@ -13,6 +13,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from kdbench.analysis import classification_metrics
+from kdbench.data.run_images import count_steps
 from kdbench.errors import NotFiniteError
 from kdbench.matrix import RunSpec
 from kdbench.results import Store
@@ -23,7 +24,7 @@ from kdbench.results.table import EPOCH_TYPES, to_arrow
 from kdbench.training.evaluation import compute_logits, count_flops, count_parameters
 from kdbench.training.member import Member, States
 from kdbench.training.network import Frozen
-from kdbench.worker.cohort_data import CohortData, ImageSplit, count_steps
+from kdbench.worker.cohort_data import CohortData, ImageSplit
 from kdbench.worker.environment import processor_model
 from kdbench.worker.options import Options
 
@@ -131,7 +132,8 @@ class RunWriter:
         return {f"{key}{suffix}": value for suffix in suffixes for key, value in row.items()}
 
     def _steps_per_epoch(self) -> int:
-        return count_steps(self._spec, self._data.task, self._member.method.data == "train")
+        reads_images = self._member.method.data == "train"
+        return count_steps(self._spec.recipe, self._data.task.train_size, reads_images)
 
     def _best_epoch(self) -> int | None:
         if not self._spec.recipe.epochs:
