@@ -16,7 +16,8 @@ from kdbench.errors import DataError, KdbenchError, MatrixError
 from kdbench.hyperparameters import declared, identity_fields, resolve, roles
 from kdbench.matrix import Cell, DataSpec, NetworkSpec, Part, Registry, RunSpec, Split
 from kdbench.matrix.recipe import Recipe
-from kdbench.plan.training import planned_steps, training_key
+from kdbench.plan.initial_weights import check_initial_weights
+from kdbench.plan.training import planned_steps, reads_images, training_key, views
 from kdbench.results import Training
 from kdbench.training.method import Method, Task
 from kdbench.training.network import Shapes, shapes
@@ -94,11 +95,15 @@ class LocalRegistry(Registry):
         """Return why a cell is incompatible, or None.
 
         Raises:
-            MatrixError: a network cannot be built for the images, or there are fewer training images than in a batch.
+            MatrixError: a network cannot be built for the images, there are fewer training images than in a batch, or
+                initial weights were trained on validation images.
             DataError: the data set is corrupted.
         """
+        loaded = self.load(cell.dataset)
         try:
-            return self._reason(cell.first, self.load(cell.dataset))
+            for run in cell.runs.values():
+                check_initial_weights(run, loaded)
+            return self._reason(cell.first, loaded)
         except KdbenchError as error:
             raise MatrixError(f"{file}: {cell.label} on {cell.dataset.name}: {error}") from error
 
@@ -117,6 +122,10 @@ class LocalRegistry(Registry):
             available_images=len(loaded.train_labels),
             test_images=loaded.test_size,
             steps=planned_steps(spec, train_images),
+            reads_images=reads_images(spec),
+            views=views(spec),
+            initial_weights=_describe_weights(spec.student),
+            test_duplicates=loaded.test_duplicates if isinstance(loaded, Dataset) else 0,
         )
 
     def _reason(self, spec: RunSpec, loaded: Dataset | DatasetInfo) -> str | None:
@@ -170,6 +179,10 @@ def _user_code(what: str) -> Iterator[None]:
         raise
     except Exception as error:
         raise MatrixError(f"{what} raises {type(error).__name__}: {error}") from error
+
+
+def _describe_weights(network: NetworkSpec) -> str:
+    return "pretrained" if network.pretrained else network.weights or ""
 
 
 def _needs(spec: RunSpec) -> dict[str, RunSpec]:

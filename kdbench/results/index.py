@@ -39,6 +39,10 @@ class Training:
     available_images: int  # training images of the data set: what a run could train on
     test_images: int
     steps: int  # optimizer steps per run without early stopping: epochs times batches per epoch
+    reads_images: bool = True  # False: the method generates its inputs
+    views: int = 1  # augmented views of each image in a batch
+    initial_weights: str = ""  # of the network that trains: a path, or "pretrained"; empty: random
+    test_duplicates: int = 0  # test images of the data set that are also training images, pixel by pixel
 
 
 @final
