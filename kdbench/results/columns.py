@@ -62,7 +62,11 @@ COLUMNS: Mapping[str, Column] = {
     "inference_ms_256_p95": Column("double", "95th percentile of the same, in ms"),
     "throughput": Column("double", "images per second at batch size 256"),
     "peak_memory_mb": Column("double", "peak memory of the worker, in MiB; of the GPU if there is one"),
-    "train_seconds": Column("double", "time of the run's own steps, its batches and its teacher's outputs, in seconds"),
+    "train_seconds": Column(
+        "double",
+        "time of the run's own steps, its batches and the teacher outputs that it reads, in seconds; what a cohort "
+        "shares counts in full for each run, as if it were alone; the runs that it needs are not included",
+    ),
     "epochs_run": Column("int64", "epochs that were trained"),
     "steps": Column("int64", "batches that were trained on: `epochs_run` times batches per epoch"),
     "best_epoch": Column("int64", "best epoch on validation, counted from 1; 0: the initial weights"),

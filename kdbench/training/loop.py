@@ -7,6 +7,7 @@ from typing import Protocol, final
 import torch
 from torch import Tensor
 
+from kdbench.training.billing import Bills
 from kdbench.training.member import Member
 from kdbench.training.memory import is_out_of_memory
 from kdbench.training.method import Batch
@@ -24,12 +25,12 @@ class Batches(Protocol):
 class TeacherForward(Protocol):
     """A way to get a frozen teacher's output for a batch other than a forward pass: from disk, or by a CUDA graph."""
 
-    @property
-    def saved_seconds(self) -> float:
-        """The time that the outputs read from disk took to compute."""
+    def forward(self, images: Tensor, epoch: int, position: int) -> Stopwatch:
+        """Put the output for images (B, C, H, W) into the teacher's cache; epoch and position count from 0.
 
-    def forward(self, images: Tensor, epoch: int, position: int) -> None:
-        """Put the output for images (B, C, H, W) into the teacher's cache; epoch and position count from 0."""
+        Returns:
+            How long the output took to compute, also if it was computed earlier and read from disk.
+        """
 
 
 @final
@@ -62,17 +63,17 @@ class CohortLoop:
         self._evaluate = evaluate
         self._on_epoch_end = on_epoch_end
         self._batch_watch = Stopwatch(members[0].device)
-        self._teacher_watches = {teacher: Stopwatch(members[0].device) for teacher in teachers}
+        self._bills = Bills()
+        for network in self._frozen:
+            network.bill_to(self._bills)
 
     def shared_seconds(self, member: Member) -> float:
-        """Return the time of the work that a member shares: batches, and the outputs of the teachers that it has.
+        """Return the time of the work that a member shares: all batches, and the teachers' outputs that it read.
 
-        Teacher outputs read from disk count as long as they took to compute.
+        Each member is billed what the work would take if it were alone; outputs read from disk count as long as they
+        took to compute.
         """
-        used = [teacher for teacher in _frozen_networks(member) if teacher in self._teacher_watches]
-        computed = sum(self._teacher_watches[teacher].seconds for teacher in used)
-        saved = sum(self._forwards[teacher].saved_seconds for teacher in used if teacher in self._forwards)
-        return self._batch_watch.seconds + computed + saved
+        return self._batch_watch.seconds + self._bills.seconds(member.name)
 
     def train(self, epochs: int, first: int = 0) -> None:
         """Train all members from epoch `first`, counted from 0, until the last epoch, an early stop, or an error.
@@ -107,9 +108,17 @@ class CohortLoop:
         while (batch := self._next_batch(batches, epoch)) is not None:
             for member in active:
                 if member.error is None:
-                    member.train_batch(batch)
+                    self._train_batch(member, batch)
             for member in active:
                 member.synchronize()
+
+    def _train_batch(self, member: Member, batch: Batch) -> None:
+        is_replay = member.is_captured
+        with self._bills.reading(member.name):
+            member.train_batch(batch)
+            if is_replay:
+                for network in self._frozen:
+                    network.bill_replay()
 
     def _next_batch(self, batches: Iterator[tuple[int, Batch]], epoch: int) -> Batch | None:
         """Draw the next batch and compute the teachers' outputs: the work that members share."""
@@ -126,9 +135,9 @@ class CohortLoop:
         with torch.autocast(images.device.type, dtype=torch.bfloat16, enabled=precision == "bf16"):
             for teacher in self._teachers:
                 # each member that calls the teacher raises the same error itself
-                with self._teacher_watches[teacher].running(), suppress(Exception):
+                with suppress(Exception):
                     if teacher in self._forwards:
-                        self._forwards[teacher].forward(images, epoch, position)
+                        teacher.set_cost(images, self._forwards[teacher].forward(images, epoch, position))
                     else:
                         teacher(images)
 

@@ -3,7 +3,7 @@
 import copy
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any, TypeVar, final
 
@@ -12,7 +12,9 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
 from kdbench.errors import NetworkError
+from kdbench.training.billing import Bills
 from kdbench.training.partial_output import MissingField
+from kdbench.training.stopwatch import Stopwatch
 
 
 @final
@@ -127,6 +129,8 @@ class Frozen(nn.Module):
         self.requires_grad_(False)
         self._views = views
         self._cached: list[CachedOutput] = []
+        self._bills: Bills | None = None
+        self._static_readers: set[str] = set()  # runs that have read an output stored by `cache`
         self.eval()
 
     @classmethod
@@ -153,9 +157,13 @@ class Frozen(nn.Module):
         autocast = _is_autocast_enabled(images)
         for cached in self._cached:
             if cached.is_valid_for(images, autocast):
+                self._bill(cached)
                 return cached.output
-        with torch.no_grad():
-            computed = CachedOutput(images, self.network(images), autocast)
+        cost = Stopwatch(images.device)
+        with torch.no_grad(), cost.running() if self._is_measured(images) else nullcontext():
+            output = self.network(images)
+        computed = CachedOutput(images, output, autocast, cost=cost)
+        computed.payers = {self._bills.reader} if self._bills else set()  # the time is part of the step that runs
         self._cached = [*self._cached, computed][-self._views :]
         return computed.output
 
@@ -174,6 +182,37 @@ class Frozen(nn.Module):
         }
         known = missing if embedding is None else {**missing, "embedding": embedding}
         self._store(images, Output(logits=logits, **known), is_static=False)
+
+    def bill_to(self, bills: Bills) -> None:
+        """Bill cached outputs to the runs that read them."""
+        self._bills = bills
+        self._static_readers.clear()
+
+    def set_cost(self, images: Tensor, cost: Stopwatch) -> None:
+        """Set what each run that reads the outputs cached for these images is billed."""
+        for cached in self._cached:
+            if cached.images is images:
+                cached.cost = cost
+
+    def bill_replay(self) -> None:
+        """Bill the run whose captured step runs, which reads the output that was cached at its capture."""
+        if self._bills and self._bills.reader in self._static_readers:
+            for cached in self._cached:
+                if cached.is_static:
+                    self._bill(cached)
+
+    def _bill(self, cached: "CachedOutput") -> None:
+        if self._bills is None or self._bills.reader is None:
+            return
+        if cached.is_static:
+            self._static_readers.add(self._bills.reader)
+        if self._bills.reader not in cached.payers:
+            cached.payers.add(self._bills.reader)
+            self._bills.add(cached.cost)
+
+    def _is_measured(self, images: Tensor) -> bool:
+        """Return whether the time of a forward pass is measured; events cannot be timed while a graph is captured."""
+        return self._bills is not None and not (images.is_cuda and torch.cuda.is_current_stream_capturing())
 
     def clear_cache(self) -> None:
         """Drop all cached outputs. The training loop does this before each batch."""
@@ -207,22 +246,28 @@ class CachedOutput:
         output: the network's output for it.
         autocast: whether autocast was enabled.
         is_static: whether the output's tensors are reused for every batch, as CUDA graphs need it.
+        cost: how long the computation took.
     """
 
-    def __init__(self, images: Tensor, output: Output, autocast: bool, is_static: bool = False) -> None:
+    def __init__(
+        self, images: Tensor, output: Output, autocast: bool, is_static: bool = False, cost: Stopwatch | None = None
+    ) -> None:
+        self.images = images
         self.output = output
         self.is_static = is_static
-        self._images, self._autocast = images, autocast
+        self.cost = cost or Stopwatch(images.device)
+        self.payers: set[str | None] = set()  # the runs that have paid for it
+        self._autocast = autocast
         self._versions = self._current_versions()
 
     def is_valid_for(self, images: Tensor, autocast: bool) -> bool:
         """Return whether this is the network's output for an input."""
-        return self._images is images and self._autocast == autocast and self._versions == self._current_versions()
+        return self.images is images and self._autocast == autocast and self._versions == self._current_versions()
 
     def _current_versions(self) -> list[int]:
         """Return how many times each tensor has been modified in place."""
         output = self.output
-        fields = (self._images, output.logits, output.embedding, output.stages, output.preacts)
+        fields = (self.images, output.logits, output.embedding, output.stages, output.preacts)
         return [leaf._version for leaf in tree_leaves(fields) if not isinstance(leaf, MissingField)]
 
 

@@ -11,13 +11,12 @@ from kdbench.training.cuda_graphs import WARM_UP, GraphRecorder, Work
 from kdbench.training.loop import Batches
 from kdbench.training.method import Batch
 from kdbench.training.network import Frozen, Output
+from kdbench.training.stopwatch import Stopwatch
 
 
 @final
 class GraphedTeacher:
     """A `TeacherForward` that captures the teacher's forward pass after the first batches and then replays it."""
-
-    saved_seconds = 0.0  # every output is computed
 
     def __init__(self, teacher: Frozen, recorder: GraphRecorder) -> None:
         self._teacher = teacher
@@ -26,9 +25,14 @@ class GraphedTeacher:
         self._output: Output | None = None
         self._replay: Work | None = None
 
-    def forward(self, images: Tensor, epoch: int, position: int) -> None:
-        """Put the output for images (B, C, H, W), always in the same tensor, into the teacher's cache."""
-        with self._recorder.on_own_stream():
+    def forward(self, images: Tensor, epoch: int, position: int) -> Stopwatch:
+        """Put the output for images (B, C, H, W), always in the same tensor, into the teacher's cache.
+
+        Returns:
+            The time of the computation.
+        """
+        cost = Stopwatch(images.device)
+        with self._recorder.on_own_stream(), cost.running():
             if self._replay is not None:
                 self._replay()
             elif self._eager_batches:
@@ -40,6 +44,7 @@ class GraphedTeacher:
         self._recorder.synchronize()
         if self._output is not None:
             self._teacher.cache(images, self._output)
+        return cost
 
     def _compute(self, images: Tensor) -> None:
         self._output = self._teacher(images)

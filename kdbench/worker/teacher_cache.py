@@ -64,39 +64,41 @@ class TeacherCache:
         self._folders = [with_embeddings] if embeddings else [key, with_embeddings]  # the first one is written to
         self._cached: list[Tensor] | None = None  # the epoch's outputs from disk; per field (steps, B, K or D)
         self._computed: list[list[Tensor]] = []  # the epoch's outputs so far; per batch and field (B, K or D)
-        self._saved_seconds = 0.0
+        self._seconds = 0.0  # that each output of the epoch from disk took to compute
+        self._costs: list[Stopwatch] = []  # of the epoch's computed outputs so far
         self._device = next(teacher.parameters()).device
-        self._watch = Stopwatch(self._device)
 
-    @property
-    def saved_seconds(self) -> float:
-        """The time that the outputs read from disk took to compute."""
-        return self._saved_seconds
+    def forward(self, images: Tensor, epoch: int, position: int) -> Stopwatch:
+        """Put the cached fields of the output for images (B, C, H, W) into the teacher's cache, and no others.
 
-    def forward(self, images: Tensor, epoch: int, position: int) -> None:
-        """Put the cached fields of the output for images (B, C, H, W) into the teacher's cache, and no others."""
+        Returns:
+            How long the output took to compute, in this run or in the one that wrote it to disk.
+        """
+        cost = Stopwatch(self._device)
         if position == 0:
-            self._computed, self._cached = [], self._read(epoch, len(images))
-            self._watch = Stopwatch(self._device)
+            self._computed, self._costs, self._cached = [], [], self._read(epoch, len(images))
         if self._cached is not None:
+            cost.set(self._seconds)
             # cloned, so that it is aligned in memory like a computed output
             self._teacher.cache_partial(images, *(field[position].clone() for field in self._cached))
-            return
-        with self._watch.running():
+            return cost
+        with cost.running():
             output = self._teacher(images)
         fields = [getattr(output, name) for name in self._fields]
         self._teacher.cache_partial(images, *fields)
         if self._is_cacheable(fields):
             self._computed.append([field.clone() for field in fields])
+            self._costs.append(cost)
             if len(self._computed) == self._steps:
                 self._write(epoch)
+        return cost
 
     def _read(self, epoch: int, batch_size: int) -> list[Tensor] | None:
         for folder in self._folders:
             content = self._cache.read(f"{folder}/{epoch}")
             tensors = {} if content is None else load(content)
             if tensors and tensors["logits"].shape[:2] == (self._steps, batch_size):
-                self._saved_seconds += tensors["seconds"].item()
+                self._seconds = tensors["seconds"].item() / self._steps
                 return [tensors[name].to(self._device) for name in self._fields]
         return None
 
@@ -110,7 +112,7 @@ class TeacherCache:
             for name, batches in zip(self._fields, zip(*self._computed, strict=True), strict=True)
         }
         self._computed = []
-        seconds = torch.tensor(self._watch.seconds, dtype=torch.float64)
+        seconds = torch.tensor(sum(cost.seconds for cost in self._costs), dtype=torch.float64)
         try:
             self._cache.write(f"{self._folders[0]}/{epoch}", save({**tensors, "seconds": seconds}))
         except OSError as error:

@@ -1,12 +1,17 @@
 """A cohort that is interrupted and resumed has the same numbers as an uninterrupted one."""
 
+from types import SimpleNamespace
+
 import pyarrow.parquet as pq
 import pytest
 import torch
 from safetensors.torch import load_file
 
 from kdbench.events import EpochEnded, RunResumed, WarningIssued
+from kdbench.models.cnn import Convolution
 from kdbench.results import Store, checkpoints
+from kdbench.training import stopwatch
+from kdbench.worker import teacher_cache
 from kdbench.worker.cohort import CohortWorker
 from kdbench.worker.options import Options
 
@@ -78,6 +83,27 @@ def test_a_cohort_interrupted_several_times_has_the_same_numbers(uninterrupted, 
     assert_same(specs, reference, store)
     for spec in specs:
         assert not [name for name in checkpoints.NAMES if (store.folder(spec.id) / name).exists()]
+
+
+@pytest.mark.parametrize("gigabytes", [0.0, 1.0])
+def test_a_resumed_cohort_bills_all_attempts(tmp_path, plan_of, monkeypatch, gigabytes):
+    """Every forward pass of the teacher takes 1 s on a clock that stands still otherwise."""
+    clock, forward = SimpleNamespace(now=0.0), Convolution.forward
+
+    def timed(network, images):
+        clock.now += 0.5  # the teacher has two of these
+        return forward(network, images)
+
+    plan, store = plan_of({"vanilla": {}}, {"epochs": 4}, pair=("cnn_4_8", "mlp_8")), Store(tmp_path)
+    teacher, scratch, vanilla = (cell.runs[0] for cell in plan.cells)
+    train(store, [teacher])
+    monkeypatch.setattr(teacher_cache, "cache_folder", lambda: tmp_path / "cache")
+    monkeypatch.setattr(stopwatch, "time", SimpleNamespace(perf_counter=lambda: clock.now))
+    monkeypatch.setattr(Convolution, "forward", timed)
+    for until in (2, 4, None):
+        train(store, [scratch, vanilla], until=until, teacher_cache_gb=gigabytes)
+    seconds = {spec.method: store.result(spec.id)["row"]["train_seconds"] for spec in (scratch, vanilla)}
+    assert seconds == {"scratch": 0.0, "vanilla": 4 * 2 * 1.0}
 
 
 def test_members_resume_from_different_epochs(uninterrupted, tmp_path):
