@@ -79,6 +79,7 @@ COLUMNS: Mapping[str, Column] = {
     "threads": Column("int64", "CPU threads of the worker"),
     "compile": Column("bool", "whether `torch.compile` was used"),
     "cuda_graphs": Column("bool", "whether steps were recorded as CUDA graphs"),
+    "environment_changes": Column("string", "how the environment changed when the run was resumed; empty: it did not"),
     "cohort_size": Column("int64", "runs that were trained side by side"),
     "attempts": Column("int64", "number of times that the training was started"),
     "host": Column("string", "name of the machine"),

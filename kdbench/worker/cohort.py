@@ -76,12 +76,12 @@ class CohortWorker:
             if member is not None and not members:
                 check_memory(member, len(self._specs), self._device)
             members += [member] if member is not None else []
-        checkpoints = Checkpoints(self._store, self._options, self._teachers.loaded, self._emit)
+        self._checkpoints = Checkpoints(self._store, self._options, self._teachers.loaded, self._emit)
         by_epoch: dict[int, list[Member]] = {}
         for member in members:
-            by_epoch.setdefault(checkpoints.resume(member), []).append(member)
+            by_epoch.setdefault(self._checkpoints.resume(member), []).append(member)
         for epoch, group in sorted(by_epoch.items()):
-            self._train_group(group, epoch, data, checkpoints)
+            self._train_group(group, epoch, data)
 
     def _make_member(self, spec: RunSpec, data: CohortData) -> Member | None:
         """Return a run that is ready to train, or None if it cannot be built or its teacher must be trained again."""
@@ -98,9 +98,9 @@ class CohortWorker:
             self.fail(spec, error)
             return None
 
-    def _train_group(self, members: list[Member], first: int, data: CohortData, checkpoints: Checkpoints) -> None:
+    def _train_group(self, members: list[Member], first: int, data: CohortData) -> None:
         """Train members that continue with the same epoch, counted from 0."""
-        size = len(members)
+        size, checkpoints = len(members), self._checkpoints
 
         def on_epoch_end(epoch: int, active: Sequence[Member]) -> None:
             self._emit_epoch(epoch, first, active)
@@ -205,7 +205,8 @@ class CohortWorker:
             return
         writer = RunWriter(spec, member, data, self._store, self._device, self._options)
         try:
-            writer.write(self._started, shared_seconds, size)
+            changes = self._checkpoints.environment_changes(spec.id)
+            writer.write(self._started, shared_seconds, size, changes)
         except ResultsError:
             raise
         except Exception as error:  # the evaluation runs custom networks

@@ -53,13 +53,16 @@ class RunWriter:
         self._options = options
         self._deployed = member.method.deployed()
 
-    def write(self, started: str, shared_seconds: float, cohort_size: int) -> None:
+    def write(
+        self, started: str, shared_seconds: float, cohort_size: int, environment_changes: str | None = None
+    ) -> None:
         """Evaluate the last and the best-validation weights on test, and write all files; the result last.
 
         Args:
             started: when the run started, an ISO 8601 time.
             shared_seconds: the time of the work that the cohort shared.
             cohort_size: the number of runs in the cohort.
+            environment_changes: how the environment changed between attempts; None if it did not.
 
         Raises:
             ResultsError: the folder cannot be written to.
@@ -86,6 +89,7 @@ class RunWriter:
             **_provenance(self._spec, self._device, cohort_size, started),
             "compile": self._options.compile,
             "cuda_graphs": self._member.is_captured,
+            "environment_changes": environment_changes,
         }
         architecture = architecture_key(self._network, self._data.task.image_shape, self._device)
         result = {"status": "done", "row": row, "architecture": architecture, "deployed": others}

@@ -166,6 +166,32 @@ def test_resuming_from_another_version_of_torch_warns(uninterrupted, tmp_path, m
         f"resumes from a checkpoint of another environment (torch was 1.0 and is {torch.__version__}); "
         "its numbers may differ"
     )
+    result = store.result(specs[0].id)
+    assert result is not None
+    assert result["row"]["environment_changes"] == f"after epoch 2: torch was 1.0 and is {torch.__version__}"
+
+
+def test_a_run_that_is_resumed_twice_keeps_the_earlier_change(uninterrupted, tmp_path, monkeypatch):
+    specs, _ = uninterrupted
+    store = Store(tmp_path)
+    with monkeypatch.context() as patch:
+        patch.setattr(torch, "__version__", "1.0")
+        train(store, specs[:1], until=2)
+    train(store, specs[:1], until=3)
+    train(store, specs[:1])
+    result = store.result(specs[0].id)
+    assert result is not None
+    assert result["row"]["environment_changes"] == f"after epoch 1: torch was 1.0 and is {torch.__version__}"
+
+
+def test_a_run_in_one_environment_has_no_changes(uninterrupted, tmp_path):
+    specs, _ = uninterrupted
+    store = Store(tmp_path)
+    train(store, specs[:1], until=2)
+    train(store, specs[:1])
+    result = store.result(specs[0].id)
+    assert result is not None
+    assert result["row"]["environment_changes"] is None
 
 
 @pytest.mark.slow
