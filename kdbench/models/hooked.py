@@ -20,7 +20,8 @@ class HookedNetwork(Network):
     """A network of another library, `body`, that maps images (B, C, H, W) to logits (B, K).
 
     `layers` are the paths of the modules whose outputs, maps (B, C, H, W), are the stages. `classifiers` are the paths
-    of the modules that compute the logits; their concatenated inputs are the embedding. `preacts` is always empty.
+    of the modules that compute the logits; their concatenated inputs are the embedding, which is read before a dropout
+    layer that ends there. `preacts` is always empty.
     """
 
     def __init__(
@@ -36,11 +37,15 @@ class HookedNetwork(Network):
         self.body = body
         self.layers = tuple(layers)
         self.classifiers = tuple(classifiers)
+        self._readers = tuple(_reader(body, path, image_shape) for path in self.classifiers)
+        for path in self._readers:
+            if isinstance(module := body.get_submodule(path), nn.Dropout):
+                module.inplace = False  # or it would overwrite the embedding
 
     def forward(self, images: Tensor) -> Output:
         """Return the `Output` for images (B, C, H, W)."""
-        logits, activations = forward_with_hooks(self.body, {*self.layers, *self.classifiers}, images)
-        embedding = torch.cat([_to_vector(activations[path][0]) for path in self.classifiers], dim=1)
+        logits, activations = forward_with_hooks(self.body, {*self.layers, *self._readers}, images)
+        embedding = torch.cat([_to_vector(activations[path][0]) for path in self._readers], dim=1)
         return Output(logits, tuple(activations[path][1] for path in self.layers), (), embedding)
 
 
@@ -68,6 +73,14 @@ def dry_run(body: nn.Module, paths: Iterable[str], image_shape: ImageShape) -> A
     if not isinstance(logits, Tensor):
         raise TypeError(f"it must return logits, got {type(logits).__name__}")
     return activations
+
+
+def _reader(body: nn.Module, classifier: str, image_shape: ImageShape) -> str:
+    """Return the path of the module whose input is the embedding: the classifier, or the dropout that ends there."""
+    dropouts = [path for path, module in body.named_modules() if isinstance(module, nn.Dropout)]
+    activations = dry_run(body, [*dropouts, classifier], image_shape) if dropouts else {}
+    ends = [path for path in dropouts if path in activations and activations[path][1] is activations[classifier][0]]
+    return ends[-1] if ends else classifier
 
 
 def build_or_raise(name: str, image_shape: ImageShape, make: Callable[[], HookedNetwork]) -> HookedNetwork:

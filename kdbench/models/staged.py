@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
-from typing import final
+from typing import TypeVar, final
 
 import torch
 from torch import Tensor, nn
@@ -20,10 +20,11 @@ class Stage(nn.Module, ABC):
 
 @final
 class StagedNetwork(Network):
-    """A network stem -> stages -> pool -> head; every network defined in this folder is one.
+    """A network stem -> stages -> pool -> dropout -> head.
 
     `stem` maps images (B, C, H, W) to the input of the first stage, `pool` the maps of the last stage to the embedding
-    (B, D), and `head` the embedding to logits (B, K).
+    (B, D), and `head` the embedding to logits (B, K). `dropout` is the probability that an element of the head's input
+    is zero in training; the embedding that methods read has no dropout.
     """
 
     def __init__(
@@ -34,11 +35,13 @@ class StagedNetwork(Network):
         stages: Iterable[Stage],
         pool: nn.Module,
         head: nn.Linear,
+        dropout: float = 0.0,
     ) -> None:
         super().__init__(head.out_features, image_shape)
         self.stem = stem
         self.stages = nn.ModuleList(stages)
         self.pool = pool
+        self.dropout = nn.Dropout(dropout) if dropout else nn.Identity()
         self.head = head
 
     def forward(self, images: Tensor) -> Output:
@@ -49,10 +52,10 @@ class StagedNetwork(Network):
             posts.append(maps)
             preacts.append(preact)
         embedding = self.pool(maps)
-        return Output(self.head(embedding), tuple(posts), tuple(preacts), embedding)
+        return Output(self.head(self.dropout(embedding)), tuple(posts), tuple(preacts), embedding)
 
 
-def global_average() -> nn.Module:
+def global_average() -> nn.Sequential:
     """Return a module that averages maps (B, C, H, W) to (B, C)."""
     return nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten())
 
@@ -62,9 +65,12 @@ def conv3x3(inputs: int, outputs: int, stride: int = 1) -> nn.Conv2d:
     return nn.Conv2d(inputs, outputs, kernel_size=3, stride=stride, padding=1, bias=False)
 
 
+N = TypeVar("N", bound=Network)
+
+
 @torch.no_grad()
-def kaiming(network: StagedNetwork) -> StagedNetwork:
-    """Initialize all layers but the head as in He et al., ICCV 2015, arXiv:1502.01852, and return the network.
+def kaiming(network: N) -> N:
+    """Initialize all layers but `network.head` as in He et al., ICCV 2015, arXiv:1502.01852, and return the network.
 
     Convolutions are Kaiming normal by fan-out, hidden linear layers by fan-in with zero bias. The head keeps torch's
     default.

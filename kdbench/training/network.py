@@ -20,7 +20,11 @@ from kdbench.training.stopwatch import Stopwatch
 @final
 @dataclass(frozen=True, eq=False)
 class Output:
-    """The output of a network."""
+    """The output of a network.
+
+    The stages of wide residual networks are sums before the normalization and the activation, and `preacts` the same
+    maps normalized: what the published code of these networks compares.
+    """
 
     logits: Tensor  # (B, K)
     stages: tuple[Tensor, ...]  # (B, C_l, H_l, W_l), shallow to deep, after the activation; an MLP gives (B, C, 1, 1)

@@ -52,6 +52,17 @@ def test_the_embedding_is_the_input_of_the_classifier() -> None:
     torch.testing.assert_close(output.logits, network.body.fc(output.embedding))
 
 
+@pytest.mark.parametrize("name", ["torchvision:mobilenet_v3_small", "torchvision:squeezenet1_1"])
+def test_the_embedding_is_read_before_the_last_dropout(name: str) -> None:
+    torch.manual_seed(0)
+    network, images = models.build(name, num_classes=10, image_shape=(3, 64, 64)), torch.randn(4, 3, 64, 64)
+    for module in network.modules():
+        module.training = isinstance(module, torch.nn.Dropout)  # dropout alone is random
+    first, second = network(images), network(images)
+    assert torch.equal(first.embedding, second.embedding)
+    assert not torch.equal(first.logits, second.logits)
+
+
 def test_a_classifier_that_is_a_convolution_gives_an_embedding_of_its_channels() -> None:
     network = models.build("torchvision:squeezenet1_1", num_classes=5, image_shape=(3, 64, 64)).eval()
     output = network(torch.randn(2, 3, 64, 64))

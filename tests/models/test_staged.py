@@ -11,7 +11,7 @@ NAMES = [
     *("mlp_16_8", "cnn_4", "cnn_4_8_6", "cnn_4_8_fc6", "cnn_student", "resnet8", "resnet18", "wrn_10_1", "wrn_10_2"),
     *("vgg8", "mobilenetv2_half", "shufflenetv1", "shufflenetv2"),
 ]
-LINEAR = ["mobilenetv2_half"]  # stages without an activation
+LINEAR = ["mobilenetv2_half", "wrn_10_1", "wrn_10_2"]  # stages without an activation
 
 
 def build(name: str, num_classes: int = 5, shape: tuple[int, int, int] = (3, 12, 12)) -> torch.nn.Module:

@@ -28,26 +28,43 @@ def test_the_stages() -> None:
     assert [tuple(stage.shape[1:]) for stage in output.stages] == [(32, 32, 32), (64, 16, 16), (128, 8, 8)]
 
 
-def forward_as_in_the_paper(network: nn.Module, images: torch.Tensor) -> torch.Tensor:
-    """Run the network as in Figure 1(d) of the paper: batch norm, ReLU and convolution, twice per block."""
-    x, norm = network.stem(images), None
+def forward_as_in_the_paper(
+    network: nn.Module, images: torch.Tensor
+) -> tuple[torch.Tensor, list[torch.Tensor], list[torch.Tensor]]:
+    """Run the network as in Figure 1(d) of the paper: batch norm, ReLU and convolution, twice per block.
+
+    Returns the logits, the sum at the end of each stage, and the normalized input of each block that starts a stage.
+    """
+    x, sums, normalized = network.stem(images), [], []
     for stage in network.stages:
+        normalized.append(stage.blocks[0].norm(x))
         for block in stage.blocks:
-            active = torch.relu((norm or block.activation[0])(x))
-            norm = None
+            active = torch.relu(block.norm(x))
             first, second_norm, _, second = block.residual
             residual = second(torch.relu(second_norm(first(active))))
             x = residual + (x if block.projection is None else block.projection(active))
-        norm = stage.norm
-    return network.head(torch.relu(norm(x)).mean(dim=(2, 3)))
+        sums.append(x)
+    last = network.pool[0](x)
+    return network.head(torch.relu(last).mean(dim=(2, 3))), sums, [*normalized[1:], last]
 
 
 @pytest.mark.parametrize("name", ["wrn_16_1", "wrn_16_2"])
-def test_the_last_norm_of_a_stage_is_the_first_of_the_next_block(name: str) -> None:
+def test_stages_are_sums_and_preacts_their_normalized_maps(name: str) -> None:
     torch.manual_seed(0)
     network = models.build(name, num_classes=10, image_shape=(3, 12, 12)).train()
     images = torch.randn(4, 3, 12, 12)
-    torch.testing.assert_close(network(images).logits, forward_as_in_the_paper(network, images))
+    output, (logits, sums, normalized) = network(images), forward_as_in_the_paper(network, images)
+    torch.testing.assert_close(output.logits, logits)
+    torch.testing.assert_close(list(output.stages), sums)
+    torch.testing.assert_close(list(output.preacts), normalized)
+    assert all(stage.min() < 0 for stage in output.stages)
+    assert all(preact.min() < 0 for preact in output.preacts)
+
+
+def test_every_batch_norm_is_updated_once_per_forward_pass() -> None:
+    network = models.build("wrn_16_1", num_classes=10, image_shape=(3, 12, 12)).train()
+    network(torch.randn(4, 3, 12, 12))
+    assert {int(m.num_batches_tracked) for m in network.modules() if isinstance(m, nn.BatchNorm2d)} == {1}
 
 
 def test_the_bias_of_the_head_starts_at_zero() -> None:
