@@ -15,6 +15,8 @@ KdbenchError
 import difflib
 from collections.abc import Iterable
 
+NOT_FINITE = "NaN or infinite"
+
 
 class KdbenchError(Exception):
     """Base class; the command line prints its text without a traceback."""
@@ -56,7 +58,7 @@ class TrainingError(KdbenchError):
 
 
 class NotFiniteError(TrainingError):
-    """A loss is NaN or infinite."""
+    """A loss is NaN or infinite. Its text contains `NOT_FINITE`, by which reports recognize a diverged run."""
 
 
 def printable(text: str, longest: int = 800) -> str:

@@ -95,7 +95,7 @@ def _is_split(results: MatrixResults) -> bool:
 def _is_provisional(results: MatrixResults, rows: Sequence[Row]) -> bool:
     choices = [choice for row in rows for choice in row.choices.values() if len(choice.candidates) > 1]
     run_ids = {run for choice in choices for cell in choice.candidates for run in cell.runs.values()}
-    return any(results.status(run) != "done" for run in run_ids)
+    return any(results.status(run) in ("pending", "running") for run in run_ids)
 
 
 def _has_shared_teacher(results: MatrixResults, rows: Sequence[Row]) -> bool:

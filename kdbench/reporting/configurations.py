@@ -44,7 +44,8 @@ def _choose(results: MatrixResults, cells: tuple[IndexCell, ...]) -> Choice:
     if len(cells) == 1:
         return Choice.of(cells[0])
     column = choice_column(results.index, results.selection)
-    best = None if column is None else best_candidate(results.scores(cells, column))
+    failed = results.failed_positions(cells)
+    best = None if column is None else best_candidate(results.scores(cells, column), failed)
     return Choice(cells, None if best is None else cells[int(str(best))])
 
 

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping
 from functools import cache, cached_property
 from typing import TYPE_CHECKING, Literal, final
 
-from kdbench.errors import ReportError
+from kdbench.errors import NOT_FINITE, ReportError
 from kdbench.reporting.pair import Pair
 from kdbench.reporting.selection import SUFFIXES, Selection, check_selection
 from kdbench.results.index import IndexCell, MatrixIndex
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 Status = Literal["done", "failed", "running", "pending"]
+Failure = Literal["diverged", "failed"]  # a loss became NaN or infinite, or another error
 
 
 @final
@@ -99,6 +100,15 @@ class MatrixResults:
         lines = text.strip().splitlines() if isinstance(text, str) else []
         return lines[0] if lines else "no message"
 
+    def failures(self, cells: Iterable[IndexCell]) -> Counter[Failure]:
+        """Return how many runs of the cells failed in which way."""
+        failed = (run for cell in cells for run in cell.runs.values() if self.status(run) == "failed")
+        return Counter("diverged" if NOT_FINITE in self.error(run) else "failed" for run in failed)
+
+    def has_failed(self, cell: IndexCell) -> bool:
+        """Return whether any run of a cell failed."""
+        return any(self.status(run) == "failed" for run in cell.runs.values())
+
     def values(self, cell: IndexCell, column: str) -> "pd.Series[float]":
         """Return the values of a cell's finished runs in a column, indexed by seed."""
         import pandas as pd
@@ -113,6 +123,10 @@ class MatrixResults:
 
         columns = {index: self.values(cell, column) for index, cell in enumerate(cells) if cell is not None}
         return pd.DataFrame(columns, dtype=float)
+
+    def failed_positions(self, cells: Iterable[IndexCell | None]) -> set[int]:
+        """Return the positions of the cells with a failed run, as `scores` names them."""
+        return {index for index, cell in enumerate(cells) if cell is not None and self.has_failed(cell)}
 
     def _numeric_column(self, column: str) -> Mapping[str, float]:
         if column not in self._done.columns:

@@ -9,6 +9,7 @@ from kdbench.reporting.matrix_results import MatrixResults
 from kdbench.reporting.pair import Pair
 from kdbench.reporting.rows import Row
 from kdbench.reporting.table import DASH, TableCell, Unit
+from kdbench.results.index import IndexCell
 
 
 def metric_cell(results: MatrixResults, choice: Choice, column: str, unit: Unit) -> TableCell:
@@ -18,14 +19,15 @@ def metric_cell(results: MatrixResults, choice: Choice, column: str, unit: Unit)
     summary = summarize(results.values(choice.chosen, column))
     if summary is None:
         return missing_cell(results, choice)
-    return _cell(summary, unit, len(choice.chosen.runs))
+    return _cell(results, choice.chosen, summary, unit)
 
 
 def metric_column(results: MatrixResults, rows: Sequence[Row], pair: Pair, column: str, unit: Unit) -> list[TableCell]:
     """Return a metric of every row on one pair, with flags for the best student and those tied with it."""
     students = [None if row.kind == "teacher" else row.choice_for(pair).chosen for row in rows]
     scores = results.scores(students, column)
-    best, tied = best_candidate(scores), tied_candidates(scores)
+    failed = results.failed_positions(students)
+    best, tied = best_candidate(scores, failed), tied_candidates(scores, failed)
     cells = [metric_cell(results, row.choice_for(pair), column, unit) for row in rows]
     return [replace(cell, is_best=n == best, is_tied=n in tied) for n, cell in enumerate(cells)]
 
@@ -35,17 +37,40 @@ def gain_cell(results: MatrixResults, choice: Choice, baseline: Choice, column: 
     if choice.chosen is None or baseline.chosen is None:
         return missing_cell(results, choice)
     summary = summarize(results.values(choice.chosen, column) - results.values(baseline.chosen, column))
-    return missing_cell(results, choice) if summary is None else _cell(summary, unit, len(choice.chosen.runs))
+    return missing_cell(results, choice) if summary is None else _cell(results, choice.chosen, summary, unit)
 
 
 def missing_cell(results: MatrixResults, choice: Choice) -> TableCell:
-    """Return the reason why there is no number: n/a (incompatible), running, pending, failed, or a dash."""
+    """Return the reason why there is no number: n/a (incompatible), running, pending, the failures, or a dash."""
     if choice.is_incompatible:
         return TableCell("n/a", is_missing=True)
     count = results.count_by_status(run for cell in choice.candidates for run in cell.runs.values())
-    status = next((status for status in ("running", "pending", "failed") if count[status]), DASH)
-    return TableCell(status, is_missing=True)
+    unfinished = (state for state in ("running", "pending") if count[state])
+    failures = sorted(results.failures(choice.candidates), reverse=True)  # "failed" before "diverged"
+    return TableCell(next(iter((*unfinished, *failures, DASH))), is_missing=True)
 
 
-def _cell(summary: Summary, unit: Unit, planned: int) -> TableCell:
-    return TableCell(mean=summary.mean, std=summary.std, n=summary.n, unit=unit, is_incomplete=summary.n < planned)
+def describe_failures(results: MatrixResults, cell: IndexCell) -> str:
+    """Return how many of the runs failed, such as "2 of 3 diverged"; empty if none did.
+
+    If other runs are not finished yet, the text has the number of finished ones: "n=1, 1 diverged".
+    """
+    failures, count = results.failures([cell]), results.count_by_status(cell.runs.values())
+    parts = [f"{number} {kind}" for kind, number in sorted(failures.items())]
+    if not parts:
+        return ""
+    if count["running"] or count["pending"]:
+        return ", ".join([f"n={count['done']}", *parts])
+    number, _, kind = parts[0].partition(" ")
+    return ", ".join([f"{number} of {len(cell.runs)} {kind}", *parts[1:]])
+
+
+def _cell(results: MatrixResults, cell: IndexCell, summary: Summary, unit: Unit) -> TableCell:
+    return TableCell(
+        mean=summary.mean,
+        std=summary.std,
+        n=summary.n,
+        unit=unit,
+        is_incomplete=summary.n < len(cell.runs),
+        failures=describe_failures(results, cell),
+    )

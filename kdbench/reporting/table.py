@@ -59,6 +59,7 @@ class TableCell:
     is_chosen: bool = False  # of the chosen configuration of its label
     is_missing: bool = False  # no result; the text gives the reason
     is_incomplete: bool = False  # fewer runs than planned
+    failures: str = ""  # such as "2 of 3 diverged", if the mean is over the others
 
     @property
     def is_bold(self) -> bool:
@@ -71,7 +72,7 @@ class TableCell:
         if self.mean is None:
             return self.text
         std = "" if self.std is None else f" ± {Unit(self.unit.scale, self.unit.digits).format(self.std)}"
-        flag = f" (n={self.n}){INCOMPLETE}" if self.is_incomplete else ""
+        flag = f" ({self.failures or f'n={self.n}'}){INCOMPLETE}" if self.is_incomplete else ""
         return f"{self.unit.format(self.mean)}{std}{flag}"
 
 

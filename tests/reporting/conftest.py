@@ -114,7 +114,7 @@ def thesis() -> Callable[..., MatrixBuilder]:
                 made.add("vanilla", test, [val] * 3, pair, hyperparameters={"alpha": alpha, "temperature": 4.0})
             made.add("dkd", [0.922 - low, 0.93 - low, 0.945 - low], [0.84] * 3, pair, hyperparameters={"beta": 8.0})
             made.add("half", [0.89 - low, None, "CUDA error: x_y\nTraceback"], pair=pair)
-            made.add("broken", ["loss is NaN in epoch 3"] * 3, pair=pair)
+            made.add("broken", ["epoch 3: loss.ce became NaN or infinite"] * 3, pair=pair)
             made.add("later", [None] * 3, pair=pair)
             made.add_incompatible("fsp", "fsp needs stages of equal height | width", pair)
         return made

@@ -34,6 +34,23 @@ def test_missing_cells_give_the_reason(builder) -> None:
     assert metric_cell(runs, Choice(), "test_accuracy", PERCENT).is_missing
 
 
+def test_failed_seeds_are_counted_in_the_cell(builder) -> None:
+    diverged = "epoch 2: loss.ce became NaN or infinite; lower the learning rate"
+    assert _one(builder, 0.5, diverged, diverged).display == "50.00 (2 of 3 diverged)†"
+    assert _one(builder, 0.5, diverged, "boom").display == "50.00 (1 of 3 diverged, 1 failed)†"
+    assert _one(builder, 0.5, "boom", None).display == "50.00 (n=1, 1 failed)†"
+    assert _one(builder, diverged, diverged).display == "diverged"
+    assert _one(builder, diverged, "boom").display == "failed"
+
+
+def test_a_row_with_a_failed_seed_is_never_bold_while_a_complete_one_exists(builder) -> None:
+    builder.add("lucky", [0.99, "boom", "boom"])
+    builder.add("other", [0.5, 0.6, 0.7])
+    runs = MatrixResults(builder.index, builder.frame, "last")
+    made = metric_column(runs, make_rows(runs), runs.pairs[0], "test_accuracy", PERCENT)
+    assert [cell.is_bold for cell in made] == [False, True]
+
+
 def test_running_comes_before_pending_and_failed(builder) -> None:
     cell = builder.add("a", [None, None, "boom"])
     first, second, _ = cell.runs.values()

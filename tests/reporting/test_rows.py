@@ -60,6 +60,15 @@ def test_only_best_test_chooses_on_the_test_set(thesis) -> None:
     assert choice.chosen.hyperparameters["alpha"] == 0.1
 
 
+def test_a_configuration_that_diverged_on_a_seed_is_not_chosen(builder) -> None:
+    diverged = "epoch 1: loss.ce became NaN or infinite"
+    builder.add("a", [0.99, diverged, diverged], hyperparameters={"x": 1})
+    builder.add("a", [0.5, 0.6, 0.7], hyperparameters={"x": 2})
+    builder.add("b", [0.8, "boom"], hyperparameters={"x": 1})
+    assert _chosen(builder)["a"].hyperparameters == {"x": 2}
+    assert _chosen(builder)["b"].hyperparameters == {"x": 1}
+
+
 def test_nothing_is_chosen_before_there_is_a_result(builder) -> None:
     builder.add("a", [None], hyperparameters={"x": 1})
     builder.add("a", ["boom"], hyperparameters={"x": 2})

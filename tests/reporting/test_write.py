@@ -33,7 +33,7 @@ def test_every_matrix_is_reported(results: None, tmp_path: Path) -> None:
     text = (tmp_path / "thesis" / "report.md").read_text(encoding="utf-8")
     assert text.startswith("# thesis\n\n- matrix: matrices/thesis.toml\n- selection: last epoch\n")
     assert "- runs: 14 done, 4 failed, 0 running, 4 pending\n" in text
-    assert "| dkd                  |             **93.23 ± 1.17** |      +2.23 ± 0.25 |" in text
+    assert "| dkd                  |             **93.23 ± 1.17** |           +2.23 ± 0.25 |" in text
 
 
 def test_tables_are_written_as_latex_and_csv(results: None, tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """The table in a terminal."""
 
 import io
+import re
 
 import pytest
 from rich.console import Console
@@ -40,11 +41,11 @@ def test_markup_in_names_is_printed_as_it_is(builder) -> None:
 def test_the_best_are_bold(thesis) -> None:
     builder = thesis()
     printed = _printed(build_tables(builder.index, builder.frame)[0], force_terminal=True, color_system="standard")
-    assert "\x1b[1m93.23 ± 1.17\x1b[0m" in printed
-    assert "\x1b[1m91.00" not in printed
+    assert re.search(r"\x1b\[1m *93\.23 ± 1\.17\x1b\[0m", printed)
+    assert not re.search(r"\x1b\[1m *91\.00", printed)
 
 
-@pytest.mark.parametrize("width", [40, 60, 80, 120])
+@pytest.mark.parametrize("width", [40, 60, 80, 140])
 def test_a_table_that_is_too_wide_is_split(thesis, width: int) -> None:
     pairs = tuple((f"data{n}", "resnet34", "resnet18") for n in range(4))
     builder = thesis(pairs)
@@ -57,4 +58,4 @@ def test_a_table_that_is_too_wide_is_split(thesis, width: int) -> None:
     assert max(map(len, lines)) <= width
     numbers = [cell.display for row in table.rows for cell in row[1:]]
     assert all(shown.count(number) >= numbers.count(number) for number in numbers)
-    assert (shown.count("dkd") == 1) == (width == 120)
+    assert (shown.count("dkd") == 1) == (width == 140)

@@ -25,8 +25,8 @@ def test_one_pair_with_gain_and_agreement(thesis) -> None:
         "student from scratch": ["91.00 ± 1.00", "", ""],
         "vanilla": ["93.10 ± 1.10", "+2.10 ± 0.10", "90.00 ± 0.00"],
         "dkd": ["93.23 ± 1.17", "+2.23 ± 0.25", "90.00 ± 0.00"],
-        "half": ["89.00 (n=1)†", f"{MINUS}1.00 (n=1)†", "90.00 (n=1)†"],
-        "broken": ["failed"] * 3,
+        "half": ["89.00 (n=1, 1 failed)†", f"{MINUS}1.00 (n=1, 1 failed)†", "90.00 (n=1, 1 failed)†"],
+        "broken": ["diverged"] * 3,
         "later": ["pending"] * 3,
         "fsp": ["n/a"] * 3,
     }

@@ -15,6 +15,7 @@ def _missing(builder):
 
 
 PAIR, OTHER = ("cifar10", "resnet34", "resnet18"), ("cifar10", "wrn", "tiny")
+NOT_FINITE = "epoch 3: loss.ce became NaN or infinite"
 WHERE = "cifar10: resnet34 → resnet18"
 
 
@@ -25,7 +26,10 @@ def test_incompatible_failed_and_pending(thesis) -> None:
     assert found["incompatible"] == [("fsp", WHERE, "fsp needs stages of equal height | width")]
     assert found["failed"] == [
         ("half", WHERE, DASH, "2", ids["half", "2"], "CUDA error: x_y"),
-        *[("broken", WHERE, DASH, seed, ids["broken", seed], "loss is NaN in epoch 3") for seed in "012"],
+        *[
+            ("broken", WHERE, DASH, seed, ids["broken", seed], "epoch 3: loss.ce became NaN or infinite")
+            for seed in "012"
+        ],
     ]
     assert found["pending"] == [
         ("half", WHERE, DASH, "1 of 3 seeds"),
