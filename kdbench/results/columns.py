@@ -68,6 +68,7 @@ COLUMNS: Mapping[str, Column] = {
         "shares counts in full for each run, as if it were alone; the runs that it needs are not included",
     ),
     "epochs_run": Column("int64", "epochs that were trained"),
+    "method_recipe": Column("string", "how the method itself deviates from the recipe; empty: it does not"),
     "steps": Column("int64", "batches that were trained on: `epochs_run` times batches per epoch"),
     "best_epoch": Column("int64", "best epoch on validation, counted from 1; 0: the initial weights"),
     "kdbench_version": Column("string", "version of kdbench"),

@@ -26,6 +26,7 @@ from kdbench.training.member import Member, States
 from kdbench.training.network import Frozen
 from kdbench.worker.cohort_data import CohortData, ImageSplit
 from kdbench.worker.environment import processor_model
+from kdbench.worker.method_recipe import describe_method_recipe
 from kdbench.worker.options import Options
 
 
@@ -90,6 +91,7 @@ class RunWriter:
             "compile": self._options.compile,
             "cuda_graphs": self._member.is_captured,
             "environment_changes": environment_changes,
+            "method_recipe": describe_method_recipe(self._member.method),
         }
         architecture = architecture_key(self._network, self._data.task.image_shape, self._device)
         result = {"status": "done", "row": row, "architecture": architecture, "deployed": others}
