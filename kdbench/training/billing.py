@@ -17,7 +17,7 @@ class Bills:
 
     def __init__(self) -> None:
         self._reader: str | None = None
-        self._open: list[tuple[str, Stopwatch]] = []  # summed later: on a GPU `seconds` synchronizes
+        self._open: list[tuple[str, Stopwatch]] = []  # added up by `settle`: on a GPU `seconds` synchronizes
         self._seconds: dict[str, float] = {}
 
     @property
@@ -39,9 +39,13 @@ class Bills:
         if self._reader is not None:
             self._open.append((self._reader, cost))
 
-    def seconds(self, run: str) -> float:
-        """Return the seconds that a run has been billed; synchronizes with the GPU."""
+    def settle(self) -> None:
+        """Add up what was billed so far; synchronizes with the GPU. Called once an epoch, or the list would grow."""
         for reader, cost in self._open:
             self._seconds[reader] = self._seconds.get(reader, 0.0) + cost.seconds
         self._open.clear()
+
+    def seconds(self, run: str) -> float:
+        """Return the seconds that a run has been billed; synchronizes with the GPU."""
+        self.settle()
         return self._seconds.get(run, 0.0)

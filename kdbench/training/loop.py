@@ -111,6 +111,7 @@ class CohortLoop:
                     self._train_batch(member, batch)
             for member in active:
                 member.synchronize()
+        self._bills.settle()
 
     def _train_batch(self, member: Member, batch: Batch) -> None:
         is_replay = member.is_captured
