@@ -53,8 +53,8 @@ class AlphaSweep:
         groups = self.groups
         if len(self.alphas) == len(self.choice.candidates):  # even if the others change together with alpha
             return {self.label: self.choice.candidates}
-        if self.choice.chosen is not None:
-            return {self.label: groups[self._other_values(self.choice.chosen)]}
+        if (chosen := self.choice.chosen_candidate) is not None:
+            return {self.label: groups[self._other_values(chosen)]}
         return {
             f"{self.label} ({format_configuration(dict(zip(self.other_names, values, strict=True)))})": cells
             for values, cells in groups.items()

@@ -18,10 +18,10 @@ def join(*sentences: str) -> str:
     return " ".join(sentence for sentence in sentences if sentence)
 
 
-def describe_numbers(results: MatrixResults, subject: str) -> str:
-    """Return what is shown, over how many seeds, what ± is, and the selection."""
-    seeds = results.num_seeds
-    over = f"mean ± sample standard deviation over {seeds} seeds" if seeds > 1 else "one seed"
+def describe_numbers(results: MatrixResults, subject: str, is_search: bool = False) -> str:
+    """Return what is shown, over how many seeds or search seeds, what ± is, and the selection."""
+    seeds, noun = (len(results.index.search_seeds), "search seed") if is_search else (results.num_seeds, "seed")
+    over = f"mean ± sample standard deviation over {seeds} {noun}s" if seeds > 1 else f"one {noun}"
     return f"{subject}, {over}; selection: {DESCRIPTIONS[results.selection]}."
 
 
@@ -39,9 +39,19 @@ def describe_choice(results: MatrixResults, rows: Sequence[Row]) -> str:
     """Return how hyperparameters were chosen; empty if no row has several configurations."""
     if not any(len(choice.candidates) > 1 for row in rows for choice in row.choices.values()):
         return ""
+    if results.index.search_seeds:
+        seeds = _list_seeds("search seed", results.index.search_seeds)
+        return f"Hyperparameters: chosen by mean validation accuracy on {seeds} alone; the test set is not used."
     if results.selection == "best_test":
         return "Hyperparameters: chosen by mean test accuracy (optimistic)."
-    return "Hyperparameters: chosen by mean validation accuracy; the test set is not used."
+    return (
+        "Hyperparameters: chosen by mean validation accuracy; the test set is not used. "
+        "Chosen and reported on the same seeds (no search_seeds)."
+    )
+
+
+def _list_seeds(noun: str, seeds: Sequence[int]) -> str:
+    return f"{noun}{'s' if len(seeds) > 1 else ''} {', '.join(map(str, seeds))}"
 
 
 def list_configurations(rows: Sequence[Row], pairs: Sequence[Pair]) -> tuple[str, ...]:
@@ -93,7 +103,8 @@ def _is_split(results: MatrixResults) -> bool:
 
 
 def _is_provisional(results: MatrixResults, rows: Sequence[Row]) -> bool:
-    choices = [choice for row in rows for choice in row.choices.values() if len(choice.candidates) > 1]
+    several = [choice for row in rows for choice in row.choices.values() if len(choice.candidates) > 1]
+    choices = [choice for choice in several if not (choice.is_searched and choice.chosen)]
     run_ids = {run for choice in choices for cell in choice.candidates for run in cell.runs.values()}
     return any(results.status(run) in ("pending", "running") for run in run_ids)
 

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any, final
+from typing import Any, Literal, final
 
 from kdbench.analysis import best_candidate
 from kdbench.reporting.matrix_results import MatrixResults
@@ -17,7 +17,8 @@ from kdbench.results.index import IndexCell
 class Choice:
     """The configurations of a label on a pair, and the chosen one, which tables show.
 
-    `chosen` is None if no configuration has a result yet, or if there is no configuration.
+    With `protocol.search_seeds` the candidates are the cells of the search, and `chosen` is the cell of the report
+    phase. `chosen` is None if no configuration has a result yet, or if there is no configuration.
     """
 
     candidates: tuple[IndexCell, ...] = ()
@@ -29,18 +30,36 @@ class Choice:
         """Return a choice with one candidate, which is chosen."""
         return cls((cell,), cell)
 
+    @property
+    def is_searched(self) -> bool:
+        """Whether the candidates were trained on search seeds, which chose among them."""
+        return any(cell.phase == "search" for cell in self.candidates)
 
-def choose_configurations(results: MatrixResults, label: str) -> dict[Pair, Choice]:
-    """Return the configurations of a label on each pair, with the chosen one."""
+    @property
+    def chosen_candidate(self) -> IndexCell | None:
+        """The chosen one of the candidates: `chosen` itself, or the cell of the search with its configuration."""
+        if self.chosen is None or not self.is_searched:
+            return self.chosen
+        wanted = _canonical(self.chosen.hyperparameters)
+        return next((cell for cell in self.candidates if _canonical(cell.hyperparameters) == wanted), None)
+
+
+def choose_configurations(
+    results: MatrixResults, label: str, kind: Literal["scratch", "method"] = "method"
+) -> dict[Pair, Choice]:
+    """Return the configurations of a label, or of the student from scratch, on each pair, with the chosen one."""
     candidates: dict[Pair, tuple[IndexCell, ...]] = {}
     for cell in results.index.cells:
-        if cell.kind == "method" and cell.label == label:
+        if (cell.kind, cell.label) == (kind, label):
             pair = Pair.of(cell)
             candidates[pair] = (*candidates.get(pair, ()), cell)
     return {pair: _choose(results, cells) for pair, cells in candidates.items()}
 
 
 def _choose(results: MatrixResults, cells: tuple[IndexCell, ...]) -> Choice:
+    searched = tuple(cell for cell in cells if cell.phase == "search")
+    if searched:
+        return Choice(searched, next((cell for cell in cells if cell.phase == "report"), None))
     if len(cells) == 1:
         return Choice.of(cells[0])
     column = choice_column(results.index, results.selection)
@@ -50,7 +69,7 @@ def _choose(results: MatrixResults, cells: tuple[IndexCell, ...]) -> Choice:
 
 
 def list_labels(results: MatrixResults) -> list[str]:
-    """Return all labels in the order of the matrix, including those incompatible with some pair."""
+    """Return the labels of all methods in the order of the matrix, including those incompatible with some pair."""
     cells = [cell for cell in results.index.cells if cell.kind == "method"]
     order: list[str] = []
     for pair in results.pairs:

@@ -64,9 +64,10 @@ class MatrixResults:
 
     @property
     def num_seeds(self) -> int:
-        """The number of seeds planned for a student."""
-        students = [len(cell.runs) for cell in self.index.cells if cell.kind != "teacher"]
-        return max(students or [len(cell.runs) for cell in self.index.cells], default=0)
+        """The number of seeds planned for a student that tables show."""
+        cells = [cell for cell in self.index.cells if cell.phase == "report"]
+        students = [len(cell.runs) for cell in cells if cell.kind != "teacher"]
+        return max(students or [len(cell.runs) for cell in cells], default=len(self.index.seeds))
 
     def metric_column(self, split: Literal["val", "test"], metric: str) -> str:
         """Return the column of a metric under the selection."""

@@ -44,9 +44,12 @@ def missing_cell(results: MatrixResults, choice: Choice) -> TableCell:
     """Return the reason why there is no number: n/a (incompatible), running, pending, the failures, or a dash."""
     if choice.is_incompatible:
         return TableCell("n/a", is_missing=True)
-    count = results.count_by_status(run for cell in choice.candidates for run in cell.runs.values())
-    unfinished = (state for state in ("running", "pending") if count[state])
-    failures = sorted(results.failures(choice.candidates), reverse=True)  # "failed" before "diverged"
+    cells = (choice.chosen,) if choice.is_searched and choice.chosen else choice.candidates
+    count = results.count_by_status(run for cell in cells for run in cell.runs.values())
+    unfinished = [state for state in ("running", "pending") if count[state]]
+    if choice.is_searched and choice.chosen is None and count["done"]:
+        unfinished.append("pending")  # the search is finished, the runs that tables show are not planned yet
+    failures = sorted(results.failures(cells), reverse=True)  # "failed" before "diverged"
     return TableCell(next(iter((*unfinished, *failures, DASH))), is_missing=True)
 
 

@@ -1,14 +1,14 @@
 """Small matrices with results."""
 
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import pandas as pd
 import pytest
 
-from kdbench.results.index import ExcludedCell, IncompatibleCell, IndexCell, MatrixIndex
+from kdbench.results.index import ExcludedCell, IncompatibleCell, IndexCell, MatrixIndex, Training
 
 PAIR = ("cifar10", "resnet34", "resnet18")
 
@@ -23,6 +23,9 @@ class MatrixBuilder:
     rows: list[dict[str, Any]] = field(default_factory=list)
     validation: float = 0.1
     track_test: bool = False
+    trainings: dict[str, Training] = field(default_factory=dict)
+    search_seeds: tuple[int, ...] = ()
+    protocol: dict[str, Any] = field(default_factory=dict)
 
     def add(
         self,
@@ -32,21 +35,27 @@ class MatrixBuilder:
         pair: tuple[str, str, str] = PAIR,
         kind: str = "method",
         hyperparameters: Mapping[str, Any] | None = None,
+        cell: Mapping[str, Any] | None = None,
+        seeds: Sequence[int] | None = None,
         **more: Any,
     ) -> IndexCell:
-        """Add a cell with one run per test score: done for a number, pending for None, failed for an error."""
+        """Add a cell with one run per test score: done for a number, pending for None, failed for an error.
+
+        `cell` has further fields of the cell, `more` further columns of its rows.
+        """
         configurations = dict(hyperparameters or {})
         key = f"{len(self.cells)}/{label}"
-        ids = {str(seed): hashlib.sha256(f"{key}/{seed}".encode()).hexdigest()[:16] for seed in range(len(test))}
-        cell = IndexCell(kind, label, *pair, method=label, hyperparameters=configurations, runs=ids)
-        self.cells.append(cell)
+        numbers = range(len(test)) if seeds is None else seeds
+        ids = {str(seed): hashlib.sha256(f"{key}/{seed}".encode()).hexdigest()[:16] for seed in numbers}
+        made = IndexCell(kind, label, *pair, method=label, hyperparameters=configurations, runs=ids, **(cell or {}))
+        self.cells.append(made)
         for seed, (run, score) in enumerate(zip(ids.values(), test, strict=True)):
             if isinstance(score, str):
                 self.rows.append({"run_id": run, "seed": seed, "status": "failed", "error": score})
             elif score is not None:
                 chosen = score if val is None else val[seed]
                 self.rows.append(_done(run, seed, score, chosen) | more)
-        return cell
+        return made
 
     def add_incompatible(self, label: str, reason: str, pair: tuple[str, str, str] = PAIR) -> None:
         """Add an incompatible cell."""
@@ -63,6 +72,9 @@ class MatrixBuilder:
             cells=tuple(self.cells),
             incompatible=tuple(self.incompatible),
             excluded=tuple(self.excluded),
+            trainings=self.trainings,
+            search_seeds=self.search_seeds,
+            **self.protocol,
         )
 
     @property
@@ -120,3 +132,16 @@ def thesis() -> Callable[..., MatrixBuilder]:
         return made
 
     return make
+
+
+@pytest.fixture
+def searched() -> MatrixBuilder:
+    """A matrix with two search seeds: two configurations of vanilla were tried, the second one is reported."""
+    made = MatrixBuilder(search_seeds=(100, 101), protocol={"seeds": (0, 1)})
+    made.add("teacher", [0.95], kind="teacher")
+    made.add("scratch", [0.69, 0.71], kind="scratch")
+    for alpha, val in ((0.1, 0.8), (0.9, 0.85)):
+        search: dict[str, Any] = {"cell": {"phase": "search"}, "seeds": (100, 101)}
+        made.add("vanilla", [0.99, 0.98], [val] * 2, hyperparameters={"alpha": alpha}, **search)
+    made.add("vanilla", [0.75, 0.77], [0.5] * 2, hyperparameters={"alpha": 0.9})
+    return made

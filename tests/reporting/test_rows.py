@@ -1,12 +1,15 @@
 """Rows and the choice of a configuration."""
 
+from dataclasses import replace
+
 import pandas as pd
 from hypothesis import given
 from hypothesis import strategies as st
 
 from kdbench.reporting.matrix_results import MatrixResults
 from kdbench.reporting.pair import Pair
-from kdbench.reporting.rows import make_rows
+from kdbench.reporting.rows import find_baseline, make_rows
+from kdbench.reporting.tables.accuracy import accuracy_table
 from kdbench.results.index import IndexCell, MatrixIndex
 
 
@@ -67,6 +70,61 @@ def test_a_configuration_that_diverged_on_a_seed_is_not_chosen(builder) -> None:
     builder.add("b", [0.8, "boom"], hyperparameters={"x": 1})
     assert _chosen(builder)["a"].hyperparameters == {"x": 2}
     assert _chosen(builder)["b"].hyperparameters == {"x": 1}
+
+
+def test_the_baseline_is_the_plain_run_whatever_the_label_scratch_has(builder) -> None:
+    builder.add("scratch", [0.42, 0.43], kind="scratch")
+    for smoothing, score in ((0.1, 0.5), (0.9, 0.18)):
+        builder.add("scratch", [score] * 2, hyperparameters={"label_smoothing": smoothing})
+    builder.add("vanilla", [0.45, 0.46])
+    results = MatrixResults(builder.index, builder.frame, "last")
+    rows = make_rows(results)
+    assert [row.name for row in rows] == ["student from scratch", "scratch", "vanilla"]
+    assert find_baseline(rows, results.pairs[0]).chosen is builder.cells[0]
+    assert rows[1].choice_for(results.pairs[0]).chosen is builder.cells[1]
+    gains = [row[2].display for row in accuracy_table(results, rows).rows]
+    assert gains == ["", "+7.50 ± 0.71", "+3.00 ± 0.00"]
+
+
+def test_recipes_of_the_baseline_are_chosen_on_validation(builder) -> None:
+    for lr, test, val in ((0.1, 0.9, 0.5), (0.01, 0.8, 0.6)):
+        builder.add("scratch", [test], [val], kind="scratch", hyperparameters={"recipe.optimizer.lr": lr})
+    assert _chosen(builder)["student from scratch"].hyperparameters == {"recipe.optimizer.lr": 0.01}
+    builder.validation = 0.0
+    results = MatrixResults(builder.index, builder.frame, "last")
+    rows = make_rows(results)
+    assert [row.name for row in rows] == [
+        "student from scratch (recipe.optimizer.lr = 0.1)",
+        "student from scratch (recipe.optimizer.lr = 0.01)",
+    ]
+    assert find_baseline(rows, results.pairs[0]).chosen is None
+
+
+def test_a_teacher_that_a_label_has_for_itself_is_a_row(builder) -> None:
+    own = ("teacher of vanilla", "teacher of dkd")
+    for label in (own[0], "teacher", own[1]):
+        builder.add(label, [0.9], kind="teacher")
+    builder.cells[2] = replace(builder.cells[2], runs=builder.cells[0].runs)
+    assert list(_chosen(builder)) == ["teacher", "teacher of vanilla, dkd"]
+
+
+def test_the_report_phase_is_shown_and_the_search_phase_is_what_was_tried(searched) -> None:
+    results = MatrixResults(searched.index, searched.frame, "last")
+    (pair,) = results.pairs
+    row = next(row for row in make_rows(results) if row.name == "vanilla")
+    choice = row.choice_for(pair)
+    assert [cell.phase for cell in choice.candidates] == ["search", "search"]
+    assert choice.chosen.phase == "report"
+    assert choice.chosen_candidate is choice.candidates[1]
+    shown = {row[0].text: row[1].display for row in accuracy_table(results, make_rows(results)).rows}
+    assert shown == {"teacher": "95.00", "student from scratch": "70.00 ± 1.41", "vanilla": "76.00 ± 1.41"}
+
+
+def test_before_the_search_is_finished_its_label_is_pending(searched) -> None:
+    searched.cells = [cell for cell in searched.cells if not (cell.label == "vanilla" and cell.phase == "report")]
+    results = MatrixResults(searched.index, searched.frame, "last")
+    shown = {row[0].text: row[1].display for row in accuracy_table(results, make_rows(results)).rows}
+    assert shown["vanilla"] == "pending"
 
 
 def test_nothing_is_chosen_before_there_is_a_result(builder) -> None:

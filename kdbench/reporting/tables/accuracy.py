@@ -6,7 +6,7 @@ from kdbench.reporting import captions
 from kdbench.reporting.matrix_results import MatrixResults
 from kdbench.reporting.metric_cells import gain_cell, metric_cell, metric_column
 from kdbench.reporting.pair import Pair
-from kdbench.reporting.rows import Row
+from kdbench.reporting.rows import Row, find_baseline
 from kdbench.reporting.table import PERCENT, POINTS, Column, Table, TableCell
 
 
@@ -44,11 +44,11 @@ def accuracy_table(results: MatrixResults, rows: Sequence[Row]) -> Table:
 
 
 def _gains(results: MatrixResults, rows: Sequence[Row], pair: Pair) -> list[TableCell]:
-    scratch = next((row.choice_for(pair) for row in rows if row.kind == "scratch"), None)
+    scratch = find_baseline(rows, pair)
     accuracy = results.metric_column("test", "accuracy")
     return [
         TableCell()
-        if scratch is None or row.kind != "method"
+        if scratch.chosen is None or row.kind != "method"
         else gain_cell(results, row.choice_for(pair), scratch, accuracy, POINTS)
         for row in rows
     ]

@@ -10,7 +10,7 @@ from kdbench.reporting.configurations import Choice
 from kdbench.reporting.matrix_results import MatrixResults
 from kdbench.reporting.metric_cells import gain_cell, metric_cell
 from kdbench.reporting.pair import Pair
-from kdbench.reporting.rows import Row
+from kdbench.reporting.rows import Row, find_baseline
 from kdbench.reporting.table import DASH, PERCENT, POINTS, Column, Table, TableCell
 from kdbench.reporting.tables.metrics import SCORES
 from kdbench.results.index import IndexCell
@@ -20,7 +20,6 @@ OTHERS = "The other hyperparameters are those of the chosen configuration."
 
 def alpha_tables(results: MatrixResults, rows: Sequence[Row], sweeps: Sequence[AlphaSweep]) -> Iterator[Table]:
     """Yield, pair by pair, the comparisons of labels with the same alphas, then one table per label."""
-    scratch = next((row for row in rows if row.kind == "scratch"), Row("scratch", "", {}))
     for pair in dict.fromkeys(sweep.pair for sweep in sweeps):
         on_pair = [sweep for sweep in sweeps if sweep.pair == pair]
         for alphas in dict.fromkeys(sweep.alphas for sweep in on_pair):
@@ -28,7 +27,16 @@ def alpha_tables(results: MatrixResults, rows: Sequence[Row], sweeps: Sequence[A
             if len(same) > 1:
                 yield _comparison(results, pair, same)
         for sweep in on_pair:
-            yield _label_table(results, sweep, scratch.choice_for(pair))
+            yield _label_table(results, sweep, _baseline(rows, sweep))
+
+
+def _baseline(rows: Sequence[Row], sweep: AlphaSweep) -> Choice:
+    """Return the student from scratch on the seeds of the sweep; empty if it was not trained on search seeds."""
+    baseline = find_baseline(rows, sweep.pair)
+    if not sweep.choice.is_searched:
+        return baseline
+    candidate = baseline.chosen_candidate if baseline.is_searched else None
+    return Choice() if candidate is None else Choice.of(candidate)
 
 
 def _comparison(results: MatrixResults, pair: Pair, sweeps: Sequence[AlphaSweep]) -> Table:
@@ -57,7 +65,7 @@ def _accuracy(results: MatrixResults, sweep: AlphaSweep, cells: Sequence[IndexCe
     if cell is None:
         return TableCell(DASH, is_missing=True)
     accuracy = metric_cell(results, Choice.of(cell), results.metric_column("test", "accuracy"), PERCENT)
-    return replace(accuracy, is_chosen=cell is sweep.choice.chosen)
+    return replace(accuracy, is_chosen=cell is sweep.choice.chosen_candidate)
 
 
 def _label_table(results: MatrixResults, sweep: AlphaSweep, scratch: Choice) -> Table:
@@ -93,7 +101,7 @@ def _metric_columns(results: MatrixResults, scratch: Choice) -> Iterator[Column]
 
 
 def _line(results: MatrixResults, sweep: AlphaSweep, cell: IndexCell, scratch: Choice) -> Iterator[TableCell]:
-    is_chosen = cell is sweep.choice.chosen
+    is_chosen = cell is sweep.choice.chosen_candidate
     yield TableCell(format_value(sweep.alpha_of(cell)), is_chosen=is_chosen)
     for metric in _metric_cells(results, cell, scratch):
         yield replace(metric, is_chosen=is_chosen)
@@ -114,7 +122,8 @@ def _metric_cells(results: MatrixResults, cell: IndexCell, scratch: Choice) -> I
 def _caption(results: MatrixResults, subject: str, sweeps: Sequence[AlphaSweep], more: str) -> str:
     rows = [sweep.row for sweep in sweeps if sweep.choice.chosen]
     bold, choice = (captions.BOLD_CHOSEN, captions.describe_choice(results, rows)) if rows else ("", "")
-    return captions.join(captions.describe_numbers(results, subject), more, bold, choice)
+    is_search = any(sweep.choice.is_searched for sweep in sweeps)
+    return captions.join(captions.describe_numbers(results, subject, is_search), more, bold, choice)
 
 
 def _notes(

@@ -14,19 +14,22 @@ from kdbench.reporting.rows import Row
 from kdbench.reporting.selection import choice_column
 from kdbench.reporting.table import DASH, PERCENT, Column, Table, TableCell
 
+SEARCH_SCORE = "val_accuracy"  # by which a search chooses: that of the weights that are saved
+
 
 def chosen_table(results: MatrixResults, rows: Sequence[Row]) -> Table:
     """Return the chosen configuration of every label on every pair, and the score that chose it."""
-    score = choice_column(results.index, results.selection) or results.metric_column("val", "accuracy")
+    score = _score_column(results)
     split = "test" if score.startswith("test") else "validation"
-    methods = [row for row in rows if row.kind == "method"]
+    methods = [row for row in rows if row.kind == "method" or (row.kind == "scratch" and _has_sweep(row))]
+    is_search = bool(results.index.search_seeds)
     lines = tuple(
         (
             TableCell(row.name),
             *_pair_cells(results, pair),
             _configuration_cell(results, choice),
             TableCell(str(len(choice.candidates))),
-            metric_cell(results, choice, score, PERCENT),
+            _score_cell(results, choice, score),
         )
         for row, pair, choice in _choices(results, methods)
         if not choice.is_incompatible
@@ -35,7 +38,9 @@ def chosen_table(results: MatrixResults, rows: Sequence[Row]) -> Table:
     return Table(
         name="hyperparameters",
         title="Hyperparameters",
-        caption=captions.join(captions.describe_numbers(results, subject), captions.describe_choice(results, methods)),
+        caption=captions.join(
+            captions.describe_numbers(results, subject, is_search), captions.describe_choice(results, methods)
+        ),
         columns=(
             Column("method", is_numeric=False, hides_repeats=True),
             *_pair_columns(results),
@@ -56,24 +61,30 @@ def configuration_tables(results: MatrixResults, rows: Sequence[Row], sweeps: Se
     has_alpha_table = {(sweep.label, sweep.pair) for sweep in sweeps}
     for row in rows:
         choices = {pair: choice for pair, choice in row.choices.items() if (row.name, pair) not in has_alpha_table}
-        if any(len(choice.candidates) > 1 for choice in choices.values()):
-            yield _configuration_table(results, replace(row, choices=choices))
+        if results.index.search_seeds:
+            choices = {pair: choice for pair, choice in choices.items() if choice.is_searched}
+        listed = replace(row, choices=choices)
+        if _has_sweep(listed):
+            yield _configuration_table(results, listed)
 
 
 def _configuration_table(results: MatrixResults, row: Row) -> Table:
     lines = tuple(line for _, pair, choice in _choices(results, [row]) for line in _lines(results, pair, choice))
+    is_search = bool(results.index.search_seeds)
     subject = f"All configurations of {row.name}: accuracy in %"
     return Table(
         name=f"configurations-{row.name}",
         title=f"Configurations of {row.name}",
         caption=captions.join(
-            captions.describe_numbers(results, subject), captions.BOLD_CHOSEN, captions.describe_choice(results, [row])
+            captions.describe_numbers(results, subject, is_search),
+            captions.BOLD_CHOSEN,
+            captions.describe_choice(results, [row]),
         ),
         columns=(
             *(replace(column, width=0.36, hides_repeats=True) for column in _pair_columns(results)),
             Column("configuration", is_numeric=False, width=0.36),
             Column("validation (%)"),
-            Column("test (%)"),
+            *(() if is_search else (Column("test (%)"),)),
         ),
         rows=lines,
         notes=captions.make_notes(results, [row], (cell for line in lines for cell in line)),
@@ -81,11 +92,14 @@ def _configuration_table(results: MatrixResults, row: Row) -> Table:
 
 
 def _lines(results: MatrixResults, pair: Pair, choice: Choice) -> Iterator[tuple[TableCell, ...]]:
-    columns = (results.metric_column("val", "accuracy"), results.metric_column("test", "accuracy"))
+    if choice.is_searched:
+        columns = [SEARCH_SCORE]
+    else:
+        columns = [results.metric_column(split, "accuracy") for split in ("val", "test")]
     for cell, differing in zip(choice.candidates, differing_hyperparameters(choice.candidates), strict=True):
         name = TableCell(format_configuration(differing or cell.hyperparameters))
         scores = (metric_cell(results, Choice.of(cell), column, PERCENT) for column in columns)
-        is_chosen = cell is choice.chosen
+        is_chosen = cell is choice.chosen_candidate
         yield (*_pair_cells(results, pair), *(replace(one, is_chosen=is_chosen) for one in (name, *scores)))
 
 
@@ -95,6 +109,31 @@ def _choices(results: MatrixResults, rows: Sequence[Row]) -> Iterator[tuple[Row,
         for pair in results.pairs:
             if pair in row.choices:
                 yield row, pair, row.choices[pair]
+
+
+def _has_sweep(row: Row) -> bool:
+    return any(len(choice.candidates) > 1 for choice in row.choices.values())
+
+
+def _score_column(results: MatrixResults) -> str:
+    """Return the column of the score that chose the configurations."""
+    if results.index.search_seeds:
+        return SEARCH_SCORE
+    return choice_column(results.index, results.selection) or results.metric_column("val", "accuracy")
+
+
+def _score_cell(results: MatrixResults, choice: Choice, column: str) -> TableCell:
+    """Return the score of the chosen configuration; a dash if search seeds exist, but the label needed no search."""
+    if not results.index.search_seeds:
+        return metric_cell(results, choice, column, PERCENT)
+    if not choice.is_searched:
+        return TableCell(DASH, is_missing=True)
+    candidate = choice.chosen_candidate
+    return (
+        missing_cell(results, choice)
+        if candidate is None
+        else metric_cell(results, Choice.of(candidate), column, PERCENT)
+    )
 
 
 def _configuration_cell(results: MatrixResults, choice: Choice) -> TableCell:

@@ -88,5 +88,6 @@ def _pending(results: MatrixResults) -> Table:
 
 def _line(cell: IndexCell, *more: str) -> tuple[TableCell, ...]:
     configuration = format_configuration(cell.hyperparameters) or DASH
-    name = BASELINES.get(cell.kind, cell.label)
+    name = BASELINES["scratch"] if cell.kind == "scratch" else cell.label
+    name += " (search)" if cell.phase == "search" else ""
     return tuple(map(TableCell, (name, str(Pair.of(cell)), configuration, *more)))

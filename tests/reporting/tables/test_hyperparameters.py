@@ -1,5 +1,7 @@
 """The tables of hyperparameters, cell by cell."""
 
+from dataclasses import replace
+
 from kdbench.reporting import build_tables
 from kdbench.reporting.table import DASH
 
@@ -73,3 +75,22 @@ def test_without_validation_every_configuration_has_a_row(thesis) -> None:
     assert [row[2].text for row in table.rows[:2]] == ["1", "1"]
     assert table.rows[0][3].is_missing
     assert any("no configuration is chosen" in note for note in table.notes)
+
+
+def test_the_search_phase_is_in_the_appendix(searched) -> None:
+    table = _table(searched, "hyperparameters")
+    assert _shown(table) == [("vanilla", "alpha = 0.9", "2", "85.00 ± 0.00")]
+    assert "over 2 search seeds" in table.caption
+    assert "chosen by mean validation accuracy on search seeds 100, 101 alone" in table.caption
+    alpha = _table(searched, "alpha-vanilla-cifar10-resnet34-resnet18")
+    assert [row[0].display for row in alpha.rows if row[0].is_chosen] == ["0.9"]
+    assert "gain over scratch" not in [column.full_title for column in alpha.columns]
+
+
+def test_configurations_of_the_search_have_no_test_score(searched) -> None:
+    searched.cells = [
+        replace(cell, hyperparameters={"beta": cell.hyperparameters.get("alpha")}) for cell in searched.cells
+    ]
+    table = _table(searched, "configurations-vanilla")
+    assert _shown(table) == [("beta = 0.1", "80.00 ± 0.00"), ("beta = 0.9", "85.00 ± 0.00")]
+    assert [row[0].is_chosen for row in table.rows] == [False, True]
