@@ -1,12 +1,13 @@
 """Device slots of this machine: where worker processes run, and with how many threads."""
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Literal, final
 
 from kdbench.errors import KdbenchError
+from kdbench.results.timings import TimingEnvironment
 
 
 @final
@@ -58,6 +59,18 @@ def list_gpus() -> list[str]:
         return [_decode(nvml.nvmlDeviceGetUUID(handle)) for handle in handles]
 
 
+def timing_environments(slots: Iterable[Slot]) -> tuple[TimingEnvironment, ...]:
+    """Return the environments in which workers on these slots time inference."""
+    names = ((_gpu_name(slot.gpu) if slot.gpu else "cpu", slot.threads) for slot in slots)
+    return tuple(TimingEnvironment.here(device, threads) for device, threads in dict.fromkeys(names))
+
+
+def _gpu_name(uuid: str) -> str:
+    """Return the name of a GPU as torch gives it; empty without a driver."""
+    with _open_nvml() as nvml:
+        return "" if nvml is None else _decode(nvml.nvmlDeviceGetName(nvml.nvmlDeviceGetHandleByUUID(uuid)))
+
+
 def has_free_memory(gpu: str) -> bool:
     """Return whether a GPU has as much free memory as its largest process uses; False if neither is reported."""
     with _open_nvml() as nvml:
@@ -88,5 +101,5 @@ def _open_nvml() -> Iterator[Any]:
         pynvml.nvmlShutdown()
 
 
-def _decode(uuid: str | bytes) -> str:
-    return uuid.decode() if isinstance(uuid, bytes) else uuid
+def _decode(text: str | bytes) -> str:
+    return text.decode() if isinstance(text, bytes) else text

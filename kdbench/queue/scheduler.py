@@ -28,6 +28,7 @@ from kdbench.queue.grouping import QueuedRun, group_runs
 from kdbench.queue.signals import Interrupts
 from kdbench.results import Store
 from kdbench.results.provenance import now, provenance
+from kdbench.results.timings import timed_architectures
 
 ATTEMPTS = 2
 START_SECONDS = 300.0  # time for a worker to start its job, if the time limit is shorter
@@ -281,13 +282,10 @@ class Scheduler:
         raise KdbenchError(f"the worker that times {spec.student.name} died {ATTEMPTS} times; rerun the command")
 
     def _untimed(self) -> dict[str, RunSpec]:
-        """Return one run per deployed architecture whose inference time is unknown."""
-        untimed: dict[str, RunSpec] = {}
-        for run, queued in self._runs.items():
-            key = (self._store.result(run) or {}).get("architecture")
-            if key and self._store.timing(key) is None:
-                untimed.setdefault(key, queued.spec)
-        return untimed
+        """Return one run per deployed architecture that was not timed where jobs run now."""
+        timed = timed_architectures(self._store.timings, self._executor.environments())
+        architectures = self._store.architectures(self._runs)
+        return {key: self._runs[run].spec for key, run in architectures.items() if key not in timed}
 
 
 def _describe_limit(running: _RunningJob, limits: Limits) -> str:

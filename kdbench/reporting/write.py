@@ -16,6 +16,7 @@ from kdbench.reporting.matrix_results import MatrixResults
 from kdbench.reporting.selection import DESCRIPTIONS, Selection
 from kdbench.reporting.table import Table
 from kdbench.results import MatrixIndex, load_indexes
+from kdbench.results.timings import read_timings
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -68,11 +69,12 @@ def write_report(
         ReportError: the folder has no matrix, a name is unknown, a matrix does not support the selection, or the
             reports cannot be written.
     """
-    from kdbench.results.table import load_results
+    from kdbench.results.table import load_results, time_matrix
 
     indexes = _indexes(names, results_root)
     frame = load_results(str(results_root)) if frame is None else frame
-    reports = [make_report(index, frame, selection) for index in indexes]
+    timings = read_timings(Path(results_root) / "timings")
+    reports = [make_report(index, time_matrix(frame, index.run_ids, timings), selection) for index in indexes]
     files = [report.files() for report in reports]
     try:
         paths = [_write(Path(reports_root) / one.matrix, texts) for one, texts in zip(reports, files, strict=True)]

@@ -56,11 +56,20 @@ COLUMNS: Mapping[str, Column] = {
     "parameters": Column("int64", "parameters of the deployed network"),
     "parameters_training": Column("int64", "parameters of everything that was trained"),
     "flops": Column("int64", "operations of one forward pass of one image; a multiply-add counts as two"),
+    "architecture": Column(
+        "string", "key of the deployed network's architecture, by which its inference time is found"
+    ),
     "inference_ms": Column("double", "median time of a float32 forward pass at batch size 1, in ms"),
     "inference_ms_p95": Column("double", "95th percentile of the same, in ms"),
     "inference_ms_256": Column("double", "median time of a float32 forward pass at batch size 256, in ms"),
     "inference_ms_256_p95": Column("double", "95th percentile of the same, in ms"),
     "throughput": Column("double", "images per second at batch size 256"),
+    "timing_processor": Column("string", "model of the CPU of the machine that timed the forward pass"),
+    "timing_device": Column("string", "device that the forward pass was timed on: `cpu`, or the name of the GPU"),
+    "timing_torch_version": Column("string", "version of torch that timed the forward pass"),
+    "timing_threads": Column("int64", "CPU threads while the forward pass was timed"),
+    "timing_precision": Column("string", "precision of the timed forward pass"),
+    "timing_measured": Column("string", "time of the measurement, in UTC, ISO 8601"),
     "peak_memory_mb": Column("double", "peak memory of the worker, in MiB; of the GPU if there is one"),
     "train_seconds": Column(
         "double",

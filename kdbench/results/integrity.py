@@ -14,6 +14,7 @@ from kdbench.errors import ResultsError
 from kdbench.matrix.spec import RunSpec
 from kdbench.results.files import read_json, without_remedy, writable
 from kdbench.results.locks import LOCK
+from kdbench.results.timings import read_timing
 
 if TYPE_CHECKING:
     from kdbench.results.store import Store
@@ -125,7 +126,7 @@ def corrupted_indexes(store: "Store") -> dict[str, str]:
 def corrupted_timings(store: "Store") -> Iterator[str]:
     """Yield the corrupted files of inference times, with the remedy."""
     for path in sorted(store.timings.glob("*.json")):
-        if store.timing(path.stem) is None and path.exists():
+        if read_timing(path) is None and path.exists():
             yield f"{path}: corrupted; run the matrix again to time the network again"
 
 

@@ -13,6 +13,7 @@ from kdbench.results.files import writable
 from kdbench.results.integrity import quarantine_folder
 from kdbench.results.locks import LOCK
 from kdbench.results.store import Store
+from kdbench.results.timings import read_timings, write_timing
 
 SCORES = ("test_", "val_", "teacher_agreement", "parameters", "epochs_run", "best_epoch")  # columns, by prefix
 
@@ -31,6 +32,9 @@ class Merged:
 def merge(target: Store, source: Store) -> Merged:
     """Copy runs, indexes of matrices and timings that `target` lacks from `source`.
 
+    Timings of one architecture in two environments are kept both; reports show those of one environment, or name the
+    rows that were timed in another.
+
     A run that is done replaces a run of `target` that is failed, pending or corrupted, whose files are moved to the
     quarantine. If a run is done in both folders, or both have an index of a matrix, that of `target` is kept.
 
@@ -47,11 +51,11 @@ def merge(target: Store, source: Store) -> Merged:
             merged.notes.append(f"{run}: {note}")
     for path in sorted(source.matrices.glob("*.json")):
         _merge_index(target, source, path.stem, merged)
-    for path in sorted(source.timings.glob("*.json")):
-        timing = source.timing(path.stem)
-        if timing is not None and target.timing(path.stem) is None:
-            target.write_timing(path.stem, timing)
-            merged.timings.append(path.stem)
+    known = {timing.key for timing in read_timings(target.timings)}
+    for timing in read_timings(source.timings):
+        if timing.key not in known:
+            write_timing(target.timings, timing)
+            merged.timings.append(timing.key)
     return merged
 
 

@@ -14,7 +14,7 @@ def provenance() -> dict[str, str | None]:
     return {
         "kdbench_version": kdbench.__version__,
         "git_commit": _git_commit(),
-        "torch_version": _version("torch"),
+        "torch_version": installed_version("torch"),
         "host": platform.node(),
     }
 
@@ -24,7 +24,8 @@ def now() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 
-def _version(package: str) -> str | None:
+def installed_version(package: str) -> str | None:
+    """Return the version of a package; None if it is not installed."""
     try:
         return version(package)
     except PackageNotFoundError:

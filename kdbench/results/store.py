@@ -283,11 +283,16 @@ class Store:
         return index
 
     def is_complete(self, index: MatrixIndex) -> bool:
-        """Return whether all runs of a matrix are finished, not corrupted, and their networks timed."""
-        results = [self.result(run) for run in index.run_ids]
-        networks = {result["architecture"] for result in results if result and "architecture" in result}
-        is_trained = all(results) and not any(map(self.corruption, index.run_ids))
-        return is_trained and all(map(self.timing, networks))
+        """Return whether all runs of a matrix are finished and not corrupted."""
+        return all(map(self.is_finished, index.run_ids)) and not any(map(self.corruption, index.run_ids))
+
+    def architectures(self, run_ids: Iterable[str]) -> dict[str, str]:
+        """Return one finished run per architecture of a deployed network, by the key of the architecture."""
+        found: dict[str, str] = {}
+        for run in run_ids:
+            if key := (self.result(run) or {}).get("architecture"):
+                found.setdefault(key, run)
+        return found
 
     def indexes(self) -> Iterator[MatrixIndex]:
         """Yield the cells and runs of every matrix, sorted by name; corrupted files are skipped."""
@@ -295,19 +300,3 @@ class Store:
             index = self.index(path.stem)
             if index is not None:
                 yield index
-
-    def timing(self, key: str) -> dict[str, Any] | None:
-        """Return the inference times of a deployed network, or None."""
-        try:
-            timing = read_json(self.timings / f"{key}.json")
-        except (FileNotFoundError, ResultsError):
-            return None
-        return timing if all(isinstance(value, int | float) for value in timing.values()) else None
-
-    def timing_lock(self) -> FileLock:
-        """Return the lock for timing inference: simultaneous measurements would slow each other down."""
-        return FileLock(self.timings / "lock")
-
-    def write_timing(self, key: str, timing: Mapping[str, Any]) -> None:
-        """Write the inference times of a deployed network."""
-        write_json(self.timings / f"{key}.json", dict(timing))

@@ -1,8 +1,8 @@
 """The tables of a results folder, `results.parquet` and `history.parquet`, built from the run folders."""
 
 import json
-from collections.abc import Callable, Iterable, Mapping
-from functools import cache, partial
+from collections.abc import Iterable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,12 +17,12 @@ from kdbench.results.files import corrupted, without_remedy, writable, write_ato
 from kdbench.results.index import IndexCell
 from kdbench.results.integrity import HISTORY
 from kdbench.results.store import Store
+from kdbench.results.timings import Timing, choose_timings, read_timings
 
 if TYPE_CHECKING:
     import pandas as pd
 
 Row = dict[str, Any]
-Timing = Callable[[str], Row | None]
 Request = tuple[str, IndexCell, int]  # the matrix, the cell and the seed that a run is part of
 
 EPOCH_TYPES: Mapping[str, pa.DataType] = {"epoch": pa.int64(), "lr": pa.float64(), "seconds": pa.float64()}
@@ -34,10 +34,33 @@ def read_rows(store: Store, matrix: str | None = None) -> list[Row]:
 
     With the name of a matrix: a row for every run of it, as if the folder had no other matrix.
     """
-    requests, timing = _requests(store, matrix), cache(store.timing)
-    started = set(store.run_ids())
+    requests, started = _requests(store, matrix), set(store.run_ids())
     runs = sorted({*started, *requests} if matrix is None else requests)
-    return [_row(store, timing, run, requests.get(run, []), run in started) for run in runs]
+    rows = [_row(store, run, requests.get(run, []), run in started) for run in runs]
+    return with_timings(rows, read_timings(store.timings))
+
+
+def with_timings(rows: Iterable[Row], timings: Iterable[Timing]) -> list[Row]:
+    """Return the rows with the inference times of their architectures, of one environment if it has them all."""
+    rows = list(rows)
+    chosen = choose_timings(timings, (row["architecture"] for row in rows if row.get("architecture")))
+    return [row | (chosen[key].columns if (key := row.get("architecture")) in chosen else {}) for row in rows]
+
+
+def time_matrix(frame: "pd.DataFrame", run_ids: Iterable[str], timings: Iterable[Timing]) -> "pd.DataFrame":
+    """Return the rows of these runs, with inference times of one environment if it has all their architectures.
+
+    The other runs of the frame, such as those of other matrices, have no part in the choice of the environment.
+    """
+    import pandas as pd
+
+    if "architecture" not in frame.columns:
+        return frame
+    rows = frame[frame["run_id"].isin(list(run_ids))]
+    chosen = choose_timings(timings, rows["architecture"])
+    columns = [chosen[key].columns if key in chosen else {} for key in rows["architecture"]]
+    timed = pd.DataFrame(columns, index=rows.index)
+    return rows.drop(columns=[*timed.columns], errors="ignore").join(timed)
 
 
 def export(store: Store) -> tuple[list[Row], list[str]]:
@@ -153,7 +176,7 @@ def _requests(store: Store, matrix: str | None) -> dict[str, list[Request]]:
     return requests
 
 
-def _row(store: Store, timing: Timing, run_id: str, requests: list[Request], is_started: bool) -> Row:
+def _row(store: Store, run_id: str, requests: list[Request], is_started: bool) -> Row:
     row: Row = dict.fromkeys(COLUMNS)
     result = store.result(run_id)
     row |= {"run_id": run_id, "status": store.state_by(result, run_id)}
@@ -168,9 +191,8 @@ def _row(store: Store, timing: Timing, run_id: str, requests: list[Request], is_
         return row | {"error": str(error)}
     if result is None:
         return row
-    row |= {"error": result.get("error")} | result.get("row", {})
-    if "architecture" in result:
-        row |= timing(result["architecture"]) or {}
+    row |= {"error": result.get("error"), "architecture": result.get("architecture")}
+    row |= result.get("row", {})
     return row
 
 

@@ -1,8 +1,13 @@
-"""The processor that a worker computes on."""
+"""The device that a worker computes on."""
 
 import torch
 
 from kdbench.results.hardware import cpu_model
+
+
+def device_name(device: torch.device) -> str:
+    """Return "cpu", or the name of the GPU."""
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"
 
 
 def processor_model(device: torch.device) -> str:

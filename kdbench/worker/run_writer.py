@@ -1,6 +1,5 @@
 """Write a finished run into its folder: weights, history, result, log."""
 
-import hashlib
 import math
 import resource
 import sys
@@ -16,6 +15,7 @@ from kdbench.analysis import classification_metrics
 from kdbench.data.run_images import count_steps
 from kdbench.errors import NotFiniteError
 from kdbench.matrix import RunSpec
+from kdbench.matrix.identity import canonical, digest
 from kdbench.results import Store
 from kdbench.results.files import write_atomic
 from kdbench.results.integrity import HISTORY, WEIGHTS, checksums
@@ -25,7 +25,7 @@ from kdbench.training.evaluation import compute_logits, count_flops, count_param
 from kdbench.training.member import Member, States
 from kdbench.training.network import Frozen
 from kdbench.worker.cohort_data import CohortData, ImageSplit
-from kdbench.worker.environment import processor_model
+from kdbench.worker.environment import device_name, processor_model
 from kdbench.worker.method_recipe import describe_method_recipe
 from kdbench.worker.options import Options
 
@@ -93,7 +93,7 @@ class RunWriter:
             "environment_changes": environment_changes,
             "method_recipe": describe_method_recipe(self._member.method),
         }
-        architecture = architecture_key(self._network, self._data.task.image_shape, self._device)
+        architecture = architecture_key(self._network, self._data.task.image_shape, self._spec)
         result = {"status": "done", "row": row, "architecture": architecture, "deployed": others}
         files = checksums(self._store.folder(self._spec.id))
         self._store.log(self._spec.id, f"done after {len(self._member.history)} epochs")
@@ -196,12 +196,11 @@ def write_failure(store: Store, spec: RunSpec, reason: str, trace: str, started:
     store.write_result(spec.id, {"status": "failed", "error": reason, "row": row})
 
 
-def architecture_key(network: nn.Module, image_shape: tuple[int, int, int], device: torch.device) -> str:
-    """Return a hash that is equal for deployed networks with the same inference time on this device."""
+def architecture_key(network: nn.Module, image_shape: tuple[int, int, int], spec: RunSpec) -> str:
+    """Return a hash that is equal for deployed networks with the same inference time in one environment."""
     tensors = [f"{name}{tuple(value.shape)}" for name, value in network.state_dict().items()]
-    name = torch.cuda.get_device_name(device) if device.type == "cuda" else f"cpu x {torch.get_num_threads()}"
-    text = "\n".join([repr(network), *tensors, str(image_shape), name])
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
+    sources = [one.source for one in (spec.student, *spec.peers)]  # a forward pass of the user's own may change
+    return digest(canonical([repr(network), tensors, image_shape, sources]))
 
 
 def _resident_mb() -> float:
@@ -213,7 +212,7 @@ def _resident_mb() -> float:
 def _provenance(spec: RunSpec, device: torch.device, cohort_size: int, started: str) -> Mapping[str, Any]:
     return {
         **provenance(),
-        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
+        "device": device_name(device),
         "processor": processor_model(device),
         "precision": spec.recipe.precision,
         "threads": torch.get_num_threads(),

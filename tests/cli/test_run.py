@@ -6,14 +6,18 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
 
+import kdbench
 from kdbench.results import MatrixIndex, Store
 from kdbench.results.columns import METRICS
+from kdbench.results.hardware import cpu_model
+from kdbench.results.timings import read_timings, write_timing
 
 RUNS = 1 + 2 + 4 + 2  # teacher, scratch, vanilla twice, the sum; for each of two seeds
 STABLE = (
@@ -156,7 +160,8 @@ def test_the_index_holds_cells_and_reasons(tiny: Any) -> None:
 def test_every_architecture_was_timed_once(tiny: Any, table: list[dict[str, Any]]) -> None:
     timings = [json.loads(path.read_text()) for path in tiny.results.glob("timings/*.json")]
     assert len(timings) == 2
-    assert {t["inference_ms"] for t in timings} == {row["inference_ms"] for row in table}
+    assert {t["times"]["inference_ms"] for t in timings} == {row["inference_ms"] for row in table}
+    assert {t["environment"]["processor"] for t in timings} == {row["timing_processor"] for row in table}
 
 
 def test_a_run_folder_is_complete(tiny: Any, table: list[dict[str, Any]]) -> None:
@@ -198,6 +203,27 @@ def test_a_finished_matrix_prints_its_table_and_imports_no_torch(
     assert (copied.reports / "tiny" / "report.md").exists()
     assert not modules_after("run", "tiny.toml") & {"torch", "optuna"}
     assert finished(copied.results) == before
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("change", [{"processor": "another"}, {"torch_version": "2.7.1"}], ids=["processor", "torch"])
+def test_networks_that_were_timed_elsewhere_are_timed_again(
+    copied: Any, invoke: Callable[..., Any], change: dict[str, str]
+) -> None:
+    """The same folder on another machine, or after an upgrade: the times of all rows are those of one environment."""
+    folder = copied.results / "timings"
+    for timing in read_timings(folder):
+        (folder / f"{timing.key}.json").unlink()
+        write_timing(folder, replace(timing, environment=replace(timing.environment, **change), measured="2025-01-01"))
+    before = finished(copied.results)
+    result = invoke("run", "tiny.toml")
+    assert (result.status, "timing the inference of mlp_16" in result.out) == (0, True)
+    assert finished(copied.results) == before
+    assert len(read_timings(folder)) == 4
+    rows = kdbench.load_results(copied.results)
+    assert set(rows["timing_processor"]) == {cpu_model()}
+    assert "2.7.1" not in set(rows["timing_torch_version"])
+    assert invoke("run", "tiny.toml").out.startswith(f"{RUNS} runs of tiny finished before; nothing to train\n")
 
 
 def test_quiet_prints_neither_table_nor_path(copied: Any, invoke: Callable[..., Any]) -> None:

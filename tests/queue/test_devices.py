@@ -8,7 +8,8 @@ import pytest
 
 from kdbench.errors import KdbenchError
 from kdbench.queue import devices
-from kdbench.queue.devices import Slot, count_cores, find_slots
+from kdbench.queue.devices import Slot, count_cores, find_slots, timing_environments
+from kdbench.results.hardware import cpu_model
 
 
 @pytest.fixture
@@ -100,6 +101,9 @@ class FakeNVML:
     def nvmlDeviceGetHandleByUUID(self, uuid):
         return dict.fromkeys(self.uuids, uuid)[uuid]
 
+    def nvmlDeviceGetName(self, handle):
+        return f"NVIDIA {handle}".encode()
+
     def nvmlDeviceGetComputeRunningProcesses(self, handle):
         return [SimpleNamespace(usedGpuMemory=used) for used in self.used]
 
@@ -131,3 +135,11 @@ def test_free_memory_must_fit_the_largest_process(monkeypatch, used, free, expec
 def test_without_information_from_the_driver_no_memory_is_free(monkeypatch, uuids):
     monkeypatch.setitem(sys.modules, "pynvml", FakeNVML(uuids, [1], 9))
     assert devices.has_free_memory("GPU-a") is False
+
+
+def test_the_environments_of_the_slots_name_each_gpu_once(monkeypatch):
+    monkeypatch.setitem(sys.modules, "pynvml", FakeNVML(["GPU-a", "GPU-b"], [1], 9))
+    slots = find_slots("auto", None, 2, 2)
+    assert [one.device for one in timing_environments(slots)] == ["NVIDIA GPU-a", "NVIDIA GPU-b"]
+    assert {(one.threads, one.processor) for one in timing_environments(slots)} == {(2, cpu_model())}
+    assert [one.device for one in timing_environments(find_slots("cpu", 3, 1))] == ["cpu"]

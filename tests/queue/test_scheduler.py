@@ -2,8 +2,10 @@
 
 import signal
 import time
+from dataclasses import replace
 
 import pytest
+from timings import HERE, add_timing, make_timing
 
 from kdbench.errors import KdbenchError
 from kdbench.events import (
@@ -21,6 +23,7 @@ from kdbench.events import (
 from kdbench.queue.scheduler import Limits, Scheduler
 from kdbench.queue.signals import Interrupts
 from kdbench.results import checkpoints
+from kdbench.results.timings import read_timings
 
 DONE = {"status": "done", "row": {}}
 LIMITS = Limits()
@@ -35,6 +38,9 @@ class FakeExecutor:
         self.store, self.train, self.measure, self.slots, self.is_ready = store, train, measure, slots, is_ready
         self.jobs, self.canceled, self.kills = [], [], []
         self._events, self._busy = [], 0
+
+    def environments(self):
+        return [HERE]
 
     def free_slots(self):
         return self.slots - self._busy
@@ -72,7 +78,7 @@ def succeed(store, job):
 
 
 def measure_mlp(store, job):
-    store.write_timing("mlp", {"inference_ms": 1.0})
+    add_timing(store.timings, "mlp")
     return []
 
 
@@ -375,8 +381,33 @@ def test_each_architecture_is_timed_once_when_nothing_else_runs(queued, schedule
 def test_a_timed_architecture_is_not_timed_again(queued, schedule, store):
     run = queued("a")
     store.write_result(run.spec.id, {**DONE, "architecture": "mlp"})
-    store.write_timing("mlp", {"inference_ms": 1.0})
+    add_timing(store.timings, "mlp")
     assert schedule([run])[0] == []
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"processor": "another"}, {"device": "NVIDIA H200"}, {"torch_version": "2.7.1"}, {"threads": 2}],
+    ids=lambda change: next(iter(change)),
+)
+def test_an_architecture_that_was_timed_elsewhere_is_timed_here_too(queued, schedule, store, change):
+    run, elsewhere = queued("a"), replace(HERE, **change)
+    store.write_result(run.spec.id, {**DONE, "architecture": "mlp"})
+    add_timing(store.timings, "mlp", elsewhere)
+    _, executor = schedule([run])
+    assert [job.kind for job in executor.jobs] == ["time"]
+    assert {timing.environment for timing in read_timings(store.timings)} == {HERE, elsewhere}
+
+
+def test_where_jobs_run_on_unknown_machines_the_version_of_torch_decides(queued, schedule, store, monkeypatch):
+    monkeypatch.setattr(FakeExecutor, "environments", lambda self: [])
+    run = queued("a")
+    store.write_result(run.spec.id, {**DONE, "architecture": "mlp"})
+    add_timing(store.timings, "mlp", replace(HERE, torch_version="2.7.1"))
+    assert len(schedule([run])[1].jobs) == 1
+    (store.timings / f"{make_timing('mlp').key}.json").unlink()
+    add_timing(store.timings, "mlp", replace(HERE, processor="another"))
+    assert schedule([run])[1].jobs == []
 
 
 def test_timing_is_retried_after_a_death(queued, schedule, store):
@@ -388,7 +419,7 @@ def test_timing_is_retried_after_a_death(queued, schedule, store):
 
     schedule([queued("a")], measure=measure)
     assert len(deaths) == 2
-    assert store.timing("mlp") == {"inference_ms": 1.0}
+    assert [timing.architecture for timing in read_timings(store.timings)] == ["mlp"]
 
 
 def test_two_deaths_while_timing_are_an_error(queued, schedule):

@@ -2,14 +2,17 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from timings import HERE, add_timing
 
 from kdbench.errors import ResultsError
 from kdbench.matrix import RunSpec
 from kdbench.results import MatrixIndex, Store, checkpoints
 from kdbench.results.merge import merge
+from kdbench.results.timings import read_timings
 
 Finished = Callable[..., None]
 Student = Callable[..., RunSpec]
@@ -34,18 +37,25 @@ def test_missing_runs_are_copied(
     other.log(runs[1].id, "done")
     other.write_spec(runs[2])
     other.write_index(index(*runs))
-    other.write_timing("cnn", {"inference_ms": 0.5})
+    timing = add_timing(other.timings, "cnn")
     before = content(other.root)
     merged = merge(store, other)
-    assert (merged.runs, merged.matrices, merged.timings, merged.notes) == ([runs[1].id], ["thesis"], ["cnn"], [])
+    assert (merged.runs, merged.matrices, merged.timings, merged.notes) == ([runs[1].id], ["thesis"], [timing.key], [])
     assert [store.state(run.id) for run in runs] == ["done", "done", "pending"]
     assert store.corruption(runs[1].id, deep=True) is None
     assert (store.folder(runs[1].id) / "log.txt").read_text().endswith(" done\n")
-    assert (store.index("thesis"), store.timing("cnn")) == (index(*runs), {"inference_ms": 0.5})
+    assert (store.index("thesis"), read_timings(store.timings)) == (index(*runs), [timing])
     assert content(other.root) == before, "merge changed the source folder"
     assert not list(store.root.glob(".*.tmp"))
     again = merge(store, other)
     assert (again.runs, again.matrices, again.timings, again.notes) == ([], [], [], [])
+
+
+def test_timings_of_two_machines_are_kept_both(store: Store, other: Store) -> None:
+    ours = add_timing(store.timings, "cnn")
+    theirs = add_timing(other.timings, "cnn", replace(HERE, processor="another"))
+    assert merge(store, other).timings == [theirs.key]
+    assert {timing.key for timing in read_timings(store.timings)} == {ours.key, theirs.key}
 
 
 @pytest.mark.parametrize("ours", ["failed", "pending"])

@@ -236,34 +236,25 @@ def test_the_indexes_of_a_missing_folder(tmp_path: Path) -> None:
         load_indexes(str(tmp_path / "none"))
 
 
-def test_timings(store: Store) -> None:
-    assert store.timing("cnn") is None
-    store.write_timing("cnn", {"inference_ms": 0.5})
-    assert store.timing("cnn") == {"inference_ms": 0.5}
-    (store.timings / "cnn.json").write_text('{"infer')
-    assert store.timing("cnn") is None
-
-
-def test_a_matrix_is_complete_when_its_runs_are_finished_and_its_networks_timed(
+def test_a_matrix_is_complete_when_its_runs_are_finished(
     store: Store, student: Student, index: Index, finished: Callable[..., None]
 ) -> None:
     runs = [student(0), student(1)]
     matrix = index(*runs)
 
-    def finish(run: RunSpec, architecture: str) -> None:
-        finished(store, run)
-        store.write_result(run.id, {**(store.result(run.id) or {}), "architecture": architecture})
-
     assert not store.is_complete(matrix)
-    finish(runs[0], "cnn")
-    store.write_timing("cnn", {"inference_ms": 0.5})
+    finished(store, runs[0])
     assert not store.is_complete(matrix)
     store.write_result(runs[1].id, {"status": "failed"})
     assert store.is_complete(matrix)
-    finish(runs[1], "mlp")
-    assert not store.is_complete(matrix)
-    store.write_timing("mlp", {"inference_ms": 0.1})
-    assert store.is_complete(matrix)
+
+
+def test_each_architecture_has_one_run(store: Store, student: Student, finished: Callable[..., None]) -> None:
+    runs = [student(seed) for seed in range(4)]
+    for run, architecture in zip(runs, ("cnn", "mlp", "cnn"), strict=False):
+        finished(store, run)
+        store.write_result(run.id, {**(store.result(run.id) or {}), "architecture": architecture})
+    assert store.architectures(run.id for run in runs) == {"cnn": runs[0].id, "mlp": runs[1].id}
 
 
 def test_a_corrupted_kdbench_json_is_refused_with_a_command(store: Store, teacher: RunSpec) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from timings import add_timing
 
 from kdbench.errors import ResultsError
 from kdbench.matrix import RunSpec
@@ -52,7 +53,7 @@ def test_a_row_of_a_finished_run(
 ) -> None:
     run = student(3, alpha=0.9, temperature=4.0)
     finish(run, {"test_accuracy": 0.75, "device": "cpu"}, architecture="cnn")
-    store.write_timing("cnn", {"inference_ms": 0.5, "throughput": 9.0})
+    timing = add_timing(store.timings, "cnn")
     store.write_index(index(run))
     (row,) = read_rows(store)
     found = {key: value for key, value in row.items() if value is not None}
@@ -73,8 +74,8 @@ def test_a_row_of_a_finished_run(
         "param.temperature": 4.0,
         "test_accuracy": 0.75,
         "device": "cpu",
-        "inference_ms": 0.5,
-        "throughput": 9.0,
+        "architecture": "cnn",
+        **timing.columns,
     }
 
 
@@ -306,7 +307,7 @@ def test_each_file_of_a_run_is_read_once(
     runs = [student(seed, alpha=0.5) for seed in range(3)]
     for run in runs:
         finish(run, {"test_accuracy": 0.5}, [{"epoch": 1}], architecture="cnn")
-    store.write_timing("cnn", {"inference_ms": 0.5})
+    timing = add_timing(store.timings, "cnn")
     store.write_index(index(*runs))
     opened: list[Path] = []
     read = Path.read_text
@@ -319,7 +320,7 @@ def test_each_file_of_a_run_is_read_once(
     assert [row["inference_ms"] for row in read_rows(store)] == [0.5] * 3
     files = {store.folder(run.id) / name for run in runs for name in ("spec.json", "result.json")}
     assert sorted(path for path in opened if path != Path("/proc/locks")) == sorted(
-        [*files, store.matrices / "thesis.json", store.timings / "cnn.json"]
+        [*files, store.matrices / "thesis.json", store.timings / f"{timing.key}.json"]
     )
 
 

@@ -2,12 +2,14 @@
 
 import hashlib
 import json
+from dataclasses import replace
 
 import pyarrow.parquet as pq
 import pytest
 import torch
 
 from kdbench.analysis import classification_metrics
+from kdbench.matrix import NetworkSpec
 from kdbench.results import Store
 from kdbench.results.hardware import cpu_model
 from kdbench.results.table import read_rows
@@ -201,9 +203,11 @@ def test_peers_have_their_own_scores(store, plan_of, train):
     assert 0 <= result["deployed"]["peer1"]["test_accuracy"] <= 1
 
 
-def test_networks_of_one_architecture_have_one_key():
-    def key(width, image_shape=(1, 2, 2)):
-        return architecture_key(torch.nn.Linear(4, width), image_shape, CPU)
+def test_networks_of_one_architecture_have_one_key(plan_of):
+    def key(width, image_shape=(1, 2, 2), source=None):
+        network = NetworkSpec("mine", factory="nets:make", source=source)
+        return architecture_key(torch.nn.Linear(4, width), image_shape, replace(spec, student=network))
 
+    spec = run_of(plan_of({}), "scratch")
     assert key(3) == key(3)
-    assert len({key(3), key(4), key(3, (1, 4, 1))}) == 3
+    assert len({key(3), key(4), key(3, (1, 4, 1)), key(3, source="changed")}) == 4

@@ -2,13 +2,14 @@
 
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Protocol, final
 
 from kdbench.events import Event
 from kdbench.matrix import RunSpec
+from kdbench.results.timings import TimingEnvironment
 
 
 @final
@@ -35,6 +36,9 @@ class Job:
 
 class Executor(Protocol):
     """Runs jobs, each in its own process: a crash ends one job and no other."""
+
+    def environments(self) -> Sequence[TimingEnvironment]:
+        """Return the environments in which jobs run; empty if they are not known."""
 
     def free_slots(self) -> int:
         """Return the number of jobs that can start now."""

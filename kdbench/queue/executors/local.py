@@ -8,10 +8,11 @@ from typing import final
 
 from kdbench.errors import ResultsError
 from kdbench.events import Event, WorkerDied
-from kdbench.queue.devices import Slot, has_free_memory
+from kdbench.queue.devices import Slot, has_free_memory, timing_environments
 from kdbench.queue.executors.base import Job
 from kdbench.queue.executors.worker_process import WorkerProcess
 from kdbench.results import Store
+from kdbench.results.timings import TimingEnvironment
 
 EXIT_SECONDS = 5.0  # time to exit after SIGTERM
 
@@ -24,6 +25,10 @@ class LocalExecutor:
         self._slots = slots
         self._store = store
         self._workers: dict[int, WorkerProcess] = {}  # index of a slot -> its worker
+
+    def environments(self) -> Sequence[TimingEnvironment]:
+        """Return the environments of the slots."""
+        return timing_environments(self._slots)
 
     def free_slots(self) -> int:
         """Return the number of jobs that can start now."""

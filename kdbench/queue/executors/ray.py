@@ -6,7 +6,7 @@ outputs come back as the content of files. Ray retries nothing: the scheduler co
 
 import importlib
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
@@ -31,6 +31,7 @@ from kdbench.matrix import RunSpec
 from kdbench.queue.executors.base import Job, worker_environment
 from kdbench.results import Store, checkpoints
 from kdbench.results.files import writable, write_bytes
+from kdbench.results.timings import TimingEnvironment
 
 RunJob = Callable[..., None]  # kdbench.worker.remote.run_remote_job
 
@@ -72,6 +73,10 @@ class RayExecutor:
         self._tasks: dict[int, _Task] = {}
         self._local_events: list[Event] = []  # those that need no answer from the cluster
         self._needs: dict[str, Any] = {}  # finished run -> reference to its files in the cluster
+
+    def environments(self) -> Sequence[TimingEnvironment]:
+        """Return no environment: the cluster may have machines of several kinds."""
+        return ()
 
     def free_slots(self) -> int:
         """Return the number of jobs that can start now; a cluster without resources accepts one, which then waits."""

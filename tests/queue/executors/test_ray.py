@@ -32,6 +32,7 @@ from kdbench.queue.executors.ray import RayExecutor
 from kdbench.queue.grouping import QueuedRun
 from kdbench.queue.scheduler import Limits, Scheduler
 from kdbench.results import Store
+from kdbench.results.timings import read_timings
 from kdbench.worker.cohort import CohortWorker
 from kdbench.worker.remote import run_remote_job
 
@@ -130,8 +131,9 @@ def test_a_node_dies_and_nothing_is_lost(plan: Plan, cluster: Cluster, undisturb
     assert died, "the killed node was idle"
     assert "the Ray task died" in died[0].reason
     assert_same(plan, store, undisturbed)
-    timings = [store.timing(store.result(spec.id)["architecture"]) for spec in plan.runs]  # type: ignore[index]
-    assert all(timing and timing["inference_ms"] > 0 for timing in timings)
+    timings = {timing.architecture: timing.times["inference_ms"] for timing in read_timings(store.timings)}
+    assert timings.keys() == store.architectures(spec.id for spec in plan.runs).keys()
+    assert all(milliseconds > 0 for milliseconds in timings.values())
     again: list[Any] = []
     Scheduler(queue(plan), store, RayExecutor(store, cluster.address, "auto", 1, run_remote_job), again.append).run()
     assert again == []
