@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from kdbench.plan import Plan
     from kdbench.reporting import Selection
+    from kdbench.runner import OnPlan
 
 
 @final
@@ -31,6 +32,9 @@ class Matrix:
 
     def runs(self) -> tuple[RunSpec, ...]:
         """Return every run that can be trained, once: teachers first, then seed by seed.
+
+        With `protocol.search_seeds` these are the runs that are known before the search: the runs of a configuration
+        that is chosen by it are not among them.
 
         Nothing is downloaded. If the files of a known data set are missing, the `dataset.fingerprint` of its runs is
         None and their ids are provisional.
@@ -101,15 +105,14 @@ def run(
     index = finished_index(spec, store)
     if index is None:
         from kdbench.plan import make_plan
-        from kdbench.runner import run_plan
+        from kdbench.runner import train
 
         plan = make_plan(spec)
         if not plan.runs:
             reasons = f"`kdbench plan {spec.file}` gives the reasons"
             raise MatrixError(f"{spec.file}: all cells are incompatible or excluded; {reasons}")
         with ExitStack() as stack:
-            run_plan(plan, store, _on_event(plan, store, progress, stack))
-        index = plan.index()
+            index = train(plan, store, _on_plan(store, progress, stack)).index()
     write_report(results, reports, [index.name])
     return load_results(results, index.name)
 
@@ -148,12 +151,7 @@ def tune(
     spec = matrix.spec if isinstance(matrix, Matrix) else load(matrix or find_shipped("quickstart"))
     store = Store(results)
     with ExitStack() as stack:
-
-        def show_progress(plan: "Plan") -> EventHandler:
-            stack.pop_all().close()
-            return _on_event(plan, store, progress, stack)
-
-        result = search(method, spec, trials, store, show_progress)
+        result = search(method, spec, trials, store, _on_plan(store, progress, stack))
     return pd.DataFrame([{**trial.configuration, "val_accuracy": trial.score} for trial in result.trials])
 
 
@@ -189,12 +187,16 @@ def report(
     return pd.concat(frames, names=["matrix"])
 
 
-def _on_event(plan: "Plan", store: Store, progress: bool, stack: ExitStack) -> EventHandler:
-    """Return a handler of events; the progress display is closed with `stack`."""
+def _on_plan(store: Store, progress: bool, stack: ExitStack) -> "OnPlan":
+    """Return what makes the handler of a plan's events; the display of the last plan is closed with `stack`."""
     if not progress:
-        return lambda event: None
+        return lambda plan: lambda event: None
     from rich.console import Console
 
     from kdbench.progress import Progress
 
-    return stack.enter_context(Progress(plan, store, Console())).on_event
+    def show_progress(plan: "Plan") -> EventHandler:
+        stack.pop_all().close()
+        return stack.enter_context(Progress(plan, store, Console())).on_event
+
+    return show_progress

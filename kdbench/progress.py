@@ -42,6 +42,7 @@ class Progress:
 
     def __init__(self, plan: "Plan", store: Store, console: Console) -> None:
         self._console = console
+        phase, title = ("search: ", f"{plan.matrix.name}: search") if plan.is_search else ("", plan.matrix.name)
         self._store = store
         self._specs = {run.id: run for run in plan.runs}
         self._labels = {run.id: cell.label for cell in reversed(plan.cells) for run in cell.runs.values()}
@@ -53,9 +54,9 @@ class Progress:
         self._started_at = time.monotonic()
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
         self._bars = Bars(*columns, console=console)
-        self._task = self._bars.add_task(plan.matrix.name, total=len(self._specs), completed=len(self._finished))
+        self._task = self._bars.add_task(title, total=len(self._specs), completed=len(self._finished))
         self._live = Live(self._view(), console=console, refresh_per_second=4) if _can_refresh(console) else None
-        self._log(f"{len(self._specs)} runs, {len(self._finished)} already finished")
+        self._log(f"{phase}{len(self._specs)} runs, {len(self._finished)} already finished")
 
     def __enter__(self) -> "Progress":
         if self._live is not None:

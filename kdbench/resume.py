@@ -21,7 +21,12 @@ def finished_index(matrix: MatrixSpec, store: Store) -> MatrixIndex | None:
     data set that cannot be read makes it outdated: planning then raises the error.
     """
     index = store.index(matrix.name)
-    if index is None or not index.digest or index.digest != plan_digest(matrix, _fingerprints(matrix)):
+    if (
+        index is None
+        or index.undecided
+        or not index.digest
+        or index.digest != plan_digest(matrix, _fingerprints(matrix))
+    ):
         return None
     return index if store.is_complete(index) and _is_timed(matrix, index, store) else None
 

@@ -1,12 +1,13 @@
 """Trains a plan: what `run` and `tune` share."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, fields
 from typing import final
 
 from kdbench.errors import KdbenchError
 from kdbench.events import EventHandler, WarningIssued
 from kdbench.plan import Plan, batches_key
+from kdbench.plan.choice import choose_configurations, choose_finished
 from kdbench.queue.devices import find_slots
 from kdbench.queue.executors.base import Executor
 from kdbench.queue.executors.local import LocalExecutor
@@ -14,12 +15,13 @@ from kdbench.queue.executors.ray import RayExecutor
 from kdbench.queue.grouping import QueuedRun
 from kdbench.queue.scheduler import Limits, Scheduler
 from kdbench.queue.signals import Interrupts
-from kdbench.results import Store
+from kdbench.results import MatrixIndex, Store
 from kdbench.results.integrity import corrupt_files
 from kdbench.results.table import export
 from kdbench.worker.options import Options
 from kdbench.worker.remote import run_remote_job
 
+OnPlan = Callable[[Plan], EventHandler]
 WORKER_OPTIONS = {field.name for field in fields(Options)}
 
 
@@ -31,7 +33,44 @@ class Ray:
     address: str | None = None
 
 
-def run_plan(plan: Plan, store: Store, on_event: EventHandler, executor: Executor | Ray | None = None) -> None:
+def train(plan: Plan, store: Store, on_plan: OnPlan, executor: Executor | Ray | None = None) -> Plan:
+    """Train a matrix: first the runs of the search, if there is one, then all others; return what was trained.
+
+    Args:
+        plan: the runs of the matrix.
+        store: the results folder.
+        on_plan: called with the plan of each phase before it is trained; returns the handler of its events.
+        executor: as for `run_plan`.
+
+    Raises:
+        KdbenchError, KeyboardInterrupt: as for `run_plan`.
+    """
+    plan = choose_finished(plan, store)
+    if plan.undecided:
+        search = plan.search()
+        on_event = on_plan(search)
+        run_plan(search, store, on_event, executor, index=plan.index())
+        plan = choose_configurations(plan, store)
+        for warning in _warn_of_undecided(plan):
+            on_event(warning)
+    run_plan(plan, store, on_plan(plan), executor)
+    return plan
+
+
+def _warn_of_undecided(plan: Plan) -> Iterator[WarningIssued]:
+    for sweep in plan.undecided:
+        cell = sweep.search[0]
+        where = f"{cell.label} on {cell.dataset.name}, {cell.pair.teacher} -> {cell.pair.student}"
+        yield WarningIssued(f"{where}: no configuration is chosen, because all failed on protocol.search_seeds")
+
+
+def run_plan(
+    plan: Plan,
+    store: Store,
+    on_event: EventHandler,
+    executor: Executor | Ray | None = None,
+    index: MatrixIndex | None = None,
+) -> None:
     """Train the pending runs of a plan and export the tables.
 
     The first Ctrl-C or SIGTERM stops the workers and exports the tables; the second one kills the workers and exports
@@ -42,6 +81,7 @@ def run_plan(plan: Plan, store: Store, on_event: EventHandler, executor: Executo
         store: the results folder.
         on_event: called with each event, in this thread.
         executor: where jobs run; by default on the device slots of this machine.
+        index: the index of the matrix, if the plan is a part of it.
 
     Raises:
         ResultsError: the results folder is not writable.
@@ -54,7 +94,7 @@ def run_plan(plan: Plan, store: Store, on_event: EventHandler, executor: Executo
     threads = _choose_threads(plan, store)
     if executor is None or isinstance(executor, Ray):
         executor = _create_executor(plan, store, threads, executor)
-    store.write_index(plan.index())
+    store.write_index(index or plan.index())
     runs = [QueuedRun(spec, batches_key(spec)) for spec in plan.runs]
     limits = Limits(plan.matrix.run.time_limit, plan.matrix.run.model_dump(include=WORKER_OPTIONS))
     with Interrupts() as interrupts:

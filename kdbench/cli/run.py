@@ -1,15 +1,21 @@
 """`kdbench run`: train a matrix."""
 
+from contextlib import ExitStack
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 
 from kdbench.cli.console import command, count_of, print_line
 from kdbench.errors import MatrixError, printable
+from kdbench.events import EventHandler
 from kdbench.matrix import MatrixSpec, load
 from kdbench.progress import Progress
 from kdbench.results import MatrixIndex, Store
 from kdbench.resume import finished_index
+
+if TYPE_CHECKING:
+    from kdbench.plan import Plan
 
 
 def run_matrix(
@@ -51,7 +57,7 @@ def run_matrix(
 
 def _train(matrix: MatrixSpec, store: Store, console: Console, on_ray: bool, address: str | None) -> MatrixIndex:
     from kdbench.plan import make_plan
-    from kdbench.runner import Ray, run_plan
+    from kdbench.runner import Ray, train
 
     print_line(console, f"planning {matrix.file}")
     plan, plan_command = make_plan(matrix), command("plan", matrix.file)
@@ -62,9 +68,13 @@ def _train(matrix: MatrixSpec, store: Store, console: Console, on_ray: bool, add
         print_line(console, f"{count}; `{plan_command}` gives the reasons", style="yellow")
     for warning in plan.warnings:
         print_line(console, f"warning: {warning}", style="yellow")
-    with Progress(plan, store, console) as progress:
-        run_plan(plan, store, progress.on_event, Ray(address) if on_ray else None)
-    return plan.index()
+    with ExitStack() as stack:
+
+        def show_progress(part: "Plan") -> EventHandler:
+            stack.pop_all().close()
+            return stack.enter_context(Progress(part, store, console)).on_event
+
+        return train(plan, store, show_progress, Ray(address) if on_ray else None).index()
 
 
 def _print_failures(index: MatrixIndex, store: Store, console: Console) -> int:

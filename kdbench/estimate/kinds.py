@@ -54,8 +54,13 @@ def group_by_kind(runs: Sequence[RunSpec], slot_count: int) -> list[Kind]:
     found: dict[tuple[str, str], list[list[RunSpec]]] = {}
     for cohort in _cohorts(runs, slot_count):
         teacher = next((run.teacher.student.canonical for run in cohort if run.teacher), "")
-        found.setdefault((batches_key(replace(cohort[0], seed=0)), teacher), []).append(cohort)
+        found.setdefault((_shape(cohort[0]), teacher), []).append(cohort)
     return [Kind(cohorts, *_sizes(cohorts[0][0])) for cohorts in found.values()]
+
+
+def _shape(run: RunSpec) -> str:
+    """Return a key that is equal for runs whose batches have the same shape, whatever their images."""
+    return batches_key(replace(run, seed=0, split=replace(run.split, split_seed=0)))
 
 
 def _cohorts(runs: Sequence[RunSpec], slot_count: int) -> list[list[RunSpec]]:

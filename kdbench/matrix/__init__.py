@@ -1,6 +1,7 @@
 """A TOML file is validated to a `MatrixSpec` and expanded to cells of `RunSpec`s. Nothing here imports torch."""
 
-from kdbench.matrix.expand import Cell, Excluded, Expansion, expand
+from kdbench.matrix.cells import Cell, Excluded, Expansion, Sweep
+from kdbench.matrix.expand import expand
 from kdbench.matrix.reader import load, parse
 from kdbench.matrix.resolve import Registry
 from kdbench.matrix.schema import MatrixSpec, Pair
@@ -18,6 +19,7 @@ __all__ = [
     "Registry",
     "RunSpec",
     "Split",
+    "Sweep",
     "expand",
     "load",
     "parse",

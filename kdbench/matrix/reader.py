@@ -7,6 +7,7 @@ from typing import Any
 
 from kdbench.errors import MatrixError, did_you_mean
 from kdbench.matrix.merge import merge_tables
+from kdbench.matrix.phases import check_protocol
 from kdbench.matrix.schema import MatrixSpec
 from kdbench.matrix.validation import MAX_DEPTH, check_plain, validate
 
@@ -35,7 +36,9 @@ def parse(raw: Mapping[str, Any], file: str) -> MatrixSpec:
     check_plain(raw, file)
     if "file" in raw:
         raise MatrixError(f"{file}: file: unknown key; {did_you_mean('file', set(MatrixSpec.model_fields) - {'file'})}")
-    return validate(MatrixSpec, {**raw, "file": file}, file, ())
+    matrix = validate(MatrixSpec, {**raw, "file": file}, file, ())
+    check_protocol(matrix)
+    return matrix
 
 
 def _read(file: Path) -> dict[str, Any]:

@@ -1,16 +1,18 @@
 """Resolution of the names in a matrix to recipes, configurations, networks and data sets."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import cache, partial
-from typing import Any, Literal, Protocol, TypeVar, final
+from typing import Any, Protocol, TypeVar, final
 
 from kdbench.errors import KdbenchError, MatrixError, did_you_mean
 from kdbench.matrix.merge import merge_tables
-from kdbench.matrix.recipe import Plateau, Recipe
+from kdbench.matrix.recipe import Recipe
+from kdbench.matrix.recipe_sweep import swept_values
+from kdbench.matrix.recipes import RecipeResolver
 from kdbench.matrix.schema import CellKey, MatrixSpec
 from kdbench.matrix.spec import DataSpec, NetworkSpec, Part, RunSpec
-from kdbench.matrix.sweep import Configuration, configurations, part_names
-from kdbench.matrix.validation import validate
+from kdbench.matrix.sweep import RECIPE, Values, configurations, part_names
 
 T = TypeVar("T")
 
@@ -47,6 +49,21 @@ def data_spec(matrix: MatrixSpec, name: str) -> DataSpec:
 
 
 @final
+@dataclass(frozen=True, eq=False)
+class Configuration:
+    """The methods of a run with their hyperparameters, its recipe, and the values of the recipe that are swept."""
+
+    parts: tuple[Part, ...]
+    recipe: Recipe
+    swept: Mapping[str, Any]
+
+    @property
+    def canonical(self) -> tuple[str, ...]:
+        """Text that is equal for equal runs of a student."""
+        return (self.recipe.canonical, *(part.canonical for part in self.parts))
+
+
+@final
 class Resolver:
     """Resolves names to specs for a cell of the matrix; results are cached."""
 
@@ -54,7 +71,9 @@ class Resolver:
         self._matrix = matrix
         self._registry = registry
         self._used_overrides: set[int] = set()
-        self._recipe_of = cache(self._recipe)
+        self._recipes = RecipeResolver(matrix, registry)
+        self._teacher_recipe = cache(self._recipes.teacher)
+        self._baseline_of = cache(self._baseline)
         self._configurations_of = cache(self._configurations)
         self._check_overrides()
         self.network = cache(self._network)
@@ -64,11 +83,15 @@ class Resolver:
         """Return a label and its methods."""
         return (label, *self._locate("", partial(part_names, label, self._matrix.methods[label])))
 
-    def recipe(self, role: Literal["teacher", "student"], key: CellKey) -> Recipe:
-        """Return the recipe of a role in a cell."""
-        return self._recipe_of(role, self._overrides(key))
+    def teacher_recipe(self, key: CellKey) -> Recipe:
+        """Return the recipe of the teacher in a cell."""
+        return self._teacher_recipe(self._overrides(key))
 
-    def configurations(self, label: str, key: CellKey) -> list[tuple[Part, ...]]:
+    def baseline(self, key: CellKey) -> tuple[Configuration, ...]:
+        """Return the student from scratch in a cell, without hyperparameters, with each recipe."""
+        return self._baseline_of(self._overrides(key))
+
+    def configurations(self, label: str, key: CellKey) -> tuple[Configuration, ...]:
         """Return the configurations of a label in a cell."""
         return self._configurations_of(label, self._overrides(key))
 
@@ -95,60 +118,60 @@ class Resolver:
         self._used_overrides.update(matching)
         return matching
 
-    def _recipe(self, role: str, overrides: tuple[int, ...]) -> Recipe:
-        raw: Mapping[str, Any] = self._matrix.recipe
-        recipe = self._refine(raw, role, ("recipe",))
-        for index in overrides:
-            raw = merge_tables(raw, self._recipe_change(index, role))
-            recipe = self._refine(raw, role, (f"override[{index}]", "set", "recipe"))
-        self._check_validation(recipe, role)
-        return self._locate(f"recipe.{role}", lambda: self._registry.recipe(recipe))
+    def _baseline(self, overrides: tuple[int, ...]) -> tuple[Configuration, ...]:
+        table = self._recipes.table("student", overrides)
+        found = self._locate("", lambda: configurations("scratch", {}, lambda *_: False, table))
+        if len(found) > 1 and self._matrix.protocol.validation == 0:
+            raise MatrixError(
+                f"{self._matrix.file}: recipe.{next(iter(swept_values(table)))}: the value of the student from scratch "
+                "is chosen on validation images, but protocol.validation is 0; set it to a fraction of the training "
+                "images, such as 0.1, or give one value"
+            )
+        return self._complete(found, table, "recipe", lambda _: (self.scratch,))
 
-    def _refine(self, raw: Mapping[str, Any], role: str, where: tuple[str, ...]) -> Recipe:
-        """Return the recipe of a role; errors name `where`, the table whose values are added."""
-        shared = {key: value for key, value in raw.items() if key not in ("teacher", "student")}
-        recipe = validate(Recipe, shared, self._matrix.file, where)
-        if role not in raw:
-            return recipe
-        if not isinstance(raw[role], Mapping):
-            raise MatrixError(f"{self._matrix.file}: {'.'.join((*where, role))}: must be a table, got {raw[role]!r}")
-        return validate(Recipe, merge_tables(shared, raw[role]), self._matrix.file, (*where, role))
-
-    def _recipe_change(self, index: int, role: str) -> Mapping[str, Any]:
-        """Return the values of `recipe` that an override sets for a role.
-
-        An override that selects students or methods does not change their teacher, unless it sets `recipe.teacher`.
-        """
-        override = self._matrix.override[index]
-        change = override.set.get("recipe", {})
-        selects_student = override.when.student is not None or override.when.method is not None
-        if role == "teacher" and selects_student:
-            return {"teacher": change["teacher"]} if "teacher" in change else {}
-        return change
-
-    def _check_validation(self, recipe: Recipe, role: str) -> None:
-        if self._matrix.protocol.validation > 0:
-            return
-        uses = {"schedule": isinstance(recipe.schedule, Plateau), "early_stopping": recipe.early_stopping is not None}
-        for key, is_used in uses.items():
-            if is_used:
-                raise MatrixError(
-                    f"{self._matrix.file}: recipe.{role}.{key}: needs the validation loss, "
-                    "but protocol.validation is 0; set it to a fraction of the training images, such as 0.1"
-                )
-
-    def _configurations(self, label: str, overrides: tuple[int, ...]) -> list[tuple[Part, ...]]:
-        table: Mapping[str, Any] = self._matrix.methods[label]
-        for index in overrides:
-            table = merge_tables(table, self._matrix.override[index].set.get("methods", {}).get(label, {}))
+    def _configurations(self, label: str, overrides: tuple[int, ...]) -> tuple[Configuration, ...]:
+        table, recipe = self._tables(label, overrides)
         locate = partial(self._locate, f"methods.{label}")
-        found = self._locate(
-            "", lambda: configurations(label, table, lambda *key: locate(partial(self._registry.is_list, *key)))
-        )
-        return [locate(partial(self._parts, configuration)) for configuration in found]
+        is_list = lambda *key: locate(partial(self._registry.is_list, *key))  # noqa: E731
+        found = self._locate("", lambda: configurations(label, table, is_list, recipe))
+        return self._complete(found, recipe, f"methods.{label}", lambda values: locate(partial(self._parts, values)))
 
-    def _parts(self, configuration: Configuration) -> tuple[Part, ...]:
-        return tuple(self._registry.part(name, given) for name, given in configuration.items())
+    def _tables(self, label: str, overrides: tuple[int, ...]) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
+        """Return the table of a label, without its key `recipe`, and the recipe of its students."""
+        changes: list[tuple[tuple[str, ...], Mapping[str, Any]]] = [(("methods", label), self._matrix.methods[label])]
+        for index in overrides:
+            change = self._matrix.override[index].set.get("methods", {}).get(label, {})
+            changes.append(((f"override[{index}]", "set", "methods", label), change))
+        table: Mapping[str, Any] = {}
+        recipe = self._recipes.table("student", overrides)
+        for where, change in changes:
+            table = merge_tables(table, {key: value for key, value in change.items() if key != RECIPE})
+            if RECIPE in change:
+                recipe = self._recipes.add(recipe, ((*where, RECIPE), change[RECIPE]))
+        return table, recipe
+
+    def _complete(
+        self,
+        found: Sequence[Values],
+        recipe: Mapping[str, Any],
+        where: str,
+        parts: Callable[[Values], tuple[Part, ...]],
+    ) -> tuple[Configuration, ...]:
+        """Return configurations with their methods and recipes; refuse values that give the same recipe."""
+        swept = [key for key, values in swept_values(recipe).items() if len(values) > 1]
+        recipes: dict[str, dict[str, Any]] = {}
+        complete = []
+        for values in found:
+            shown = {f"{RECIPE}.{key}": values[RECIPE][key] for key in swept}
+            resolved = self._recipes.complete("student", recipe, values[RECIPE])
+            if recipes.setdefault(resolved.canonical, shown) != shown:
+                other = recipes[resolved.canonical]
+                raise MatrixError(f"{self._matrix.file}: {where}: {other} and {shown} give the same recipe; remove one")
+            complete.append(Configuration(parts(values), resolved, shown))
+        return tuple(complete)
+
+    def _parts(self, values: Values) -> tuple[Part, ...]:
+        return tuple(self._registry.part(name, given) for name, given in values.items() if name != RECIPE)
 
     def _network(self, name: str) -> NetworkSpec:
         table = self._matrix.network.get(name)

@@ -39,6 +39,18 @@ NameOrNames = Annotated[tuple[Name, ...], Field(strict=False), BeforeValidator(_
 SeedOrSeeds = Annotated[tuple[Seed, ...], Field(strict=False), BeforeValidator(_as_list), MinLen(1)]
 
 
+def refuse_duplicates(values: tuple[object, ...]) -> tuple[object, ...]:
+    """Return the values.
+
+    Raises:
+        ValueError: two of them are equal.
+    """
+    for index, value in enumerate(values):
+        if value in values[:index]:
+            raise ValueError(f"must not repeat a value, but [{index}] equals [{values.index(value)}]")
+    return values
+
+
 class Pair(TomlTable):
     """A teacher and a student."""
 
@@ -52,14 +64,18 @@ class Pair(TomlTable):
 
 
 class Protocol(TomlTable):
-    """The split and the seeds of the teachers, the same for every run of the matrix."""
+    """The split, the seeds of the teachers, and the seeds that choose configurations, for the whole matrix."""
 
     validation: Fraction = Field(
         0.1,
         description="Stratified fraction of the training images that is used for validation. Configurations and best "
         "epochs are chosen on it. 0: train on all images and choose nothing",
     )
-    split_seed: Seed = Field(0, description="Seed of the validation split and of training subsets, for all runs")
+    split_seed: Seed | Literal["paired"] = Field(
+        0,
+        description="Seed of the validation split and of training subsets, for all runs; "
+        '`"paired"`: a split for each seed, which needs `teacher_seed = "paired"`',
+    )
     teacher_seed: Seed | Literal["paired"] = Field(
         0,
         description='Seed of the teacher, which all students share; `"paired"`: a teacher for each seed',
@@ -67,6 +83,22 @@ class Protocol(TomlTable):
     track_test: bool = Field(
         False, description="Evaluate on the test images after every epoch; required by `--selection best_test`"
     )
+    search_seeds: Annotated[tuple[Seed, ...], Field(strict=False), MinLen(1)] = Field(
+        (),
+        description="Seeds on which a label with several configurations is searched. Only the configuration with the "
+        "best mean validation accuracy is then trained on `seeds`, none of which may be in this list. "
+        "Default: configurations are chosen on `seeds`, which are reported too",
+    )
+    refit: bool = Field(
+        False,
+        description="Train the reported runs, their teachers included, on the training and the validation images "
+        "together, and report their last epoch; needs `search_seeds`",
+    )
+
+    @field_validator("search_seeds")
+    @classmethod
+    def _refuse_duplicates(cls, values: tuple[object, ...]) -> tuple[object, ...]:
+        return refuse_duplicates(values)
 
 
 @final
@@ -232,14 +264,15 @@ class MatrixSpec(TomlTable):
     )
     recipe: dict[str, Any] = Field(
         default_factory=dict,
-        description="How networks are trained; `recipe.teacher` and `recipe.student` refine it",
+        description="How networks are trained; `recipe.teacher` and `recipe.student` refine it. For students a list "
+        "in place of one value is swept, like a hyperparameter; `zip` lists keys that are swept together",
     )
     protocol: Protocol = Field(Protocol(), description="The split and the seeds of the teachers")
     methods: dict[Name, dict[str, Any]] = Field(
         default_factory=dict,
         description="A table per label. A label is a method's name, a sum of them (`a + b`), or any text with the key "
         "`method`. Other keys are hyperparameters: a list is swept, a scalar is fixed; `zip` lists keys that are swept "
-        "together",
+        "together. `[methods.LABEL.recipe]` refines the recipe of the label's students",
     )
     dataset: dict[Name, DatasetTable] = Field(
         default_factory=dict, description="Your own data sets, or options for known ones"
@@ -257,7 +290,4 @@ class MatrixSpec(TomlTable):
     @field_validator("seeds", "datasets", "pairs")
     @classmethod
     def _refuse_duplicates(cls, values: tuple[object, ...]) -> tuple[object, ...]:
-        for index, value in enumerate(values):
-            if value in values[:index]:
-                raise ValueError(f"must not repeat a value, but [{index}] equals [{values.index(value)}]")
-        return values
+        return refuse_duplicates(values)

@@ -102,11 +102,20 @@ class Split:
     split_seed: int = 0
     teacher_seed: int | Literal["paired"] = 0
     track_test: bool = False
+    is_paired: bool = False  # each seed has its own split
 
     @cached_property
     def canonical(self) -> str:
         """The JSON that enters a run's identity; the teacher is part of it by its own id."""
-        return canonical({"validation": self.validation, "split_seed": self.split_seed, "track_test": self.track_test})
+        return self._canonical(self.split_seed)
+
+    @cached_property
+    def of_cell(self) -> str:
+        """The JSON that enters the id of a cell, whose runs may have a split each."""
+        return self._canonical("paired" if self.is_paired else self.split_seed)
+
+    def _canonical(self, split_seed: int | str) -> str:
+        return canonical({"validation": self.validation, "split_seed": split_seed, "track_test": self.track_test})
 
 
 @final
@@ -144,22 +153,21 @@ class RunSpec:
     def id(self) -> str:
         """The id of the run and the name of its folder: 16 hexadecimal digits."""
         needs = ",".join(f'"{role}":"{spec.id}"' for role, spec in self.needs)
-        return digest(f'{self._common}"needs":{{{needs}}},"seed":{self.seed}}}')
+        return digest(f'{self._common(self.split.canonical)}"needs":{{{needs}}},"seed":{self.seed}}}')
 
     @cached_property
     def cell(self) -> str:
         """The id of the cell: of the run without its seed."""
         needs = ",".join(f'"{role}":"{spec.cell}"' for role, spec in self.needs)
         policy = canonical(self.split.teacher_seed if self.needs else None)
-        return digest(f'{self._common}"needs":{{{needs}}},"teacher_seed":{policy}}}')
+        return digest(f'{self._common(self.split.of_cell)}"needs":{{{needs}}},"teacher_seed":{policy}}}')
 
-    @property
-    def _common(self) -> str:
+    def _common(self, split: str) -> str:
         parts = ",".join(part.canonical for part in self.parts)
         peers = ",".join(peer.canonical for peer in self.peers)
         return (
             f'{{"dataset":{self.dataset.canonical},"student":{self.student.canonical},"parts":[{parts}],'
-            f'"recipe":{self.recipe.canonical},"split":{self.split.canonical},"peers":[{peers}],'
+            f'"recipe":{self.recipe.canonical},"split":{split},"peers":[{peers}],'
         )
 
     def to_json(self) -> dict[str, Any]:

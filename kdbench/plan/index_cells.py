@@ -14,8 +14,9 @@ def index_cell(cell: Cell) -> IndexCell:
         teacher=cell.pair.teacher,
         student=cell.pair.student,
         method=cell.first.method,
-        hyperparameters=cell.first.hyperparameters,
+        hyperparameters={**cell.first.hyperparameters, **cell.swept},
         runs={str(seed): run.id for seed, run in cell.runs.items()},
+        phase=cell.phase,
         training=training_key(cell.first),
         teachers={str(seed): run.id for seed, run in cell.teachers.items()},
     )

@@ -1,27 +1,20 @@
 """Planning: a matrix is expanded to runs, and every cell is checked against methods, networks and data sets."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from functools import cached_property
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from functools import cached_property, partial
 from typing import final
 
 from kdbench.errors import DataError
 from kdbench.garbage_collection import gc_paused
-from kdbench.matrix import Cell, Excluded, MatrixSpec, RunSpec, expand
+from kdbench.matrix import Cell, Excluded, MatrixSpec, RunSpec, Sweep, expand
+from kdbench.matrix.cells import flatten
 from kdbench.matrix.order import sort_runs
 from kdbench.matrix.plan_digest import plan_digest
+from kdbench.plan.compatible import Incompatible, check_items, every_cell
 from kdbench.plan.index_cells import index_cell, index_excluded, index_incompatible
 from kdbench.plan.registry import LocalRegistry
 from kdbench.results import MatrixIndex, Training
-
-
-@final
-@dataclass(frozen=True)
-class Incompatible:
-    """An incompatible cell, with the reason."""
-
-    cell: Cell
-    reason: str
 
 
 @final
@@ -30,12 +23,46 @@ class Plan:
     """The runs of a matrix on this machine. Every cell is checked; nothing is trained."""
 
     matrix: MatrixSpec
-    cells: tuple[Cell, ...]
+    items: tuple[Cell | Sweep, ...]
     incompatible: tuple[Incompatible, ...]
     excluded: tuple[Excluded, ...]
     warnings: tuple[str, ...]
     trainings: Mapping[str, Training] = field(default_factory=dict)  # what cells train on, by `training_key`
     provisional: Mapping[str, str] = field(default_factory=dict)  # data sets whose files are missing -> message
+
+    @cached_property
+    def cells(self) -> tuple[Cell, ...]:
+        """The cells that can be trained now: of a sweep those of the search, and the chosen configuration."""
+        return tuple(flatten(self.items))
+
+    @property
+    def sweeps(self) -> tuple[Sweep, ...]:
+        """The labels whose configuration is chosen on the search seeds, on each data set and pair."""
+        return tuple(item for item in self.items if isinstance(item, Sweep))
+
+    @property
+    def undecided(self) -> tuple[Sweep, ...]:
+        """The sweeps of which no configuration is chosen."""
+        return tuple(sweep for sweep in self.sweeps if sweep.chosen is None)
+
+    @property
+    def is_search(self) -> bool:
+        """Whether it has runs of the search only."""
+        return all(cell.phase == "search" for cell in self.cells)
+
+    def search(self) -> "Plan":
+        """Return the plan of the runs that choose configurations."""
+        cells = [cell for cell in self.cells if cell.phase == "search"]
+        return replace(self, items=tuple(cells))
+
+    def choose(self, choice: Callable[[Sweep], int | None]) -> "Plan":
+        """Return the plan with the choice of each sweep: an index, or None if there is none."""
+        items = [replace(item, chosen=choice(item)) if isinstance(item, Sweep) else item for item in self.items]
+        return replace(self, items=tuple(items))
+
+    def choose_first(self) -> "Plan":
+        """Return the plan with a configuration of every sweep; it has as many runs as with the best ones."""
+        return self.choose(lambda sweep: sweep.chosen or 0)
 
     @cached_property
     def runs(self) -> tuple[RunSpec, ...]:
@@ -75,6 +102,9 @@ class Plan:
             needed=tuple(run.id for run in self.runs if run.id in self.teachers),
             trainings=self.trainings,
             seeds=self.matrix.seeds,
+            search_seeds=protocol.search_seeds,
+            refit=protocol.refit,
+            undecided=len(self.undecided),
             split_seed=protocol.split_seed,
             teacher_seed=protocol.teacher_seed,
         )
@@ -95,13 +125,9 @@ def make_plan(matrix: MatrixSpec, provisional: bool = False) -> Plan:
     registry = LocalRegistry(provisional)
     with gc_paused():  # hundreds of thousands of objects without cycles
         expansion = expand(matrix, registry)
-        checked = [(cell, registry.incompatibility(cell, matrix.file)) for cell in expansion.cells]
-    incompatible = tuple(Incompatible(cell, reason) for cell, reason in checked if reason)
-    compatible = tuple(cell for cell, reason in checked if not reason)
-    trainings = registry.trainings(compatible)
-    return Plan(
-        matrix, compatible, incompatible, expansion.excluded, expansion.warnings, trainings, registry.missing_data
-    )
+        items, incompatible = check_items(expansion.items, partial(registry.incompatibility, file=matrix.file))
+    trainings = registry.trainings(every_cell(items))
+    return Plan(matrix, items, incompatible, expansion.excluded, expansion.warnings, trainings, registry.missing_data)
 
 
 def _reads_files(spec: RunSpec) -> bool:

@@ -91,6 +91,7 @@ class MatrixIndex:
     split_seed: int | Literal["paired"] = 0
     teacher_seed: int | Literal["paired"] = 0
     refit: bool = False  # whether the report phase trains on the validation images too
+    undecided: int = 0  # labels, on each data set and pair, whose configuration is not chosen yet
 
     @property
     def run_ids(self) -> tuple[str, ...]:

@@ -109,11 +109,11 @@ CASES: dict[str, tuple[Edit, tuple[str, ...]]] = {
     ),
     "early stopping without validation": (
         ("", "[recipe.student]\nearly_stopping = { patience = 3 }\n[protocol]\nvalidation = 0"),
-        ("m.toml: recipe.student.early_stopping: needs the validation loss, but protocol.validation is 0; set it",),
+        ("m.toml: recipe.student.early_stopping: needs validation images, but protocol.validation is 0; set it",),
     ),
     "plateau without validation": (
         ("", '[recipe.teacher]\nschedule = "plateau"\n[protocol]\nvalidation = 0'),
-        ("m.toml: recipe.teacher.schedule: needs the validation loss, but protocol.validation is 0; set it",),
+        ("m.toml: recipe.teacher.schedule: needs validation images, but protocol.validation is 0; set it",),
     ),
     "a missing module": (
         ("", '[methods."nowhere_at_all:Mine"]'),

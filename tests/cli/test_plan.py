@@ -33,7 +33,7 @@ def test_the_table_counts_configurations_and_runs(matrix: Path, invoke: Callable
     rows = counts(result.out.partition("9 runs (")[0])
     assert rows["data set: pair / method"] == ["configurations", "runs", "pending", "incompatible"]
     assert rows["teacher"] == ["1", "1", "1", "·"]
-    assert rows["scratch"] == ["1", "2", "2", "·"]
+    assert rows["student from scratch"] == ["1", "2", "2", "·"]
     assert rows["vanilla"] == ["2", "4", "4", "·"]
     assert rows["vanilla + rkd_da"] == ["1", "2", "2", "·"]
     assert rows["attention"] == ["1", "·", "·", "2"]
@@ -119,7 +119,7 @@ def test_rows_are_in_the_order_of_the_matrix_also_if_incompatible(matrix: Path, 
     text = matrix.read_text().replace(" }]", ' }, { teacher = "cnn_8_16", student = "cnn_4" }]')
     matrix.write_text(text.replace("[methods.vanilla]", "[methods.fitnets]\n[methods.vanilla]"))
     plan = invoke("plan", matrix, "--json").json
-    labels = ["teacher", "scratch", "fitnets", "vanilla", "vanilla + rkd_da", "attention"]
+    labels = ["teacher", "student from scratch", "fitnets", "vanilla", "vanilla + rkd_da", "attention"]
     pairs = ["cnn_8_16 -> mlp_16", "cnn_8_16 -> cnn_4"]
     assert [(cell["pair"], cell["method"]) for cell in plan["cells"]] == [(p, label) for p in pairs for label in labels]
 

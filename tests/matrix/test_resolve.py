@@ -100,7 +100,7 @@ def test_keys_that_need_validation_are_refused_without_it(expanded: Expand, reci
     with pytest.raises(MatrixError) as caught:
         expanded(recipe=recipe, protocol={"validation": 0})
     remedy = "set it to a fraction of the training images, such as 0.1"
-    assert str(caught.value) == f"m.toml: {key}: needs the validation loss, but protocol.validation is 0; {remedy}"
+    assert str(caught.value) == f"m.toml: {key}: needs validation images, but protocol.validation is 0; {remedy}"
 
 
 def test_an_override_may_disable_keys_that_need_validation(expanded: Expand) -> None:

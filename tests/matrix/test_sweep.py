@@ -13,8 +13,13 @@ def never(part: str, key: str) -> bool:
     return False
 
 
-def swept(table: dict[str, Any], label: str = "vanilla") -> list[dict[str, dict[str, Any]]]:
-    return configurations(label, table, never)
+def swept(
+    table: dict[str, Any], label: str = "vanilla", recipe: dict[str, Any] | None = None
+) -> list[dict[str, dict[str, Any]]]:
+    return [
+        {part: values for part, values in one.items() if part != "recipe"}
+        for one in configurations(label, table, never, recipe or {})
+    ]
 
 
 def test_no_key_is_one_configuration() -> None:
@@ -64,7 +69,7 @@ def test_a_list_by_type_is_swept_by_a_list_of_lists() -> None:
         return (part, key) == ("hints", "layers")
 
     def layers(value: object) -> list[object]:
-        return [s["hints"]["layers"] for s in configurations("hints", {"layers": value}, is_list)]
+        return [s["hints"]["layers"] for s in configurations("hints", {"layers": value}, is_list, {})]
 
     assert layers([1, 2]) == [[1, 2]]
     assert layers([[1, 2], [3]]) == [[1, 2], [3]]
@@ -125,8 +130,8 @@ WRONG = [
         "zip: unknown key 'alpha'; valid: vanilla.alpha",
         SUM | {"vanilla": {"alpha": [1]}, "zip": [["alpha"]]},
     ),
-    ("zip: must not repeat a key, got [['a', 'b'], ['b']]", {"a": [1], "b": [2], "zip": [["a", "b"], ["b"]]}),
-    ("zip: must not repeat a key, got [['a', 'a']]", {"a": [1], "zip": [["a", "a"]]}),
+    ("zip: must not repeat a key, got 'b' twice", {"a": [1], "b": [2], "zip": [["a", "b"], ["b"]]}),
+    ("zip: must not repeat a key, got 'a' twice", {"a": [1], "zip": [["a", "a"]]}),
     *(
         (f'zip: must be a list of lists of keys, like [["alpha", "temperature"]], got {zipped!r}', {"zip": zipped})
         for zipped in ("a", ["a", "b"], [[]], {"a": "b"}, 3)

@@ -1,0 +1,47 @@
+"""The choice of configurations by the results of the search."""
+
+from typing import TYPE_CHECKING
+
+from kdbench.analysis import best_candidate
+from kdbench.matrix import Cell, Sweep
+from kdbench.plan.planner import Plan
+from kdbench.results import Store
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+COLUMN = "val_accuracy"  # of the weights that are saved
+
+
+def choose_configurations(plan: Plan, store: Store) -> Plan:
+    """Return the plan with the configuration of each sweep that has the best mean validation accuracy.
+
+    A run without a result counts as failed. Nothing is chosen if all configurations failed.
+    """
+    return plan.choose(lambda sweep: _best(sweep, store))
+
+
+def choose_finished(plan: Plan, store: Store) -> Plan:
+    """As `choose_configurations`, where all runs of the search are finished; nothing is chosen elsewhere."""
+
+    def is_finished(sweep: Sweep) -> bool:
+        return all(store.is_finished(run.id) for cell in sweep.search for run in cell.runs.values())
+
+    return plan.choose(lambda sweep: _best(sweep, store) if is_finished(sweep) else None)
+
+
+def _best(sweep: Sweep, store: Store) -> int | None:
+    import pandas as pd
+
+    scores = pd.DataFrame({index: _scores(cell, store) for index, cell in enumerate(sweep.search)}, dtype=float)
+    best = best_candidate(scores)
+    return None if best is None else int(str(best))
+
+
+def _scores(cell: Cell, store: Store) -> "pd.Series[float]":
+    """Return the validation accuracy of each seed, NaN for a run without one."""
+    import pandas as pd
+
+    results = {seed: store.result(run.id) for seed, run in cell.runs.items()}
+    done = {seed: one["row"][COLUMN] for seed, one in results.items() if one and one["status"] == "done"}
+    return pd.Series({seed: done.get(seed) for seed in cell.runs}, dtype=float)

@@ -1,0 +1,136 @@
+"""Training in two phases: the search, the choice, and the rest; the queue is a fake."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+from plans import plan_of
+
+from kdbench.events import Event, EventHandler, RunDone, WarningIssued
+from kdbench.matrix import RunSpec
+from kdbench.plan import Plan
+from kdbench.results import MatrixIndex, Store
+from kdbench.resume import finished_index
+from kdbench.runner import train
+
+METHODS: dict[str, Any] = {"vanilla": {"alpha": [0.1, 0.5, 0.9]}, "logit_mse": {}}
+
+
+def alpha(run: RunSpec) -> float | None:
+    return float(run.hyperparameters.get("alpha", 0.0))
+
+
+@dataclass
+class FakeQueue:
+    """Replaces `run_plan`; a run of which `score` returns None fails, and `stop_at` interrupts a phase."""
+
+    score: Callable[[RunSpec], float | None] = alpha
+    stop_at: int | None = None
+    phases: list[list[str]] = field(default_factory=list)  # the ids that each call trains
+    events: list[Event] = field(default_factory=list)
+
+    def __call__(
+        self, plan: Plan, store: Store, on_event: EventHandler, executor: None = None, index: MatrixIndex | None = None
+    ) -> None:
+        store.write_index(index or plan.index())
+        self.phases.append([])
+        for run in plan.runs:
+            if store.is_finished(run.id):
+                continue
+            if self.stop_at is not None and sum(map(len, self.phases)) == self.stop_at:
+                raise KeyboardInterrupt
+            score = self.score(run)
+            result = {"status": "failed", "error": "NaN"} if score is None else {"status": "done"}
+            store.write_spec(run)
+            store.write_result(run.id, {**result, "row": {"val_accuracy": score}})
+            self.phases[-1].append(run.id)
+            on_event(RunDone(run.id))
+
+    def on_plan(self, plan: Plan) -> EventHandler:
+        return self.events.append
+
+
+@pytest.fixture
+def queue(monkeypatch: pytest.MonkeyPatch) -> FakeQueue:
+    fake = FakeQueue()
+    monkeypatch.setattr("kdbench.runner.run_plan", fake)
+    return fake
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    return Store(tmp_path / "results")
+
+
+def search_plan() -> Plan:
+    return plan_of(methods=METHODS, protocol={"search_seeds": [100, 101]})
+
+
+def test_the_search_is_trained_before_all_else(queue: FakeQueue, store: Store) -> None:
+    plan = search_plan()
+    trained = train(plan, store, queue.on_plan)
+    first, second = queue.phases
+    assert first == [run.id for run in plan.search().runs]
+    assert sorted([*first, *second]) == sorted(run.id for run in trained.runs)
+    (sweep,) = trained.sweeps
+    assert (alpha(sweep.report.first), set(second) & {run.id for run in sweep.report.runs.values()}) == (
+        0.9,
+        {run.id for run in sweep.report.runs.values()},
+    )
+    assert store.index("m") == trained.index()
+
+
+def test_a_matrix_without_a_search_has_one_phase(queue: FakeQueue, store: Store) -> None:
+    train(plan_of(methods=METHODS), store, queue.on_plan)
+    assert len(queue.phases) == 1
+
+
+@pytest.mark.parametrize("stop_at", [0, 3, 7, 8, 12])
+def test_an_interrupted_matrix_is_resumed_in_either_phase(queue: FakeQueue, store: Store, stop_at: int) -> None:
+    queue.stop_at = stop_at
+    with pytest.raises(KeyboardInterrupt):
+        train(search_plan(), store, queue.on_plan)
+    queue.stop_at = None
+    trained = train(search_plan(), store, queue.on_plan)
+    done = [run for phase in queue.phases for run in phase]
+    assert len(done) == len(set(done))
+    assert set(done) == {run.id for run in trained.runs}
+    queue.phases.clear()
+    assert train(search_plan(), store, queue.on_plan).index() == trained.index()
+    assert queue.phases == [[]]  # the search is not even looked at
+
+
+def test_during_the_search_the_index_has_the_runs_of_both_phases(queue: FakeQueue, store: Store) -> None:
+    queue.stop_at = 2
+    with pytest.raises(KeyboardInterrupt):
+        train(search_plan(), store, queue.on_plan)
+    index = store.index("m")
+    assert index == search_plan().index()
+    assert index is not None
+    assert (index.undecided, {cell.label for cell in index.cells if cell.phase == "report"}) == (
+        1,
+        {"teacher", "scratch", "logit_mse"},
+    )
+
+
+def test_a_matrix_is_not_finished_before_its_configurations_are_chosen(
+    queue: FakeQueue, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Store, "is_complete", lambda *_: True)
+    plan = search_plan()
+    store.write_index(plan.index())
+    assert finished_index(plan.matrix, store) is None
+    trained = train(plan, store, queue.on_plan)
+    assert finished_index(plan.matrix, store) == trained.index()
+
+
+def test_a_label_of_which_every_configuration_failed_is_a_warning(queue: FakeQueue, store: Store) -> None:
+    queue.score = lambda run: None if run.seed >= 100 else 0.5
+    trained = train(search_plan(), store, queue.on_plan)
+    assert [event.text for event in queue.events if isinstance(event, WarningIssued)] == [
+        "vanilla on digits, cnn_8_16 -> mlp_16: no configuration is chosen, because all failed on protocol.search_seeds"
+    ]
+    assert [cell.label for cell in trained.cells if cell.phase == "report"] == ["teacher", "scratch", "logit_mse"]
+    assert all(store.is_finished(run.id) for run in trained.runs)
