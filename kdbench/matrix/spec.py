@@ -8,6 +8,7 @@ from typing import Any, Literal, final
 
 from kdbench.matrix.identity import canonical, digest
 from kdbench.matrix.recipe import Recipe
+from kdbench.numerics import NUMERICS
 
 Option = str | int | float | bool | None
 
@@ -121,7 +122,10 @@ class Split:
 @final
 @dataclass(frozen=True, eq=False)
 class RunSpec:
-    """A training run. Two specs with the same `id` are the same run."""
+    """A training run. Two specs with the same `id` are the same run.
+
+    `numerics` is the `NUMERICS` of the code that planned it.
+    """
 
     dataset: DataSpec
     student: NetworkSpec
@@ -131,6 +135,7 @@ class RunSpec:
     seed: int
     needs: tuple[tuple[str, "RunSpec"], ...] = ()  # the runs that must finish first, by role
     peers: tuple[NetworkSpec, ...] = ()
+    numerics: int = NUMERICS
 
     @property
     def method(self) -> str:
@@ -168,6 +173,7 @@ class RunSpec:
         return (
             f'{{"dataset":{self.dataset.canonical},"student":{self.student.canonical},"parts":[{parts}],'
             f'"recipe":{self.recipe.canonical},"split":{split},"peers":[{peers}],'
+            f'"numerics":{self.numerics},'
         )
 
     def to_json(self) -> dict[str, Any]:
@@ -183,6 +189,7 @@ class RunSpec:
             "seed": self.seed,
             "needs": {role: spec.to_json() for role, spec in self.needs},
             "peers": [asdict(peer) for peer in self.peers],
+            "numerics": self.numerics,
         }
 
     @staticmethod
@@ -197,6 +204,7 @@ class RunSpec:
             seed=data["seed"],
             needs=tuple((role, _need(canonical(spec))) for role, spec in data["needs"].items()),
             peers=tuple(NetworkSpec(**peer) for peer in data["peers"]),
+            numerics=data["numerics"],
         )
 
     def scratch(self) -> "RunSpec":

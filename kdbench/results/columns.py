@@ -81,6 +81,7 @@ COLUMNS: Mapping[str, Column] = {
     "steps": Column("int64", "batches that were trained on: `epochs_run` times batches per epoch"),
     "best_epoch": Column("int64", "best epoch on validation, counted from 1; 0: the initial weights"),
     "kdbench_version": Column("string", "version of kdbench"),
+    "numerics": Column("int64", "version of loop, data, networks and metrics; part of the run's id"),
     "git_commit": Column("string", "commit of kdbench's checkout, with `+` if files were changed"),
     "torch_version": Column("string", "version of torch"),
     "device": Column("string", "device that the run was trained on"),

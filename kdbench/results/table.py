@@ -215,6 +215,7 @@ def _of_spec(spec: RunSpec) -> Row:
         "student": spec.student.name,
         "method": spec.method,
         "seed": spec.seed,
+        "numerics": spec.numerics,
         "needs": json.dumps({role: need.id for role, need in spec.needs}),
         **_of_hyperparameters(spec.hyperparameters),
     }

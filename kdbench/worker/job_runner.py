@@ -19,6 +19,7 @@ from kdbench.events import (
     RunTakenElsewhere,
 )
 from kdbench.matrix import RunSpec
+from kdbench.numerics import NUMERICS
 from kdbench.results import Store, worker_logs
 from kdbench.worker.cohort import CohortWorker
 from kdbench.worker.compiler import missing_compiler
@@ -71,7 +72,7 @@ class JobRunner:
                 self._options = Options(**job.get("options", {}))
                 if self._options.compile:
                     _check_compiler()
-                self._train([RunSpec.from_json(spec) for spec in job["train"]])
+                self._train([_check_numerics(RunSpec.from_json(spec)) for spec in job["train"]])
         except KdbenchError as error:
             self._emit(JobFailed(str(error)))
 
@@ -128,6 +129,16 @@ class JobRunner:
 
     def _emit_halved(self, specs: Sequence[RunSpec]) -> None:
         self._emit(CohortHalved(tuple(spec.id for spec in specs)))
+
+
+def _check_numerics(spec: RunSpec) -> RunSpec:
+    """Raise KdbenchError if the run was planned by code with other numbers than this machine's."""
+    if spec.numerics != NUMERICS:
+        raise KdbenchError(
+            f"the run {spec.id} was planned with version {spec.numerics} of kdbench's numbers (NUMERICS), but "
+            f"{platform.node()} has version {NUMERICS}; install the same kdbench on every machine"
+        )
+    return spec
 
 
 def _check_compiler() -> None:

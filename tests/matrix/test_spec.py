@@ -48,6 +48,8 @@ IN_IT: list[dict[str, Any]] = [
     {"needs": (("teacher", replace(TEACHER, recipe=Recipe(epochs=4, precision="fp32"))),)},
     {"needs": (("teachers.0", TEACHER),)},
     {"peers": (NetworkSpec("small"),)},
+    {"numerics": SPEC.numerics + 1},
+    {"needs": (("teacher", replace(TEACHER, numerics=TEACHER.numerics + 1)),)},
 ]
 
 NOT_IN_IT: list[dict[str, Any]] = [
@@ -59,9 +61,9 @@ NOT_IN_IT: list[dict[str, Any]] = [
 
 def test_the_id_is_frozen() -> None:
     """Changing these literals orphans every existing result: raise a version instead."""
-    assert TEACHER.id == "26e8e505b3387a30"
-    assert SPEC.id == "7c6c5973cb361b63"
-    assert SPEC.cell == "f1d99f23bf054a2a"
+    assert TEACHER.id == "ced1456dd6c06777"
+    assert SPEC.id == "33fdeed413f72d8b"
+    assert SPEC.cell == "b8e96b36af1ad426"
 
 
 @pytest.mark.parametrize("change", IN_IT, ids=str)

@@ -69,6 +69,7 @@ def test_a_row_of_a_finished_run(
         "student": "small",
         "method": "vanilla",
         "seed": 3,
+        "numerics": run.numerics,
         "status": "done",
         "param.alpha": 0.9,
         "param.temperature": 4.0,

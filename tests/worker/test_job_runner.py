@@ -1,5 +1,7 @@
 """The jobs of a worker: options, locks and errors."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -54,6 +56,15 @@ def run_job(tmp_path):
 def test_the_options_of_a_job_reach_the_cohort(cohorts, run_job, spec, options, expected):
     assert run_job(train=[spec.to_json()], options=options) == [JobStarted(1)]
     assert cohorts == [(1, torch.device("cpu"), expected)]
+
+
+def test_a_run_of_another_version_of_the_numbers_is_not_trained(cohorts, run_job, spec):
+    other = replace(spec, numerics=spec.numerics + 1)
+    started, failed = run_job(train=[other.to_json()])
+    assert (started, cohorts) == (JobStarted(1), [])
+    assert isinstance(failed, JobFailed)
+    assert f"version {spec.numerics + 1} of kdbench's numbers" in failed.error
+    assert f"has version {spec.numerics}; install the same kdbench on every machine" in failed.error
 
 
 def test_without_a_compiler_no_run_starts(cohorts, run_job, spec, tmp_path, monkeypatch):

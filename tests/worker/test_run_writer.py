@@ -24,7 +24,7 @@ STABLE = {
     *("run_id", "cell", "matrix", "dataset", "teacher", "student", "method", "label", "params", "seed", "status"),
     *("error", "param.alpha", "param.temperature", "teacher_agreement", "parameters", "parameters_training", "flops"),
     *("inference_ms", "inference_ms_p95", "throughput", "peak_memory_mb", "train_seconds", "epochs_run", "best_epoch"),
-    *("kdbench_version", "git_commit", "torch_version", "device", "precision", "cohort_size", "attempts"),
+    *("kdbench_version", "numerics", "git_commit", "torch_version", "device", "precision", "cohort_size", "attempts"),
     *("host", "started", "finished"),
     *(f"{part}_{name}{suffix}" for part in ("val", "test") for name in NAMES for suffix in ("", "_best")),
 }
