@@ -75,7 +75,8 @@ class Batches:
         for step, positions in enumerate(batches):
             chosen = self._indices[positions]
             views = tuple(self._views(chosen, epoch, step))
-            yield Batch(views[0], self._labels[chosen], positions, (epoch + step / steps) / epochs, views)
+            progress, share = (epoch + step / steps) / epochs, 1 / (epochs * steps)
+            yield Batch(views[0], self._labels[chosen], positions, progress, views, share)
 
     def _views(self, chosen: Tensor, epoch: int, step: int) -> Iterator[Tensor]:
         images = self._images[chosen].float() / 255

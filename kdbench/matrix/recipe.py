@@ -53,7 +53,7 @@ _NAME = "Selects this table; the name alone (a string in place of a table) selec
 _LR = "Learning rate, before the schedule"
 _BETAS = "Decay rates of the running averages of the gradient and of its square"
 _DECAY = "Weight decay (L2 penalty), added to the gradient"
-_WARMUP = "Epochs over which the learning rate rises linearly from 0; 0 disables the warm-up"
+_WARMUP = "Epochs over which the learning rate rises linearly: batch i of n has i / n of it; 0 disables the warm-up"
 
 
 class Sgd(TomlTable):
@@ -106,7 +106,7 @@ class MultiStep(TomlTable):
 
 
 class Cosine(TomlTable):
-    """The learning rate falls along half a cosine (arXiv:1608.03983, `CosineAnnealingLR`)."""
+    """The learning rate falls along half a cosine with every batch (arXiv:1608.03983, `CosineAnnealingLR`)."""
 
     name: Literal["cosine"] = Field("cosine", description=_NAME)
     min_lr_ratio: Fraction = Field(0.0, description="Learning rate at the end, as a fraction of `lr`")
@@ -114,7 +114,7 @@ class Cosine(TomlTable):
 
 
 class OneCycle(TomlTable):
-    """The learning rate rises, then falls along cosines (arXiv:1708.07120, `OneCycleLR`); `lr` is its maximum."""
+    """The learning rate rises, then falls along cosines with every batch (`OneCycleLR`); `lr` is its maximum."""
 
     name: Literal["one_cycle"] = Field("one_cycle", description=_NAME)
     pct_start: Annotated[float, Gt(0), Lt(1)] = Field(
@@ -124,6 +124,13 @@ class OneCycle(TomlTable):
     final_div_factor: Annotated[float, Ge(1)] = Field(
         1e4, description="The last learning rate is `lr / (div_factor * final_div_factor)`"
     )
+    cycle_momentum: bool = Field(
+        False,
+        description="Lower the momentum (Adam's first beta) while the learning rate rises, and raise it again; that of "
+        "the optimizer is not used. CUDA graphs are off",
+    )
+    base_momentum: Fraction = Field(0.85, description="Momentum where the learning rate is highest")
+    max_momentum: Fraction = Field(0.95, description="Momentum at both ends")
     warmup: NonNegative = Field(0.0, description=_WARMUP)
 
 

@@ -88,10 +88,10 @@ class CohortLoop:
             self._train_epoch(epoch, epochs, active)
             for member in active:
                 if member.error is None:
-                    self._end_epoch(member, epoch, epochs)
+                    self._end_epoch(member, epoch)
             self._on_epoch_end(epoch, active)
 
-    def _end_epoch(self, member: Member, epoch: int, epochs: int) -> None:
+    def _end_epoch(self, member: Member, epoch: int) -> None:
         try:
             scores = self._evaluate(member)
         except Exception as error:  # a custom network may fail in eval mode only
@@ -99,7 +99,7 @@ class CohortLoop:
                 raise
             member.error = error
             return
-        member.end_epoch(epoch, (epoch + 1) / epochs, scores)
+        member.end_epoch(epoch, scores)
 
     def _train_epoch(self, epoch: int, epochs: int, active: Sequence[Member]) -> None:
         for member in active:

@@ -66,9 +66,11 @@ class Member:
         self._network = next(iter(method.deployed().values()))
         self._watch = Stopwatch(self.device)
         self._steps = StepRunner(method, self.optimizers, recipe.precision)
-        self._recorder = recorder if method.cuda_graph_safe else None
+        can_capture = method.cuda_graph_safe and not any(one.cycles_momentum for one in self.optimizers.values())
+        self._recorder = recorder if can_capture else None  # a captured step repeats the momentum of its capture
         self._graphed = GraphedSteps(self._steps, self._recorder) if self._recorder else None
         self._rng = IsolatedRNG(derive_seed(seed, "member"), self.device)
+        self._lr = 0.0  # of the last batch, of the first player
         self._lowest_loss, self._bad_epochs = math.inf, 0
 
     @property
@@ -147,7 +149,8 @@ class Member:
         try:
             with self._on_own_stream(), self._watch.running(), self._rng.active(), torch.enable_grad():
                 for optimizer in self.optimizers.values():
-                    optimizer.set_lr(batch.progress)
+                    optimizer.set_lr(batch.progress, batch.share)
+                self._lr = next(iter(self.optimizers.values())).lr(batch.progress, batch.share)
                 (self._graphed or self._steps)(batch)
         except Exception as error:  # any error of a method is an error of this run, not of its cohort
             if is_out_of_memory(error):
@@ -165,20 +168,18 @@ class Member:
     def _on_own_stream(self) -> AbstractContextManager[None]:
         return self._recorder.on_own_stream() if self._recorder else nullcontext()
 
-    def end_epoch(self, epoch: int, progress: float, scores: Mapping[str, float]) -> None:
+    def end_epoch(self, epoch: int, scores: Mapping[str, float]) -> None:
         """Add the epoch to the history and update the best epoch, the plateau schedule and early stopping.
 
         A loss or score that is not finite ends the run with a `NotFiniteError`.
 
         Args:
             epoch: the epoch, counted from 0; the history counts from 1.
-            progress: the finished fraction of the run, 0 to 1.
             scores: columns of the history; validation is in `val_accuracy` and `val_nll`.
         """
         means = self._steps.means()
-        lr = next(iter(self.optimizers.values())).lr(progress)
         number = epoch + 1  # counted from 1
-        self.history.append({"epoch": number, "lr": lr, "seconds": self.seconds, **means, **scores})
+        self.history.append({"epoch": number, "lr": self._lr, "seconds": self.seconds, **means, **scores})
         not_finite = _not_finite(means) or _not_finite(scores)
         if not_finite:
             self.error = NotFiniteError(

@@ -29,6 +29,7 @@ class Batch:
     indices: Tensor  # (B,) position in the training set, for memory banks
     progress: float  # share of the run that is done, 0 to 1
     views: tuple[Tensor, ...] = ()  # independent augmentations; views[0] is images
+    share: float = 0.0  # share of the run that this batch is: 1 / number of batches
 
 
 @final

@@ -7,9 +7,9 @@ import torch
 from torch import Tensor, nn
 
 from kdbench.errors import TrainingError
-from kdbench.matrix.recipe import Adam, AdamW, Optimizer, Plateau, Recipe, Sgd
+from kdbench.matrix.recipe import Adam, AdamW, OneCycle, Optimizer, Plateau, Recipe, Schedule, Sgd
 from kdbench.training.method import OptimizerSpec
-from kdbench.training.schedule import PlateauFactor, cycle_at, lr_factor
+from kdbench.training.schedule import PlateauFactor, cycle_at, cycled_momentum, lr_factor
 
 GRAPH_DEVICES = {"cuda"}  # the device types on which steps can be captured in a graph
 
@@ -46,8 +46,8 @@ class PlayerOptimizer:
     """
 
     def __init__(self, player: nn.Module, recipe: Recipe, spec: OptimizerSpec) -> None:
-        self._optimizer = spec.optimizer or recipe.optimizer
         self._schedule = spec.schedule or recipe.schedule
+        self._optimizer = _with_momentum(spec.optimizer or recipe.optimizer, self._schedule)
         self._cycles = spec.cycles
         self._epochs = recipe.epochs
         self._grad_clip_norm = spec.grad_clip_norm if spec.grad_clip_norm is not None else recipe.grad_clip_norm
@@ -55,19 +55,38 @@ class PlayerOptimizer:
         self.parameters = [p for p in player.parameters() if p.requires_grad]
         self._torch = make_torch_optimizer(self._optimizer, self.parameters)
 
-    def lr(self, progress: float) -> float:
-        """Return the learning rate at a progress of the run, 0 to 1."""
+    @property
+    def cycles_momentum(self) -> bool:
+        """Whether the momentum changes from batch to batch."""
+        return isinstance(self._schedule, OneCycle) and self._schedule.cycle_momentum
+
+    def lr(self, progress: float, share: float = 0.0) -> float:
+        """Return the learning rate of a batch.
+
+        Args:
+            progress: the share of the run that is done before the batch, 0 to 1.
+            share: the share of the run that the batch is.
+        """
         _, local = cycle_at(progress, self._cycles)
-        factor = lr_factor(self._schedule, local, self._epochs / self._cycles)
+        factor = lr_factor(self._schedule, local, self._epochs / self._cycles, share * self._cycles)
         return self._optimizer.lr * factor * (self._plateau.factor if self._plateau else 1.0)
 
-    def set_lr(self, progress: float) -> None:
-        """Set the learning rate of the next steps to that at a progress of the run, 0 to 1."""
+    def momentum(self, progress: float, share: float = 0.0) -> float:
+        """Return the momentum (Adam's first beta) of a batch, with the arguments of `lr`."""
+        if isinstance(self._schedule, OneCycle) and self._schedule.cycle_momentum:
+            _, local = cycle_at(progress, self._cycles)
+            return cycled_momentum(self._schedule, local, share * self._cycles)
+        return self._optimizer.momentum if isinstance(self._optimizer, Sgd) else self._optimizer.betas[0]
+
+    def set_lr(self, progress: float, share: float = 0.0) -> None:
+        """Set the learning rate of the next steps, and the momentum if it cycles, with the arguments of `lr`."""
         for group in self._torch.param_groups:
             if isinstance(group["lr"], Tensor):
-                group["lr"].fill_(self.lr(progress))
+                group["lr"].fill_(self.lr(progress, share))
             else:
-                group["lr"] = self.lr(progress)
+                group["lr"] = self.lr(progress, share)
+            if self.cycles_momentum:
+                _set_momentum(group, self.momentum(progress, share))
 
     def step(self, losses: Mapping[str, Tensor]) -> None:
         """Update this player, and no other, along the gradient of the sum of the losses.
@@ -113,6 +132,20 @@ class PlayerOptimizer:
         """Update the plateau schedule after an epoch with this validation loss."""
         if self._plateau is not None:
             self._plateau.observe(validation_loss)
+
+
+def _set_momentum(group: dict[str, Any], momentum: float) -> None:
+    if "momentum" in group:
+        group["momentum"] = momentum
+    else:
+        group["betas"] = (momentum, group["betas"][1])
+
+
+def _with_momentum(optimizer: Optimizer, schedule: Schedule) -> Optimizer:
+    """Return the optimizer with the first momentum of a schedule that cycles it: SGD without one has no buffers."""
+    if isinstance(optimizer, Sgd) and isinstance(schedule, OneCycle) and schedule.cycle_momentum:
+        return optimizer.model_copy(update={"momentum": schedule.max_momentum})
+    return optimizer
 
 
 def _with_layout_of(gradient: Tensor, parameter: Tensor) -> Tensor:

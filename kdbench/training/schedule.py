@@ -1,4 +1,4 @@
-"""Learning-rate schedules as functions of progress, so that players may step at different rates."""
+"""Learning-rate schedules as functions of progress: they advance once a batch, however often a player steps."""
 
 import math
 from bisect import bisect_right
@@ -8,16 +8,19 @@ from typing import Any, final
 from kdbench.matrix.recipe import Constant, Cosine, MultiStep, OneCycle, Plateau, Schedule
 
 
-def lr_factor(schedule: Schedule, progress: float, epochs: float) -> float:
+def lr_factor(schedule: Schedule, progress: float, epochs: float, share: float = 0.0) -> float:
     """Return the factor of the recipe's learning rate.
+
+    Batch i of a warm-up of n batches has the factor (i + 1) / n, so that no batch has a learning rate of 0.
 
     Args:
         schedule: the schedule; its warm-up and milestones are in epochs.
         progress: the finished fraction of the run (or of the cycle), 0 to 1.
         epochs: the length of the run (or of the cycle).
+        share: the fraction of the run (or of the cycle) that one batch is.
     """
     done = progress * epochs
-    warm = min(done / schedule.warmup, 1.0) if schedule.warmup else 1.0
+    warm = min((progress + share) * epochs / schedule.warmup, 1.0) if schedule.warmup else 1.0
     match schedule:
         case Constant() | Plateau():
             return warm
@@ -26,14 +29,14 @@ def lr_factor(schedule: Schedule, progress: float, epochs: float) -> float:
         case Cosine():
             return warm * (schedule.min_lr_ratio + (1 - schedule.min_lr_ratio) * _cosine(progress))
         case OneCycle():
-            return warm * _one_cycle(schedule, progress)
+            return warm * _one_cycle(schedule, progress, share)
 
 
 def cycle_at(progress: float, cycles: int) -> tuple[int, float]:
     """Return the current one of `cycles` equal parts of the run, counted from 0, and its finished fraction."""
-    done = round(progress * cycles, 9)  # 15 / 22 * 22 is slightly below 15
-    number = min(int(done), cycles - 1)
-    return number, done - number
+    done = progress * cycles
+    number = min(int(done + 1e-9), cycles - 1)  # 15 / 22 * 22 is slightly below 15
+    return number, max(done - number, 0.0)
 
 
 def _cosine(progress: float) -> float:
@@ -41,12 +44,35 @@ def _cosine(progress: float) -> float:
     return (1 + math.cos(math.pi * min(progress, 1.0))) / 2
 
 
-def _one_cycle(schedule: OneCycle, progress: float) -> float:
-    if progress < schedule.pct_start:
-        low = 1 / schedule.div_factor
-        return 1 - (1 - low) * _cosine(progress / schedule.pct_start)
-    low = 1 / (schedule.div_factor * schedule.final_div_factor)
-    return low + (1 - low) * _cosine((progress - schedule.pct_start) / (1 - schedule.pct_start))
+def cycled_momentum(schedule: OneCycle, progress: float, share: float) -> float:
+    """Return the momentum of a one-cycle schedule: `base_momentum` where the learning rate is highest.
+
+    Args:
+        schedule: the schedule.
+        progress: the finished fraction of the run (or of the cycle), 0 to 1.
+        share: the fraction of the run (or of the cycle) that one batch is.
+    """
+    rise = _rise(schedule, progress, share)
+    return schedule.max_momentum + (schedule.base_momentum - schedule.max_momentum) * rise
+
+
+def _one_cycle(schedule: OneCycle, progress: float, share: float) -> float:
+    """Return the factor of torch's `OneCycleLR`: the first batch has `1 / div_factor`, the last one the lowest."""
+    factor = 1 / schedule.div_factor
+    low = factor if _is_rising(schedule, progress, share) else factor / schedule.final_div_factor
+    return low + (1 - low) * _rise(schedule, progress, share)
+
+
+def _rise(schedule: OneCycle, progress: float, share: float) -> float:
+    """Return how far the learning rate has risen: 1 in the last batch of the first `pct_start`, 0 at both ends."""
+    peak = schedule.pct_start - share
+    if _is_rising(schedule, progress, share):
+        return 1 - _cosine(progress / peak)
+    return _cosine((progress - peak) / (1 - schedule.pct_start))
+
+
+def _is_rising(schedule: OneCycle, progress: float, share: float) -> bool:
+    return progress < schedule.pct_start - share
 
 
 @final

@@ -65,7 +65,7 @@ class StaticBatches:
                 self._static = _clone(batch)
             else:
                 _copy(batch, self._static)
-            yield replace(self._static, progress=batch.progress)
+            yield replace(self._static, progress=batch.progress, share=batch.share)
 
 
 def _clone(batch: Batch) -> Batch:

@@ -105,9 +105,10 @@ class EmptyBatches:
         """Yield the batches of an epoch, counted from 0, of a run of `epochs`."""
         images = torch.empty(0, *self.task.image_shape, device=self.device)
         labels = torch.empty(0, dtype=torch.int64, device=self.device)
+        share = 1 / (epochs * self.steps_per_epoch)
         for step in range(self.steps_per_epoch):
-            progress = (epoch * self.steps_per_epoch + step) / (epochs * self.steps_per_epoch)
-            yield Batch(images, labels, labels, progress, (images,))
+            progress = (epoch * self.steps_per_epoch + step) * share
+            yield Batch(images, labels, labels, progress, (images,), share)
 
 
 def make_batches(spec: RunSpec, data: CohortData, views: int, reads_images: bool) -> Batches | EmptyBatches:

@@ -64,6 +64,7 @@ def test_progress_goes_from_zero_to_one() -> None:
     batches = make_batches(PLAIN)
     progress = [batch.progress for epoch in range(4) for batch in batches.epoch(epoch, 4)]
     assert progress == [step / 8 for step in range(8)]
+    assert {batch.share for epoch in range(4) for batch in batches.epoch(epoch, 4)} == {1 / 8}
 
 
 def test_a_batch_is_a_function_of_seed_epoch_and_position() -> None:

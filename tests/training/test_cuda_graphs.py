@@ -6,7 +6,7 @@ from contextlib import nullcontext
 import pytest
 import torch
 
-from kdbench.matrix.recipe import Sgd
+from kdbench.matrix.recipe import OneCycle, Sgd
 from kdbench.training import optimizer
 from kdbench.training.cuda_graphs import WARM_UP, CudaGraphRecorder, make_recorder
 from kdbench.training.loop import CohortLoop
@@ -185,6 +185,11 @@ def test_garbage_collection_is_paused_during_a_capture(monkeypatch):
     replay = CudaGraphRecorder(torch.device("cuda")).record(lambda: captured.append(gc.isenabled()))
     replay()
     assert (captured, replayed) == ([False], [True, True])
+
+
+def test_a_run_whose_momentum_changes_is_not_captured(member, recorder):
+    assert not member(recorder=recorder(), schedule=OneCycle(cycle_momentum=True)).uses_cuda_graph
+    assert member(recorder=recorder(), schedule=OneCycle()).uses_cuda_graph
 
 
 def test_a_cpu_has_no_recorder():

@@ -23,7 +23,7 @@ def train_epoch(member, batches, epoch=0, scores=None):
     for batch in batches.epoch(epoch, epochs):
         member.train_batch(batch)
     if member.error is None:
-        member.end_epoch(epoch, (epoch + 1) / epochs, scores or {})
+        member.end_epoch(epoch, scores or {})
 
 
 def test_a_row_of_the_history_has_the_mean_of_every_term(member, batches):
@@ -45,10 +45,20 @@ def test_each_epoch_has_its_own_means(member, batches):
     assert [row["loss.ce"] for row in run.history] == [1.0, 5.0]
 
 
-def test_the_learning_rate_of_a_row_is_that_at_the_end_of_the_epoch(member, batches):
+def test_the_learning_rate_of_a_row_is_that_of_the_last_batch_of_the_epoch(member, batches):
     run = member(optimizer=Sgd(lr=0.1))
-    train_epoch(run, batches)
-    assert run.history[0]["lr"] == pytest.approx(0.1 * (1 + math.cos(math.pi / 3)) / 2)
+    for epoch in range(3):
+        train_epoch(run, batches, epoch)
+    last = [(3 + 4 * epoch) / 12 for epoch in range(3)]
+    expected = [0.1 * (1 + math.cos(math.pi * progress)) / 2 for progress in last]
+    assert [row["lr"] for row in run.history] == pytest.approx(expected)
+
+
+def test_the_learning_rate_of_a_row_is_the_one_before_the_plateau(member, batches):
+    run = member(optimizer=Sgd(lr=0.1), schedule=Plateau(factor=0.5, patience=0))
+    for epoch in range(3):
+        train_epoch(run, batches, epoch, GOOD)
+    assert [row["lr"] for row in run.history] == pytest.approx([0.1, 0.1, 0.05])
 
 
 def test_every_player_steps(member, batch):

@@ -15,14 +15,14 @@ class Views:
         for position in range(3):
             images = torch.full((2, 1, 2, 2), 10.0 * epoch + position)
             labels = torch.tensor([position, epoch])
-            yield Batch(images, labels, labels + 1, position / 3, (images, -images))
+            yield Batch(images, labels, labels + 1, position / 3, (images, -images), (position + 1) / 7)
 
 
 def test_batches_are_copied_into_the_same_tensors():
     static, seen = StaticBatches(Views()), []
     for epoch in range(2):
         for ours, theirs in zip(static.epoch(epoch, 2), Views().epoch(epoch, 2), strict=True):
-            assert ours.progress == theirs.progress
+            assert (ours.progress, ours.share) == (theirs.progress, theirs.share)
             assert ours.views[0] is ours.images
             for name in ("images", "labels", "indices"):
                 assert torch.equal(getattr(ours, name), getattr(theirs, name))

@@ -47,6 +47,7 @@ def test_batches_without_images_have_the_progress_of_the_run(spec):
     batches = make_batches(spec, load_cohort_data(spec, CPU), views=1, reads_images=False)
     steps = [batch for epoch in range(2) for batch in batches.epoch(epoch, 2)]
     assert [batch.progress for batch in steps] == pytest.approx([i / 6 for i in range(6)])
+    assert {batch.share for batch in steps} == {1 / 6}
     assert {tuple(batch.images.shape) for batch in steps} == {(0, 1, 8, 8)}
     assert {(len(batch.labels), len(batch.indices), len(batch.views)) for batch in steps} == {(0, 0, 1)}
 
