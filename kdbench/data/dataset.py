@@ -2,7 +2,6 @@
 
 import hashlib
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any, final
 
 import numpy as np
@@ -10,8 +9,6 @@ from numpy.typing import NDArray
 
 Images = NDArray[np.uint8]
 Labels = NDArray[np.int64]
-
-CHUNK = 4096  # images per step of the histogram
 
 
 @final
@@ -37,24 +34,6 @@ class Dataset:
     def test_size(self) -> int:
         """The number of test images."""
         return len(self.test_labels)
-
-    @cached_property
-    def mean(self) -> tuple[float, ...]:
-        """The mean of each channel of the training images, scaled to [0, 1]."""
-        return tuple(float(mean) / 255 for mean in self._mean_and_variance[0])
-
-    @cached_property
-    def std(self) -> tuple[float, ...]:
-        """The standard deviation of each channel, scaled to [0, 1]; 1 for a constant channel."""
-        return tuple(float(variance) ** 0.5 / 255 or 1.0 for variance in self._mean_and_variance[1])
-
-    @cached_property
-    def _mean_and_variance(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Mean and variance (C,) of each channel, computed exactly from a histogram."""
-        counts, values = _histogram(self.train_images), np.arange(256)
-        total = counts.sum(axis=1)
-        mean = (counts * values).sum(axis=1) / total
-        return mean, (counts * (values - mean[:, None]) ** 2).sum(axis=1) / total
 
 
 def assemble(
@@ -96,13 +75,3 @@ def count_duplicates(train_images: Images, test_images: Images) -> int:
 
 def _hash(image: Images) -> bytes:
     return hashlib.blake2b(np.ascontiguousarray(image).data, digest_size=16).digest()
-
-
-def _histogram(images: Images) -> NDArray[np.int64]:
-    """Count how often each channel has each value, (C, 256)."""
-    counts = np.zeros((images.shape[1], 256), dtype=np.int64)
-    for start in range(0, len(images), CHUNK):
-        chunk = images[start : start + CHUNK]
-        for channel in range(images.shape[1]):
-            counts[channel] += np.bincount(chunk[:, channel].ravel(), minlength=256)
-    return counts

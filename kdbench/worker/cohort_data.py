@@ -11,6 +11,7 @@ from torch import Tensor
 
 from kdbench import data
 from kdbench.data.batches import Batches, evaluation_batches
+from kdbench.data.moments import run_moments
 from kdbench.data.run_images import count_steps, split_images
 from kdbench.data.splits import Indices
 from kdbench.errors import DataError
@@ -62,11 +63,11 @@ def load_cohort_data(spec: RunSpec, device: torch.device) -> CohortData:
         DataError: the data set is missing, or its content differs from that at planning time.
     """
     loaded = _load(spec)
-    indices = split_images(loaded, spec.split, spec.recipe)
+    indices, moments = split_images(loaded, spec.split, spec.recipe), run_moments(loaded, spec)
 
     def images(pixels: NDArray[np.uint8], labels: NDArray[np.int64]) -> ImageSplit:
         on_device = torch.tensor(pixels, device=device), torch.tensor(labels, device=device)
-        return ImageSplit(*on_device, loaded.mean, loaded.std)
+        return ImageSplit(*on_device, moments.mean, moments.std)
 
     return CohortData(
         task=make_task(spec, loaded, indices),

@@ -9,20 +9,6 @@ def make_dataset(images: np.ndarray) -> Dataset:
     return assemble(images, labels, images[:1], labels[:1], num_classes=1)
 
 
-def test_mean_and_std_of_each_channel() -> None:
-    images = np.random.default_rng(0).integers(0, 256, (5000, 3, 4, 2), dtype=np.uint8)
-    data = make_dataset(images)
-    np.testing.assert_allclose(data.mean, (images / 255).mean(axis=(0, 2, 3)), rtol=1e-12)
-    np.testing.assert_allclose(data.std, (images / 255).std(axis=(0, 2, 3)), rtol=1e-12)
-    assert data.image_shape == (3, 4, 2)
-
-
-def test_a_constant_channel_can_be_divided_by_its_std() -> None:
-    data = make_dataset(np.full((2, 1, 3, 3), 255, dtype=np.uint8))
-    assert data.mean == (1.0,)
-    assert data.std == (1.0,)
-
-
 def test_the_fingerprint_depends_on_values_shapes_and_types() -> None:
     values = np.arange(6, dtype=np.uint8)
     fingerprints = {

@@ -68,3 +68,13 @@ def test_a_changed_data_set_is_refused(spec, read):
         DataError, match=r"'digits' has changed: its fingerprint is \w+, but .* planned with 0123456789abcdef;"
     ):
         read(changed)
+
+
+def test_all_images_are_normalized_by_the_training_part_of_the_split(spec):
+    """Also the images that `train_samples` leaves out count, but no validation image."""
+    data = load_cohort_data(spec, CPU)
+    everything = load_cohort_data(replace(spec, recipe=spec.recipe.model_copy(update={"train_samples": None})), CPU)
+    pixels = everything.train.images.double() / 255
+    for images in (data.train, data.validation, data.test):
+        assert images.mean == pytest.approx((pixels.mean().item(),), rel=1e-9)
+        assert images.std == pytest.approx((pixels.std(correction=0).item(),), rel=1e-9)
