@@ -1,6 +1,10 @@
-"""Small networks that methods add, to compare tensors of different shapes."""
+"""Small networks that methods add, to compare tensors of different shapes, and the batch norms of networks."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from torch import nn
+from torch.nn.modules.batchnorm import _NormBase
 
 from kdbench.errors import MethodError
 
@@ -36,3 +40,17 @@ def _valid(source: Shape, target: Shape) -> nn.Module:
         f"a regressor must shrink or grow both height and width, got {height}x{width} to {high}x{wide}; "
         "compare stages of similar proportions"
     )
+
+
+@contextmanager
+def constant_statistics(network: nn.Module) -> Iterator[None]:
+    """Leave the running statistics of all batch norms as they are; in training mode these still use the batch's own."""
+    tracked = [module for module in network.modules() if isinstance(module, _NormBase) and module.track_running_stats]
+    norms = [norm for norm in tracked if norm.training]  # in eval mode the others would use the batch's own statistics
+    for norm in norms:
+        norm.track_running_stats = False
+    try:
+        yield
+    finally:
+        for norm in norms:
+            norm.track_running_stats = True

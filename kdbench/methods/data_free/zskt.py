@@ -27,7 +27,8 @@ class ZSKT(Method):
     p are softmax outputs (B, K). Q (B, H W) are the attention maps of the stages l, as in `attention`; the mean is over
     images and pixels. Networks without feature maps train without that term. Images and labels of the batch are not
     read: the generator makes images of about zero mean and unit variance per channel, as the normalized images of the
-    data set have.
+    data set have. Every pass of the student updates the running statistics of its batch norms, as those are images
+    like any other: one pass for the generator's step, one for each of its own.
 
     The authors average the KL over classes too, and the paper's numbers are made with that. Here it is the sum over
     classes, as everywhere in kdbench: `beta = 250 K` gives the authors' balance of the two terms.

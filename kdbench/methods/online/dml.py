@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from kdbench.errors import MethodError
 from kdbench.methods.losses import cross_entropy, kl_divergence
+from kdbench.methods.modules import constant_statistics
 from kdbench.training.method import Batch, Method, Step
 
 
@@ -17,7 +18,8 @@ class DML(Method):
 
     No gradient runs through z_j. This is Algorithm 1 of the paper: the networks step in turn, and the outputs of one
     that has stepped are computed again before the next one steps. The authors' code steps all networks at once and
-    omits 1 / (M - 1); with two networks only the first makes a difference.
+    omits 1 / (M - 1); with two networks only the first makes a difference. Only the first pass of a batch updates the
+    running statistics of batch norms.
 
     All networks are deployed, the student first.
 
@@ -26,6 +28,7 @@ class DML(Method):
     """
 
     cuda_graph_safe = True
+    version = 2
     paper = "Zhang, Xiang, Hospedales, Lu, CVPR 2018, arXiv:1706.00384"
 
     def __init__(self, student: nn.Module, peers: Iterable[nn.Module]) -> None:
@@ -43,7 +46,7 @@ class DML(Method):
             yield Step(_losses(name, logits, batch.labels), name)
             stepped = pending.pop(name)
             if pending:
-                with torch.no_grad():
+                with torch.no_grad(), constant_statistics(stepped):
                     logits[name] = stepped(batch.images).logits
 
     def players(self) -> dict[str, nn.Module]:
