@@ -237,9 +237,17 @@ def test_every_run_comes_after_those_that_it_needs() -> None:
 def test_methods_of_a_seed_see_the_same_batches() -> None:
     recipe = {**RECIPE, "student": {"optimizer": {"name": "adam"}, "strong_augment": ["flip"]}}
     plan = plan_of(methods={"vanilla": {}, "dml": {}, "logit_mse": {}}, recipe=recipe)
-    keys = {seed: {batches_key(run) for run in plan.runs if run.seed == seed} for seed in (0, 1)}
+    students = [run for run in plan.runs if run.stream == "student"]
+    keys = {seed: {batches_key(run) for run in students if run.seed == seed} for seed in (0, 1)}
     assert [len(found) for found in keys.values()] == [1, 1]
     assert not keys[0] & keys[1]
+
+
+def test_a_teacher_sees_other_batches_than_a_student_with_its_recipe_and_seed() -> None:
+    plan = plan_of(pairs=[{"teacher": "mlp_16", "student": "mlp_16"}], methods={"vanilla": {}, "born_again": {}})
+    (teacher,) = (run for run in plan.runs if run.stream == "teacher")
+    assert teacher.recipe == of_cell(plan, "scratch")[0].recipe
+    assert batches_key(teacher) not in {batches_key(run) for run in plan.runs if run.stream == "student"}
 
 
 BATCHES: dict[str, Any] = {"epochs": 3, "batch_size": 16, "train_samples": 90, "augment": ["flip"]}

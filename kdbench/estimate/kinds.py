@@ -60,7 +60,7 @@ def group_by_kind(runs: Sequence[RunSpec], slot_count: int) -> list[Kind]:
 
 def _shape(run: RunSpec) -> str:
     """Return a key that is equal for runs whose batches have the same shape, whatever their images."""
-    return batches_key(replace(run, seed=0, split=replace(run.split, split_seed=0)))
+    return batches_key(replace(run, seed=0, stream="student", split=replace(run.split, split_seed=0)))
 
 
 def _cohorts(runs: Sequence[RunSpec], slot_count: int) -> list[list[RunSpec]]:

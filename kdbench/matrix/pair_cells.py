@@ -123,13 +123,12 @@ class PairExpander:
     def _teachers(self, key: CellKey) -> Teachers:
         recipe = self._resolver.teacher_recipe(key)
         network, plain = self._resolver.network(self._pair.teacher), (self._resolver.scratch,)
-        return {
-            phase.name: {
-                seed: self._check_epochs(RunSpec(self._data, network, plain, recipe, phase.split(seed), seed))
-                for seed in phase.teacher_seeds()
-            }
-            for phase in self._phases
-        }
+
+        def teacher(phase: Phase, seed: int) -> RunSpec:
+            spec = RunSpec(self._data, network, plain, recipe, phase.split(seed), seed, stream="teacher")
+            return self._check_epochs(spec)
+
+        return {phase.name: {seed: teacher(phase, seed) for seed in phase.teacher_seeds()} for phase in self._phases}
 
     def _teacher_cells(self, label: str, teachers: Teachers, readers: Sequence[Cell | Sweep]) -> Iterator[Cell]:
         """Yield the teachers of each phase: that of the pair in the report, and others if a run reads them."""

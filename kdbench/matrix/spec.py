@@ -125,6 +125,8 @@ class RunSpec:
     """A training run. Two specs with the same `id` are the same run.
 
     `numerics` is the `NUMERICS` of the code that planned it.
+    `stream` selects the random numbers of a seed: teachers of a matrix have other initial weights and batches than its
+    students, also where network, recipe and seed are equal.
     """
 
     dataset: DataSpec
@@ -136,6 +138,12 @@ class RunSpec:
     needs: tuple[tuple[str, "RunSpec"], ...] = ()  # the runs that must finish first, by role
     peers: tuple[NetworkSpec, ...] = ()
     numerics: int = NUMERICS
+    stream: Literal["student", "teacher"] = "student"
+
+    @property
+    def stream_seed(self) -> int:
+        """The seed of everything that is random in the run: initial weights, batches, augmentations, the method."""
+        return self.seed if self.stream == "student" else int(digest(f"{self.stream} {self.seed}"), 16) >> 1
 
     @property
     def method(self) -> str:
@@ -174,6 +182,7 @@ class RunSpec:
             f'{{"dataset":{self.dataset.canonical},"student":{self.student.canonical},"parts":[{parts}],'
             f'"recipe":{self.recipe.canonical},"split":{split},"peers":[{peers}],'
             f'"numerics":{self.numerics},'
+            f'"stream":"{self.stream}",'
         )
 
     def to_json(self) -> dict[str, Any]:
@@ -190,6 +199,7 @@ class RunSpec:
             "needs": {role: spec.to_json() for role, spec in self.needs},
             "peers": [asdict(peer) for peer in self.peers],
             "numerics": self.numerics,
+            "stream": self.stream,
         }
 
     @staticmethod
@@ -205,6 +215,7 @@ class RunSpec:
             needs=tuple((role, _need(canonical(spec))) for role, spec in data["needs"].items()),
             peers=tuple(NetworkSpec(**peer) for peer in data["peers"]),
             numerics=data["numerics"],
+            stream=data["stream"],
         )
 
     def scratch(self) -> "RunSpec":

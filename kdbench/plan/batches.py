@@ -15,4 +15,5 @@ def batches_key(spec: RunSpec) -> str:
     )
     strong = recipe.model_dump(mode="json", include={"strong_augment"}) if views > 1 else None
     kinds = sorted({c.data for c in classes})
-    return digest(canonical([spec.dataset.canonical, spec.split.canonical, shared, strong, views, kinds, spec.seed]))
+    images = [spec.dataset.canonical, spec.split.canonical, spec.stream_seed]
+    return digest(canonical([*images, shared, strong, views, kinds]))

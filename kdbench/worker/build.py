@@ -37,16 +37,16 @@ def build_method(
     Raises:
         NetworkError: initial weights are missing, have changed, or do not fit.
     """
-    with seeded(spec.seed, "student"):
+    with seeded(spec.stream_seed, "student"):
         student = models.build_with_weights(spec.student, task)
     peers = []
     for index, peer in enumerate(spec.peers):
-        with seeded(spec.seed, "peer", index):
+        with seeded(spec.stream_seed, "peer", index):
             peers.append(prepare(models.build_with_weights(peer, task), device, compiled))
     needs = dict(spec.needs)
     teacher = teacher_of(needs["teacher"]) if "teacher" in needs else None
     teachers = [teacher_of(needs[role]) for role in sorted(needs, key=_index) if role.startswith("teachers.")]
-    with seeded(spec.seed, "method"):
+    with seeded(spec.stream_seed, "method"):
         method = methods.create(
             [part.name for part in spec.parts],
             student=prepare(student, device, compiled),

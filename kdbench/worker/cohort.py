@@ -88,7 +88,7 @@ class CohortWorker:
         self._store.write_spec(spec)
         try:
             method = build_method(spec, data.task, self._device, self._teachers, self._options.compile)
-            return Member(spec.id, method, spec.recipe, spec.seed, self._make_recorder())
+            return Member(spec.id, method, spec.recipe, spec.stream_seed, self._make_recorder())
         except CorruptedError as error:
             self._emit(WarningIssued(str(error), spec.id))
             return None

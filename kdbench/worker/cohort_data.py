@@ -133,6 +133,6 @@ def make_batches(spec: RunSpec, data: CohortData, views: int, reads_images: bool
         mean=train.mean,
         std=train.std,
         recipe=spec.recipe,
-        seed=spec.seed,
+        seed=spec.stream_seed,
         views=views,
     )

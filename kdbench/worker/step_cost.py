@@ -123,7 +123,7 @@ def _build(run: RunSpec, task: Task, device: torch.device, options: Options) -> 
     bare = replace(run, student=run.student.untrained(), peers=tuple(peer.untrained() for peer in run.peers))
     method = build_method(bare, task, device, untrained, options.compile)
     recorder = make_recorder(device) if options.cuda_graphs else None
-    return Member(run.id, method, run.recipe, run.seed, recorder), [built[run.teacher.id]] if run.teacher else []
+    return Member(run.id, method, run.recipe, run.stream_seed, recorder), [built[run.teacher.id]] if run.teacher else []
 
 
 def _random_data(task: Task, train: int, validation: int, device: torch.device) -> CohortData:

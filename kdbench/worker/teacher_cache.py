@@ -151,7 +151,7 @@ def cache_key(run: RunSpec, teacher: RunSpec, weights: str, device: torch.device
         device: where the teacher's outputs are computed.
     """
     recipe = run.recipe.model_dump(mode="json", exclude=set(IRRELEVANT))
-    batches = [run.dataset.canonical, run.split.canonical, recipe, run.seed]
+    batches = [run.dataset.canonical, run.split.canonical, recipe, run.stream_seed]
     software = [source_digest(), torch.__version__, torch.get_num_threads(), _hardware(device)]
     return digest(canonical([teacher.id, weights, batches, software]))
 

@@ -1,4 +1,5 @@
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from datetime import date
 from typing import Any
 
@@ -73,9 +74,29 @@ def test_a_paired_teacher_has_the_students_seed(expanded: Expand) -> None:
     }
 
 
-def test_a_teacher_is_the_scratch_run_of_its_network(expanded: Expand) -> None:
+def test_a_teacher_is_the_scratch_run_of_its_network_with_another_stream(expanded: Expand) -> None:
+    """Its initial weights and batches are not those of a student with the same network, recipe and seed."""
     found = expanded(pairs=[PAIR, {"teacher": "middle", "student": "large"}], methods={"vanilla": {}})
-    assert of(found, "teacher")[0].runs[0].id == of(found, "scratch")[1].runs[0].id
+    teacher, student = of(found, "teacher")[0].runs[0], of(found, "scratch")[1].runs[0]
+    assert replace(teacher, stream="student").id == student.id
+    assert teacher.id != student.id
+    assert teacher.stream_seed != student.stream_seed == student.seed
+
+
+@pytest.mark.parametrize("teacher_seed", [0, "paired"])
+def test_every_teacher_has_the_stream_of_teachers(expanded: Expand, teacher_seed: int | str) -> None:
+    override = {"when": {"method": "triplet"}, "set": {"recipe": {"teacher": {"epochs": 7}}}}
+    found = expanded(
+        seeds=[0, 1],
+        protocol={"teacher_seed": teacher_seed},
+        methods={"vanilla": {}, "triplet": {}, "mutual": {}},
+        override=[override],
+    )
+    assert {cell.label for cell in found.cells if cell.kind == "teacher"} == {"teacher", "teacher of triplet"}
+    for cell in found.cells:
+        assert {run.stream for run in cell.runs.values()} == {"teacher" if cell.kind == "teacher" else "student"}
+        assert {run.stream for run in cell.teachers.values()} <= {"teacher"}
+        assert {need.stream for run in cell.runs.values() for _, need in run.needs} <= {"teacher"}
 
 
 def test_the_recipes_of_teacher_and_student(expanded: Expand) -> None:

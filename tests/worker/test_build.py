@@ -35,6 +35,17 @@ def test_all_methods_of_a_seed_have_the_same_initial_student(specs):
     assert all(same(students["vanilla"], student) for student in students.values())
 
 
+def test_a_teacher_has_other_initial_weights_than_a_student_with_its_network_recipe_and_seed(plan_of):
+    plan = plan_of({"vanilla": {}}, pair=("mlp_8", "mlp_8"))
+    teacher, scratch, vanilla = (cell.runs[0] for cell in plan.cells)
+    assert (teacher.student, teacher.recipe, teacher.seed) == (scratch.student, scratch.recipe, scratch.seed)
+    assert same(method(scratch).student, method(vanilla).student)
+    assert not any(
+        torch.equal(a, b) and a.std() > 0
+        for a, b in zip(method(teacher).student.parameters(), method(vanilla).student.parameters(), strict=True)
+    )
+
+
 def test_initial_weights_do_not_depend_on_earlier_random_numbers(specs):
     """For example, a teacher that was loaded earlier for another member draws none."""
     loaded = Frozen(models.build_from_spec(specs["fitnets"].teacher.student, TASK))

@@ -43,6 +43,15 @@ def test_batches_are_full_and_from_the_training_split(spec):
     assert torch.equal(batches[0].labels, data.train.labels[batches[0].indices])
 
 
+def test_a_teacher_trains_on_other_batches_than_a_student_with_its_seed(spec):
+    data = load_cohort_data(spec, CPU)
+    first = {
+        stream: next(make_batches(replace(spec, stream=stream), data, views=1, reads_images=True).epoch(0, 2))
+        for stream in ("student", "teacher")
+    }
+    assert not torch.equal(first["student"].indices, first["teacher"].indices)
+
+
 def test_batches_without_images_have_the_progress_of_the_run(spec):
     batches = make_batches(spec, load_cohort_data(spec, CPU), views=1, reads_images=False)
     steps = [batch for epoch in range(2) for batch in batches.epoch(epoch, 2)]

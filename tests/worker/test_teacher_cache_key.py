@@ -52,6 +52,7 @@ def test_the_key_covers_seed_split_teacher_threads_and_hardware_but_not_the_meth
     keys = [
         key(),
         key(replace(spec, seed=1)),
+        key(replace(spec, stream="teacher")),
         key(replace(spec, split=replace(spec.split, split_seed=1))),
         key(replace(spec, dataset=replace(spec.dataset, fingerprint="other"))),
         key(teacher=replace(spec.teacher, seed=1)),
@@ -62,4 +63,4 @@ def test_the_key_covers_seed_split_teacher_threads_and_hardware_but_not_the_meth
     monkeypatch.setattr(teacher_cache, "_hardware", lambda device: ["another"])
     keys.append(key())
     monkeypatch.setattr(teacher_cache, "source_digest", lambda: "another")
-    assert len({*keys, key()}) == 9
+    assert len({*keys, key()}) == 10
