@@ -87,6 +87,17 @@ class MatrixResults:
         """Return the different values of the finished runs in a column of text, sorted."""
         return sorted(set(self._done[column].dropna().astype(str))) if column in self._done.columns else []
 
+    def value(self, run_id: str, column: str) -> object | None:
+        """Return a value of a finished run, or None."""
+        if column not in self._done.columns or run_id not in self._done.index:
+            return None
+        value: object = self._done.at[run_id, column]
+        return None if value != value else value  # NaN is not equal to itself
+
+    def number(self, run_id: str, column: str) -> float | None:
+        """Return a number of a finished run, or None."""
+        return self._numbers(column).get(run_id)
+
     def status(self, run_id: str) -> Status:
         """Return the status of a run; "pending" if the frame has none."""
         return self._status.get(run_id, "pending")

@@ -1,7 +1,8 @@
 """Table cells computed from runs: mean, standard deviation and flags."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from kdbench.analysis import Summary, best_candidate, summarize, tied_candidates
 from kdbench.reporting.configurations import Choice
@@ -11,13 +12,21 @@ from kdbench.reporting.rows import Row
 from kdbench.reporting.table import DASH, TableCell, Unit
 from kdbench.results.index import IndexCell
 
+if TYPE_CHECKING:
+    import pandas as pd
+
+Values = Callable[[IndexCell], "pd.Series[float]"]  # of a cell, indexed by seed
+
 
 def metric_cell(results: MatrixResults, choice: Choice, column: str, unit: Unit) -> TableCell:
     """Return the mean of a metric over seeds, or the reason why there is none."""
-    if choice.chosen is None:
-        return missing_cell(results, choice)
-    summary = summarize(results.values(choice.chosen, column))
-    if summary is None:
+    return mean_cell(results, choice, lambda cell: results.values(cell, column), unit)
+
+
+def mean_cell(results: MatrixResults, choice: Choice, values: Values, unit: Unit) -> TableCell:
+    """Return the mean over seeds of `values` of the chosen cell, or the reason why there is none."""
+    summary = None if choice.chosen is None else summarize(values(choice.chosen))
+    if choice.chosen is None or summary is None:
         return missing_cell(results, choice)
     return _cell(results, choice.chosen, summary, unit)
 

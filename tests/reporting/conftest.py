@@ -26,6 +26,7 @@ class MatrixBuilder:
     trainings: dict[str, Training] = field(default_factory=dict)
     search_seeds: tuple[int, ...] = ()
     protocol: dict[str, Any] = field(default_factory=dict)
+    needed: list[str] = field(default_factory=list)
 
     def add(
         self,
@@ -73,6 +74,7 @@ class MatrixBuilder:
             incompatible=tuple(self.incompatible),
             excluded=tuple(self.excluded),
             trainings=self.trainings,
+            needed=tuple(self.needed),
             search_seeds=self.search_seeds,
             **self.protocol,
         )
@@ -102,6 +104,14 @@ def _done(run: str, seed: int, test: float, val: float) -> dict[str, Any]:
         "train_seconds": 12.34,
         "device": "NVIDIA H200",
         "torch_version": "2.15.0",
+        "processor": "NVIDIA H200",
+        "threads": 1,
+        "precision": "bf16",
+        "timing_processor": "AMD EPYC",
+        "timing_device": "NVIDIA H200",
+        "timing_torch_version": "2.15.0",
+        "timing_threads": 1,
+        "timing_precision": "fp32",
     }
 
 

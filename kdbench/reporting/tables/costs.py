@@ -1,14 +1,23 @@
 """The costs table of a pair: size and speed of the deployed networks, and training time."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 
 from kdbench.reporting import captions
+from kdbench.reporting.environments import (
+    RowsByEnvironment,
+    describe_environment,
+    environment_notes,
+    inference_environments,
+    training_environments,
+)
 from kdbench.reporting.matrix_results import MatrixResults
-from kdbench.reporting.metric_cells import metric_cell
+from kdbench.reporting.metric_cells import mean_cell, metric_cell
 from kdbench.reporting.pair import Pair
 from kdbench.reporting.rows import Row
 from kdbench.reporting.table import COUNT, MILLISECONDS, SECONDS, Column, Table, TableCell, Unit
+from kdbench.reporting.training_time import needed_runs, training_seconds
 
 NETWORK_COSTS = {
     "parameters": ("parameters", COUNT),
@@ -16,26 +25,40 @@ NETWORK_COSTS = {
     "inference\n(ms)": ("inference_ms", MILLISECONDS),
     "p95\n(ms)": ("inference_ms_p95", MILLISECONDS),
 }
+TRAINING = "training (s),\nalone"
+TRAINING_TIME = (
+    "the run's own steps, its batches and the outputs of frozen networks that it reads, as if the run were alone; and "
+    "the same for the runs that it needs, each once, except the teacher of its row, whose training time is in the "
+    "teacher's own row. Scoring and the search of hyperparameters are not included"
+)
 
 
 def costs_table(results: MatrixResults, rows: Sequence[Row], pair: Pair) -> Table:
     """Return size and speed of the deployed networks, and training time: one row per method."""
     rows = [row for row in rows if pair in row.choices]
     network = [cost_column(results, rows, pair, *cost) for cost in NETWORK_COSTS.values()]
-    training = [metric_cell(results, row.choice_for(pair), "train_seconds", SECONDS) for row in rows]
+    seconds = partial(training_seconds, results)
+    training = [mean_cell(results, row.choice_for(pair), seconds, SECONDS) for row in rows]
     lines = tuple(zip([TableCell(row.name) for row in rows], *network, training, strict=True))
-    std = ", mean ± sample standard deviation over seeds" if results.num_seeds > 1 else ""
+    std = ", mean ± sample standard deviation over seeds" if results.num_seeds > 1 else ", one seed"
+    inference, trained = inference_environments(results, rows, pair), training_environments(results, rows, pair)
     return Table(
         name=f"costs-{pair.file_stem}",
         title=f"Costs, {pair}",
         caption=(
-            f"{pair}. Parameters and FLOPs of the deployed network; median and 95th percentile of the time of one "
-            f"image's forward pass in float32{describe_devices(results)}; training time in seconds{std}: the run's "
-            "own steps, its batches, and the outputs of its teacher."
+            f"{pair}. Parameters and FLOPs (one image, a multiply-add counts as two) of the deployed network; "
+            f"{describe_inference('median and 95th percentile', inference)}. Training (s), "
+            f"alone{std}{describe_environment(trained)}: {TRAINING_TIME}."
         ),
-        columns=(Column("method", is_numeric=False), *map(Column, NETWORK_COSTS), Column("training\n(s)")),
+        columns=(Column("method", is_numeric=False), *map(Column, NETWORK_COSTS), Column(TRAINING)),
         rows=lines,
-        notes=captions.make_notes(results, rows, (cell for line in lines for cell in line)),
+        notes=(
+            *captions.make_notes(results, rows, (cell for line in lines for cell in line)),
+            *environment_notes("Inference", inference),
+            *environment_notes("Training", trained),
+            *_needs_notes(results, rows, pair),
+            *_concurrency_notes(results, rows, pair),
+        ),
         configurations=captions.list_configurations(rows, [pair]),
         num_baselines=sum(row.kind != "method" for row in rows),
     )
@@ -47,7 +70,34 @@ def cost_column(results: MatrixResults, rows: Sequence[Row], pair: Pair, column:
     return [replace(cell, std=None, is_incomplete=False) for cell in cells]
 
 
-def describe_devices(results: MatrixResults) -> str:
-    """Return the devices of the finished runs for a caption; empty if there is no finished run."""
-    devices = results.unique_values("device")
-    return f", on {', '.join(devices)}" if devices else ""
+def describe_inference(statistic: str, environments: RowsByEnvironment) -> str:
+    """Return what the inference time of a caption is, and where it was measured."""
+    where = describe_environment(environments)
+    return f"{statistic} of the time of one image's forward pass of the architecture with random weights{where}"
+
+
+def _needs_notes(results: MatrixResults, rows: Sequence[Row], pair: Pair) -> Iterator[str]:
+    """Yield, for each row that needs further runs, how many its training time includes."""
+    for row in rows:
+        cell = row.choice_for(pair).chosen
+        counts = {len(needed_runs(results, cell, *one)) - 1 for one in cell.runs.items()} if cell else {0}
+        if max(counts, default=0):
+            yield f"Training of {row.name}: includes {max(counts)} further runs that each run needs."
+
+
+def _concurrency_notes(results: MatrixResults, rows: Sequence[Row], pair: Pair) -> Iterator[str]:
+    """Yield a note on the rows whose runs overlapped on one GPU, which makes each of them slower."""
+    overlapping = [
+        row.name
+        for row in rows
+        if (cell := row.choice_for(pair).chosen) is not None
+        and any(
+            results.value(run, "cuda_graphs") and (results.number(run, "cohort_size") or 1) > 1
+            for run in cell.runs.values()
+        )
+    ]
+    if overlapping:
+        yield (
+            f"Training of {', '.join(overlapping)}: measured while other runs trained on the same GPU (the CUDA graphs "
+            "of a cohort overlap), so it is an upper bound of the time alone."
+        )

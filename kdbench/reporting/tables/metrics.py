@@ -3,12 +3,13 @@
 from collections.abc import Sequence
 
 from kdbench.reporting import captions
+from kdbench.reporting.environments import environment_notes, inference_environments
 from kdbench.reporting.matrix_results import MatrixResults
 from kdbench.reporting.metric_cells import metric_column
 from kdbench.reporting.pair import Pair
 from kdbench.reporting.rows import Row
 from kdbench.reporting.table import MILLISECONDS, PERCENT, Column, Table, TableCell
-from kdbench.reporting.tables.costs import cost_column, describe_devices
+from kdbench.reporting.tables.costs import cost_column, describe_inference
 
 SCORES = {
     "accuracy\n(%)": "accuracy",
@@ -24,6 +25,7 @@ def metrics_table(results: MatrixResults, rows: Sequence[Row], pair: Pair) -> Ta
     columns = [results.metric_column("test", metric) for metric in SCORES.values()]
     scores = [metric_column(results, rows, pair, column, PERCENT) for column in columns]
     inference = cost_column(results, rows, pair, "inference_ms", MILLISECONDS)
+    environments = inference_environments(results, rows, pair)
     lines = tuple(zip([TableCell(row.name) for row in rows], *scores, inference, strict=True))
     subject = f"{pair}. Test metrics in % (F1, precision and recall are macro averages)"
     return Table(
@@ -32,12 +34,15 @@ def metrics_table(results: MatrixResults, rows: Sequence[Row], pair: Pair) -> Ta
         caption=captions.join(
             captions.describe_numbers(results, subject),
             captions.describe_bold(results),
-            f"Inference: median time of one image's forward pass in float32{describe_devices(results)}.",
+            f"Inference: {describe_inference('median', environments)}.",
             captions.describe_choice(results, rows),
         ),
         columns=(Column("method", is_numeric=False), *map(Column, SCORES), Column("inference\n(ms)")),
         rows=lines,
-        notes=captions.make_notes(results, rows, (cell for line in lines for cell in line)),
+        notes=(
+            *captions.make_notes(results, rows, (cell for line in lines for cell in line)),
+            *environment_notes("Inference", environments),
+        ),
         configurations=captions.list_configurations(rows, [pair]),
         num_baselines=sum(row.kind != "method" for row in rows),
     )

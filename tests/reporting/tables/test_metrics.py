@@ -21,21 +21,6 @@ def test_the_five_metrics_of_a_pair(thesis) -> None:
     assert table.configurations[:2] == ("vanilla: alpha = 0.9, temperature = 4", "dkd: beta = 8")
 
 
-def test_costs_of_the_networks(thesis) -> None:
-    builder = thesis()
-    table = next(table for table in build_tables(builder.index, builder.frame) if table.name.startswith("costs"))
-    shown = {row[0].text: [cell.display for cell in row[1:]] for row in table.rows}
-    assert [column.full_title for column in table.columns] == [
-        *("method", "parameters", "FLOPs", "inference (ms)", "p95 (ms)", "training (s)"),
-    ]
-    assert shown["teacher"] == ["2.26 M", "81 M", "0.500", "0.750", "12.3"]
-    assert shown["vanilla"] == ["2.26 M", "81 M", "0.500", "0.750", "12.3 ± 0.0"]
-    assert shown["broken"] == ["diverged"] * 5
-    assert "95th percentile of the time of one image's forward pass in float32, on NVIDIA H200;" in table.caption
-    assert any(line.startswith("vanilla: alpha = ") for line in table.configurations)
-    assert not any(cell.is_bold for row in table.rows for cell in row)
-
-
 def test_costs_are_never_bold(thesis) -> None:
     (table,) = _metrics(thesis())
     best = next(row for row in table.rows if row[0].text == "dkd")
@@ -59,9 +44,21 @@ def test_a_metric_that_was_not_recorded_is_missing(builder) -> None:
     assert table.rows[0][4].display == "47.00"
 
 
-def test_the_caption_names_the_device_of_the_timing(thesis, builder) -> None:
+def test_the_caption_names_the_environment_of_the_timing(thesis, builder) -> None:
     (table,) = _metrics(thesis())
-    assert "median time of one image's forward pass in float32, on NVIDIA H200." in table.caption
+    where = "(NVIDIA H200 with AMD EPYC, 1 CPU thread, fp32, torch 2.15.0)"
+    assert f"median of the time of one image's forward pass of the architecture with random weights {where}." in (
+        table.caption
+    )
     builder.add("later", [None])
     (table,) = _metrics(builder)
-    assert "median time of one image's forward pass in float32." in table.caption
+    assert "forward pass of the architecture with random weights." in table.caption
+
+
+def test_rows_that_were_timed_elsewhere_are_named(builder) -> None:
+    builder.add("a", [0.5])
+    builder.add("b", [0.5], timing_processor="Intel Xeon")
+    (table,) = _metrics(builder)
+    assert "see the notes" in table.caption
+    assert "Inference of a: NVIDIA H200 with AMD EPYC, 1 CPU thread, fp32, torch 2.15.0." in table.notes
+    assert "Inference of b: NVIDIA H200 with Intel Xeon, 1 CPU thread, fp32, torch 2.15.0." in table.notes
