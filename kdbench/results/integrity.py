@@ -19,16 +19,17 @@ from kdbench.results.timings import read_timing
 if TYPE_CHECKING:
     from kdbench.results.store import Store
 
-WEIGHTS, HISTORY = "weights.safetensors", "history.parquet"
+WEIGHTS, HISTORY, PREDICTIONS = "weights.safetensors", "history.parquet", "predictions.safetensors"
+FILES = (WEIGHTS, HISTORY, PREDICTIONS)  # of a run that is done, beside its JSON files and its log
 
 
 def checksums(folder: Path) -> dict[str, dict[str, int | str]]:
-    """Return the size in bytes and the SHA-256 of the weights and the history of a run, by file name.
+    """Return the size in bytes and the SHA-256 of the weights, history and predictions of a run, by file name.
 
     Raises:
         OSError: a file is missing.
     """
-    files = {name: folder / name for name in (WEIGHTS, HISTORY)}
+    files = {name: folder / name for name in FILES}
     return {name: {"bytes": path.stat().st_size, "sha256": _sha256(path)} for name, path in files.items()}
 
 
@@ -60,7 +61,7 @@ def run_corruption(folder: Path, run_id: str, deep: bool = False) -> str | None:
     if not (folder / "spec.json").exists():
         return "spec.json is missing"
     files = result.get("files", {})
-    reasons = (file_corruption(folder / name, files.get(name), deep) for name in (WEIGHTS, HISTORY))
+    reasons = (file_corruption(folder / name, files.get(name), deep) for name in FILES)
     return next(filter(None, reasons), None) or (_format_corruption(folder, run_id) if deep else None)
 
 
@@ -86,6 +87,8 @@ def _format_corruption(folder: Path, run_id: str) -> str | None:
     import pyarrow.parquet as pq
     from safetensors import safe_open
 
+    from kdbench.results.predictions import decode
+
     try:
         spec = RunSpec.from_json(read_json(folder / "spec.json"))
         if spec.id != run_id:
@@ -101,6 +104,10 @@ def _format_corruption(folder: Path, run_id: str) -> str | None:
             pass
     except Exception as error:  # safetensors raises its own type, and OSError
         return f"{WEIGHTS} cannot be read ({error})"
+    try:
+        decode((folder / PREDICTIONS).read_bytes())
+    except Exception as error:  # safetensors raises its own type, and OSError
+        return f"{PREDICTIONS} cannot be read ({error})"
     return None
 
 

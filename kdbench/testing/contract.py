@@ -150,6 +150,7 @@ def check_deployed(subject: Subject) -> None:
     list(drive(method))
     deployed = method.deployed()
     require(next(iter(deployed), None) == "student", f"deployed() must list 'student' first, got {list(deployed)}")
+    require("best" not in deployed, "deployed() must not use the name 'best', that of the best validation epoch")
     for name, network in deployed.items():
         with torch.no_grad():
             logits = network.eval()(random_batch().images).logits

@@ -13,11 +13,12 @@ import kdbench
 from kdbench.errors import KdbenchError
 from kdbench.events import CheckpointSaved, Event, InferenceTimed, RemoteEvent, RunDone, RunFailed, WorkerReady
 from kdbench.results.checkpoints import NAMES as CHECKPOINTS
+from kdbench.results.integrity import FILES
 
 Files = Mapping[str, bytes]  # path below the results folder -> content
 Send = Callable[[RemoteEvent], None]
 
-RUN_FILES = ("spec.json", "history.parquet", "weights.safetensors", "log.txt", "result.json")
+RUN_FILES = ("spec.json", *FILES, "log.txt", "result.json")
 
 
 def run_remote_job(

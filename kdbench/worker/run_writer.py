@@ -1,4 +1,4 @@
-"""Write a finished run into its folder: weights, history, result, log."""
+"""Write a finished run into its folder: weights, history, predictions, result, log."""
 
 import math
 import resource
@@ -19,6 +19,7 @@ from kdbench.matrix.identity import canonical, digest
 from kdbench.results import Store
 from kdbench.results.files import write_atomic
 from kdbench.results.integrity import HISTORY, WEIGHTS, checksums
+from kdbench.results.predictions import BEST, STUDENT, Predictions, write_predictions
 from kdbench.results.provenance import now, provenance
 from kdbench.results.table import EPOCH_TYPES, to_arrow
 from kdbench.training.evaluation import compute_logits, count_flops, count_parameters
@@ -53,6 +54,7 @@ class RunWriter:
         self._device = device
         self._options = options
         self._deployed = member.method.deployed()
+        self._predictions: dict[str, Predictions] = {}  # on the test images, by the name of the network
 
     def write(
         self, started: str, shared_seconds: float, cohort_size: int, environment_changes: str | None = None
@@ -72,7 +74,7 @@ class RunWriter:
         last, best = self._member.deployed_weights(), self._member.best.weights
         row = self._scores("")
         agreement = self._teacher_agreement()
-        others = {name: self._other_scores(network) for name, network in list(self._deployed.items())[1:]}
+        others = {name: self._other_scores(name) for name in list(self._deployed)[1:]}
         if best:
             self._load(best)
             row |= self._scores("_best")
@@ -80,6 +82,7 @@ class RunWriter:
         stops_early = self._spec.recipe.early_stopping is not None
         self._save_weights(best if best and stops_early else last)
         self._save_history()
+        self._save_predictions(is_best_saved=bool(best) and stops_early)
         row |= self._costs() | {
             "teacher_agreement": agreement,
             "train_seconds": self._member.seconds + shared_seconds,
@@ -103,13 +106,17 @@ class RunWriter:
     def _network(self) -> nn.Module:
         return next(iter(self._deployed.values()))
 
-    def _metrics(self, network: nn.Module, images: ImageSplit) -> dict[str, float]:
-        values = classification_metrics(self._logits(network, images), images.labels.cpu())
+    def _metrics(self, network: nn.Module, images: ImageSplit, name: str) -> dict[str, float]:
+        """Return the scores of a network; if the images are those of the test, keep its predictions under `name`."""
+        logits, labels = self._logits(network, images), images.labels.cpu()
+        values = classification_metrics(logits, labels)
         if not all(map(math.isfinite, values.values())):
             raise NotFiniteError(
                 "the trained network's outputs are NaN or infinite; lower the learning rate or the weights of the "
                 "method's terms, or set recipe.grad_clip_norm"
             )
+        if images is self._data.test:
+            self._predictions[name] = Predictions.from_logits(logits.numpy(), labels.numpy())
         return values
 
     def _logits(self, network: nn.Module, images: ImageSplit) -> Tensor:
@@ -117,11 +124,12 @@ class RunWriter:
 
     def _scores(self, suffix: str) -> dict[str, Any]:
         sets = {"val": self._data.validation, "test": self._data.test}
+        network = BEST if suffix else STUDENT
         return {
             f"{name}_{metric}{suffix}": value
             for name, images in sets.items()
             if len(images.labels)
-            for metric, value in self._metrics(self._network, images).items()
+            for metric, value in self._metrics(self._network, images, network).items()
         }
 
     def _best_test(self) -> dict[str, Any]:
@@ -150,9 +158,10 @@ class RunWriter:
     def _has_validation(self) -> bool:
         return len(self._data.validation.labels) > 0
 
-    def _other_scores(self, network: nn.Module) -> dict[str, Any]:
+    def _other_scores(self, name: str) -> dict[str, Any]:
         """Return the scores of a deployed network other than the first, such as a peer or an ensemble."""
-        scores = self._metrics(network, self._data.test)
+        network = self._deployed[name]
+        scores = self._metrics(network, self._data.test, name)
         return {**{f"test_{key}": value for key, value in scores.items()}, "parameters": count_parameters(network)}
 
     def _teacher_agreement(self) -> float | None:
@@ -187,6 +196,15 @@ class RunWriter:
     def _save_history(self) -> None:
         table = to_arrow(self._member.history, EPOCH_TYPES)
         write_atomic(self._store.folder(self._spec.id) / HISTORY, lambda path: pq.write_table(table, path))
+
+    def _save_predictions(self, is_best_saved: bool) -> None:
+        """Save those of the saved weights as "student", and those of the best validation epoch if it is another."""
+        networks = dict(self._predictions)
+        if is_best_saved:
+            networks[STUDENT] = networks.pop(BEST)
+        elif self._member.best.epoch == len(self._member.history):
+            networks.pop(BEST, None)
+        write_predictions(self._store, self._spec.id, networks)
 
 
 def write_failure(store: Store, spec: RunSpec, reason: str, trace: str, started: str) -> None:

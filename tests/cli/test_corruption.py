@@ -20,7 +20,7 @@ def test_no_run_is_corrupted(tiny: Any) -> None:
 @pytest.mark.slow
 def test_run_trains_corrupted_runs_again_with_the_same_numbers(copied: Any, invoke: Callable[..., Any]) -> None:
     expected, runs = copied.scores(), Store(copied.results).run_ids()
-    names = ("weights.safetensors", "history.parquet", "result.json", "spec.json")
+    names = ("weights.safetensors", "history.parquet", "predictions.safetensors", "result.json", "spec.json")
     corrupted = dict(zip(runs, names, strict=False))
     for run, name in corrupted.items():
         path = copied.results / "runs" / run / name

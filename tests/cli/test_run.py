@@ -168,6 +168,7 @@ def test_a_run_folder_is_complete(tiny: Any, table: list[dict[str, Any]]) -> Non
     for row in table:
         names = {path.name for path in (tiny.results / "runs" / row["run_id"]).iterdir()}
         assert names >= {"spec.json", "result.json", "history.parquet", "log.txt", "weights.safetensors"}
+        assert "predictions.safetensors" in names
         assert not [name for name in names if name.endswith(".tmp")]
 
 

@@ -153,21 +153,21 @@ class Sandbox:
 
 @dataclass(frozen=True)
 class Numbers:
-    """The results that no fault may change: rows, epochs, hashes of weights."""
+    """The results that no fault may change: rows, epochs, hashes of weights and predictions."""
 
     rows: pd.DataFrame
     epochs: pd.DataFrame
-    weights: dict[str, str]
+    files: dict[tuple[str, str], str]
 
     @staticmethod
     def of(results: Path) -> "Numbers":
         rows = pd.read_parquet(results / "results.parquet").set_index("run_id").sort_index()
         epochs = pd.read_parquet(results / "history.parquet").sort_values(["run_id", "epoch"])
-        files = results.glob("runs/*/weights.safetensors")
+        files = results.glob("runs/*/*.safetensors")
         return Numbers(
             rows.drop(columns=[c for c in rows if c in VARIABLE_COLUMNS or c.startswith("inference_ms")]),
             epochs.drop(columns="seconds").set_index(["run_id", "epoch"]).sort_index(axis=1),
-            {file.parent.name: sha256(file.read_bytes()).hexdigest() for file in files},
+            {(file.parent.name, file.name): sha256(file.read_bytes()).hexdigest() for file in files},
         )
 
     def only(self, runs: Sequence[str]) -> "Numbers":
@@ -175,13 +175,14 @@ class Numbers:
         kept = [run for run in self.rows.index if run in set(runs)]
         epochs = self.epochs[self.epochs.index.get_level_values("run_id").isin(kept)]
         rows = self.rows.loc[kept].dropna(axis=1, how="all").sort_index(axis=1)
-        return Numbers(rows, epochs.dropna(axis=1, how="all"), {run: self.weights[run] for run in kept})
+        files = {key: value for key, value in self.files.items() if key[0] in kept}
+        return Numbers(rows, epochs.dropna(axis=1, how="all"), files)
 
     def check_same(self, other: "Numbers") -> None:
         """Assert that all results are equal bit for bit."""
         pd.testing.assert_frame_equal(self.rows, other.rows, check_exact=True, check_dtype=False)
         pd.testing.assert_frame_equal(self.epochs, other.epochs, check_exact=True, check_dtype=False)
-        assert self.weights == other.weights
+        assert self.files == other.files
 
 
 @pytest.fixture(scope="session")

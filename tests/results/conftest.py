@@ -15,10 +15,13 @@ from kdbench.matrix import DataSpec, NetworkSpec, Part, RunSpec, Split
 from kdbench.matrix.recipe import Recipe
 from kdbench.results import IndexCell, MatrixIndex, Store
 from kdbench.results.integrity import checksums
+from kdbench.results.predictions import Predictions, write_predictions
 
 TEACHER = RunSpec(
     DataSpec("digits", "digits", {}, "f00d"), NetworkSpec("large"), (Part("scratch"),), Recipe(), Split(), seed=0
 )
+
+PREDICTIONS = Predictions.from_logits(np.array([[0.0, 2.0], [1.0, 1.0]]), np.array([1, 0]))
 
 
 @pytest.fixture
@@ -67,6 +70,7 @@ def finished() -> Callable[..., None]:
         store.write_spec(run)
         save_file({"student.w": np.arange(6, dtype=np.float32)}, folder / "weights.safetensors")
         pq.write_table(pa.table({"epoch": [0], "val_nll": [0.5]}), folder / "history.parquet")
+        write_predictions(store, run.id, {"student": PREDICTIONS})
         store.write_result(run.id, {"status": "done", "row": row, "files": checksums(folder)})
 
     return make

@@ -16,7 +16,7 @@ from kdbench.matrix import RunSpec
 from kdbench.results import Store
 from kdbench.results.integrity import checksums, file_corruption, result_corruption, run_corruption
 
-WEIGHTS, HISTORY = "weights.safetensors", "history.parquet"
+WEIGHTS, HISTORY, PREDICTIONS = FILES = "weights.safetensors", "history.parquet", "predictions.safetensors"
 
 
 @pytest.fixture
@@ -28,7 +28,7 @@ def done(store: Store, teacher: RunSpec, finished: Callable[[Store, RunSpec], No
 
 def test_checksums_have_size_and_sha256(done: Path) -> None:
     found = checksums(done)
-    assert set(found) == {WEIGHTS, HISTORY}
+    assert set(found) == set(FILES)
     assert {name: entry["bytes"] for name, entry in found.items()} == {n: (done / n).stat().st_size for n in found}
     assert all(len(str(entry["sha256"])) == 64 for entry in found.values())
 
@@ -38,7 +38,7 @@ def test_an_intact_run_is_not_corrupted(done: Path, teacher: RunSpec) -> None:
     assert run_corruption(done, teacher.id, deep=True) is None
 
 
-@pytest.mark.parametrize("name", [WEIGHTS, HISTORY])
+@pytest.mark.parametrize("name", FILES)
 def test_a_missing_or_truncated_file_is_found_by_its_size(done: Path, teacher: RunSpec, name: str) -> None:
     content = (done / name).read_bytes()
     (done / name).write_bytes(content[:-1])
@@ -49,7 +49,7 @@ def test_a_missing_or_truncated_file_is_found_by_its_size(done: Path, teacher: R
     assert run_corruption(done, teacher.id) is not None
 
 
-@pytest.mark.parametrize("name", [WEIGHTS, HISTORY])
+@pytest.mark.parametrize("name", FILES)
 def test_a_flipped_bit_is_found_by_its_checksum(done: Path, teacher: RunSpec, name: str) -> None:
     content = bytearray((done / name).read_bytes())
     content[len(content) // 2] ^= 1
@@ -108,13 +108,22 @@ def test_a_file_that_matches_its_checksum_but_cannot_be_read(done: Path, teacher
     assert (run_corruption(done, teacher.id, deep=True) or "").startswith(f"{HISTORY} cannot be read (")
 
 
+def test_predictions_that_match_their_checksum_but_cannot_be_read(done: Path, teacher: RunSpec, store: Store) -> None:
+    save_file({"student.predicted": np.arange(6, dtype=np.uint8)}, done / PREDICTIONS)
+    store.write_result(teacher.id, {"status": "done", "files": checksums(done)})
+    assert run_corruption(done, teacher.id) is None
+    reason = f"{PREDICTIONS} cannot be read (the tensor 'size' is missing)"
+    assert run_corruption(done, teacher.id, deep=True) == reason
+
+
 @given(position=st.integers(0, 10_000), flip=st.integers(1, 255))
 def test_every_changed_byte_is_found(tmp_path_factory: pytest.TempPathFactory, position: int, flip: int) -> None:
     folder = tmp_path_factory.mktemp("run")
     save_file({"student.w": np.arange(6, dtype=np.float32)}, folder / WEIGHTS)
     pq.write_table(pa.table({"epoch": [0]}), folder / HISTORY)
+    save_file({"student.tied": np.arange(6, dtype=np.uint8)}, folder / PREDICTIONS)
     expected = checksums(folder)
-    for name in (WEIGHTS, HISTORY):
+    for name in FILES:
         content = bytearray((folder / name).read_bytes())
         content[position % len(content)] ^= flip
         (folder / name).write_bytes(content)

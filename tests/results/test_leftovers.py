@@ -45,14 +45,15 @@ def test_an_intact_folder_has_none(store: Store, teacher: RunSpec, finished: Cal
 def test_files_of_crashed_processes(store: Store, teacher: RunSpec, dead: int, finished: Callable[..., None]) -> None:
     finished(store, teacher)
     folder = store.folder(teacher.id)
-    partial, newest, previous = (folder / name for name in (".result.json.7.tmp", *checkpoints.NAMES))
-    for path in (partial, newest, previous):
+    names = (".result.json.7.tmp", ".predictions.safetensors.7.tmp", *checkpoints.NAMES)
+    *partial, newest, previous = (folder / name for name in names)
+    for path in (*partial, newest, previous):
         path.write_bytes(b"12345")
     elsewhere = [aged(store.root / name) for name in (f".results.parquet.{dead}.tmp", f"matrices/.m.json.{dead}.tmp")]
     probe = aged(store.root / f".probe.{dead}", b"")
     log = aged(store.root / "workers" / f"{platform.node()}-{dead}-1.log")
     expected = {
-        partial: "partial file",
+        **dict.fromkeys(partial, "partial file"),
         **dict.fromkeys((newest, previous), "checkpoint of a finished run"),
         **dict.fromkeys(elsewhere, "partial file"),
         probe: "probe",

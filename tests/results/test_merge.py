@@ -12,6 +12,7 @@ from kdbench.errors import ResultsError
 from kdbench.matrix import RunSpec
 from kdbench.results import MatrixIndex, Store, checkpoints
 from kdbench.results.merge import merge
+from kdbench.results.predictions import read_predictions
 from kdbench.results.timings import read_timings
 
 Finished = Callable[..., None]
@@ -77,16 +78,18 @@ def test_a_finished_run_replaces_an_unfinished_one(
     assert not (store.folder(run) / "checkpoint.pt").exists()
 
 
+@pytest.mark.parametrize("name", ["weights.safetensors", "predictions.safetensors"])
 def test_an_intact_run_replaces_a_corrupted_one(
-    store: Store, other: Store, teacher: RunSpec, finished: Finished
+    store: Store, other: Store, teacher: RunSpec, finished: Finished, name: str
 ) -> None:
     finished(store, teacher)
     finished(other, teacher)
-    (store.folder(teacher.id) / "weights.safetensors").write_bytes(b"cut")
+    (store.folder(teacher.id) / name).write_bytes(b"cut")
     assert merge(store, other).runs == [teacher.id]
     assert store.corruption(teacher.id, deep=True) is None
     quarantined = store.root / "quarantine" / f"{teacher.id}-1"
-    assert (quarantined / "weights.safetensors").read_bytes() == b"cut"
+    assert (quarantined / name).read_bytes() == b"cut"
+    assert read_predictions(store, teacher.id).keys() == {"student"}
 
 
 def test_a_failed_run_is_copied_only_if_the_target_has_not_started_it(
@@ -131,16 +134,19 @@ def test_a_run_that_is_training_in_the_target_is_kept(
     assert store.state(teacher.id) == "pending"
 
 
-def test_corrupted_files_are_not_copied(store: Store, other: Store, teacher: RunSpec, finished: Finished) -> None:
+@pytest.mark.parametrize("name", ["weights.safetensors", "predictions.safetensors"])
+def test_corrupted_files_are_not_copied(
+    store: Store, other: Store, teacher: RunSpec, finished: Finished, name: str
+) -> None:
     finished(other, teacher)
-    path = other.folder(teacher.id) / "weights.safetensors"
+    path = other.folder(teacher.id) / name
     flipped = bytearray(path.read_bytes())
     flipped[-1] ^= 1
     path.write_bytes(flipped)
     (other.matrices / "thesis.json").write_text("{")
     merged = merge(store, other)
     assert merged.runs == []
-    assert merged.notes[0].startswith(f"{teacher.id}: not copied: it is corrupted: weights.safetensors does not match")
+    assert merged.notes[0].startswith(f"{teacher.id}: not copied: it is corrupted: {name} does not match")
     assert merged.notes[1].startswith(f"matrix thesis: not copied: {other.matrices / 'thesis.json'}: corrupted")
     assert not store.folder(teacher.id).exists()
 

@@ -54,16 +54,19 @@ def test_a_run_that_another_process_locked_is_not_moved(store: Store, teacher: R
         assert is_claimed, "the quarantine released the lock"
 
 
-def test_only_corrupted_runs_are_moved(store: Store, student: Callable[..., RunSpec], finished: Finished) -> None:
+@pytest.mark.parametrize("name", ["history.parquet", "predictions.safetensors"])
+def test_only_corrupted_runs_are_moved(
+    store: Store, student: Callable[..., RunSpec], finished: Finished, name: str
+) -> None:
     runs = [student(seed) for seed in range(3)]
     for run in runs:
         finished(store, run)
-    path = store.folder(runs[1].id) / "history.parquet"
+    path = store.folder(runs[1].id) / name
     path.write_bytes(b"")
     ((run, why),) = store.quarantine_corrupted([run.id for run in runs])
     target = store.root / "quarantine" / f"{runs[1].id}-1"
     assert run == runs[1].id
-    assert why.startswith("corrupted: history.parquet has 0 bytes, expected ")
+    assert why.startswith(f"corrupted: {name} has 0 bytes, expected ")
     assert why.endswith(f"; moved to {target}; the run is pending again")
     assert [store.state(run.id) for run in runs] == ["done", "pending", "done"]
 

@@ -288,6 +288,14 @@ class NoStudent(Plain):
 
 
 @final
+class NamedBest(Plain):
+    """Deploys a network by a reserved name."""
+
+    def deployed(self):
+        return {"student": self.student, "best": self.student}
+
+
+@final
 class WrongClasses(Plain):
     """Deploys a network without a classifier."""
 
@@ -409,6 +417,7 @@ BROKEN = {
     Thawed: "the teacher must not change; values differ in teacher.",
     Writes: r"steps\(\) must not write to batch.images",
     NoStudent: r"deployed\(\) must list 'student' first, got \['network'\]",
+    NamedBest: r"deployed\(\) must not use the name 'best', that of the best validation epoch",
     WrongClasses: r"'head' must give logits \(8, 4\), got \(8, 8\)",
     OwnState: r"state_dict\(\) must hold all state of a method",
     Unseeded: "the same seed must give the same weights",

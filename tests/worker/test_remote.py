@@ -48,7 +48,8 @@ def test_events_carry_the_files_of_their_runs(run_job, job):
     files = {type(message.event): message.files for message in messages}
     run = messages[-1].event.run
     assert list(files[CheckpointSaved]) == [f"runs/{run}/checkpoint.pt"]
-    names = ("spec.json", "history.parquet", "weights.safetensors", "log.txt", "result.json")
+    files_of_run = ("history.parquet", "predictions.safetensors", "weights.safetensors")
+    names = ("spec.json", *files_of_run, "log.txt", "result.json")
     assert set(files[RunDone]) == {f"runs/{run}/{name}" for name in names}
     assert json.loads(files[RunDone][f"runs/{run}/result.json"])["status"] == "done"
     assert not any(message.files for message in messages if isinstance(message.event, EpochEnded | JobStarted))

@@ -12,6 +12,7 @@ from kdbench.analysis import classification_metrics
 from kdbench.matrix import NetworkSpec
 from kdbench.results import Store
 from kdbench.results.hardware import cpu_model
+from kdbench.results.predictions import read_predictions
 from kdbench.results.table import read_rows
 from kdbench.training.evaluation import compute_logits
 from kdbench.worker import build
@@ -113,7 +114,7 @@ def test_the_metrics_are_those_of_the_weights_on_disk(distilled):
 def test_the_result_has_size_and_checksum_of_the_files(distilled):
     _, spec, store = distilled
     folder, files = store.folder(spec.id), store.result(spec.id)["files"]
-    assert set(files) == {"weights.safetensors", "history.parquet"}
+    assert set(files) == {"weights.safetensors", "history.parquet", "predictions.safetensors"}
     for name, entry in files.items():
         content = (folder / name).read_bytes()
         assert entry == {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
@@ -211,3 +212,54 @@ def test_networks_of_one_architecture_have_one_key(plan_of):
     spec = run_of(plan_of({}), "scratch")
     assert key(3) == key(3)
     assert len({key(3), key(4), key(3, (1, 4, 1)), key(3, source="changed")}) == 4
+
+
+def test_the_predictions_are_those_of_the_weights_on_disk(distilled):
+    _, spec, store = distilled
+    images = load_cohort_data(spec, CPU).test
+    for run in (spec.teacher, spec):
+        logits = compute_logits(build.Teachers(store, load_task(spec), CPU)(run), images.batches(), "fp32")
+        found, row = read_predictions(store, run.id)["student"], store.result(run.id)["row"]
+        assert found.predicted.tolist() == logits.argmax(dim=1).tolist()
+        assert found.correct.mean() == row["test_accuracy"]
+        assert found.num_classes == 10
+        assert found.nll.mean() == pytest.approx(row["test_nll"], abs=1e-3)
+        assert found.true_probability == pytest.approx(
+            logits.double().softmax(dim=1)[range(len(logits)), images.labels].numpy(), abs=2e-3
+        )
+
+
+def test_the_best_validation_epoch_has_predictions_if_it_is_not_the_last(store, plan_of, train):
+    recipe = {"epochs": 40, "optimizer": {"name": "adam", "lr": 0.1}, "schedule": "constant"}
+    spec = run_of(plan_of({}, recipe), "scratch")
+    train(store, spec)
+    row, networks = store.result(spec.id)["row"], read_predictions(store, spec.id)
+    assert row["best_epoch"] < row["epochs_run"] == 40
+    assert list(networks) == ["student", "best"]
+    assert networks["student"].correct.mean() == row["test_accuracy"]
+    assert networks["best"].correct.mean() == row["test_accuracy_best"]
+    assert networks["best"].nll.mean() == pytest.approx(row["test_nll_best"], abs=2e-3)
+
+
+def test_weights_that_are_the_last_and_the_best_have_predictions_once(store, plan_of, train):
+    spec = run_of(plan_of({}, {"epochs": 1}), "scratch")
+    train(store, spec)
+    assert store.result(spec.id)["row"]["best_epoch"] == 1
+    assert list(read_predictions(store, spec.id)) == ["student"]
+
+
+def test_with_early_stopping_the_predictions_are_those_of_the_kept_weights(store, plan_of, train):
+    recipe = {"epochs": 40, "early_stopping": {"patience": 3}, "optimizer": {"name": "adam", "lr": 0.1}}
+    spec = run_of(plan_of({}, {**recipe, "schedule": "constant"}), "scratch")
+    train(store, spec)
+    networks = read_predictions(store, spec.id)
+    assert list(networks) == ["student"]
+    assert networks["student"].correct.mean() == scores(store, spec, "test")["accuracy"]
+
+
+def test_peers_have_predictions(store, plan_of, train):
+    spec = run_of(plan_of({"dml": {}}), "dml")
+    train(store, spec)
+    networks, result = read_predictions(store, spec.id), store.result(spec.id)
+    assert {"student", "peer1"} <= networks.keys() <= {"student", "peer1", "best"}
+    assert networks["peer1"].correct.mean() == result["deployed"]["peer1"]["test_accuracy"]

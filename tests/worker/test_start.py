@@ -16,6 +16,7 @@ from kdbench.events import RunDone
 from kdbench.matrix import RunSpec, parse
 from kdbench.plan import Plan, make_plan
 from kdbench.results import Store
+from kdbench.results.predictions import read_predictions
 from kdbench.results.table import load_results
 from kdbench.results.timings import read_timings
 from kdbench.worker.timing import time_run
@@ -67,6 +68,9 @@ def test_a_finished_run_is_the_teacher_of_another_matrix(first: tuple[Store, Pla
         assert row[key] == row[f"{key}_best"] == row[f"{key}_best_test"] == expected[key]
     assert (row["epochs_run"], row["best_epoch"], row["parameters"]) == (0, 0, expected["parameters"])
     assert same(weights(store, teacher), weights(trained, old))
+    predictions = read_predictions(store, teacher.id)
+    assert list(predictions) == ["student"]
+    assert predictions["student"].correct.mean() == row["test_accuracy"]
     table = load_results(str(store.root)).set_index("run_id")
     assert table.loc[teacher.id, ["status", "student", "epochs_run"]].tolist() == ["done", "big", 0]
 

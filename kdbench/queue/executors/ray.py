@@ -31,6 +31,7 @@ from kdbench.matrix import RunSpec
 from kdbench.queue.executors.base import Job, worker_environment
 from kdbench.results import Store, checkpoints
 from kdbench.results.files import writable, write_bytes
+from kdbench.results.integrity import FILES
 from kdbench.results.timings import TimingEnvironment
 
 RunJob = Callable[..., None]  # kdbench.worker.remote.run_remote_job
@@ -281,7 +282,7 @@ def _write_run_file(store: Store, run: str, name: str, content: bytes) -> None:
                 log.write(content)
         case "checkpoint.pt":
             checkpoints.write_file(folder, content)
-        case "spec.json" | "history.parquet" | "weights.safetensors" | "result.json":
+        case _ if name in ("spec.json", *FILES, "result.json"):
             write_bytes(folder / name, content)
             if name == "result.json":
                 checkpoints.remove(folder)
