@@ -70,7 +70,11 @@ COLUMNS: Mapping[str, Column] = {
     "timing_threads": Column("int64", "CPU threads while the forward pass was timed"),
     "timing_precision": Column("string", "precision of the timed forward pass"),
     "timing_measured": Column("string", "time of the measurement, in UTC, ISO 8601"),
-    "peak_memory_mb": Column("double", "peak memory of the worker, in MiB; of the GPU if there is one"),
+    "peak_memory_mb": Column(
+        "double",
+        "peak memory while the cohort trained, in MiB: of all its `cohort_size` runs together, not of this one; as "
+        "allocated by torch on a GPU, else as resident in the process; empty where the system cannot measure it",
+    ),
     "train_seconds": Column(
         "double",
         "time of the run's own steps, its batches and the teacher outputs that it reads, in seconds; what a cohort "

@@ -26,6 +26,7 @@ from kdbench.worker.checkpoints import Checkpoints
 from kdbench.worker.cohort_data import CohortData, load_cohort_data, make_batches
 from kdbench.worker.memory import check_memory
 from kdbench.worker.options import Options
+from kdbench.worker.peak_memory import reset_peak_memory
 from kdbench.worker.run_writer import RunWriter, write_failure
 from kdbench.worker.teacher_cache import TeacherCache, cache_key, fields_read, open_cache
 
@@ -66,6 +67,7 @@ class CohortWorker:
             ResultsError: the results folder cannot be written to.
             MemoryError, RuntimeError: out of memory; checkpoints and finished runs are kept.
         """
+        reset_peak_memory(self._device)
         data = load_cohort_data(self._first, self._device)
         if self._options.compile:
             torch.compiler.reset()  # drop what earlier cohorts compiled: the number of variants is limited

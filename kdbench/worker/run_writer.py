@@ -1,8 +1,6 @@
 """Write a finished run into its folder: weights, history, predictions, result, log."""
 
 import math
-import resource
-import sys
 from collections.abc import Mapping
 from typing import Any, final
 
@@ -29,6 +27,7 @@ from kdbench.worker.cohort_data import CohortData, ImageSplit
 from kdbench.worker.environment import device_name, processor_model
 from kdbench.worker.method_recipe import describe_method_recipe
 from kdbench.worker.options import Options
+from kdbench.worker.peak_memory import peak_memory_mb
 
 
 @final
@@ -179,12 +178,11 @@ class RunWriter:
 
     def _costs(self) -> dict[str, Any]:
         players = self._member.method.players().values()
-        on_gpu = self._device.type == "cuda"
         return {
             "parameters": count_parameters(self._network),
             "parameters_training": sum(count_parameters(player) for player in players),
             "flops": count_flops(self._network, self._data.task.image_shape),
-            "peak_memory_mb": torch.cuda.max_memory_allocated() / 2**20 if on_gpu else _resident_mb(),
+            "peak_memory_mb": peak_memory_mb(self._device),
         }
 
     def _save_weights(self, weights: States) -> None:
@@ -219,12 +217,6 @@ def architecture_key(network: nn.Module, image_shape: tuple[int, int, int], spec
     tensors = [f"{name}{tuple(value.shape)}" for name, value in network.state_dict().items()]
     sources = [one.source for one in (spec.student, *spec.peers)]  # a forward pass of the user's own may change
     return digest(canonical([repr(network), tensors, image_shape, sources]))
-
-
-def _resident_mb() -> float:
-    """Return the worker's peak memory in MiB; ru_maxrss is in KiB, on macOS in bytes."""
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak / (2**20 if sys.platform == "darwin" else 2**10)
 
 
 def _provenance(spec: RunSpec, device: torch.device, cohort_size: int, started: str) -> Mapping[str, Any]:
