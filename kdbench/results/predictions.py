@@ -98,7 +98,9 @@ def encode(networks: Mapping[str, Predictions]) -> bytes:
 
 
 def decode(content: bytes) -> dict[str, Predictions]:
-    """Return what `encode` has written, by the name of the network. Log odds are rounded to the steps of the file.
+    """Return what `encode` has written, by the name of the network: "student", "best", then the others by name.
+
+    Log odds are rounded to the steps of the file.
 
     Raises:
         ValueError: the content has another structure.
@@ -111,7 +113,8 @@ def decode(content: bytes) -> dict[str, Predictions]:
         name, _, tensor = key.rpartition(".")
         networks.setdefault(name, {})[tensor] = value
     try:
-        return {name: _predictions(tensors) for name, tensors in networks.items()}
+        names = sorted(networks, key=lambda name: (name != STUDENT, name != BEST, name))
+        return {name: _predictions(networks[name]) for name in names}
     except KeyError as error:
         raise ValueError(f"the tensor {error} is missing") from None
 
@@ -126,7 +129,7 @@ def write_predictions(store: "Store", run_id: str, networks: Mapping[str, Predic
 
 
 def read_predictions(store: "Store", run_id: str) -> dict[str, Predictions]:
-    """Return the predictions of a finished run by the name of the network, "student" first.
+    """Return the predictions of a run that is done, by the name of the network; in the order of `decode`.
 
     Raises:
         ResultsError: the run is not done, or its file is missing or corrupted.
@@ -142,10 +145,9 @@ def read_predictions(store: "Store", run_id: str) -> dict[str, Predictions]:
     if reason is not None:
         raise corrupted(path, reason)
     try:
-        networks = decode(path.read_bytes())
+        return decode(path.read_bytes())
     except Exception as error:  # safetensors raises its own type, and OSError
         raise corrupted(path, error) from None
-    return dict(sorted(networks.items(), key=lambda item: item[0] != STUDENT))
 
 
 def _tensors(one: Predictions) -> dict[str, NDArray[Any]]:
