@@ -36,8 +36,8 @@ class DataSpec:
 class NetworkSpec:
     """A known architecture or the user's own factory, and the initial weights.
 
-    `source` is the hash of the factory's file. `start` identifies the content of `weights`, or the library's weights of
-    a `pretrained` network.
+    `source` is the hash of the factory's source and of the own modules that it imports. `start` identifies the content
+    of `weights`, or the library's weights of a `pretrained` network.
     """
 
     name: str
@@ -83,7 +83,7 @@ class Part:
     name: str
     hyperparameters: Mapping[str, Any] = field(default_factory=dict)
     version: int = 1
-    source: str | None = None  # hash of the file of the user's own method
+    source: str | None = None  # hash of the source of the user's own method
 
     @cached_property
     def canonical(self) -> str:

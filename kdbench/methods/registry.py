@@ -1,16 +1,15 @@
 """Find a method's class by its name; return its family, its paper and the hash of its source."""
 
-import inspect
 from importlib.metadata import entry_points
-from pathlib import Path
 
 import kdbench.methods
+from kdbench import source_code
 from kdbench.citation import short_citation
 from kdbench.custom_code import import_object
 from kdbench.errors import KdbenchError, MethodError, did_you_mean
-from kdbench.matrix.identity import digest
 from kdbench.training.method import Method
 
+_KDBENCH = "kdbench."
 _BUILT_IN = "kdbench.methods."
 
 
@@ -48,20 +47,20 @@ def short_paper(name: str) -> str:
 
 
 def source_hash(name: str) -> str | None:
-    """Return the hash of the source file of a user's own method; None for the methods of kdbench.
+    """Return the hash of the source of a user's own method, as `source_code.source_hash`; None for kdbench's methods.
 
     Raises:
         MethodError: as `find`, or the class is not defined in a file.
     """
     method = find(name)
-    if method.__module__.startswith("kdbench."):
+    if method.__module__.startswith(_KDBENCH):
         return None
+    named, colon, _ = name.partition(":")
     try:
-        return digest(Path(inspect.getfile(method)).read_text(encoding="utf-8"))
-    except (OSError, TypeError) as error:
+        return source_code.source_hash(method.__module__, *([named] if colon else []))
+    except (OSError, KdbenchError) as error:
         raise MethodError(
-            f"the source of method '{name}' cannot be read, and it is part of a run's identity; "
-            "define the class in a file that can be imported"
+            f"the source of method '{name}' cannot be read: {error}; define the class in a file that can be imported"
         ) from error
 
 

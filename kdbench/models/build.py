@@ -1,15 +1,14 @@
 """Build networks by name, or with a user's factory, and load the weights that their training starts from."""
 
-import hashlib
 import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 from torch import nn
 
 import kdbench.models
+from kdbench import source_code
 from kdbench.custom_code import import_object
 from kdbench.errors import KdbenchError, NetworkError, did_you_mean
 from kdbench.matrix.spec import NetworkSpec
@@ -118,18 +117,19 @@ def check(name: str, image_shape: ImageShape) -> None:
 
 
 def source_hash(factory: str) -> str:
-    """Return 16 hexadecimal digits of the SHA-256 of the file that defines "package.module:callable".
+    """Return the hash of the source of "package.module:callable", as `source_code.source_hash`.
 
     Raises:
         NetworkError: the callable does not exist, or has no source file.
     """
     make = inspect.unwrap(_import_factory(factory))
-    owner = make if inspect.isroutine(make) or inspect.isclass(make) else type(make)
+    defined = [make.__module__] if inspect.isroutine(make) or inspect.isclass(make) else []
     try:
-        file = Path(inspect.getfile(owner))
-    except TypeError:
-        raise NetworkError(f"factory '{factory}' must be defined in a Python file; wrap it in a function") from None
-    return hashlib.sha256(file.read_bytes()).hexdigest()[:16]
+        return source_code.source_hash(factory.partition(":")[0], *defined)
+    except (OSError, KdbenchError) as error:
+        raise NetworkError(
+            f"factory '{factory}' must be defined in a Python file: {error}; wrap it in a function"
+        ) from None
 
 
 def _pretrained(spec: NetworkSpec) -> PretrainedWeights:

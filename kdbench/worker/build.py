@@ -8,7 +8,7 @@ from safetensors.torch import load_file
 from torch import nn
 
 from kdbench import methods, models
-from kdbench.errors import CorruptedError, ResultsError
+from kdbench.errors import CorruptedError, ResultsError, TrainingError
 from kdbench.matrix import RunSpec
 from kdbench.results import Store
 from kdbench.results.integrity import WEIGHTS, file_corruption
@@ -36,7 +36,9 @@ def build_method(
 
     Raises:
         NetworkError: initial weights are missing, have changed, or do not fit.
+        TrainingError: the user's own code has changed since the run was planned.
     """
+    check_sources(spec)
     with seeded(spec.stream_seed, "student"):
         student = models.build_with_weights(spec.student, task)
     peers = []
@@ -57,6 +59,26 @@ def build_method(
             parameters={part.name: dict(part.hyperparameters) for part in spec.parts},
         )
     return to_device(method, device)
+
+
+def check_sources(spec: RunSpec) -> None:
+    """Check that the user's own methods and networks are those that the run was planned with.
+
+    Raises:
+        TrainingError: their source has changed.
+    """
+    parts = [(f"method '{p.name}'", p.source, methods.source_hash(p.name)) for p in spec.parts if p.source]
+    networks = [
+        (f"network '{n.name}'", n.source, models.source_hash(n.factory))
+        for n in (spec.student, *spec.peers)
+        if n.factory
+    ]
+    for what, planned, found in parts + networks:
+        if found != planned:
+            raise TrainingError(
+                f"the source of {what} has changed since the run {spec.id} was planned: its hash is {found}, but must "
+                f"be {planned}; run the matrix again to train with the new source, or restore the files"
+            )
 
 
 def prepare(network: nn.Module, device: torch.device, compiled: bool) -> nn.Module:
@@ -92,8 +114,10 @@ class Teachers:
 
         Raises:
             CorruptedError: the run is not finished, or its weights are corrupted; then it is quarantined and pending.
+            TrainingError: the user's own network has changed since the run was planned.
         """
         if spec.id not in self._loaded:
+            check_sources(spec)
             network = models.build_from_spec(spec.student, self._task)
             network.load_state_dict(self._weights(spec.id))
             self._loaded[spec.id] = Frozen(prepare(network, self._device, self._compiled))

@@ -98,7 +98,8 @@ def test_source_hash_follows_the_file_of_a_custom_method(mine):
 
 
 def test_source_hash_needs_a_file(mine, monkeypatch):
-    monkeypatch.setattr("inspect.getfile", lambda method: str(mine.with_name("deleted.py")))
+    find("custom_method:Mine")
+    mine.unlink()
     with pytest.raises(MethodError, match=r"source of method 'custom_method:Mine' cannot be read.*; define the"):
         source_hash("custom_method:Mine")
 

@@ -1,4 +1,3 @@
-import hashlib
 import re
 import time
 from pathlib import Path
@@ -139,10 +138,19 @@ def test_an_option_that_the_factory_does_not_accept_raises(custom_networks: Path
         models.build("m", num_classes=3, image_shape=(1, 2, 2), factory="custom_networks:nothing", options={"depth": 2})
 
 
-def test_the_source_hash_is_that_of_the_file(custom_networks: Path) -> None:
-    expected = hashlib.sha256(custom_networks.read_bytes()).hexdigest()[:16]
-    assert models.source_hash("custom_networks:Linear") == expected
-    assert models.source_hash("custom_networks:nothing") == expected
+def test_the_source_hash_follows_the_file(custom_networks: Path) -> None:
+    before = models.source_hash("custom_networks:Linear")
+    assert models.source_hash("custom_networks:nothing") == before
+    custom_networks.write_text(custom_networks.read_text() + "# changed\n")
+    assert models.source_hash("custom_networks:Linear") != before
+
+
+def test_the_source_of_a_partial_is_its_module_and_what_that_imports(custom_networks: Path) -> None:
+    own = custom_networks.with_name("partial_networks.py")
+    own.write_text("from functools import partial\nfrom custom_networks import nothing\nsmall = partial(nothing)\n")
+    before = models.source_hash("partial_networks:small")
+    custom_networks.write_text(custom_networks.read_text() + "# changed\n")
+    assert models.source_hash("partial_networks:small") != before
 
 
 def test_a_callable_without_a_source_file_has_no_hash() -> None:

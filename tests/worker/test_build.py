@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from kdbench import models
-from kdbench.errors import CorruptedError, ResultsError
+from kdbench.errors import CorruptedError, ResultsError, TrainingError
 from kdbench.matrix import NetworkSpec
 from kdbench.training.method import Task
 from kdbench.training.network import Frozen
@@ -94,6 +94,31 @@ def test_a_finished_run_is_loaded_once_and_frozen(specs, store, train):
     assert not any(parameter.requires_grad for parameter in frozen.parameters())
     on_disk = load_trained_weights(store, teacher.id)
     assert all(torch.equal(on_disk[key], value) for key, value in frozen.network.state_dict().items())
+
+
+OWN = """
+from own_helper import WIDTH
+from kdbench import models
+
+def make(*, num_classes, image_shape):
+    return models.build(f"mlp_{WIDTH}", num_classes=num_classes, image_shape=image_shape)
+"""
+
+
+def test_own_code_that_has_changed_since_planning_is_refused(specs, store, tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "own_factory.py").write_text(OWN)
+    helper = tmp_path / "own_helper.py"
+    helper.write_text("WIDTH = 4\n")
+    source = models.source_hash("own_factory:make")
+    spec = replace(specs["scratch"], student=NetworkSpec("mine", "own_factory:make", source=source))
+    method(spec)
+    helper.write_text("WIDTH = 5\n")
+    changed = "network 'mine' has changed since the run .*; run the matrix again"
+    with pytest.raises(TrainingError, match=changed):
+        method(spec)
+    with pytest.raises(TrainingError, match=changed):
+        Teachers(store, TASK, CPU)(spec)
 
 
 @pytest.mark.parametrize("content", [None, b"", b"not weights"])
