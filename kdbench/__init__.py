@@ -1,9 +1,9 @@
 """kdbench: one TOML file in, one honest table out.
 
-From Python: `run(matrix)`, `tune(method)`, `report()`, `load_matrix(path).runs()`, `load_results(folder)`;
-`models.build` and `methods.create`; and the contract of a method: `Batch`, `DefaultBy`, `Frozen`, `Method`,
-`Network`, `Offline`, `OptimizerSpec`, `Output`, `Step`, `Task`, `Tune`, `When`. Each name is imported when it is used:
-`import kdbench` imports neither torch nor pandas.
+From Python: `run(matrix)`, `tune(method)`, `report()`, `load_matrix(path).runs()`, `load_results(folder)`,
+`load_predictions(run)`; `models.build` and `methods.create`; and the contract of a method: `Batch`, `DefaultBy`,
+`Frozen`, `Method`, `Network`, `Offline`, `OptimizerSpec`, `Output`, `Step`, `Task`, `Tune`, `When`. Each name is
+imported when it is used: `import kdbench` imports neither torch nor pandas.
 """
 
 import importlib
@@ -29,6 +29,7 @@ __all__ = [
     "__version__",
     "data",
     "load_matrix",
+    "load_predictions",
     "load_results",
     "methods",
     "models",
@@ -54,6 +55,7 @@ _DEFINED_IN = {
     "Tune": "kdbench.hyperparameters",
     "When": "kdbench.hyperparameters",
     "load_matrix": "kdbench.api",
+    "load_predictions": "kdbench.api",
     "load_results": "kdbench.api",
     "report": "kdbench.api",
     "run": "kdbench.api",
@@ -62,7 +64,7 @@ _DEFINED_IN = {
 
 if TYPE_CHECKING:
     from kdbench import data, methods, models
-    from kdbench.api import Matrix, load_matrix, load_results, report, run, tune
+    from kdbench.api import Matrix, load_matrix, load_predictions, load_results, report, run, tune
     from kdbench.errors import KdbenchError
     from kdbench.hyperparameters import DefaultBy, Tune, When
     from kdbench.methods.offline import Offline
