@@ -63,6 +63,7 @@ def _counts(store: Store, index: MatrixIndex) -> dict[str, Any]:
         "runs": len(states),
         **{state: count[state] for state in STATES},
         "incompatible": sum(cell.runs for cell in index.incompatible),
+        "undecided": index.undecided,
         "attempts": started,
         "corrupted": {run: reason for run in states if (reason := store.corruption(run)) is not None},
     }
@@ -83,6 +84,10 @@ def _view(store: Store) -> RenderableType:
 
 
 def _notes(store: Store, matrices: dict[str, dict[str, Any]]) -> Iterator[Text]:
+    for name, counts in matrices.items():
+        if undecided := counts.get("undecided"):
+            count = count_of(undecided, "configuration")
+            yield Text(f"{name}: {count} to be chosen by the search; their runs are not counted yet")
     attempts = {run: n for counts in matrices.values() for run, n in counts.get("attempts", {}).items()}
     for run, count in list(attempts.items())[:MAX_LISTED]:
         yield Text(f"pending: {_describe_run(store, run)}: {_describe_attempts(store, run, count)}")

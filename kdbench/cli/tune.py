@@ -31,7 +31,7 @@ def tune_method(method: str, matrix: Path | None, trials: int, results: Path, co
     print_line(
         console,
         f"tuning {method} on {base.datasets[0]}, {pair.teacher} -> {pair.student}: {count_of(trials, 'trial')} x "
-        f"{count_of(len(base.seeds), 'seed')}, chosen by validation accuracy",
+        f"{count_of(len(base.protocol.search_seeds or base.seeds), 'seed')}, chosen by validation accuracy",
     )
     with ExitStack() as stack:
 

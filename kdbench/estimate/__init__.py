@@ -14,7 +14,8 @@ from kdbench.queue.executors.base import worker_environment
 
 NOT_COUNTED = (
     "Not counted: process start, reading data, test scores, inference timing, checkpoints; slowdown of workers by one "
-    "another; savings by early stopping and by the teacher cache."
+    "another; savings by early stopping and by the teacher cache. The first configuration of a label stands for "
+    "the one that a search chooses."
 )
 
 

@@ -287,6 +287,16 @@ class MatrixSpec(TomlTable):
     run: RunOptions = Field(RunOptions(), description="Devices, processes and time; not part of a run's identity")
     file: str = Field("", exclude=True, description="The file, for error messages; not a key of the file")
 
+    @field_validator("methods")
+    @classmethod
+    def _refuse_baselines(cls, methods: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+        for label, table in methods.items():
+            if label == "teacher" or label.startswith("teacher of ") or label == "student from scratch":
+                raise ValueError(f"must not have the label '{label}', which is that of a baseline")
+            if label == "scratch" and table.get("method", label) not in (label, [label]):
+                raise ValueError(f"must not have the label 'scratch' for another method, got {table['method']!r}")
+        return methods
+
     @field_validator("seeds", "datasets", "pairs")
     @classmethod
     def _refuse_duplicates(cls, values: tuple[object, ...]) -> tuple[object, ...]:

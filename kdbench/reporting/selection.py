@@ -24,6 +24,11 @@ def check_selection(index: MatrixIndex, selection: Selection) -> None:
     known = get_args(Selection)
     if selection not in known:
         raise ReportError(f"unknown selection '{selection}'; valid: {', '.join(known)}")
+    if selection != "last" and index.refit:
+        raise ReportError(
+            f"selection '{selection}' chooses an epoch, and matrix '{index.name}' has protocol.refit = true, whose "
+            "runs have no validation images; use selection 'last', or set refit = false and run the matrix again"
+        )
     if selection == "best_validation" and index.validation == 0:
         raise ReportError(
             f"selection 'best_validation' needs validation images, and matrix '{index.name}' has "

@@ -45,6 +45,7 @@ COLUMNS: Mapping[str, Column] = {
     "student": Column("string", "network that was trained"),
     "method": Column("string", "method, or the methods of a sum joined by ` + `"),
     "label": Column("string", "labels of the run in its matrices, separated by `; `"),
+    "phase": Column("string", "`report`, or `search` for a run that chooses a configuration; by matrix, as `label`"),
     "params": Column("string", "all hyperparameters, as JSON"),
     "seed": Column("int64", "seed of the initial weights and of the batches"),
     "needs": Column("string", "runs that had to finish first, as JSON: id of the run by role"),

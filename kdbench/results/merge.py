@@ -36,7 +36,8 @@ def merge(target: Store, source: Store) -> Merged:
     rows that were timed in another.
 
     A run that is done replaces a run of `target` that is failed, pending or corrupted, whose files are moved to the
-    quarantine. If a run is done in both folders, or both have an index of a matrix, that of `target` is kept.
+    quarantine. If a run is done in both folders, or both have an index of a matrix, that of `target` is kept, unless
+    only the index of `source` has the configurations that the search has chosen.
 
     Raises:
         ResultsError: the runs were trained with another number of threads, or `target` cannot be written to.
@@ -133,7 +134,7 @@ def _merge_index(target: Store, source: Store, name: str, merged: Merged) -> Non
         merged.notes.append(f"matrix {name}: not copied: {error}")
         return
     ours = target.index(name)
-    if ours is None:
+    if ours is None or (ours.undecided > index.undecided and ours.digest == index.digest):
         target.write_index(index)
         merged.matrices.append(name)
     elif ours != index:

@@ -182,6 +182,7 @@ def _row(store: Store, run_id: str, requests: list[Request], is_started: bool) -
     row |= {"run_id": run_id, "status": store.state_by(result, run_id)}
     row["matrix"] = "; ".join(dict.fromkeys(matrix for matrix, _, _ in requests))
     row["label"] = "; ".join(dict.fromkeys(cell.label for _, cell, _ in requests))
+    row["phase"] = "; ".join(dict.fromkeys(cell.phase for _, cell, _ in requests))
     if not is_started:
         _, cell, seed = requests[0]
         return row | _of_cell(cell, seed)

@@ -69,14 +69,15 @@ def tune(method: str, base: MatrixSpec, num_trials: int, store: Store, on_plan: 
 
     Args:
         method: the name of a method, or of a sum such as "vanilla + rkd_da".
-        base: its first data set, first pair, recipe and seeds are used; its methods are ignored.
+        base: its first data set, first pair, recipe and seeds are used; its methods are ignored. Its search seeds are
+            used in place of its seeds, which are for reports.
         num_trials: the number of finished trials after which the search ends.
         store: the results folder.
         on_plan: called with every plan before it is trained; returns the handler of its events.
 
     Raises:
         MethodError: the method is unknown, has no range to search, is incompatible with the pair, or all trials failed.
-        MatrixError: `base` has no validation images.
+        MatrixError: `base` has no validation images, or sweeps a value of the recipe.
     """
     if base.protocol.validation == 0:
         raise MatrixError(f"{base.file}: protocol.validation is 0, but tuning needs validation images; set it to 0.1")
@@ -89,6 +90,7 @@ def tune(method: str, base: MatrixSpec, num_trials: int, store: Store, on_plan: 
     while batch := _next_batch(study, num_trials, space):
         configurations = [t.params for t in study.get_trials(deepcopy=False) if t.state != TrialState.WAITING]
         plan = make_plan(_make_matrix(name, base, parts, configurations))
+        _check_recipe(plan, base)
         if plan.incompatible:
             raise MethodError(f"'{method}' is incompatible with the pair: {plan.incompatible[0].reason}")
         run_plan(plan, store, on_plan(plan))
@@ -96,6 +98,13 @@ def tune(method: str, base: MatrixSpec, num_trials: int, store: Store, on_plan: 
             score = _score(_find_cell(plan, parts, default, trial.params), store)
             study.tell(trial.number, score, state=TrialState.FAIL if score is None else None)
     return _result(name, study, default)
+
+
+def _check_recipe(plan: Plan, base: MatrixSpec) -> None:
+    """Raise if there are several recipes: trials are compared under one."""
+    swept = next((key for cell in plan.cells for key in cell.swept), None)
+    if swept:
+        raise MatrixError(f"{base.file}: {swept}: tuning needs one value, got several; set it to one value")
 
 
 def split_method(method: str, base: MatrixSpec) -> list[str]:
@@ -159,6 +168,8 @@ def _make_matrix(
         "datasets": base.datasets[:1],
         "pairs": base.pairs[:1],
         "methods": {" + ".join(parts): table},
+        "seeds": base.protocol.search_seeds or base.seeds,
+        "protocol": base.protocol.model_copy(update={"search_seeds": (), "refit": False}),
         "exclude": (),
         "override": tuple(_recipe_overrides(base.override)),
     }

@@ -12,7 +12,7 @@ from kdbench.results import Store, checkpoints
 def test_the_states_are_counted(tiny: Any, invoke: Callable[..., Any]) -> None:
     counts = {"runs": 9, "done": 9, "failed": 0, "running": 0, "pending": 0, "incompatible": 2}
     found = invoke("status", "--results", tiny.results, "--json").json
-    assert found == {"tiny": {**counts, "attempts": {}, "corrupted": {}}}
+    assert found == {"tiny": {**counts, "undecided": 0, "attempts": {}, "corrupted": {}}}
     words = [line.split() for line in invoke("status", "--results", tiny.results).out.splitlines()]
     assert ["tiny", *map(str, counts.values())] in words
 
@@ -25,7 +25,7 @@ def test_failed_pending_and_running_runs_are_counted(copied: Any, invoke: Callab
     store.clear_result(first)
     with store.lock(first):
         counts = invoke("status", "--json").json["tiny"]
-    expected = {"runs": 9, "done": 6, "failed": 1, "running": 1, "pending": 1, "incompatible": 2}
+    expected = {"runs": 9, "done": 6, "failed": 1, "running": 1, "pending": 1, "incompatible": 2, "undecided": 0}
     assert counts == {**expected, "attempts": {scratch: 1}, "corrupted": {}}
 
 

@@ -4,6 +4,7 @@ from typing import Any, get_args
 import pytest
 from pydantic import ValidationError
 
+from kdbench.errors import MatrixError
 from kdbench.matrix import MatrixSpec
 from kdbench.matrix.recipe import Recipe, TomlTable
 from kdbench.matrix.schema import CellKey, Exclude, NetworkTable, Selector
@@ -46,6 +47,21 @@ def test_a_matrix_cannot_be_changed(matrix: Callable[..., MatrixSpec]) -> None:
     with pytest.raises(ValidationError, match="frozen"):
         made.seeds = (1,)
     assert made.seeds == (0,)
+
+
+@pytest.mark.parametrize(
+    ("label", "message"),
+    [
+        ("teacher", "must not have the label 'teacher', which is that of a baseline"),
+        ("teacher of x", "must not have the label 'teacher of x', which is that of a baseline"),
+        ("student from scratch", "must not have the label 'student from scratch', which is that of a baseline"),
+        ("scratch", "must not have the label 'scratch' for another method, got 'vanilla'"),
+    ],
+)
+def test_labels_of_the_baselines_are_refused(matrix: Callable[..., MatrixSpec], label: str, message: str) -> None:
+    with pytest.raises(MatrixError) as caught:
+        matrix(methods={label: {"method": "vanilla"}})
+    assert str(caught.value).startswith(f"m.toml: methods: {message}")
 
 
 def _tables(annotation: object) -> set[type[TomlTable]]:

@@ -1,9 +1,11 @@
 """Selections that a matrix supports."""
 
+from dataclasses import replace
+
 import pytest
 
 from kdbench.errors import ReportError
-from kdbench.reporting.selection import check_selection, choice_column
+from kdbench.reporting.selection import Selection, check_selection, choice_column
 
 
 def test_a_matrix_with_validation_and_track_test_supports_all_selections(builder) -> None:
@@ -19,6 +21,15 @@ def test_without_validation_nothing_is_chosen(builder) -> None:
     assert choice_column(builder.index, "last") is None
     with pytest.raises(ReportError, match=r"needs validation images, and matrix 'thesis' has protocol\.validation = 0"):
         check_selection(builder.index, "best_validation")
+
+
+@pytest.mark.parametrize("selection", ["best_validation", "best_test"])
+def test_a_refit_has_the_last_epoch_only(builder, selection: Selection) -> None:
+    builder.track_test = True
+    index = replace(builder.index, refit=True, search_seeds=(100,))
+    check_selection(index, "last")
+    with pytest.raises(ReportError, match=r"protocol\.refit = true, .*; use selection 'last', or set refit = false"):
+        check_selection(index, selection)
 
 
 def test_best_test_needs_test_metrics_of_every_epoch(builder) -> None:

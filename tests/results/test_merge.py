@@ -160,6 +160,19 @@ def test_the_index_of_the_target_is_kept(
     assert store.index("thesis") == index(student(0))
 
 
+def test_an_index_with_the_choice_of_a_search_replaces_one_without(
+    store: Store, other: Store, student: Student, index: Callable[..., MatrixIndex]
+) -> None:
+    before, after = replace(index(student(0)), undecided=1), index(student(0), student(1))
+    store.write_index(before)
+    other.write_index(after)
+    assert merge(store, other).matrices == ["thesis"]
+    assert merge(other, store).notes == []
+    assert store.index("thesis") == other.index("thesis") == after
+    store.write_index(replace(before, digest="other"))
+    assert merge(store, other).matrices == []
+
+
 def test_another_number_of_threads_is_refused(store: Store, other: Store, teacher: RunSpec, finished: Finished) -> None:
     finished(other, teacher)
     store.fix_threads(1)

@@ -64,6 +64,7 @@ def test_a_row_of_a_finished_run(
         "cell": run.cell,
         "matrix": "thesis",
         "label": "HKD",
+        "phase": "report",
         "dataset": "digits",
         "teacher": "large",
         "student": "small",

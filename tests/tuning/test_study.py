@@ -262,3 +262,18 @@ def test_a_label_of_the_matrix_is_refused_with_its_method() -> None:
     with pytest.raises(MethodError, match=r'use --method "triplet \+ vanilla"'):
         split_method("HKD", base)
     assert split_method("triplet + vanilla", base) == ["triplet", "vanilla"]
+
+
+def test_the_search_seeds_of_a_matrix_are_those_of_the_trials(queue: Any, store: Store) -> None:
+    protocol = {"validation": 0.2, "search_seeds": [100, 101, 102], "refit": True}
+    tune("vanilla", matrix(protocol=protocol), 2, store, on_plan)
+    distilled = [run for run in queue.trained if run.method == "vanilla"]
+    assert {run.seed for run in distilled} == {100, 101, 102}
+    assert {run.split.validation for run in queue.trained} == {0.2}
+
+
+def test_a_swept_recipe_is_refused(queue: Any, store: Store) -> None:
+    recipe = {"epochs": 1, "train_samples": 100, "batch_size": 32, "student": {"epochs": [1, 2]}}
+    with pytest.raises(MatrixError, match=r"^base\.toml: recipe\.epochs: tuning needs one value, got several; set it"):
+        tune("vanilla", matrix(recipe=recipe), 2, store, on_plan)
+    assert queue.trained == []
