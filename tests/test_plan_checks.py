@@ -114,3 +114,9 @@ def test_too_few_images_for_a_batch_are_refused() -> None:
 def test_more_images_than_available_are_refused() -> None:
     with pytest.raises(MatrixError, match=r"m\.toml: .*train_samples is 5000, but there are \d+ training images"):
         plan_of(recipe={**RECIPE, "train_samples": 5000})
+
+
+def test_tf32_without_a_gpu_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    with pytest.raises(MatrixError, match=r'm\.toml: recipe\.\w+: precision "tf32" needs a GPU with TF32'):
+        plan_of(recipe={**RECIPE, "precision": "tf32"})

@@ -4,7 +4,7 @@ Functions that compare candidates take a data frame of scores with one row per s
 """
 
 from kdbench.analysis.choice import best_candidate, comparable_scores, tied_candidates
-from kdbench.analysis.metrics import classification_metrics
+from kdbench.analysis.metrics import classification_metrics, predicted_classes
 from kdbench.analysis.statistics import Summary, paired_p_value, summarize
 
 __all__ = [
@@ -13,6 +13,7 @@ __all__ = [
     "classification_metrics",
     "comparable_scores",
     "paired_p_value",
+    "predicted_classes",
     "summarize",
     "tied_candidates",
 ]

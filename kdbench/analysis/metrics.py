@@ -10,7 +10,9 @@ Labels = npt.NDArray[np.int64]
 def classification_metrics(logits: npt.ArrayLike, labels: npt.ArrayLike) -> dict[str, float]:
     """Return all metrics of logits (N, K) against labels (N,).
 
-    `top5` is 1 if there are at most five classes. `f1`, `precision` and `recall` are macro averages over the classes
+    An image whose highest logit is tied has no predicted class (see `predicted_classes`), which is a miss, so that a
+    network with constant outputs has accuracy 0. `top5` ranks ties by the index of the class; it is 1 if there are at
+    most five classes. `f1`, `precision` and `recall` are macro averages over the classes
     that occur among the labels or the predictions, and a ratio with denominator 0 counts as 0, as in scikit-learn with
     `zero_division=0`; `*_weighted` are averages weighted by the number of labels. `nll` is the mean cross-entropy.
     `ece` is the expected calibration error over 15 bins of equal width (Guo et al. 2017, arXiv:1706.04599, eq. 3).
@@ -18,7 +20,7 @@ def classification_metrics(logits: npt.ArrayLike, labels: npt.ArrayLike) -> dict
     scores = np.asarray(logits, dtype=np.float64)
     targets = np.asarray(labels, dtype=np.int64)
     log_probabilities = _log_softmax(scores)
-    predicted = scores.argmax(axis=1)
+    predicted = predicted_classes(scores)
     return {
         "accuracy": float((predicted == targets).mean()),
         "top5": top_k_accuracy(scores, targets, 5),
@@ -28,11 +30,22 @@ def classification_metrics(logits: npt.ArrayLike, labels: npt.ArrayLike) -> dict
     }
 
 
+def predicted_classes(logits: npt.ArrayLike) -> Labels:
+    """Return the class (N,) with the highest of the logits (N, K); -1 where two share it, or one is NaN."""
+    scores = np.asarray(logits)
+    is_unique = (scores == scores.max(axis=1, keepdims=True)).sum(axis=1) == 1
+    return np.where(is_unique, scores.argmax(axis=1), -1)
+
+
 def top_k_accuracy(scores: Floats, targets: Labels, k: int) -> float:
-    """Return the share of samples whose target is among the k highest of the scores (N, K)."""
-    of_target = scores[np.arange(len(targets)), targets]
-    higher = (scores > of_target[:, None]).sum(axis=1)
-    return float((higher < k).mean())
+    """Return the share of samples whose target is among the k highest of the scores (N, K).
+
+    Of equal scores the one with the lower index ranks higher.
+    """
+    of_target = scores[np.arange(len(targets)), targets][:, None]
+    is_tied_before = (scores == of_target) & (np.arange(scores.shape[1]) < targets[:, None])
+    ranks_before = ~(scores <= of_target) | is_tied_before  # the negation counts NaN, too
+    return float((ranks_before.sum(axis=1) < k).mean())
 
 
 def expected_calibration_error(confidence: Floats, correct: npt.NDArray[np.bool_], bins: int = 15) -> float:
@@ -43,8 +56,10 @@ def expected_calibration_error(confidence: Floats, correct: npt.NDArray[np.bool_
 
 
 def _averages_over_classes(predicted: Labels, targets: Labels, classes: int) -> dict[str, float]:
-    confusion = np.bincount(targets * classes + predicted, minlength=classes * classes).reshape(classes, classes)
-    hits, support, predictions = np.diag(confusion).astype(float), confusion.sum(axis=1), confusion.sum(axis=0)
+    hits, support, predictions = (
+        np.bincount(found, minlength=classes)
+        for found in (targets[predicted == targets], targets, predicted[predicted >= 0])
+    )
     by_class = {
         "f1": _ratio(2 * hits, support + predictions),
         "precision": _ratio(hits, predictions),
@@ -56,8 +71,8 @@ def _averages_over_classes(predicted: Labels, targets: Labels, classes: int) -> 
     return macro | weighted
 
 
-def _ratio(numerator: Floats, denominator: npt.NDArray[np.int64]) -> Floats:
-    return np.divide(numerator, denominator, out=np.zeros_like(numerator), where=denominator > 0)
+def _ratio(numerator: Labels, denominator: Labels) -> Floats:
+    return np.divide(numerator, denominator, out=np.zeros(len(numerator)), where=denominator > 0)
 
 
 def _log_softmax(scores: Floats) -> Floats:

@@ -25,7 +25,7 @@ batch_size = 64
 optimizer = {{ name = "adamw", lr = 3e-3, weight_decay = 0.01 }}    # sgd, adam, adamw
 schedule = {{ name = "one_cycle" }}           # constant, multistep, cosine, one_cycle, plateau; warmup in epochs
 augment = [{{ name = "translate", pixels = 1 }}]  # crop, flip, translate, rotate90, random_erasing
-precision = "auto"                          # bf16 if the CPU or GPU supports it; bf16, fp32
+precision = "auto"                          # bf16 if the CPU or GPU supports it; bf16, fp32, tf32
 # grad_clip_norm = 5.0                      # largest norm of the gradient
 # early_stopping = {{ patience = 10 }}        # by validation loss, in epochs; keeps the weights of the best epoch
 

@@ -215,8 +215,10 @@ class Recipe(TomlTable):
         (),
         description="Augmentations of the second view, for methods that need several views; empty: those of `augment`",
     )
-    precision: Literal["auto", "bf16", "fp32"] = Field(
-        "auto", description='Precision of the networks; `"auto"`: bf16 where the device supports it natively, else fp32'
+    precision: Literal["auto", "bf16", "fp32", "tf32"] = Field(
+        "auto",
+        description='Precision in training; `"auto"`: bf16 where the device supports it natively, else fp32. '
+        '`"tf32"` (GPUs only) allows TF32, which fp32 does not. Scores are computed in fp32',
     )
     grad_clip_norm: Positive | None = Field(
         None, description="Largest norm of the gradient; larger gradients are scaled down to it. Default: no clipping"

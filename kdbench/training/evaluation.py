@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from kdbench.training.network import Frozen
-from kdbench.training.precision import autocast
+from kdbench.training.precision import full_precision
 
 TIME_LIMIT = 10.0  # seconds for timing one batch size
 MIN_REPEATS = 3  # timed forward passes of a network that exceeds the time limit
@@ -20,15 +20,16 @@ REPEATS = 20  # timed forward passes of any other network, at least
 
 
 @torch.no_grad()
-def compute_logits(network: nn.Module, batches: Iterable[Tensor], precision: str) -> Tensor:
-    """Return the logits (N, K) of all batches in eval mode, as float32 on the CPU.
+def compute_logits(network: nn.Module, batches: Iterable[Tensor]) -> Tensor:
+    """Return the logits (N, K) of all batches in eval mode and in float32, whatever trained, on the CPU.
+
+    Neither autocast nor TF32 is used.
 
     Args:
         network: any network; its mode (training or eval) is restored.
         batches: images, each batch (B, C, H, W).
-        precision: "fp32" or "bf16".
     """
-    with _evaluation_mode(network), autocast(network, precision):
+    with _evaluation_mode(network), full_precision(network):
         logits = [network(images).logits.float() for images in batches]
     return torch.cat(logits).cpu()
 
@@ -83,7 +84,7 @@ def time_inference(
     """
     images = torch.randn(batch_size, *image_shape, device=next(network.parameters()).device)
     times_ms: list[float] = []
-    with _evaluation_mode(network):
+    with _evaluation_mode(network), full_precision(network):
         is_slow = _time_forward(network, images) > TIME_LIMIT * 1000 / 25
         for _ in range(1 if is_slow else 4):
             _time_forward(network, images)

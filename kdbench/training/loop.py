@@ -12,6 +12,7 @@ from kdbench.training.member import Member
 from kdbench.training.memory import is_out_of_memory
 from kdbench.training.method import Batch
 from kdbench.training.network import Frozen
+from kdbench.training.precision import tf32_as_in
 from kdbench.training.stopwatch import Stopwatch
 
 
@@ -58,6 +59,7 @@ class CohortLoop:
         self._members = members
         self._batches = batches
         self._teachers = teachers
+        self._precision = members[0].recipe.precision
         self._forwards = forwards or {}
         self._frozen = {*teachers, *(network for member in members for network in _frozen_networks(member))}
         self._evaluate = evaluate
@@ -85,7 +87,8 @@ class CohortLoop:
             active = [member for member in self._members if member.is_training]
             if not active:
                 return
-            self._train_epoch(epoch, epochs, active)
+            with tf32_as_in(self._precision):
+                self._train_epoch(epoch, epochs, active)
             for member in active:
                 if member.error is None:
                     self._end_epoch(member, epoch)
@@ -132,8 +135,7 @@ class CohortLoop:
         return batch
 
     def _compute_teacher_outputs(self, images: Tensor, epoch: int, position: int) -> None:
-        precision = self._members[0].recipe.precision
-        with torch.autocast(images.device.type, dtype=torch.bfloat16, enabled=precision == "bf16"):
+        with torch.autocast(images.device.type, dtype=torch.bfloat16, enabled=self._precision == "bf16"):
             for teacher in self._teachers:
                 # each member that calls the teacher raises the same error itself
                 with suppress(Exception):

@@ -1,17 +1,52 @@
-"""The precisions bf16 and fp32: which one the hardware supports, and the autocast for it."""
+"""The precisions bf16, tf32 and fp32: which one the hardware supports, and the settings of torch for it.
 
+fp32 is IEEE float32: convolutions and matrix products of float32 tensors use TF32 only inside `tf32_as_in` with "tf32".
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal
 
 import torch
 from torch import nn
 
+from kdbench.errors import KdbenchError
 
-def resolve_precision(precision: Literal["auto", "bf16", "fp32"]) -> Literal["bf16", "fp32"]:
-    """Return the precision that "auto" stands for: bf16 if the GPU, or the CPU without one, supports it natively."""
+Precision = Literal["auto", "bf16", "fp32", "tf32"]
+
+
+def resolve_precision(precision: Precision) -> Literal["bf16", "fp32", "tf32"]:
+    """Return the precision that "auto" stands for: bf16 if the GPU, or the CPU without one, supports it natively.
+
+    Raises:
+        KdbenchError: the precision is "tf32", and there is no GPU that supports it.
+    """
+    if precision == "tf32" and not _has_tf32():
+        raise KdbenchError(
+            'precision "tf32" needs a GPU with TF32 (compute capability 8.0 or higher), and none was found; use '
+            '"fp32", "bf16" or "auto"'
+        )
     if precision != "auto":
         return precision
     return "bf16" if _has_bf16() else "fp32"
+
+
+def check_device(precision: str, device: torch.device) -> None:
+    """Check that a device has a precision.
+
+    Raises:
+        KdbenchError: the precision is "tf32", and the device is not a GPU.
+    """
+    if precision == "tf32" and device.type != "cuda":
+        raise KdbenchError(
+            f'precision "tf32" needs a GPU, but the runs are to train on the device "{device.type}"; use "fp32" or '
+            '"bf16", or set run.devices = "auto"'
+        )
+
+
+def _has_tf32() -> bool:
+    return torch.cuda.is_available() and torch.cuda.get_device_capability() >= (8, 0)
 
 
 def _has_bf16() -> bool:
@@ -25,6 +60,47 @@ def _has_bf16() -> bool:
 
 
 def autocast(network: nn.Module, precision: str) -> torch.autocast:
-    """Return the autocast context for a network's device and a precision, "bf16" or "fp32"."""
+    """Return the autocast context for a network's device; it is enabled for the precision "bf16" only."""
     device = next(network.parameters()).device.type
     return torch.autocast(device, dtype=torch.bfloat16, enabled=precision == "bf16")
+
+
+def allow_tf32(allowed: bool) -> None:
+    """Set whether convolutions and matrix products of float32 tensors on a GPU may use TF32.
+
+    torch 2.9 has new settings, and raises errors where these and the old ones disagree: both are set.
+    """
+    cuda, cudnn = torch.backends.cuda, torch.backends.cudnn
+    cuda.matmul.allow_tf32 = cudnn.allow_tf32 = allowed
+    for operation in (cuda.matmul, getattr(cudnn, "conv", None), getattr(cudnn, "rnn", None)):
+        if hasattr(operation, "fp32_precision"):
+            operation.fp32_precision = "tf32" if allowed else "ieee"  # type: ignore[union-attr]
+
+
+def is_tf32_allowed() -> bool:
+    """Return whether convolutions or matrix products of float32 tensors on a GPU may use TF32."""
+    return torch.backends.cuda.matmul.allow_tf32 or torch.backends.cudnn.allow_tf32
+
+
+@contextmanager
+def tf32_as_in(precision: str) -> Iterator[None]:
+    """Allow TF32 inside for the precision "tf32", and for no other; restore the setting at the end."""
+    before = is_tf32_allowed()
+    allow_tf32(precision == "tf32")
+    try:
+        yield
+    finally:
+        allow_tf32(before)
+
+
+def uses_tf32(precision: str) -> bool:
+    """Return whether torch may use TF32 in training with a precision."""
+    with tf32_as_in(precision):
+        return is_tf32_allowed()
+
+
+@contextmanager
+def full_precision(network: nn.Module) -> Iterator[None]:
+    """Compute in IEEE float32 inside, without autocast and TF32: the precision of all scores."""
+    with autocast(network, "fp32"), tf32_as_in("fp32"):
+        yield

@@ -22,7 +22,7 @@ class StepRunner:
     Args:
         method: the method.
         optimizers: one per player.
-        precision: "fp32" or "bf16".
+        precision: "fp32", "tf32" or "bf16".
     """
 
     def __init__(self, method: Method, optimizers: Mapping[str, PlayerOptimizer], precision: str) -> None:

@@ -20,6 +20,7 @@ from kdbench.training.loop import CohortLoop
 from kdbench.training.member import Member
 from kdbench.training.memory import is_out_of_memory
 from kdbench.training.network import Frozen
+from kdbench.training.precision import check_device
 from kdbench.training.static_batches import GraphedTeacher, StaticBatches
 from kdbench.worker.build import Teachers, build_method
 from kdbench.worker.checkpoints import Checkpoints
@@ -65,8 +66,10 @@ class CohortWorker:
 
         Raises:
             ResultsError: the results folder cannot be written to.
+            KdbenchError: the device does not have the precision of the runs.
             MemoryError, RuntimeError: out of memory; checkpoints and finished runs are kept.
         """
+        check_device(self._first.recipe.precision, self._device)
         reset_peak_memory(self._device)
         data = load_cohort_data(self._first, self._device)
         if self._options.compile:
@@ -179,7 +182,7 @@ class CohortWorker:
             splits["test"] = data.test
         scores: dict[str, float] = {}
         for name, images in splits.items():
-            logits = compute_logits(network, images.batches(), spec.recipe.precision)
+            logits = compute_logits(network, images.batches())
             values = classification_metrics(logits, images.labels.cpu())
             scores |= {f"{name}_{metric}": value for metric, value in values.items()}
         return scores

@@ -21,6 +21,7 @@ from kdbench.events import (
 from kdbench.matrix import RunSpec
 from kdbench.numerics import NUMERICS
 from kdbench.results import Store, worker_logs
+from kdbench.training.precision import allow_tf32
 from kdbench.worker.cohort import CohortWorker
 from kdbench.worker.compiler import missing_compiler
 from kdbench.worker.memory import train_within_memory
@@ -29,7 +30,8 @@ from kdbench.worker.timing import time_run
 
 
 def set_up_torch(device: torch.device) -> None:
-    """Configure torch for a device as every worker does: deterministic algorithms on a GPU."""
+    """Configure torch for a device as every worker does: deterministic algorithms on a GPU, and no TF32."""
+    allow_tf32(False)
     torch.use_deterministic_algorithms(device.type == "cuda", warn_only=True)
     # no code here reads uninitialized memory, and filling it costs a kernel per tensor
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]

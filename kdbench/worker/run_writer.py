@@ -23,6 +23,7 @@ from kdbench.results.table import EPOCH_TYPES, to_arrow
 from kdbench.training.evaluation import compute_logits, count_flops, count_parameters
 from kdbench.training.member import Member, States
 from kdbench.training.network import Frozen
+from kdbench.training.precision import uses_tf32
 from kdbench.worker.cohort_data import CohortData, ImageSplit
 from kdbench.worker.environment import device_name, processor_model
 from kdbench.worker.method_recipe import describe_method_recipe
@@ -119,7 +120,7 @@ class RunWriter:
         return values
 
     def _logits(self, network: nn.Module, images: ImageSplit) -> Tensor:
-        return compute_logits(network, images.batches(), self._spec.recipe.precision)
+        return compute_logits(network, images.batches())
 
     def _scores(self, suffix: str) -> dict[str, Any]:
         sets = {"val": self._data.validation, "test": self._data.test}
@@ -225,6 +226,7 @@ def _provenance(spec: RunSpec, device: torch.device, cohort_size: int, started: 
         "device": device_name(device),
         "processor": processor_model(device),
         "precision": spec.recipe.precision,
+        "tf32": uses_tf32(spec.recipe.precision),
         "threads": torch.get_num_threads(),
         "cohort_size": cohort_size,
         "started": started,

@@ -97,7 +97,7 @@ def _cohort(
         if len(data.validation.labels):
             with watch.running():
                 network = next(iter(one.method.deployed().values()))
-                compute_logits(network, data.validation.batches(), run.recipe.precision)
+                compute_logits(network, data.validation.batches())
         return {}
 
     if member.uses_cuda_graph:

@@ -16,7 +16,12 @@ from sklearn.metrics import (
     top_k_accuracy_score,
 )
 
-from kdbench.analysis.metrics import classification_metrics, expected_calibration_error, top_k_accuracy
+from kdbench.analysis.metrics import (
+    classification_metrics,
+    expected_calibration_error,
+    predicted_classes,
+    top_k_accuracy,
+)
 
 
 @st.composite
@@ -104,8 +109,41 @@ def test_huge_logits_stay_finite():
     assert found["nll"] == pytest.approx(1e30)
 
 
-def test_top_k_counts_a_tie_for_the_label():
-    assert top_k_accuracy(np.zeros((3, 8)), np.array([0, 3, 7]), 1) == 1
+@pytest.mark.parametrize("classes", [6, 10, 100])
+def test_a_collapsed_network_has_no_predictions_and_a_top5_of_5_classes(classes):
+    labels = np.repeat(np.arange(classes), 3)
+    found = classification_metrics(np.full((len(labels), classes), 0.25), labels)
+    assert found["top5"] == pytest.approx(5 / classes)
+    assert {found[name] for name in ("accuracy", "f1", "precision", "recall", "f1_weighted")} == {0.0}
+    assert found["ece"] == pytest.approx(1 / classes)
+
+
+def test_top_k_ranks_ties_by_class():
+    scores = np.array([[1.0, 1.0, 2.0, 1.0]] * 4)
+    assert [top_k_accuracy(scores, np.arange(4), k) for k in (1, 2, 3, 4)] == [0.25, 0.5, 0.75, 1.0]
+
+
+def test_a_tie_for_the_highest_logit_is_a_miss_and_another_tie_is_not():
+    logits = [[2.0, 2.0, 1.0], [2.0, 1.0, 1.0], [1.0, 2.0, 2.0], [math.nan, 0.0, 0.0], [math.inf, math.inf, 0.0]]
+    assert predicted_classes(logits).tolist() == [-1, 0, -1, -1, -1]
+    assert classification_metrics(logits[:3], [0, 0, 0])["accuracy"] == pytest.approx(1 / 3)
+
+
+@given(predictions(), st.data())
+def test_images_without_a_prediction_are_misses_for_all_metrics(drawn, data):
+    """scikit-learn with the extra class -1, which is not averaged over."""
+    logits, labels = drawn
+    tied = data.draw(st.lists(st.integers(0, len(labels) - 1), max_size=len(labels)))
+    logits[tied, 0] = logits[tied, 1] = logits[tied].max(axis=1) + 1
+    predicted, found = predicted_classes(logits), classification_metrics(logits, labels)
+    assert (predicted[tied] == -1).all()
+    assert found["accuracy"] == pytest.approx(accuracy_score(labels, predicted))
+    known = sorted({*labels.tolist(), *predicted.tolist()} - {-1})
+    for name, score in {"f1": f1_score, "precision": precision_score, "recall": recall_score}.items():
+        macro = score(labels, predicted, labels=known, average="macro", zero_division=0)
+        assert found[name] == pytest.approx(macro), name
+        weighted = score(labels, predicted, labels=known, average="weighted", zero_division=0)
+        assert found[f"{name}_weighted"] == pytest.approx(weighted), name
 
 
 def test_nan_logits_give_nan():

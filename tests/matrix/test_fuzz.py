@@ -173,7 +173,7 @@ LIKELY: dict[tuple[str, ...], st.SearchStrategy[Any]] = {
     ("recipe", "epochs"): NUMBERS,
     ("recipe", "batch_size"): NUMBERS,
     ("recipe", "train_samples"): NUMBERS,
-    ("recipe", "precision"): st.sampled_from(["auto", "bf16", "fp32", "fp16"]),
+    ("recipe", "precision"): st.sampled_from(["auto", "bf16", "fp32", "tf32", "fp16"]),
     ("protocol",): st.fixed_dictionaries(
         {}, optional={"validation": NUMBERS, "split_seed": NUMBERS, "teacher_seed": NUMBERS}
     ),

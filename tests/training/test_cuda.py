@@ -12,9 +12,11 @@ from kdbench.data.batches import Batches
 from kdbench.matrix.recipe import Adam, Cosine, Crop, Flip, RandomErasing, Recipe, Sgd
 from kdbench.training.checkpoint import from_bytes, to_bytes
 from kdbench.training.cuda_graphs import WARM_UP, make_recorder
+from kdbench.training.evaluation import compute_logits
 from kdbench.training.loop import CohortLoop
 from kdbench.training.member import Member
 from kdbench.training.network import Frozen, to_device
+from kdbench.training.precision import tf32_as_in
 from kdbench.training.static_batches import GraphedTeacher, StaticBatches
 from kdbench.worker.memory import train_within_memory
 
@@ -174,3 +176,24 @@ def test_memory_is_freed_after_out_of_memory(run, train, before):
     assert trained == [1, 2]
     assert len(allocated) == 3
     assert max(allocated) < allocated[0] + 2**29  # the workspaces of cuBLAS remain
+
+
+@pytest.mark.parametrize("precision", ["fp32", "tf32"])
+def test_fp32_is_ieee_float32_and_tf32_is_not(precision):
+    """1 + 2^-12 needs 12 bits after the point; TF32 has 10."""
+    if torch.cuda.get_device_capability() < (8, 0):
+        pytest.skip("needs a GPU with TF32 (compute capability 8.0)")
+    matrix = torch.full((256, 256), 1 + 2**-12, device=GPU)
+    images, identity = torch.full((8, 256, 16, 16), 1 + 2**-12, device=GPU), torch.eye(256, device=GPU)
+    with tf32_as_in(precision):
+        product, maps = matrix @ identity, torch.conv2d(images, identity[:, :, None, None])
+    is_exact = [bool((found == 1 + 2**-12).all()) for found in (product, maps)]
+    assert is_exact == ([True, True] if precision == "fp32" else [False, False])
+
+
+def test_scores_are_exact_whatever_is_allowed(tiny):
+    network = to_device(tiny(1), GPU)
+    images = torch.randn(32, 2, 3, 3, device=GPU)
+    expected = compute_logits(network, [images])
+    with tf32_as_in("tf32"), torch.autocast("cuda", dtype=torch.bfloat16):
+        assert torch.equal(compute_logits(network, [images]), expected)

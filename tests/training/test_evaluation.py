@@ -6,6 +6,7 @@ from torch import nn
 
 from kdbench.training.evaluation import compute_logits, count_flops, count_parameters, measure_inference, time_inference
 from kdbench.training.network import Frozen, Network, Output
+from kdbench.training.precision import is_tf32_allowed, tf32_as_in
 
 
 class Flat(Network):
@@ -35,7 +36,7 @@ def images():
 @pytest.mark.parametrize("mode", [True, False])
 def test_logits_are_computed_in_eval_mode_and_the_mode_is_restored(network, images, mode):
     network.train(mode)
-    logits = compute_logits(network, images.split(4), "fp32")
+    logits = compute_logits(network, images.split(4))
     assert network.training is network.drop.training is mode
     torch.testing.assert_close(logits, network.eval()(images).logits.detach())
     assert not logits.requires_grad
@@ -45,7 +46,7 @@ def test_evaluation_clears_the_cache_of_a_frozen_network(network, images):
     frozen = Frozen(network)
     calls = []
     network.register_forward_hook(lambda module, arguments, output: calls.append(1))
-    assert len(compute_logits(nn.Sequential(frozen), [images], "fp32")) == 10
+    assert len(compute_logits(nn.Sequential(frozen), [images])) == 10
     frozen(images)
     assert len(calls) == 2
 
@@ -53,15 +54,19 @@ def test_evaluation_clears_the_cache_of_a_frozen_network(network, images):
 def test_the_mode_is_restored_after_an_exception(network):
     network.train()
     with pytest.raises(RuntimeError, match="mat1 and mat2"):
-        compute_logits(network, [torch.zeros(1, 7)], "fp32")
+        compute_logits(network, [torch.zeros(1, 7)])
     assert network.training
 
 
-def test_logits_are_float32_whatever_the_precision(network, images):
-    exact, rounded = (compute_logits(network, [images], precision) for precision in ("fp32", "bf16"))
-    assert exact.dtype == rounded.dtype == torch.float32
-    assert not torch.equal(exact, rounded)
-    torch.testing.assert_close(exact, rounded, atol=0.05, rtol=0.05)
+def test_logits_are_computed_in_float32_without_autocast_and_tf32(network, images):
+    expected, seen = network.eval()(images).logits, []
+    network.register_forward_hook(lambda *_: seen.append((torch.is_autocast_enabled("cpu"), is_tf32_allowed())))
+    with torch.autocast("cpu", dtype=torch.bfloat16), tf32_as_in("tf32"):
+        assert torch.equal(compute_logits(network, [images]), expected)
+        time_inference(network, (3, 2, 2), 2, seconds=0)
+        assert torch.is_autocast_enabled("cpu")
+        assert is_tf32_allowed()
+    assert set(seen) == {(False, False)}
 
 
 def test_shared_parameters_are_counted_once(network):

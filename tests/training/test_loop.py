@@ -10,6 +10,7 @@ from kdbench.matrix.recipe import EarlyStopping
 from kdbench.training.loop import CohortLoop
 from kdbench.training.method import Batch
 from kdbench.training.network import Frozen
+from kdbench.training.precision import allow_tf32, is_tf32_allowed
 from kdbench.training.stopwatch import Stopwatch
 
 EPOCHS = 3
@@ -158,6 +159,24 @@ def test_the_cache_of_a_members_own_frozen_network_is_cleared_for_each_batch(mem
     )
     train([run], RepeatedBatch(batch))
     assert len(calls) == 4 * EPOCHS
+
+
+@pytest.mark.parametrize("precision", ["tf32", "fp32", "bf16"])
+def test_tf32_is_allowed_in_training_with_that_precision_and_never_in_scoring(member, batches, precision):
+    training, scoring = [], []
+
+    def change_loss(batch, loss):
+        training.append(is_tf32_allowed())
+        return loss
+
+    def evaluate(run):
+        scoring.append(is_tf32_allowed())
+        return SCORES
+
+    allow_tf32(False)
+    train([member(change_loss=change_loss, precision=precision)], batches, evaluate=evaluate)
+    assert (set(training), set(scoring)) == ({precision == "tf32"}, {False})
+    assert not is_tf32_allowed()
 
 
 class RepeatedBatch:

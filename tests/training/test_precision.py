@@ -1,4 +1,4 @@
-"""bf16 where the hardware has it."""
+"""bf16 where the hardware has it, and TF32 where it is asked for."""
 
 from pathlib import Path
 
@@ -6,7 +6,16 @@ import pytest
 import torch
 from torch import nn
 
-from kdbench.training.precision import autocast, resolve_precision
+from kdbench.errors import KdbenchError
+from kdbench.training.precision import (
+    allow_tf32,
+    autocast,
+    check_device,
+    is_tf32_allowed,
+    resolve_precision,
+    tf32_as_in,
+    uses_tf32,
+)
 
 
 @pytest.fixture
@@ -47,6 +56,56 @@ def test_auto_is_bf16_if_the_hardware_supports_it(machine, gpu, flags, expected)
 def test_an_explicit_precision_is_kept(machine, precision):
     machine(None, "avx2" if precision == "bf16" else "amx_bf16")
     assert resolve_precision(precision) == precision
+
+
+@pytest.mark.parametrize("capability", [None, (7, 5)])
+def test_tf32_needs_a_gpu_that_has_it(machine, monkeypatch, capability):
+    machine(None if capability is None else True, "avx512_bf16")
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda: capability)
+    with pytest.raises(KdbenchError, match=r'^precision "tf32" needs a GPU with TF32 .* none was found; use "fp32"'):
+        resolve_precision("tf32")
+
+
+def test_tf32_is_kept_on_a_gpu_that_has_it_and_auto_never_chooses_it(machine, monkeypatch):
+    machine(False, None)
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda: (8, 0))
+    assert resolve_precision("tf32") == "tf32"
+    assert resolve_precision("auto") == "fp32"
+
+
+def test_a_cpu_does_not_train_with_tf32():
+    check_device("tf32", torch.device("cuda"))
+    check_device("fp32", torch.device("cpu"))
+    with pytest.raises(KdbenchError, match=r'needs a GPU, but the runs are to train on the device "cpu"; use "fp32"'):
+        check_device("tf32", torch.device("cpu"))
+
+
+@pytest.fixture
+def tf32_off():
+    yield allow_tf32(False)
+    allow_tf32(False)
+
+
+def settings():
+    """Return what torch's kernels read, by its old and its new names."""
+    backends = torch.backends
+    new = [backends.cuda.matmul, getattr(backends.cudnn, "conv", None), getattr(backends.cudnn, "rnn", None)]
+    return [
+        *(flag is True for flag in (backends.cuda.matmul.allow_tf32, backends.cudnn.allow_tf32)),
+        *(one.fp32_precision == "tf32" for one in new if hasattr(one, "fp32_precision")),
+    ]
+
+
+@pytest.mark.usefixtures("tf32_off")
+@pytest.mark.parametrize(("precision", "expected"), [("tf32", True), ("fp32", False), ("bf16", False)])
+def test_tf32_is_allowed_for_convolutions_and_products_in_the_precision_tf32_only(precision, expected):
+    for outside in (True, False):
+        allow_tf32(outside)
+        with tf32_as_in(precision):
+            assert set(settings()) == {expected}
+        assert set(settings()) == {outside}
+        assert is_tf32_allowed() is outside
+    assert uses_tf32(precision) is expected
 
 
 @pytest.mark.parametrize(("precision", "dtype"), [("bf16", torch.bfloat16), ("fp32", torch.float32)])

@@ -39,7 +39,7 @@ def scores(store, spec, part):
     """Compute the metrics of the weights on disk."""
     images = getattr(load_cohort_data(spec, CPU), part)
     network = build.Teachers(store, load_task(spec), CPU)(spec)
-    return classification_metrics(compute_logits(network, images.batches(), "fp32"), images.labels)
+    return classification_metrics(compute_logits(network, images.batches()), images.labels)
 
 
 @pytest.fixture(scope="module")
@@ -72,6 +72,19 @@ def test_a_row_describes_the_run(distilled):
     assert (row["epochs_run"], row["cohort_size"]) == (2, 1)
     assert row["parameters"] == row["parameters_training"] == 64 * 8 + 8 + 8 * 10 + 10
     assert row["flops"] == 2 * (64 * 8 + 8 * 10)
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_scores_are_in_fp32_whatever_trained(store, plan_of, train, precision):
+    spec = run_of(plan_of({}, {"precision": precision}, {"track_test": True}), "scratch")
+    train(store, spec)
+    row = store.result(spec.id)["row"]
+    assert (row["precision"], row["tf32"]) == (precision, False)
+    history = pq.read_table(store.folder(spec.id) / "history.parquet").to_pylist()
+    for part, images in (("val", "validation"), ("test", "test")):
+        exact = scores(store, spec, images)
+        assert {name: row[f"{part}_{name}"] for name in NAMES} == {name: exact[name] for name in NAMES}
+        assert history[-1][f"{part}_nll"] == exact["nll"]
 
 
 def test_a_row_names_the_runs_that_it_needs(distilled):
@@ -139,7 +152,7 @@ def test_the_log_ends_with_the_number_of_epochs(distilled):
 def test_the_teacher_agreement_is_computed_on_the_test_images(distilled):
     _, spec, store = distilled
     teachers, images = build.Teachers(store, load_task(spec), CPU), load_cohort_data(spec, CPU).test
-    predicted = [compute_logits(teachers(s), images.batches(), "fp32").argmax(dim=1) for s in (spec, spec.teacher)]
+    predicted = [compute_logits(teachers(s), images.batches()).argmax(dim=1) for s in (spec, spec.teacher)]
     expected = (predicted[0] == predicted[1]).float().mean().item()
     assert store.result(spec.id)["row"]["teacher_agreement"] == pytest.approx(expected)
     assert store.result(spec.teacher.id)["row"]["teacher_agreement"] is None
