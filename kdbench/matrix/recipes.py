@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from functools import cache
 from typing import Any, Literal, Protocol, final
 
-from kdbench.errors import MatrixError
+from kdbench.errors import KdbenchError, MatrixError
 from kdbench.matrix.identity import canonical
 from kdbench.matrix.merge import merge_tables
 from kdbench.matrix.recipe import Plateau, Recipe
@@ -56,7 +56,10 @@ class RecipeResolver:
     def _completed(self, role: Role, text: str) -> Recipe:
         recipe = validate(Recipe, json.loads(text), self._matrix.file, ("recipe",))
         self._check_validation(recipe, role)
-        return self._registry.recipe(recipe)
+        try:
+            return self._registry.recipe(recipe)
+        except KdbenchError as error:
+            raise MatrixError(f"{self._matrix.file}: recipe.{role}: {error}") from error
 
     def _table(self, role: Role, overrides: tuple[int, ...]) -> Mapping[str, Any]:
         """Return the table of a role, in which lists may be swept."""

@@ -231,7 +231,7 @@ def test_the_predictions_are_those_of_the_weights_on_disk(distilled):
     _, spec, store = distilled
     images = load_cohort_data(spec, CPU).test
     for run in (spec.teacher, spec):
-        logits = compute_logits(build.Teachers(store, load_task(spec), CPU)(run), images.batches(), "fp32")
+        logits = compute_logits(build.Teachers(store, load_task(spec), CPU)(run), images.batches())
         found, row = read_predictions(store, run.id)["student"], store.result(run.id)["row"]
         assert found.predicted.tolist() == logits.argmax(dim=1).tolist()
         assert found.correct.mean() == row["test_accuracy"]
