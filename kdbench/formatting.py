@@ -1,6 +1,6 @@
 """Numbers and values as text for people."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 
@@ -47,6 +47,16 @@ def format_count(count: float) -> str:
         if count >= 0.9995 * factor:
             return f"{count / factor:.3g} {letter}"
     return f"{count:.0f}"
+
+
+def format_range(values: Sequence[float], digits: int = 0) -> str:
+    """Return the smallest and the largest value, or one number if they look the same.
+
+    >>> format_range([1.214, 0.9], digits=2), format_range([5, 5])
+    ('0.90 to 1.21', '5')
+    """
+    texts = [f"{value:.{digits}f}" for value in (min(values), max(values))]
+    return " to ".join(dict.fromkeys(texts))
 
 
 def format_bytes(size: int) -> str:

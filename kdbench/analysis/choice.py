@@ -1,14 +1,10 @@
-"""The best candidate, and the candidates not significantly different from it."""
+"""The candidates that are compared, and the best of them."""
 
 from collections.abc import Collection, Hashable
 from typing import TYPE_CHECKING
 
-from kdbench.analysis.statistics import paired_p_value
-
 if TYPE_CHECKING:
     import pandas as pd
-
-SIGNIFICANCE_LEVEL = 0.05  # of every test in a report
 
 
 def comparable_scores(scores: "pd.DataFrame", failed: Collection[Hashable] = ()) -> "pd.DataFrame":
@@ -37,21 +33,3 @@ def best_candidate(scores: "pd.DataFrame", failed: Collection[Hashable] = ()) ->
     """
     compared = comparable_scores(scores, failed)
     return None if compared.empty else compared.mean().idxmax()
-
-
-def tied_candidates(
-    scores: "pd.DataFrame", failed: Collection[Hashable] = (), level: float = SIGNIFICANCE_LEVEL
-) -> tuple[Hashable, ...]:
-    """Return the columns that do not differ significantly from the best one, without the best one itself.
-
-    The test is the two-sided paired t-test over common seeds, not corrected for multiple comparisons. A column that
-    shares fewer than two seeds with the best one cannot be tested and is left out, as are those that
-    `comparable_scores` leaves out.
-    """
-    compared = comparable_scores(scores, failed)
-    best = best_candidate(compared)
-    if best is None:
-        return ()
-    others = (name for name in compared.columns if name != best)
-    p_values = {name: paired_p_value(compared[name], compared[best]) for name in others}
-    return tuple(name for name, p in p_values.items() if p is not None and p >= level)

@@ -10,7 +10,6 @@ from kdbench.reporting.selection import DESCRIPTIONS, SUFFIXES, choice_column
 from kdbench.reporting.table import DASH, INCOMPLETE, TableCell
 
 BOLD_CHOSEN = "Bold: the chosen configuration, which the other tables show."
-GAIN = "Gain: mean paired difference to the student from scratch, in percentage points."
 
 
 def join(*sentences: str) -> str:
@@ -23,16 +22,6 @@ def describe_numbers(results: MatrixResults, subject: str, is_search: bool = Fal
     seeds, noun = (len(results.index.search_seeds), "search seed") if is_search else (results.num_seeds, "seed")
     over = f"mean ± sample standard deviation over {seeds} {noun}s" if seeds > 1 else f"one {noun}"
     return f"{subject}, {over}; selection: {DESCRIPTIONS[results.selection]}."
-
-
-def describe_bold(results: MatrixResults) -> str:
-    """Return what bold means in a table of metrics."""
-    if results.num_seeds < 2:
-        return "Bold: the best student; with one seed there is no significance test, so others may be as good."
-    return (
-        "Bold: the best student and those not significantly different from it (paired two-sided t-test over common "
-        "seeds, 5 % level, not corrected for multiple comparisons)."
-    )
 
 
 def describe_choice(results: MatrixResults, rows: Sequence[Row]) -> str:

@@ -13,7 +13,8 @@ def to_frame(table: Table) -> "pd.DataFrame":
 
     A column of text is one column. A column of numbers becomes three: `<title>` with the mean in the unit that the
     title names (percent for accuracies), `<title>, std` with the sample standard deviation, and `<title>, n` with the
-    number of runs. A cell without a result is NaN, with n = 0. The first column, the name of the row, is the index.
+    number of runs. For gains, `<title>, 95 % low` and `<title>, 95 % high` are the bounds of the interval. A cell
+    without a result is NaN, with n = 0. The first column, the name of the row, is the index.
     """
     import pandas as pd
 
@@ -26,6 +27,10 @@ def to_frame(table: Table) -> "pd.DataFrame":
         scales = [cell.unit.scale for cell in cells]
         columns[column.full_title] = _scaled([cell.mean for cell in cells], scales)
         columns[f"{column.full_title}, std"] = _scaled([cell.std for cell in cells], scales)
+        if column.has_intervals:
+            intervals = [cell.interval for cell in cells]
+            columns[f"{column.full_title}, 95 % low"] = _scaled([one and one.low for one in intervals], scales)
+            columns[f"{column.full_title}, 95 % high"] = _scaled([one and one.high for one in intervals], scales)
         columns[f"{column.full_title}, n"] = [cell.n for cell in cells]
     return pd.DataFrame(columns).set_index(table.columns[0].full_title)
 

@@ -69,6 +69,19 @@ class MatrixResults:
         students = [len(cell.runs) for cell in cells if cell.kind != "teacher"]
         return max(students or [len(cell.runs) for cell in cells], default=len(self.index.seeds))
 
+    def count_images(self, cell: IndexCell, column: str) -> int:
+        """Return the number of images behind a score: the test images, or the validation images for "val_...".
+
+        Raises:
+            ReportError: the index does not have it.
+        """
+        if (training := self.index.trainings.get(cell.training)) is None:
+            raise ReportError(
+                f"the index of matrix '{self.index.name}' does not say how many test images '{cell.dataset}' has; "
+                f"run `kdbench run {self.index.file}` again: it trains no finished run"
+            )
+        return training.validation_images if column.startswith("val_") else training.test_images
+
     def metric_column(self, split: Literal["val", "test"], metric: str) -> str:
         """Return the column of a metric under the selection."""
         return f"{split}_{metric}{SUFFIXES[self.selection]}"

@@ -4,11 +4,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from kdbench.analysis import Summary, best_candidate, summarize, tied_candidates
+from kdbench.analysis import Summary, paired_interval, summarize
 from kdbench.reporting.configurations import Choice
 from kdbench.reporting.matrix_results import MatrixResults
 from kdbench.reporting.pair import Pair
 from kdbench.reporting.rows import Row
+from kdbench.reporting.significance import compare_rows
 from kdbench.reporting.table import DASH, TableCell, Unit
 from kdbench.results.index import IndexCell
 
@@ -32,21 +33,27 @@ def mean_cell(results: MatrixResults, choice: Choice, values: Values, unit: Unit
 
 
 def metric_column(results: MatrixResults, rows: Sequence[Row], pair: Pair, column: str, unit: Unit) -> list[TableCell]:
-    """Return a metric of every row on one pair, with flags for the best student and those tied with it."""
-    students = [None if row.kind == "teacher" else row.choice_for(pair).chosen for row in rows]
-    scores = results.scores(students, column)
-    failed = results.failed_positions(students)
-    best, tied = best_candidate(scores, failed), tied_candidates(scores, failed)
+    """Return a metric of every row on one pair, with flags for the best student, its ties and untested students."""
+    found = compare_rows(results, rows, pair, column).comparison
     cells = [metric_cell(results, row.choice_for(pair), column, unit) for row in rows]
-    return [replace(cell, is_best=n == best, is_tied=n in tied) for n, cell in enumerate(cells)]
+    return [
+        replace(cell, is_best=n == found.best, is_tied=n in found.tied, is_untested=n in found.untested)
+        for n, cell in enumerate(cells)
+    ]
 
 
 def gain_cell(results: MatrixResults, choice: Choice, baseline: Choice, column: str, unit: Unit) -> TableCell:
-    """Return the mean over seeds of the paired differences to the baseline."""
+    """Return the mean over common seeds of the paired differences to the baseline, with its 95 % interval."""
     if choice.chosen is None or baseline.chosen is None:
         return missing_cell(results, choice)
-    summary = summarize(results.values(choice.chosen, column) - results.values(baseline.chosen, column))
-    return missing_cell(results, choice) if summary is None else _cell(results, choice.chosen, summary, unit)
+    first, second = results.values(choice.chosen, column), results.values(baseline.chosen, column)
+    summary = summarize(first - second)
+    if summary is None:
+        return missing_cell(results, choice)
+    interval = None
+    if summary.n > 1:
+        interval = paired_interval(first, second, results.count_images(choice.chosen, column))
+    return replace(_cell(results, choice.chosen, summary, unit), interval=interval)
 
 
 def missing_cell(results: MatrixResults, choice: Choice) -> TableCell:

@@ -4,11 +4,13 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import final
 
+from kdbench.analysis import Interval
 from kdbench.formatting import format_count
 
 DASH = "\N{EN DASH}"
 MINUS = "\N{MINUS SIGN}"
 INCOMPLETE = "†"
+UNTESTED = "‡"
 
 
 @final
@@ -47,15 +49,17 @@ def one_line(text: str) -> str:
 @final
 @dataclass(frozen=True)
 class TableCell:
-    """Text, or a mean over `n` runs with its sample standard deviation."""
+    """Text, or a mean over `n` runs with its sample standard deviation; a cell with an interval shows that instead."""
 
     text: str = ""
     mean: float | None = None
     std: float | None = None
+    interval: Interval | None = None  # 95 %, of the mean
     n: int = 0
     unit: Unit = COUNT
     is_best: bool = False
-    is_tied: bool = False  # not significantly different from the best
+    is_tied: bool = False  # cannot be excluded from being the best
+    is_untested: bool = False  # not compared with the best, for a failed seed or too few seeds
     is_chosen: bool = False  # of the chosen configuration of its label
     is_missing: bool = False  # no result; the text gives the reason
     is_incomplete: bool = False  # fewer runs than planned
@@ -71,9 +75,15 @@ class TableCell:
         """The text or number as a reader sees it, without markup."""
         if self.mean is None:
             return self.text
-        std = "" if self.std is None else f" ± {Unit(self.unit.scale, self.unit.digits).format(self.std)}"
         flag = f" ({self.failures or f'n={self.n}'}){INCOMPLETE}" if self.is_incomplete else ""
-        return f"{self.unit.format(self.mean)}{std}{flag}"
+        return f"{self.unit.format(self.mean)}{self._spread}{flag}{UNTESTED if self.is_untested else ''}"
+
+    @property
+    def _spread(self) -> str:
+        unit = Unit(self.unit.scale, self.unit.digits)
+        if self.interval is not None:
+            return f" [{unit.format(self.interval.low)}, {unit.format(self.interval.high)}]"
+        return "" if self.std is None else f" ± {unit.format(self.std)}"
 
 
 @final
@@ -86,6 +96,7 @@ class Column:
     is_numeric: bool = True
     width: float = 0.0  # share of a printed line, for text that wraps; 0: as wide as its content
     hides_repeats: bool = False  # in print, a value equal to the one above is left blank
+    has_intervals: bool = False  # its numbers have intervals where there are enough seeds
     is_key: bool = False  # names the row, as the first column and those with `hides_repeats` do
 
     @property

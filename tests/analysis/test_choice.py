@@ -1,12 +1,11 @@
-"""The best candidate and those not significantly different from it."""
+"""The best candidate."""
 
 import numpy as np
 import pandas as pd
 from hypothesis import given
 from hypothesis import strategies as st
-from scipy import stats
 
-from kdbench.analysis import best_candidate, tied_candidates
+from kdbench.analysis import best_candidate
 
 
 def test_the_best_has_the_highest_mean_and_is_the_first_of_equals() -> None:
@@ -20,46 +19,12 @@ def test_candidates_without_scores_are_ignored() -> None:
     assert best_candidate(pd.DataFrame()) is None
 
 
-def test_ties_are_not_significantly_different_from_the_best() -> None:
-    frame = pd.DataFrame(
-        {
-            "worse": [0.70, 0.711, 0.722],  # every seed 0.2 lower, almost without spread
-            "close": [0.91, 0.89, 0.93],
-            "best": [0.90, 0.91, 0.923],
-            "missing": [np.nan] * 3,
-        }
-    )
-    frame["close"] -= 0.002
-    assert (
-        stats.ttest_rel(frame["worse"], frame["best"]).pvalue
-        < 0.05
-        < stats.ttest_rel(frame["close"], frame["best"]).pvalue
-    )
-    assert best_candidate(frame) == "best"
-    assert tied_candidates(frame) == ("close",)
-
-
-def test_candidates_that_cannot_be_tested_are_not_tied() -> None:
-    frame = pd.DataFrame({"lone": [0.1, np.nan, np.nan], "best": [0.9, 0.91, 0.92], "low": [0.5, 0.51, 0.521]})
-    assert tied_candidates(frame) == ()
-    assert tied_candidates(frame.head(1)) == ()
-    assert tied_candidates(frame[["best"]].iloc[:0]) == ()
-
-
-@given(st.lists(st.lists(st.floats(0, 1), min_size=3, max_size=3), min_size=1, max_size=5), st.floats(0.001, 0.5))
-def test_a_stricter_level_never_removes_a_tie(scores: list[list[float]], level: float) -> None:
-    frame = pd.DataFrame(dict(enumerate(scores)))
-    assert set(tied_candidates(frame, level=level)) <= set(tied_candidates(frame, level=level / 2))
-    assert frame.mean().idxmax() not in tied_candidates(frame, level=level)
-
-
 NAN = float("nan")
 
 
 def test_a_candidate_with_a_failed_seed_is_not_the_best_while_a_complete_one_exists() -> None:
     frame = pd.DataFrame({"diverged": [0.99, NAN, NAN], "low": [0.5, 0.6, 0.7], "lower": [0.4, 0.6, 0.7]})
     assert best_candidate(frame) == "low"
-    assert "diverged" not in tied_candidates(frame)
     assert best_candidate(frame[["diverged"]]) == "diverged"
 
 

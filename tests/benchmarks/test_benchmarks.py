@@ -21,6 +21,7 @@ RUNS: dict[str, tuple[list[str], str]] = {
     "teacher_cache": ([*SMALL, "--epochs", "1", "--rounds", "1"], r"(\d+\.\d+) times"),
     "scale commands": (["--runs", "10"], r"\n +16 +.* (\d+\.\d+) s\n$"),
     "scale cohort": ([*SMALL, "--sizes", "1", "2"], r"\n +2 .* (\d+\.\d+)\n$"),
+    "significance": (["--tables", "20"], r"smallest p = (0\.\d+)\n$"),
     "sweep": (
         [*SMALL, "--rounds", "1", "--configurations", "2"],
         r"kdbench is faster than plain loop .* (\d+\.\d+) times",

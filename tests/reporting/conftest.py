@@ -11,6 +11,7 @@ import pytest
 from kdbench.results.index import ExcludedCell, IncompatibleCell, IndexCell, MatrixIndex, Training
 
 PAIR = ("cifar10", "resnet34", "resnet18")
+TRAINING = Training({}, 45_000, 5_000, 50_000, test_images=10_000, steps=1000)
 
 
 @dataclass
@@ -23,7 +24,7 @@ class MatrixBuilder:
     rows: list[dict[str, Any]] = field(default_factory=list)
     validation: float = 0.1
     track_test: bool = False
-    trainings: dict[str, Training] = field(default_factory=dict)
+    trainings: dict[str, Training] = field(default_factory=lambda: {"": TRAINING})
     search_seeds: tuple[int, ...] = ()
     protocol: dict[str, Any] = field(default_factory=dict)
     needed: list[str] = field(default_factory=list)

@@ -22,14 +22,12 @@ def test_a_caption_names_selection_seeds_and_standard_deviation(thesis, selectio
     text = captions.describe_numbers(runs, "Accuracy in %")
     assert text.startswith(f"Accuracy in %, mean ± sample standard deviation over 3 seeds; selection: {description}")
     assert ("(optimistic)" in captions.describe_choice(runs, make_rows(runs))) == (selection == "best_test")
-    assert "paired two-sided t-test over common seeds, 5 % level" in captions.describe_bold(runs)
 
 
 def test_one_seed_has_no_standard_deviation_and_no_test(builder) -> None:
     builder.add("a", [0.5])
     runs = MatrixResults(builder.index, builder.frame, "last")
     assert captions.describe_numbers(runs, "Accuracy") == "Accuracy, one seed; selection: last epoch."
-    assert "with one seed there is no significance test" in captions.describe_bold(runs)
 
 
 def test_configurations_are_listed_by_pair_if_pairs_differ(builder) -> None:

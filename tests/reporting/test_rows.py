@@ -83,7 +83,7 @@ def test_the_baseline_is_the_plain_run_whatever_the_label_scratch_has(builder) -
     assert find_baseline(rows, results.pairs[0]).chosen is builder.cells[0]
     assert rows[1].choice_for(results.pairs[0]).chosen is builder.cells[1]
     gains = [row[2].display for row in accuracy_table(results, rows).rows]
-    assert gains == ["", "+7.50 ± 0.71", "+3.00 ± 0.00"]
+    assert gains == ["", "+7.50 [1.15, 13.85]", "+3.00 [2.95, 3.05]"]
 
 
 def test_recipes_of_the_baseline_are_chosen_on_validation(builder) -> None:

@@ -1,4 +1,4 @@
-"""A table as CSV: a numeric column becomes mean, standard deviation, number of runs and flags."""
+"""A table as CSV: a numeric column becomes mean, standard deviation, 95 % interval, number of runs and flags."""
 
 import csv
 import io
@@ -6,13 +6,14 @@ from collections.abc import Iterator
 
 from kdbench.reporting.table import Column, Table, TableCell
 
-FLAGS = ("best", "tied", "chosen", "missing", "incomplete")
+FLAGS = ("best", "tied", "untested", "chosen", "missing", "incomplete")
 
 
 def render_csv(table: Table) -> str:
     """Return a header line and the rows.
 
-    Numbers are not rounded and in the unit that the title names. A cell without a result holds the reason.
+    Numbers are not rounded and in the unit that the title names. A cell without a result holds the reason. Only a
+    column of gains has columns for the bounds of intervals.
     """
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
@@ -25,7 +26,8 @@ def render_csv(table: Table) -> str:
 def _titles(column: Column) -> Iterator[str]:
     yield column.full_title
     if column.is_numeric:
-        yield from (f"{column.full_title}, {suffix}" for suffix in ("std", "n", "flags"))
+        bounds = ("95 % low", "95 % high") if column.has_intervals else ()
+        yield from (f"{column.full_title}, {suffix}" for suffix in ("std", *bounds, "n", "flags"))
 
 
 def _values(cell: TableCell, column: Column) -> Iterator[str]:
@@ -35,5 +37,8 @@ def _values(cell: TableCell, column: Column) -> Iterator[str]:
     scale = cell.unit.scale
     yield cell.text if cell.mean is None else repr(cell.mean * scale)
     yield "" if cell.std is None else repr(cell.std * scale)
+    if column.has_intervals:
+        bounds = (cell.interval.low, cell.interval.high) if cell.interval else ()
+        yield from (repr(bound * scale) for bound in bounds) if bounds else ("", "")
     yield "" if cell.mean is None else str(cell.n)
     yield " ".join(flag for flag in FLAGS if getattr(cell, f"is_{flag}"))

@@ -29,6 +29,7 @@ COMMANDS = {
     "→": r"$\rightarrow$",
     "\N{MULTIPLICATION SIGN}": r"$\times$",
     "†": r"$^{\dagger}$",
+    "‡": r"$^{\ddagger}$",
 }
 
 

@@ -36,7 +36,7 @@ def escape(text: str) -> str:
 
 
 def _text(cell: TableCell) -> str:
-    text = escape(cell.display)
+    text = escape(cell.display) if cell.mean is None else cell.display  # brackets of an interval are no link
     return f"**{text}**" if cell.is_bold and text else text
 
 

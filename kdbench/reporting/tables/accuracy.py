@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from kdbench.reporting import captions
+from kdbench.reporting import captions, significance
 from kdbench.reporting.matrix_results import MatrixResults
 from kdbench.reporting.metric_cells import gain_cell, metric_cell, metric_column
 from kdbench.reporting.pair import Pair
@@ -19,23 +19,26 @@ def accuracy_table(results: MatrixResults, rows: Sequence[Row]) -> Table:
     has_one_pair = len(pairs) == 1
     columns = [Column(f"{pair.teacher} →\n{pair.student}", group=pair.dataset) for pair in pairs]
     cells = [metric_column(results, rows, pair, accuracy, PERCENT) for pair in pairs]
+    compared = [significance.compare_rows(results, rows, pair, accuracy, str(pair)) for pair in pairs]
+    gains = _gains(results, rows, pairs[0]) if has_one_pair else []
     if has_one_pair:
-        columns += [Column("gain over\nscratch"), Column("agreement with\nteacher (%)")]
-        cells += [_gains(results, rows, pairs[0]), _agreement(results, rows, pairs[0])]
+        columns += [Column("gain over\nscratch", has_intervals=True), Column("agreement with\nteacher (%)")]
+        cells += [gains, _agreement(results, rows, pairs[0])]
     lines = tuple(zip([TableCell(row.name) for row in rows], *cells, strict=True))
     return Table(
         name="accuracy",
         title="Accuracy",
         caption=captions.join(
             captions.describe_numbers(results, "Test accuracy in %"),
-            captions.describe_bold(results),
-            captions.GAIN if has_one_pair else "",
+            significance.describe_bold(compared),
+            significance.describe_gains(gains),
             captions.describe_choice(results, rows),
         ),
         columns=(Column("method", is_numeric=False), *columns),
         rows=lines,
         notes=(
             *captions.make_notes(results, rows, (cell for line in lines for cell in line)),
+            *significance.make_notes(compared, lines),
             *(captions.agreement_notes(results) if has_one_pair else ()),
         ),
         configurations=captions.list_configurations(rows, pairs),

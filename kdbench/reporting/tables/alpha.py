@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from kdbench.formatting import format_value
-from kdbench.reporting import captions
+from kdbench.reporting import captions, significance
 from kdbench.reporting.alpha_sweep import AlphaSweep
 from kdbench.reporting.configurations import Choice
 from kdbench.reporting.matrix_results import MatrixResults
@@ -55,7 +55,7 @@ def _comparison(results: MatrixResults, pair: Pair, sweeps: Sequence[AlphaSweep]
         caption=_caption(results, subject, sweeps, others),
         columns=(Column("alpha", is_numeric=False, is_key=True), *columns),
         rows=lines,
-        notes=_notes(results, sweeps, lines),
+        notes=_notes(results, sweeps, lines, [cell for _, _, cells in curves for cell in cells]),
         configurations=_configurations(sweeps),
     )
 
@@ -75,6 +75,7 @@ def _label_table(results: MatrixResults, sweep: AlphaSweep, scratch: Choice) -> 
         for other_values, cells in sweep.groups.items()
         for cell in cells
     )
+    gains = [cell for line in lines for cell in line if cell.unit == POINTS]
     subject = (
         f"{sweep.label} by {sweep.alpha_name}, {sweep.pair}. Metrics in % (F1, precision and recall are macro averages)"
     )
@@ -82,10 +83,10 @@ def _label_table(results: MatrixResults, sweep: AlphaSweep, scratch: Choice) -> 
     return Table(
         name=f"alpha-{sweep.label}-{sweep.pair.file_stem}",
         title=f"{sweep.label} by alpha, {sweep.pair}",
-        caption=_caption(results, subject, [sweep], captions.GAIN if scratch.chosen else ""),
+        caption=_caption(results, subject, [sweep], significance.describe_gains(gains)),
         columns=(*keys, Column(sweep.alpha_name, is_numeric=False, is_key=True), *_metric_columns(results, scratch)),
         rows=lines,
-        notes=(*_notes(results, [sweep], lines), *captions.agreement_notes(results)),
+        notes=(*_notes(results, [sweep], lines, sweep.choice.candidates), *captions.agreement_notes(results)),
         configurations=_configurations([sweep]),
     )
 
@@ -95,7 +96,7 @@ def _metric_columns(results: MatrixResults, scratch: Choice) -> Iterator[Column]
     if results.index.validation > 0:
         yield Column("accuracy\n(%)", group="validation")
     if scratch.chosen:
-        yield Column("gain over\nscratch")
+        yield Column("gain over\nscratch", has_intervals=True)
     if results.has_values(results.agreement_column):
         yield Column("agreement\n(%)")
 
@@ -127,9 +128,16 @@ def _caption(results: MatrixResults, subject: str, sweeps: Sequence[AlphaSweep],
 
 
 def _notes(
-    results: MatrixResults, sweeps: Sequence[AlphaSweep], lines: Sequence[Sequence[TableCell]]
+    results: MatrixResults,
+    sweeps: Sequence[AlphaSweep],
+    lines: Sequence[Sequence[TableCell]],
+    configurations: Sequence[IndexCell],
 ) -> tuple[str, ...]:
-    return captions.make_notes(results, [sweep.row for sweep in sweeps], (cell for line in lines for cell in line))
+    compared = significance.compare_cells(results, configurations, results.metric_column("test", "accuracy"))
+    return (
+        *captions.make_notes(results, [sweep.row for sweep in sweeps], (cell for line in lines for cell in line)),
+        *significance.make_notes([compared], noun="configurations"),
+    )
 
 
 def _configurations(sweeps: Sequence[AlphaSweep]) -> tuple[str, ...]:

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from kdbench.formatting import format_configuration
-from kdbench.reporting import captions
+from kdbench.reporting import captions, significance
 from kdbench.reporting.alpha_sweep import AlphaSweep
 from kdbench.reporting.configurations import Choice, differing_hyperparameters
 from kdbench.reporting.matrix_results import MatrixResults
@@ -71,6 +71,10 @@ def configuration_tables(results: MatrixResults, rows: Sequence[Row], sweeps: Se
 def _configuration_table(results: MatrixResults, row: Row) -> Table:
     lines = tuple(line for _, pair, choice in _choices(results, [row]) for line in _lines(results, pair, choice))
     is_search = bool(results.index.search_seeds)
+    compared = [
+        significance.compare_cells(results, choice.candidates, _scores(results, choice)[-1], str(pair))
+        for _, pair, choice in _choices(results, [row])
+    ]
     subject = f"All configurations of {row.name}: accuracy in %"
     return Table(
         name=f"configurations-{row.name}",
@@ -87,15 +91,22 @@ def _configuration_table(results: MatrixResults, row: Row) -> Table:
             *(() if is_search else (Column("test (%)"),)),
         ),
         rows=lines,
-        notes=captions.make_notes(results, [row], (cell for line in lines for cell in line)),
+        notes=(
+            *captions.make_notes(results, [row], (cell for line in lines for cell in line)),
+            *significance.make_notes(compared, noun="configurations"),
+        ),
     )
 
 
-def _lines(results: MatrixResults, pair: Pair, choice: Choice) -> Iterator[tuple[TableCell, ...]]:
+def _scores(results: MatrixResults, choice: Choice) -> Sequence[str]:
+    """Return the columns of the scores that are shown; the last one is compared."""
     if choice.is_searched:
-        columns = [SEARCH_SCORE]
-    else:
-        columns = [results.metric_column(split, "accuracy") for split in ("val", "test")]
+        return (SEARCH_SCORE,)
+    return [results.metric_column(split, "accuracy") for split in ("val", "test")]
+
+
+def _lines(results: MatrixResults, pair: Pair, choice: Choice) -> Iterator[tuple[TableCell, ...]]:
+    columns = _scores(results, choice)
     for cell, differing in zip(choice.candidates, differing_hyperparameters(choice.candidates), strict=True):
         name = TableCell(format_configuration(differing or cell.hyperparameters))
         scores = (metric_cell(results, Choice.of(cell), column, PERCENT) for column in columns)

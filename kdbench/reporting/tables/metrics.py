@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from kdbench.reporting import captions
+from kdbench.reporting import captions, significance
 from kdbench.reporting.environments import environment_notes, inference_environments
 from kdbench.reporting.matrix_results import MatrixResults
 from kdbench.reporting.metric_cells import metric_column
@@ -24,6 +24,11 @@ def metrics_table(results: MatrixResults, rows: Sequence[Row], pair: Pair) -> Ta
     rows = [row for row in rows if pair in row.choices]
     columns = [results.metric_column("test", metric) for metric in SCORES.values()]
     scores = [metric_column(results, rows, pair, column, PERCENT) for column in columns]
+    names = [title.replace("\n(%)", "") for title in SCORES]
+    compared = [
+        significance.compare_rows(results, rows, pair, column, name)
+        for name, column in zip(names, columns, strict=True)
+    ]
     inference = cost_column(results, rows, pair, "inference_ms", MILLISECONDS)
     environments = inference_environments(results, rows, pair)
     lines = tuple(zip([TableCell(row.name) for row in rows], *scores, inference, strict=True))
@@ -33,7 +38,7 @@ def metrics_table(results: MatrixResults, rows: Sequence[Row], pair: Pair) -> Ta
         title=f"Metrics, {pair}",
         caption=captions.join(
             captions.describe_numbers(results, subject),
-            captions.describe_bold(results),
+            significance.describe_bold(compared),
             f"Inference: {describe_inference('median', environments)}.",
             captions.describe_choice(results, rows),
         ),
@@ -42,6 +47,7 @@ def metrics_table(results: MatrixResults, rows: Sequence[Row], pair: Pair) -> Ta
         notes=(
             *captions.make_notes(results, rows, (cell for line in lines for cell in line)),
             *environment_notes("Inference", environments),
+            *significance.make_notes(compared, lines),
         ),
         configurations=captions.list_configurations(rows, [pair]),
         num_baselines=sum(row.kind != "method" for row in rows),

@@ -46,7 +46,7 @@ def test_every_metric_by_alpha_in_groups(swept) -> None:
     ]
     assert [row[:2] for row in _shown(table)] == [["2", "0"], ["2", "0.5"], ["5", "0"], ["5", "0.5"]]
     scores = ["73.00 ± 1.41", "72.00 ± 1.41", "71.00 ± 1.41", "70.00 ± 1.41"]
-    assert _shown(table)[0][2:] == [*scores, "58.00 ± 0.00", f"{MINUS}8.00 ± 0.00", "90.00 ± 0.00"]
+    assert _shown(table)[0][2:] == [*scores, "58.00 ± 0.00", f"{MINUS}8.00 [{MINUS}8.05, {MINUS}7.95]", "90.00 ± 0.00"]
     assert [column.hides_repeats for column in table.columns[:3]] == [True, False, False]
     assert table.configurations == ("vanilla: alpha = 0, temperature = 2",)
 
