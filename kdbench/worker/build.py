@@ -1,7 +1,7 @@
 """Build the networks and the method of a run; random weights are derived from the run's seed."""
 
 from collections.abc import Callable, Mapping
-from typing import final
+from typing import Any, final
 
 import torch
 from safetensors.torch import load_file
@@ -15,6 +15,8 @@ from kdbench.results.integrity import WEIGHTS, file_corruption
 from kdbench.training.method import Method, Task
 from kdbench.training.network import Frozen, to_device
 from kdbench.training.randomness import seeded
+from kdbench.worker.cohort_data import ImageSplit
+from kdbench.worker.probes import PROBE_LOGITS, describe_mismatch, logits_difference, probe_logits
 
 RECOMPILE_LIMIT = 64  # variants of a network per cohort: depths, precisions, with and without gradients
 
@@ -95,13 +97,29 @@ def _index(role: str) -> int:
 
 @final
 class Teachers:
-    """The trained networks of finished runs, each loaded once, frozen, and shared by the cohort."""
+    """The trained networks of finished runs, each loaded once, frozen, and shared by the cohort.
 
-    def __init__(self, store: Store, task: Task, device: torch.device, compiled: bool = False) -> None:
+    Args:
+        store: the results folder.
+        task: the task of the cohort.
+        device: where the networks run.
+        compiled: whether they run through torch.compile.
+        test: the test images, on which a loaded network is compared with the end of its training; None: it is not.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        task: Task,
+        device: torch.device,
+        compiled: bool = False,
+        test: ImageSplit | None = None,
+    ) -> None:
         self._store = store
         self._task = task
         self._device = device
         self._compiled = compiled
+        self._test = test
         self._loaded: dict[str, Frozen] = {}
 
     @property
@@ -114,24 +132,40 @@ class Teachers:
 
         Raises:
             CorruptedError: the run is not finished, or its weights are corrupted; then it is quarantined and pending.
-            TrainingError: the user's own network has changed since the run was planned.
+            TrainingError: the user's own network has changed since the run was planned, or with kdbench as it is now
+                the network is another one than at the end of its training.
         """
         if spec.id not in self._loaded:
             check_sources(spec)
-            network = models.build_from_spec(spec.student, self._task)
-            network.load_state_dict(self._weights(spec.id))
-            self._loaded[spec.id] = Frozen(prepare(network, self._device, self._compiled))
+            self._loaded[spec.id] = Frozen(self._load(spec))
         return self._loaded[spec.id]
 
-    def _weights(self, run_id: str) -> Mapping[str, torch.Tensor]:
-        result = self._store.result(run_id)
+    def _load(self, spec: RunSpec) -> nn.Module:
+        result = self._store.result(spec.id)
         if result is None:
-            raise CorruptedError(f"the run {run_id} is no longer finished; runs that need it are pending")
+            raise CorruptedError(f"the run {spec.id} is no longer finished; runs that need it are pending")
+        stored = self._read(spec.id, result)
+        network = models.build_from_spec(spec.student, self._task)
+        difference = None
+        try:
+            network.load_state_dict(student_weights(stored))
+        except RuntimeError as error:  # other layers
+            difference = f"its weights do not fit ({' '.join(str(error).split())})"
+        network = prepare(network, self._device, self._compiled)
+        if difference is None and self._test is not None:
+            difference = logits_difference(probe_logits(network, self._test), stored.get(PROBE_LOGITS))
+        if difference is not None:
+            folder = self._store.folder(spec.id)
+            raise TrainingError(describe_mismatch(spec, result.get("row", {}), folder, difference))
+        return network
+
+    def _read(self, run_id: str, result: Mapping[str, Any]) -> Mapping[str, torch.Tensor]:
+        """Return all tensors in the file of the weights."""
         checksum = result.get("files", {}).get(WEIGHTS)
         reason = file_corruption(self._store.folder(run_id) / WEIGHTS, checksum, deep=True)
         try:
             if reason is None:
-                return load_trained_weights(self._store, run_id)
+                return read_weights(self._store, run_id)
         except ResultsError as error:
             reason = str(error)
         quarantined = dict(self._store.quarantine_corrupted([run_id], deep=True)).get(run_id)
@@ -145,11 +179,24 @@ def load_trained_weights(store: Store, run_id: str) -> Mapping[str, torch.Tensor
     Raises:
         ResultsError: the file of the weights is missing or corrupted.
     """
+    return student_weights(read_weights(store, run_id))
+
+
+def read_weights(store: Store, run_id: str) -> Mapping[str, torch.Tensor]:
+    """Return the weights of all deployed networks of a finished run, and its logits on the probe images.
+
+    Raises:
+        ResultsError: the file of the weights is missing or corrupted.
+    """
     path = store.folder(run_id) / WEIGHTS
     try:
-        weights = load_file(path)
+        return load_file(path)
     except Exception as error:  # safetensors raises its own error type, and OSError
         raise ResultsError(
             f"{path}: cannot be read ({error}); run `kdbench reindex --deep`, then run the matrix again"
         ) from error
-    return {key.removeprefix("student."): value for key, value in weights.items() if key.startswith("student.")}
+
+
+def student_weights(stored: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Return the state dict of the student among the weights of a run."""
+    return {key.removeprefix("student."): value for key, value in stored.items() if key.startswith("student.")}

@@ -74,7 +74,7 @@ class CohortWorker:
         data = load_cohort_data(self._first, self._device)
         if self._options.compile:
             torch.compiler.reset()  # drop what earlier cohorts compiled: the number of variants is limited
-        self._teachers = Teachers(self._store, data.task, self._device, self._options.compile)
+        self._teachers = Teachers(self._store, data.task, self._device, self._options.compile, data.test)
         members: list[Member] = []
         for spec in self._specs.values():
             member = self._make_member(spec, data)

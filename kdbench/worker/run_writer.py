@@ -29,6 +29,7 @@ from kdbench.worker.environment import device_name, processor_model
 from kdbench.worker.method_recipe import describe_method_recipe
 from kdbench.worker.options import Options
 from kdbench.worker.peak_memory import peak_memory_mb
+from kdbench.worker.probes import PROBE_LOGITS, probe_logits
 
 
 @final
@@ -187,9 +188,12 @@ class RunWriter:
         }
 
     def _save_weights(self, weights: States) -> None:
+        """Save weights, and the logits of the first deployed network with them on the probe images."""
+        self._load(weights)
         flat = {
             f"{name}.{key}": value.cpu().contiguous() for name, state in weights.items() for key, value in state.items()
         }
+        flat[PROBE_LOGITS] = probe_logits(self._network, self._data.test)
         write_atomic(self._store.folder(self._spec.id) / WEIGHTS, lambda path: save_file(flat, str(path)))
 
     def _save_history(self) -> None:
