@@ -67,7 +67,7 @@ def test_a_timing_is_sent_with_its_file(run_job, job):
     assert (ready.event, started.event) == (WorkerReady(), JobStarted(2))
     assert isinstance(timed.event, InferenceTimed)
     (content,) = timed.files.values()
-    assert json.loads(content)["inference_ms"] > 0
+    assert json.loads(content)["times"]["inference_ms"] > 0
 
 
 def test_an_error_of_a_job_is_sent(run_job, job, monkeypatch):
