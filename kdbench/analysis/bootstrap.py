@@ -63,8 +63,9 @@ def bootstrap_interval(
     by_images = _resample(effects.astype(np.float32), images, resamples)
     shares = (np.random.default_rng(1).permutation(resamples) + 0.5) / resamples  # each part of the distribution once
     draws = mean + by_images + error * stdtrit(seeds - 1, shares)
-    low, high = np.quantile(draws, [(1 - level) / 2, (1 + level) / 2])
-    return Interval(float(low), float(high))
+    low, high = np.quantile(draws, [(1 - level) / 2, (1 + level) / 2], method="hazen")
+    margin = float(stdtrit(seeds - 1, (1 + level) / 2)) * error  # the least, whatever the draws
+    return Interval(min(float(low), mean - margin), max(float(high), mean + margin))
 
 
 def _shrinkage(values: Floats, of_seed: Floats, of_image: Floats, mean: float) -> float:
