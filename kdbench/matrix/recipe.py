@@ -1,5 +1,6 @@
 """The recipe: how a network is trained (optimizer, schedule, augmentation, precision)."""
 
+from collections.abc import Mapping
 from functools import cached_property
 from typing import Annotated, Literal
 
@@ -26,6 +27,16 @@ class TomlTable(BaseModel):
 def by_name(value: object) -> object:
     """Return the table `{ name = "sgd" }` for the name `"sgd"`, and any other value unchanged."""
     return {"name": value} if isinstance(value, str) else value
+
+
+def by_name_or(default: str) -> BeforeValidator:
+    """Return a validator like `by_name` that adds the name `default` to a table without a name."""
+
+    def add_name(value: object) -> object:
+        is_unnamed = isinstance(value, Mapping) and "name" not in value
+        return {"name": default, **value} if is_unnamed else by_name(value)  # type: ignore[dict-item]
+
+    return BeforeValidator(add_name)
 
 
 def _identity(value: object) -> object:
@@ -84,7 +95,7 @@ class AdamW(TomlTable):
     weight_decay: NonNegative = Field(0.01, description="Weight decay, applied to the weights directly")
 
 
-Optimizer = Annotated[Sgd | Adam | AdamW, Field(discriminator="name"), BeforeValidator(by_name)]
+Optimizer = Annotated[Sgd | Adam | AdamW, Field(discriminator="name"), by_name_or("sgd")]
 
 
 class Constant(TomlTable):
@@ -144,7 +155,7 @@ class Plateau(TomlTable):
 
 
 Schedule = Annotated[
-    Constant | MultiStep | Cosine | OneCycle | Plateau, Field(discriminator="name"), BeforeValidator(by_name)
+    Constant | MultiStep | Cosine | OneCycle | Plateau, Field(discriminator="name"), by_name_or("cosine")
 ]
 
 
@@ -204,9 +215,13 @@ class Recipe(TomlTable):
         100, description="Training epochs; 0 trains nothing and scores the initial weights"
     )
     batch_size: Count = Field(128, description="Images per batch; the remainder of an epoch is dropped")
-    optimizer: Optimizer = Field(Sgd(), description="Optimizer: `sgd`, `adam` or `adamw`")
+    optimizer: Optimizer = Field(
+        Sgd(), description="Optimizer: `sgd`, `adam` or `adamw`. A table without a name is one of `sgd`"
+    )
     schedule: Schedule = Field(
-        Cosine(), description="Schedule of the learning rate: `constant`, `multistep`, `cosine`, `one_cycle`, `plateau`"
+        Cosine(),
+        description="Schedule of the learning rate: `constant`, `multistep`, `cosine`, `one_cycle`, `plateau`. A table "
+        "without a name is one of `cosine`",
     )
     augment: Augmentations = Field(
         (), description="Augmentations, in this order: `crop`, `flip`, `translate`, `rotate90`, `random_erasing`"

@@ -140,3 +140,8 @@ def test_canonical_json() -> None:
 
 def test_a_digest_is_the_start_of_a_sha256() -> None:
     assert digest("abc") == "ba7816bf8f01cfea"
+
+
+def test_a_table_without_a_name_is_one_of_the_default() -> None:
+    recipe = Recipe.model_validate({"optimizer": {"lr": 0.3}, "schedule": {"warmup": 2.0}})
+    assert recipe == Recipe(optimizer=Sgd(lr=0.3), schedule=Cosine(warmup=2.0))

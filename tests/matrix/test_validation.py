@@ -127,7 +127,11 @@ RECIPES: list[tuple[dict[str, Any], str]] = [
     ({"epochs": -1}, "recipe.epochs: must be greater than or equal to 0, got -1"),
     ({"grad_clip_norm": 0}, "recipe.grad_clip_norm: must be greater than 0, got 0"),
     ({"optimizer": "sdg"}, "recipe.optimizer: unknown name 'sdg'; did you mean 'sgd'?"),
-    ({"optimizer": {"lr": 0.1}}, "recipe.optimizer: must have a key 'name', got {'lr': 0.1}"),
+    ({"augment": [{"padding": 2}]}, "recipe.augment[0]: must have a key 'name', got {'padding': 2}"),
+    (
+        {"optimizer": {"betas": [0.9, 0.99]}},
+        "recipe.optimizer.betas: unknown key; valid: lr, momentum, name, nesterov, weight_decay",
+    ),
     ({"optimizer": 3}, "recipe.optimizer: must be a table or a name, got 3"),
     (
         {"optimizer": {"name": "adam", "momentum": 0.9}},
