@@ -151,7 +151,7 @@ RECIPES: list[tuple[dict[str, Any], str]] = [
     ({"augment": ["crop", "flop"]}, "recipe.augment[1]: unknown name 'flop'; did you mean 'flip'?"),
     ({"augment": [{"name": "crop", "pad": 4}]}, "recipe.augment[0].pad: unknown key; did you mean 'padding'?"),
     ({"augment": "crop"}, "recipe.augment: must be a list, got 'crop'"),
-    ({"precision": "fp16"}, "recipe.precision: must be 'auto', 'bf16' or 'fp32', got 'fp16'"),
+    ({"precision": "fp16"}, "recipe.precision: must be 'auto', 'bf16', 'fp32' or 'tf32', got 'fp16'"),
     ({"early_stopping": 5}, "recipe.early_stopping: must be a table, got 5"),
 ]
 
