@@ -54,7 +54,7 @@ def test_with_early_stopping_the_logits_are_those_of_the_weights_that_are_kept(s
     row, data = store.result(spec.id)["row"], load_cohort_data(spec, CPU)
     assert row["best_epoch"] < row["epochs_run"]
     network = Teachers(store, data.task, CPU, test=data.test)(spec)
-    (logits,) = [compute_logits(network, data.test.batches(), "fp32")]
+    (logits,) = [compute_logits(network, data.test.batches())]
     torch.testing.assert_close(stored_logits(store, spec), logits[:64])
 
 
