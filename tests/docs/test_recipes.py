@@ -1,6 +1,7 @@
 """The code of the pages about custom methods, networks and data sets works as it is written there."""
 
 import importlib
+import re
 import runpy
 from collections.abc import Callable
 from pathlib import Path
@@ -8,8 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from typer.testing import CliRunner
 
 from kdbench import data, load_matrix, models
+from kdbench.cli.app import app
 from kdbench.data import DataSpec
 from kdbench.errors import DataError
 
@@ -25,6 +28,23 @@ def test_a_custom_method_in_a_matrix(folder: Path, code_block: Callable[..., str
         (folder / name).write_text(code_block("docs/custom-method.md", title=name))
     methods = {run.method for run in load_matrix("mine.toml").runs()}
     assert methods == {"scratch", "vanilla", "mymethods:Brier"}
+
+
+def test_a_sweep_of_the_recipe_with_search_seeds(folder: Path, code_block: Callable[..., str]) -> None:
+    (folder / "search.toml").write_text(code_block("docs/matrix.md", title="search.toml"))
+    result = CliRunner().invoke(app, ["plan", "search.toml"])
+    assert result.exit_code == 0, result.output
+    page = (Path(__file__).parents[2] / "docs" / "matrix.md").read_text(encoding="utf-8")
+    shown = re.findall(r"^    (\S.*?)  +\d+  +\d+  +\d+  +\d+$", page, re.MULTILINE)
+    assert shown == ["teacher", "student from scratch", "vanilla", "attention"]
+    assert set(page.splitlines()) >= {line.rstrip() for line in result.output.splitlines() if re.search(r"\d +\d", line)}
+
+
+def test_a_teacher_of_a_label(folder: Path, code_block: Callable[..., str]) -> None:
+    (folder / "own_teacher.toml").write_text(code_block("docs/matrix.md", title="own_teacher.toml"))
+    teachers = [run.recipe.epochs for run in load_matrix("own_teacher.toml").runs() if run.stream == "teacher"]
+    assert sorted(teachers) == [5, 20]
+    assert "teacher of vanilla" in CliRunner().invoke(app, ["plan", "own_teacher.toml"]).output
 
 
 def test_a_custom_network(folder: Path, code_block: Callable[..., str]) -> None:
