@@ -17,7 +17,7 @@ TOLERANCE = 1e-3  # of the largest logit, or of 1; devices differ by about 1e-5 
 
 
 def probe_logits(network: nn.Module, test: ImageSplit) -> Tensor:
-    """Return the logits (N, K) of the first test images in eval mode, in float32 whatever the recipe's precision."""
+    """Return the logits (N, K) of the first test images in eval mode and in float32."""
     probes = ImageSplit(test.images[:PROBES], test.labels[:PROBES], test.mean, test.std)
     return compute_logits(network, probes.batches())
 
