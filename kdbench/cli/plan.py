@@ -15,6 +15,7 @@ from kdbench.cli.console import count_of, print_line
 from kdbench.matrix import Cell, MatrixSpec, Sweep, load
 from kdbench.plan import Plan, make_plan
 from kdbench.plan.choice import choose_finished
+from kdbench.plan.resolution import describe_resolution
 from kdbench.results import Store
 
 Key = tuple[str, str, str]  # data set, pair, row
@@ -59,6 +60,8 @@ def _notes(plan: Plan) -> Iterator[tuple[str, str]]:
         yield "dim", f"excluded: {excluded}"
     for source in _custom_code(plan):
         yield "yellow", f"runs custom code: {source}"
+    for line in describe_resolution(plan):
+        yield "", line
     for warning in plan.warnings:
         yield "yellow", f"warning: {warning}"
 
@@ -169,6 +172,7 @@ def _as_json(plan: Plan, states: Mapping[str, str]) -> dict[str, Any]:
         "excluded": _excluded(plan),
         "provisional": list(plan.provisional),
         "custom_code": _custom_code(plan),
+        "resolution": list(describe_resolution(plan)),
         "warnings": list(plan.warnings),
     }
 
