@@ -185,15 +185,19 @@ def tune(
     """Search the hyperparameters of a method by validation accuracy, as `kdbench tune` does.
 
     Args:
-        method: the name of a method, or of a sum such as "vanilla + rkd_da".
-        matrix: its first data set and pair, its recipe and its seeds are used; default: the quickstart.
+        method: a label of the matrix, the name of a method, or a sum such as "vanilla + rkd_da". Values that the matrix
+            fixes for the label stay fixed; its lists are searched.
+        matrix: its first data set and pair, its recipe, and its search seeds, or else its seeds, are used; default: the
+            quickstart, without its methods.
         trials: the number of configurations, those of an earlier call included.
         results: the results folder; it is created if it is missing.
         progress: whether to print progress; in a notebook it is displayed below the cell.
 
     Returns:
-        One row per trial in the order of the trials: a column per hyperparameter, and `val_accuracy`, the mean
-        validation accuracy over the seeds (0 to 1; NaN if a run failed).
+        One row per trial in the order of the trials: a column per searched hyperparameter; `val_accuracy`, the mean
+        validation accuracy (0 to 1) over the seeds whose run finished, NaN without any; and `failed_seeds`, the number
+        of seeds whose run failed. Trials with a failed run are never the best while another one is complete. `attrs`
+        has the `seeds`, the number of `validation_images`, and the best `table` for a matrix.
 
     Raises:
         MethodError: the method is unknown, incompatible, or declares no range to search.
@@ -202,14 +206,26 @@ def tune(
     """
     import pandas as pd
 
-    from kdbench.matrix.shipped import find_shipped
+    from kdbench.tuning import default_matrix
     from kdbench.tuning import tune as search
 
-    spec = matrix.spec if isinstance(matrix, Matrix) else load(matrix or find_shipped("quickstart"))
+    given = matrix.spec if isinstance(matrix, Matrix) else load(matrix) if matrix else None
+    spec = given or default_matrix()
     store = Store(results)
     with ExitStack() as stack:
         result = search(method, spec, trials, store, _on_plan(store, progress, stack))
-    return pd.DataFrame([{**trial.configuration, "val_accuracy": trial.score} for trial in result.trials])
+    frame = pd.DataFrame(
+        [
+            {**trial.configuration, "val_accuracy": trial.score, "failed_seeds": trial.num_failed}
+            for trial in result.trials
+        ]
+    )
+    frame.attrs = {
+        "seeds": list(result.seeds),
+        "validation_images": result.validation_images,
+        "table": dict(result.table),
+    }
+    return frame
 
 
 def report(

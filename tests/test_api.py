@@ -173,7 +173,11 @@ def test_a_matrix_without_a_compatible_cell_is_an_error(tmp_path: Path) -> None:
 def test_tune_returns_one_row_per_trial(small: Small, tmp_path: Path) -> None:
     arguments: dict[str, Any] = {"matrix": small.file, "results": small.folders["results"], "progress": False}
     frame = kdbench.tune("vanilla", trials=2, **arguments)
-    assert list(frame.columns) == ["alpha", "temperature", "val_accuracy"]
+    assert list(frame.columns) == ["alpha", "temperature", "val_accuracy", "failed_seeds"]
+    assert list(frame["failed_seeds"]) == [0, 0]
+    assert (frame.attrs["seeds"], frame.attrs["validation_images"]) == ([0], round(0.1 * 1437))
+    best = frame.loc[frame["val_accuracy"].idxmax()]
+    assert frame.attrs["table"] == {name: best[name] for name in ("alpha", "temperature")}
     assert tuple(frame.loc[0, ["alpha", "temperature"]]) == (0.9, 4.0)
     runs = small.frame[small.frame["label"] == "vanilla"]
     assert frame.loc[0, "val_accuracy"] == pytest.approx(runs["val_accuracy"].mean())

@@ -193,14 +193,23 @@ def reindex(
 
 @app.command()
 def tune(
-    method: Annotated[str, typer.Option(help="The method whose hyperparameters are searched.")],
+    method: Annotated[str, typer.Option(help="A label of the matrix, a method, or a sum of methods.")],
     matrix: Annotated[
-        Path | None, typer.Option(help="Its first data set and pair, recipe and seeds are used; default: quickstart.")
+        Path | None,
+        typer.Option(
+            help="Its first data set and pair, its recipe and its search seeds, or else its seeds, are used; default: "
+            "the quickstart, without its methods."
+        ),
     ] = None,
     trials: Annotated[int, typer.Option(min=1, help="The number of configurations, earlier ones included.")] = 20,
     results: Results = RESULTS,
 ) -> None:
-    """Search a method's hyperparameters by validation accuracy. Rerun to resume."""
+    """Search a method's hyperparameters by validation accuracy. Rerun to resume.
+
+    Values that the matrix fixes for the label, in its table or in an override, stay fixed. A list is searched in the
+    range of its hyperparameter, and without a range, or in the recipe, among its values. Hyperparameters that are not
+    in the table are searched if they have a range and are active.
+    """
     with _error_handling():
         from kdbench.cli.tune import tune_method
 

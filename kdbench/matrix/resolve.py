@@ -95,6 +95,13 @@ class Resolver:
         """Return the configurations of a label in a cell."""
         return self._configurations_of(label, self._overrides(key))
 
+    def tables(self, label: str, key: CellKey) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
+        """Return the table of a label in a cell, without its key `recipe`, and the recipe of its students.
+
+        Lists that are swept are in them as they are in the matrix.
+        """
+        return self._tables(label, self._overrides(key))
+
     def overrides_teacher(self, key: CellKey) -> bool:
         """Return whether an override gives the teacher of a method its own recipe in a cell."""
         overrides = [self._matrix.override[i] for i in self._overrides(key)]

@@ -58,6 +58,20 @@ def configurations(
     return [_assemble([RECIPE, *parts], combination) for combination in itertools.product(*choices)]
 
 
+def values_by_key(
+    label: str, table: Mapping[str, Any], is_list: Callable[[str, str], bool]
+) -> dict[Key, tuple[list[Any], bool]]:
+    """Return the values of each hyperparameter in the table of a label, and whether they are a list that is swept.
+
+    Raises:
+        MatrixError: a list is empty, or a key of a sum has no method.
+    """
+    where = f"methods.{label}"
+    given = _by_part(where, part_names(label, table), table)
+    values = {key: _values(where, key, value, is_list(*key)) for key, value in given.items()}
+    return {key: (found, found is given[key]) for key, found in values.items()}
+
+
 def _check_repetition(where: str, group: Sequence[Key], rows: Sequence[Mapping[Key, Any]]) -> None:
     for index, row in enumerate(rows):
         if row in rows[:index]:

@@ -3,6 +3,8 @@
 Only validation accuracy is read. Every trial is a run in the results folder, like any other.
 """
 
-from kdbench.tuning.study import Trial, TuningResult, split_method, tune
+from kdbench.tuning.label import default_matrix, find_label
+from kdbench.tuning.result import Trial, TuningResult
+from kdbench.tuning.study import tune
 
-__all__ = ["Trial", "TuningResult", "split_method", "tune"]
+__all__ = ["Trial", "TuningResult", "default_matrix", "find_label", "tune"]

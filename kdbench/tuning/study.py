@@ -1,129 +1,171 @@
-"""A study: a search of a method's hyperparameters in which every trial is a configuration of one matrix."""
+"""A study: a search of a label's hyperparameters in which every trial is a configuration of one matrix."""
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from statistics import fmean
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, final
 
 import optuna
-from optuna.distributions import BaseDistribution
+from optuna.distributions import distribution_to_json
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial, TrialState
 
-from kdbench import methods
 from kdbench.errors import MatrixError, MethodError
 from kdbench.events import EventHandler
 from kdbench.matrix import Cell, MatrixSpec, RunSpec
 from kdbench.matrix.identity import canonical, digest
-from kdbench.matrix.schema import Override
+from kdbench.matrix.sweep import RECIPE, Key
 from kdbench.plan import Plan, make_plan
 from kdbench.results import Store
 from kdbench.results.files import writable
 from kdbench.runner import run_plan
-from kdbench.tuning.search_space import default_configuration, search_space
+from kdbench.tuning.label import Label, overrides_of, read_label
+from kdbench.tuning.result import Trial, TuningResult, make_result, score_cell
+from kdbench.tuning.search_space import Space, default_configuration, search_space
 
 BATCH_SIZE = 4  # trials that are proposed at once, so that they train side by side
-Configuration = Mapping[str, Any]  # values by the names of hyperparameters
+Values = Mapping[Key, Any]
 OnPlan = Callable[[Plan], EventHandler]
-
-
-@final
-@dataclass(frozen=True)
-class Trial:
-    """A configuration and its score; None if a run failed."""
-
-    configuration: Configuration
-    score: float | None
-
-
-@final
-@dataclass(frozen=True)
-class TuningResult:
-    """The result of a study. A score is the mean validation accuracy over the seeds, from 0 to 1.
-
-    Attributes:
-        matrix: the name of the matrix with the trials, in the results folder and in reports.
-        best: the trial with the highest score.
-        default: the trial with the default values. Its score is None if a run failed, or if a hyperparameter has no
-            default and the configuration is incomplete.
-        trials: all finished trials, in their order.
-    """
-
-    matrix: str
-    best: Trial
-    default: Trial
-    trials: tuple[Trial, ...]
-
-    @property
-    def num_failed(self) -> int:
-        """The number of trials without a score."""
-        return sum(trial.score is None for trial in self.trials)
 
 
 def tune(method: str, base: MatrixSpec, num_trials: int, store: Store, on_plan: OnPlan) -> TuningResult:
     """Search the hyperparameters of a method by validation accuracy, starting with the defaults.
 
-    A study of the same method, data, recipe and seeds is resumed: its trials are included.
+    The values that the matrix fixes for the label, in its table and in overrides of the pair, are the same in every
+    trial; its lists are searched: in the range of the hyperparameter, or, without a range, among their values. A study
+    of the same label, values, data, recipe, seeds and code is resumed: its trials are included.
 
     Args:
-        method: the name of a method, or of a sum such as "vanilla + rkd_da".
-        base: its first data set, first pair, recipe and seeds are used; its methods are ignored. Its search seeds are
-            used in place of its seeds, which are for reports.
+        method: a label of `base`, the name of a method, or a sum such as "vanilla + rkd_da".
+        base: its first data set, first pair and recipe are used, and its `search_seeds` or, without these, its seeds.
         num_trials: the number of finished trials after which the search ends.
         store: the results folder.
         on_plan: called with every plan before it is trained; returns the handler of its events.
 
     Raises:
-        MethodError: the method is unknown, has no range to search, is incompatible with the pair, or all trials failed.
-        MatrixError: `base` has no validation images, or sweeps a value of the recipe.
+        MethodError: the method is unknown, has nothing to search, is incompatible with the pair, or all trials failed.
+        MatrixError: `base` has no validation images, or the table of the label has an invalid value.
     """
     if base.protocol.validation == 0:
         raise MatrixError(f"{base.file}: protocol.validation is 0, but tuning needs validation images; set it to 0.1")
-    parts = split_method(method, base)
-    space, default = search_space(parts), default_configuration(parts)
-    name = _study_name(parts, base)
-    study = _load_study(name, store)
+    search = _Search(base, read_label(method, base))
+    study = _load_study(search.name, store)
     if not study.get_trials(deepcopy=False):
-        study.enqueue_trial(default)
-    while batch := _next_batch(study, num_trials, space):
-        configurations = [t.params for t in study.get_trials(deepcopy=False) if t.state != TrialState.WAITING]
-        plan = make_plan(_make_matrix(name, base, parts, configurations))
-        _check_recipe(plan, base)
-        if plan.incompatible:
-            raise MethodError(f"'{method}' is incompatible with the pair: {plan.incompatible[0].reason}")
+        study.enqueue_trial(search.default)
+    while batch := _next_batch(study, num_trials, search):
+        plan = search.plan([t.params for t in study.get_trials(deepcopy=False) if t.state != TrialState.WAITING])
         run_plan(plan, store, on_plan(plan))
         for trial in batch:
-            score = _score(_find_cell(plan, parts, default, trial.params), store)
+            one = search.trial(plan, trial.params, store)
+            score = None if one.num_failed else one.score
             study.tell(trial.number, score, state=TrialState.FAIL if score is None else None)
-    return _result(name, study, default)
+    finished = study.get_trials(states=[TrialState.COMPLETE, TrialState.FAIL])
+    return search.result([trial.params for trial in finished], store)
 
 
-def _check_recipe(plan: Plan, base: MatrixSpec) -> None:
-    """Raise if there are several recipes: trials are compared under one."""
-    swept = next((key for cell in plan.cells for key in cell.swept), None)
-    if swept:
-        raise MatrixError(f"{base.file}: {swept}: tuning needs one value, got several; set it to one value")
+@final
+class _Search:
+    """What a study of a label searches, and the matrix of its trials. `name` is that of the study and its matrix."""
+
+    def __init__(self, base: MatrixSpec, label: Label) -> None:
+        self._base = base
+        self._label = label
+        self._space = search_space(label)
+        first = default_configuration(label, self._space)
+        self._keys: dict[str, Key] = {label.full_name(key): key for key in self._space}
+        self.default = {label.full_name(key): value for key, value in first.items()}
+        self.space = {label.full_name(key): one for key, one in self._space.items()}
+        self.name = ""
+        probe = self.plan([{**_lowest(self._space, label), **self.default}])
+        self.name = self._make_name(probe)
+
+    def plan(self, configurations: Sequence[Mapping[str, Any]]) -> Plan:
+        """Return the plan of the baselines and these configurations.
+
+        Raises:
+            MethodError: the method is incompatible with the pair.
+        """
+        plan = make_plan(self._matrix(configurations))
+        if plan.incompatible:
+            raise MethodError(f"'{self._label.name}' is incompatible with the pair: {plan.incompatible[0].reason}")
+        return plan
+
+    def trial(self, plan: Plan, configuration: Mapping[str, Any], store: Store) -> Trial:
+        """Return a configuration with the scores of its runs."""
+        return score_cell(configuration, self._find_cell(plan, configuration), store)
+
+    def result(self, configurations: Sequence[Mapping[str, Any]], store: Store) -> TuningResult:
+        """Return the result of the finished trials.
+
+        Raises:
+            MethodError: all runs of all trials failed.
+        """
+        plan = self.plan(configurations)
+        trials = [self.trial(plan, one, store) for one in configurations]
+        index = plan.index()
+        training = index.trainings[next(cell.training for cell in index.cells if cell.kind == "scratch")]
+
+        def table(configuration: Mapping[str, Any]) -> dict[str, Any]:
+            return self._label.table({self._keys[name]: value for name, value in configuration.items()})
+
+        return make_result(self._label.name, index, training.validation_images, self.default, trials, table)
+
+    def _make_name(self, probe: Plan) -> str:
+        """Return a name that depends on all that trials share: the ids of the runs of one of them, and the ranges."""
+        ranges = {name: distribution_to_json(one) for name, one in self.space.items()}
+        identity = canonical([self._label.name, ranges, sorted(run.id for run in probe.runs)])
+        return f"tune-{re.sub('[^A-Za-z0-9._-]', '-', self._label.name)[:60]}-{digest(identity)[:6]}"
+
+    def _matrix(self, configurations: Sequence[Mapping[str, Any]]) -> MatrixSpec:
+        """Return the base matrix with this label alone and these configurations."""
+        base, label = self._base, self._label
+        unique = [one for index, one in enumerate(configurations) if one not in configurations[:index]]
+        searched = {key: [one[name] for one in unique] for name, key in self._keys.items()}
+        table = {**label.table(searched), "zip": [[".".join(key) for key in searched]]}
+        protocol = base.protocol
+        changes = {
+            "name": self.name or "tune",
+            "seeds": protocol.search_seeds or base.seeds,
+            "protocol": protocol.model_copy(update={"search_seeds": (), "refit": False}),
+            "datasets": base.datasets[:1],
+            "pairs": base.pairs[:1],
+            "methods": {label.name: table},
+            "exclude": (),
+            "override": tuple(overrides_of(label, base)),
+        }
+        return base.model_copy(update=changes)
+
+    def _find_cell(self, plan: Plan, configuration: Mapping[str, Any]) -> Cell:
+        """Return the cell of a configuration; its runs may leave out values that are defaults."""
+
+        def value(spec: RunSpec, key: Key) -> Any:
+            part, name = key
+            if part == RECIPE:
+                return _value_at(spec.recipe.model_dump(mode="json"), name)
+            full = self._label.full_name(key)
+            return spec.hyperparameters.get(full, self.default.get(full))
+
+        def has_configuration(cell: Cell) -> bool:
+            if cell.kind == "teacher" or cell.first.method != " + ".join(self._label.parts):
+                return False
+            return all(value(cell.first, self._keys[name]) == one for name, one in configuration.items())
+
+        return next(cell for cell in plan.cells if has_configuration(cell))
 
 
-def split_method(method: str, base: MatrixSpec) -> list[str]:
-    """Return the parts of a method or sum.
-
-    Raises:
-        MethodError: it is a label of the matrix that stands for another method.
-    """
-    named = base.methods.get(method, {}).get("method")
-    if named is not None and method not in methods.METHODS:
-        full = named if isinstance(named, str) else " + ".join(named)
-        raise MethodError(f"'{method}' is a label of {base.file}, not a method; use --method \"{full}\"")
-    return [part.strip() for part in method.split("+")]
+def _value_at(table: Mapping[str, Any], path: str) -> Any:
+    found: Any = table
+    for name in path.split("."):
+        found = found[name]
+    return found
 
 
-def _study_name(parts: Sequence[str], base: MatrixSpec) -> str:
-    """Return the name of the study and of its matrix, which depends on the methods, data, recipe and seeds."""
-    identity = canonical([parts, base.model_dump(mode="json", exclude={"run", "methods"})])
-    return f"tune-{re.sub('[^A-Za-z0-9._-]', '-', '-'.join(parts))[:60]}-{digest(identity)[:6]}"
+def _lowest(space: Space, label: Label) -> dict[str, Any]:
+    """Return a value of everything that is searched."""
+    return {
+        label.full_name(key): one.low if hasattr(one, "low") else one.choices[0]  # type: ignore[attr-defined]
+        for key, one in space.items()
+    }
 
 
 def _load_study(name: str, store: Store) -> optuna.Study:
@@ -142,70 +184,9 @@ def _load_study(name: str, store: Store) -> optuna.Study:
     return study
 
 
-def _next_batch(
-    study: optuna.Study, num_trials: int, space: dict[str, BaseDistribution]
-) -> list[FrozenTrial | optuna.Trial]:
+def _next_batch(study: optuna.Study, num_trials: int, search: _Search) -> list[FrozenTrial | optuna.Trial]:
     """Return the trials to train next: those that an interrupted search has left, then new ones."""
     unfinished = [trial for trial in study.get_trials() if trial.state == TrialState.RUNNING]
     num_finished = sum(trial.state.is_finished() for trial in study.get_trials(deepcopy=False))
     num_new = min(BATCH_SIZE, num_trials - num_finished) - len(unfinished)
-    return [*unfinished, *(study.ask(fixed_distributions=space) for _ in range(num_new))]
-
-
-def _make_matrix(
-    name: str, base: MatrixSpec, parts: Sequence[str], configurations: Sequence[Configuration]
-) -> MatrixSpec:
-    """Return the base matrix with this method alone and the configurations proposed so far."""
-    unique = [one for index, one in enumerate(configurations) if one not in configurations[:index]]
-    keys = list(configurations[0])
-    table: dict[str, Any] = {"method": list(parts), "zip": [keys]}
-    for key in keys:
-        part, _, hyperparameter = key.rpartition(".")
-        owner = table.setdefault(part, {}) if part else table
-        owner[hyperparameter] = [configuration[key] for configuration in unique]
-    changes = {
-        "name": name,
-        "datasets": base.datasets[:1],
-        "pairs": base.pairs[:1],
-        "methods": {" + ".join(parts): table},
-        "seeds": base.protocol.search_seeds or base.seeds,
-        "protocol": base.protocol.model_copy(update={"search_seeds": (), "refit": False}),
-        "exclude": (),
-        "override": tuple(_recipe_overrides(base.override)),
-    }
-    return base.model_copy(update=changes)
-
-
-def _recipe_overrides(overrides: Iterable[Override]) -> Iterator[Override]:
-    for override in overrides:
-        if "recipe" in override.set:
-            yield override.model_copy(update={"set": {"recipe": override.set["recipe"]}})
-
-
-def _find_cell(plan: Plan, parts: Sequence[str], default: Configuration, configuration: Configuration) -> Cell:
-    """Return the cell of a configuration; its runs may leave out values that are defaults."""
-
-    def has_configuration(spec: RunSpec) -> bool:
-        values = {**default, **spec.hyperparameters}
-        return spec.method == " + ".join(parts) and all(values[key] == one for key, one in configuration.items())
-
-    cells = (cell for cell in plan.cells if cell.kind != "teacher")
-    return next(cell for cell in cells if has_configuration(next(iter(cell.runs.values()))))
-
-
-def _score(cell: Cell, store: Store) -> float | None:
-    """Return the mean validation accuracy over the seeds; None if a run failed."""
-    results = [store.result(run.id) for run in cell.runs.values()]
-    if any(result is None or result["status"] != "done" for result in results):
-        return None
-    return fmean(result["row"]["val_accuracy"] for result in results if result)
-
-
-def _result(name: str, study: optuna.Study, default: Configuration) -> TuningResult:
-    finished = study.get_trials(states=[TrialState.COMPLETE, TrialState.FAIL])
-    trials = tuple(Trial(trial.params, trial.value) for trial in finished)
-    if all(trial.score is None for trial in trials):
-        raise MethodError(f"all {len(trials)} trials of {name} failed; `kdbench report {name}` lists their errors")
-    best = study.best_trial
-    default_trial = next((trial for trial in trials if trial.configuration == default), Trial(default, None))
-    return TuningResult(name, Trial(best.params, best.value), default_trial, trials)
+    return [*unfinished, *(study.ask(fixed_distributions=search.space) for _ in range(num_new))]

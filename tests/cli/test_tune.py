@@ -16,7 +16,7 @@ from kdbench.results import Store
 from kdbench.tuning import Trial, TuningResult
 
 TUNE_MODULE = importlib.import_module("kdbench.cli.tune")  # kdbench.cli.app has a function of that name
-TRIALS = (Trial({"alpha": 0.9}, None), Trial({"alpha": 0.5}, 0.5))
+TRIALS = (Trial({"alpha": 0.9}, {0: 0.25}, 2), Trial({"alpha": 0.5}, {0: 0.5}))
 TUNE = ("tune", "--method", "vanilla", "--matrix", "tiny.toml", "--trials")
 
 
@@ -49,8 +49,6 @@ def tuning(
 ) -> Tuning:
     folder = tmp_path_factory.mktemp("tuning")
     shutil.copytree(tiny.folder, folder, dirs_exist_ok=True)
-    text = (folder / "tiny.toml").read_text().replace("alpha = [0.5, 0.9]", "alpha = 0.5")
-    (folder / "tiny.toml").write_text(text)
     before = frozenset(Store(folder / "results").run_ids())
     with in_folder(folder):
         return Tuning(folder, invoke(*TUNE, "3"), before)
@@ -62,7 +60,8 @@ def test_the_search_is_described(tuning: Tuning) -> None:
     assert tuning.result.out.startswith(
         "tuning vanilla on digits, cnn_8_16 -> mlp_16: 3 trials x 2 seeds, chosen by validation accuracy\n"
     )
-    assert "best of 3 trials (0 failed): validation accuracy " in tuning.result.out
+    assert "best of 3 trials (0 with failed runs): validation accuracy " in tuning.result.out
+    assert "\nvalidation accuracy: mean over seeds 0, 1, on " in tuning.result.out
     assert "; defaults (alpha = 0.9, temperature = 4): 0." in tuning.result.out
 
 
@@ -134,7 +133,7 @@ def test_more_trials_train_only_new_runs(tuning: Tuning, invoke: Callable[..., A
     result = invoke(*TUNE, "4")
     assert result.status == 0
     assert "11 runs, 9 already finished" in result.out
-    assert "best of 4 trials (0 failed)" in result.out
+    assert "best of 4 trials (0 with failed runs)" in result.out
 
 
 @pytest.mark.slow
@@ -149,16 +148,40 @@ def test_the_same_number_of_trials_prints_the_same(
 def test_the_configuration_of_a_custom_sum_is_valid_toml(
     invoke: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    best = {"vanilla.alpha": 1e-05, "my.methods:Own.weight": 3}
-    found = TuningResult("tune-x", Trial(best, 0.5), Trial({"vanilla.alpha": 0.9}, None), TRIALS)
-    monkeypatch.setattr(TUNE_MODULE, "tune", lambda *arguments: found)
-    out = invoke("tune", "--method", "vanilla + my.methods:Own").out
-    table = tomllib.loads(out.partition("for a matrix:\n")[2].partition("\nall trials:")[0])
-    assert table == {
-        "methods": {"vanilla + my.methods:Own": {"vanilla": {"alpha": 1e-05}, "my.methods:Own": {"weight": 3}}}
+    table = {
+        "vanilla": {"alpha": 1e-05},
+        "my.methods:Own": {"weight": 3, "on": 'a "b"', "hard": True, "layers": [1, 2]},
     }
-    assert "best of 2 trials (1 failed)" in out
-    assert "defaults (vanilla.alpha = 0.9): no score" in out
+    found = TuningResult("tune-x", TRIALS[1], Trial({"vanilla.alpha": 0.9}), TRIALS, table, (100,), 144)
+    monkeypatch.setattr(TUNE_MODULE, "tune", lambda *arguments: found)
+    monkeypatch.setattr(TUNE_MODULE, "find_label", lambda method, base: (method, ()))
+    out = invoke("tune", "--method", "vanilla + my.methods:Own").out
+    printed = tomllib.loads(out.partition("for a matrix:\n")[2].partition("\nall trials:")[0])
+    assert printed == {"methods": {"vanilla + my.methods:Own": table}}
+    assert (
+        "best of 2 trials (1 with failed runs): validation accuracy 0.5000; defaults (vanilla.alpha = 0.9): no score"
+        in out
+    )
+    assert "\nvalidation accuracy: mean over seed 100, on 144 validation images; the best of several trials" in out
+    assert "\nfailed: 2 runs of 3 with alpha = 0.9\n" in out
+
+
+@pytest.mark.slow
+def test_a_label_is_tuned_with_its_fixed_values(
+    copied: Any, invoke: Callable[..., Any], in_folder: Callable[..., Any]
+) -> None:
+    table = '[methods.paper]\nmethod = ["triplet", "vanilla"]\ntriplet.on = "logits"\nvanilla.alpha = 0.5\n[run]'
+    copied.matrix.write_text(copied.matrix.read_text().replace("[run]", table))
+    result = invoke("tune", "--method", "paper", "--matrix", "tiny.toml", "--trials", "1")
+    assert result.status == 0
+    piece = result.out.partition("for a matrix:\n")[2].partition("\nall trials:")[0]
+    (printed,) = tomllib.loads(piece)["methods"].values()
+    assert printed["method"] == ["triplet", "vanilla"]
+    assert (printed["triplet"]["on"], printed["vanilla"]["alpha"]) == ("logits", 0.5)
+    pasted = copied.matrix.read_text().partition("[methods")[0] + piece
+    copied.matrix.with_name("pasted.toml").write_text(pasted)
+    plan = json.loads(invoke("plan", "pasted.toml", "--json").out)
+    assert {run["state"] for run in plan["runs"]} == {"done"}
 
 
 REFUSED = {
@@ -189,12 +212,13 @@ def test_the_default_matrix_is_the_quickstart(invoke: Callable[..., Any], monkey
 
     def record(method: str, base: Any, trials: int, store: Any, on_plan: Any) -> TuningResult:
         calls.append((method, base.name, trials))
-        return TuningResult("tune-x", Trial({"alpha": 0.5}, 0.5), Trial({"alpha": 0.9}, 0.25), TRIALS)
+        assert base.methods == {}, "the values of its labels would be fixed"
+        return TuningResult("tune-x", Trial({"alpha": 0.5}, {0: 0.5}), Trial({"alpha": 0.9}, {0: 0.25}), TRIALS)
 
     monkeypatch.setattr(TUNE_MODULE, "tune", record)
     result = invoke("tune", "--method", "vanilla")
     assert calls == [("vanilla", "quickstart", 20)]
-    assert "cnn_32_64_fc128 -> cnn_8_16: 20 trials x 3 seeds" in result.out
+    assert "cnn_32_64_fc128 -> cnn_8_16: 20 trials x " in result.out
     assert "validation accuracy 0.5000; defaults (alpha = 0.9): 0.2500" in result.out
 
 

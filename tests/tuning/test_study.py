@@ -12,7 +12,9 @@ from kdbench.hyperparameters import declared
 from kdbench.matrix import MatrixSpec, parse
 from kdbench.plan import Plan
 from kdbench.results import Store
-from kdbench.tuning import split_method, tune
+from kdbench.tuning import tune
+
+RECIPE = {"epochs": 1, "train_samples": 100, "batch_size": 32, "precision": "fp32"}
 
 
 def matrix(**changes: Any) -> MatrixSpec:
@@ -21,7 +23,7 @@ def matrix(**changes: Any) -> MatrixSpec:
         "seeds": [0, 1],
         "datasets": ["digits"],
         "pairs": [{"teacher": "cnn_4_8", "student": "mlp_16"}],
-        "recipe": {"epochs": 1, "train_samples": 100, "batch_size": 32, "precision": "fp32"},
+        "recipe": RECIPE,
         "protocol": {"validation": 0.2},
     }
     return parse({**raw, **changes}, "base.toml")
@@ -134,12 +136,12 @@ def test_another_matrix_is_another_study(queue: Any, store: Store) -> None:
     assert len(list((store.root / "tuning").iterdir())) == 2
 
 
-def test_a_failed_trial_has_no_score(queue: Any, store: Store) -> None:
+def test_a_trial_with_a_failed_run_is_counted(queue: Any, store: Store) -> None:
     score = queue.score
     queue.score = lambda run: None if run.seed == 1 and run.hyperparameters.get("alpha") == 0.9 else score(run)
     result = tune("vanilla", matrix(), 4, store, on_plan)
     assert (len(result.trials), result.num_failed) == (4, 1)
-    assert result.default.score is None
+    assert (result.default.num_failed, result.default.scores.keys()) == (1, {0})
     assert result.best.configuration["alpha"] != 0.9
 
 
@@ -154,7 +156,7 @@ def test_a_failed_trial_is_not_repeated(queue: Any, store: Store) -> None:
 
 def test_an_error_if_all_trials_fail(queue: Any, store: Store) -> None:
     queue.score = lambda run: 0.5 if run.method == "scratch" else None
-    with pytest.raises(MethodError, match=r"all 2 trials of tune-vanilla-.* failed; `kdbench report tune-"):
+    with pytest.raises(MethodError, match=r"all 2 trials of 'vanilla' failed; `kdbench report tune-vanilla-"):
         tune("vanilla", matrix(), 2, store, on_plan)
 
 
@@ -201,16 +203,6 @@ def test_the_first_data_set_and_pair_are_used(queue: Any, store: Store) -> None:
     assert {run.method for run in queue.trained} == {"scratch", "vanilla"}
 
 
-def test_overrides_of_the_recipe_apply_and_those_of_methods_do_not(queue: Any, store: Store) -> None:
-    override = [
-        {"when": {"method": "vanilla"}, "set": {"recipe": {"epochs": 2}, "methods": {"vanilla": {"alpha": 0.1}}}},
-        {"when": {"dataset": "digits"}, "set": {"methods": {"dml": {}}}},
-    ]
-    tune("vanilla", matrix(override=override, methods={"vanilla": {}, "dml": {}}), 1, store, on_plan)
-    (distilled, *_) = [run for run in queue.trained if run.method == "vanilla"]
-    assert (distilled.recipe.epochs, distilled.hyperparameters["alpha"]) == (2, 0.9)
-
-
 REFUSED: dict[str, tuple[str, dict[str, Any], type[KdbenchError], str]] = {
     "validation 0": ("vanilla", {"protocol": {"validation": 0}}, MatrixError, r"base\.toml: protocol\.validation is 0"),
     "no ranges": ("dml", {}, MethodError, "'dml' declares no range to search"),
@@ -247,23 +239,6 @@ def test_only_hyperparameters_of_the_default_mode_are_searched(queue: Any, store
     assert result.best.configuration.keys() == {"weight"}
 
 
-def test_a_label_of_the_matrix_is_refused_with_its_method() -> None:
-    base = parse(
-        {
-            "name": "m",
-            "datasets": ["digits"],
-            "pairs": [{"teacher": "mlp_8", "student": "mlp_4"}],
-            "methods": {"mine": {"method": "package.module:Mine"}, "HKD": {"method": ["triplet", "vanilla"]}},
-        },
-        "mine.toml",
-    )
-    with pytest.raises(MethodError, match=r"'mine' is a label of mine\.toml, not a method; use --method"):
-        split_method("mine", base)
-    with pytest.raises(MethodError, match=r'use --method "triplet \+ vanilla"'):
-        split_method("HKD", base)
-    assert split_method("triplet + vanilla", base) == ["triplet", "vanilla"]
-
-
 def test_the_search_seeds_of_a_matrix_are_those_of_the_trials(queue: Any, store: Store) -> None:
     protocol = {"validation": 0.2, "search_seeds": [100, 101, 102], "refit": True}
     tune("vanilla", matrix(protocol=protocol), 2, store, on_plan)
@@ -272,8 +247,188 @@ def test_the_search_seeds_of_a_matrix_are_those_of_the_trials(queue: Any, store:
     assert {run.split.validation for run in queue.trained} == {0.2}
 
 
-def test_a_swept_recipe_is_refused(queue: Any, store: Store) -> None:
-    recipe = {"epochs": 1, "train_samples": 100, "batch_size": 32, "student": {"epochs": [1, 2]}}
-    with pytest.raises(MatrixError, match=r"^base\.toml: recipe\.epochs: tuning needs one value, got several; set it"):
-        tune("vanilla", matrix(recipe=recipe), 2, store, on_plan)
+def distilled(queue: Any, method: str) -> list[Any]:
+    return [run for run in queue.trained if run.method == method]
+
+
+def values_of(queue: Any, method: str, name: str) -> set[Any]:
+    return {run.hyperparameters[name] for run in distilled(queue, method)}
+
+
+def test_the_fixed_values_of_a_label_are_in_every_trial(queue: Any, store: Store) -> None:
+    """The paper's triplet loss compares logits; the default compares probabilities."""
+    fixed = {"on": "logits", "squared": False, "margin": 5.0}
+    result = tune("triplet", matrix(methods={"triplet": fixed}), 3, store, on_plan)
+    for name, value in fixed.items():
+        assert values_of(queue, "triplet", name) == {value}
+    assert [trial.configuration.keys() for trial in result.trials] == [{"weight"}] * 3
+    assert len(values_of(queue, "triplet", "weight")) == 3
+    assert result.table == {**fixed, "weight": result.best.configuration["weight"]}
+
+
+def test_the_fixed_values_of_a_sum_are_in_every_trial(queue: Any, store: Store) -> None:
+    table = {"method": ["triplet", "vanilla"], "triplet": {"on": "logits"}, "vanilla": {"temperature": 4.0}}
+    result = tune("mine", matrix(methods={"mine": table}), 2, store, on_plan)
+    assert values_of(queue, "triplet + vanilla", "triplet.on") == {"logits"}
+    assert values_of(queue, "triplet + vanilla", "vanilla.temperature") == {4.0}
+    assert result.best.configuration.keys() == {"triplet.weight", "triplet.margin", "vanilla.alpha"}
+    assert result.table["method"] == ["triplet", "vanilla"]
+    assert result.table["triplet"]["on"] == "logits"
+
+
+@pytest.mark.parametrize("spaced", ["triplet+vanilla", "triplet + vanilla"])
+def test_a_sum_finds_its_table_however_it_is_spaced(queue: Any, store: Store, spaced: str) -> None:
+    tune("triplet +vanilla", matrix(methods={spaced: {"triplet": {"on": "logits"}}}), 1, store, on_plan)
+    assert values_of(queue, "triplet + vanilla", "triplet.on") == {"logits"}
+
+
+def test_overrides_of_the_pair_are_fixed_too(queue: Any, store: Store) -> None:
+    override = [
+        {"when": {"student": "mlp_16"}, "set": {"methods": {"triplet": {"on": "logits", "margin": 5.0}}}},
+        {"when": {"student": "another"}, "set": {"methods": {"triplet": {"weight": 7.0}}}},
+        {"when": {"method": "triplet"}, "set": {"recipe": {"epochs": 2}}},
+        {"when": {"dataset": "digits"}, "set": {"methods": {"dml": {}}}},
+    ]
+    base = matrix(methods={"triplet": {"margin": [1.0, 2.0]}, "dml": {}}, override=override)
+    result = tune("triplet", base, 2, store, on_plan)
+    assert values_of(queue, "triplet", "on") == {"logits"}
+    assert values_of(queue, "triplet", "margin") == {5.0}
+    assert {run.recipe.epochs for run in distilled(queue, "triplet")} == {2}
+    assert result.best.configuration.keys() == {"weight"}
+
+
+def test_a_list_is_searched_in_its_range_or_else_among_its_values(queue: Any, store: Store) -> None:
+    lists = {"margin": [1.0, 2.0], "squared": [True, False], "on": ["logits", "probabilities"]}
+    tune("triplet", matrix(methods={"triplet": lists}), 8, store, on_plan)
+    margins = values_of(queue, "triplet", "margin")
+    assert len(margins) > 2
+    assert all(0.1 <= margin <= 10 for margin in margins)
+    assert values_of(queue, "triplet", "squared") == {True, False}
+    assert values_of(queue, "triplet", "on") == {"logits", "probabilities"}
+    first = distilled(queue, "triplet")[0].hyperparameters
+    assert (first["squared"], first["on"]) == (True, "probabilities"), "the defaults come first"
+
+
+def test_lists_of_the_recipe_are_searched_among_their_values(queue: Any, store: Store) -> None:
+    table = {"alpha": 0.5, "temperature": 4.0, "recipe": {"optimizer": {"lr": [0.01, 0.02]}, "grad_clip_norm": 1.0}}
+    recipe = {**RECIPE, "optimizer": {"name": "sgd", "lr": 0.1}}
+    result = tune("vanilla", matrix(methods={"vanilla": table}, recipe=recipe), 4, store, on_plan)
+    trained = distilled(queue, "vanilla")
+    assert {run.recipe.optimizer.lr for run in trained} == {0.01, 0.02}
+    assert {run.recipe.grad_clip_norm for run in trained} == {1.0}
+    assert result.best.configuration.keys() == {"recipe.optimizer.lr"}
+    rate = result.best.configuration["recipe.optimizer.lr"]
+    assert result.table["recipe"] == {"optimizer": {"lr": rate}, "grad_clip_norm": 1.0}
+    scratch = distilled(queue, "scratch")
+    assert {run.recipe.grad_clip_norm for run in scratch} == {None}
+
+
+def test_a_recipe_that_all_labels_sweep_is_searched(queue: Any, store: Store) -> None:
+    recipe = {
+        **RECIPE,
+        "student": {
+            "optimizer": {"name": "sgd", "lr": [0.01, 0.02], "weight_decay": [0.0, 0.1]},
+            "zip": [["optimizer.lr", "optimizer.weight_decay"]],
+        },
+    }
+    base = matrix(recipe=recipe, methods={"vanilla": {"recipe": {"grad_clip_norm": 1.0}}})
+    result = tune("vanilla", base, 5, store, on_plan)
+    assert set(result.best.configuration) == {
+        *("alpha", "temperature", "recipe.optimizer.lr", "recipe.optimizer.weight_decay")
+    }
+    assert {run.recipe.grad_clip_norm for run in distilled(queue, "vanilla")} == {1.0}
+
+
+def test_hyperparameters_of_the_fixed_mode_are_searched(queue: Any, store: Store) -> None:
+    pairs = [{"teacher": "cnn_4_8", "student": "cnn_4_4"}]
+    base = matrix(pairs=pairs, methods={"fitnets": {"mode": "two_stage", "share": 0.2}})
+    result = tune("fitnets", base, 2, store, on_plan)
+    assert result.best.configuration.keys() == {"hint_weight", "temperature"}
+    assert values_of(queue, "fitnets", "mode") == {"two_stage"}
+
+
+def test_trials_differ_in_what_is_active_only(queue: Any, store: Store) -> None:
+    pairs = [{"teacher": "cnn_4_8", "student": "cnn_4_4"}]
+    tune("fitnets", matrix(pairs=pairs, methods={"fitnets": {"mode": "two_stage"}}), 3, store, on_plan)
+    assert all("weight" not in run.hyperparameters for run in distilled(queue, "fitnets"))
+    assert len({run.id for run in distilled(queue, "fitnets")}) == 3 * 2
+
+
+STUDIES: dict[str, dict[str, Any]] = {
+    "another fixed value": {"methods": {"triplet": {"on": "logits"}}},
+    "another recipe of the label": {"methods": {"triplet": {"recipe": {"epochs": 3}}}},
+    "another override": {
+        "override": [{"when": {"student": "mlp_16"}, "set": {"methods": {"triplet": {"squared": False}}}}]
+    },
+    "other seeds": {"seeds": [0]},
+    "search seeds": {"protocol": {"validation": 0.2, "search_seeds": [100]}},
+    "another split": {"protocol": {"validation": 0.3}},
+}
+
+
+@pytest.mark.parametrize("changes", STUDIES.values(), ids=STUDIES)
+def test_a_study_is_that_of_its_fixed_values(queue: Any, store: Store, changes: dict[str, Any]) -> None:
+    base = {"methods": {"triplet": {}}}
+    first = tune("triplet", matrix(**base), 1, store, on_plan)
+    assert tune("triplet", matrix(**{**base, **changes}), 1, store, on_plan).matrix != first.matrix
+
+
+def test_other_labels_and_data_sets_do_not_change_a_study(queue: Any, store: Store) -> None:
+    first = tune("triplet", matrix(methods={"triplet": {"on": "logits"}}), 1, store, on_plan)
+    methods_table = {"triplet": {"on": "logits"}, "vanilla": {"alpha": [0.1, 0.2]}}
+    assert tune("triplet", matrix(methods=methods_table), 1, store, on_plan) == first
+
+
+def test_a_study_of_other_code_is_another_study(queue: Any, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The version of a method, as every other part of a run's identity, is part of the study's."""
+    first = tune("triplet", matrix(), 1, store, on_plan)
+    monkeypatch.setattr(methods.METHODS["triplet"], "version", 99)
+    assert tune("triplet", matrix(), 1, store, on_plan).matrix != first.matrix
+
+
+def test_a_trial_with_a_failed_seed_never_wins_while_one_is_complete(queue: Any, store: Store) -> None:
+    """The defaults have a perfect score on the seed that is left."""
+    queue.score = lambda run: 0.1 if run.hyperparameters.get("alpha") != 0.9 else None if run.seed else 1.0
+    result = tune("vanilla", matrix(), 3, store, on_plan)
+    assert result.best.num_failed == 0
+    assert result.best.score == pytest.approx(0.1)
+    assert (result.trials[0].score, result.trials[0].num_failed) == (1.0, 1)
+
+
+def test_of_trials_that_all_have_a_failed_seed_the_best_is_shown_as_such(queue: Any, store: Store) -> None:
+    queue.score = lambda run: None if run.seed and run.method == "vanilla" else 0.5
+    result = tune("vanilla", matrix(), 2, store, on_plan)
+    assert (result.best.score, result.best.num_failed, result.num_failed) == (0.5, 1, 2)
+
+
+def test_the_result_has_the_seeds_and_the_validation_images(queue: Any, store: Store) -> None:
+    result = tune("vanilla", matrix(protocol={"validation": 0.2, "search_seeds": [7, 8]}), 1, store, on_plan)
+    assert result.seeds == (7, 8)
+    assert result.validation_images == round(0.2 * 1437)
+    assert result.best.scores.keys() == {7, 8}
+
+
+INVALID: dict[str, tuple[dict[str, Any], str]] = {
+    "an unknown hyperparameter": (
+        {"fitnets": {"weigth": 1.0}},
+        r"methods\.fitnets: 'fitnets' has no hyperparameter 'weigth'",
+    ),
+    "an inactive value": ({"fitnets": {"share": 0.2}}, "'fitnets' does not use share = 0.2 with mode = 'joint'"),
+    "a list of a mode": (
+        {"fitnets": {"mode": ["joint", "two_stage"]}},
+        r"methods\.fitnets\.mode: must be one value to tune, got a list, because weight is active only with",
+    ),
+    "everything fixed": (
+        {"fitnets": {"weight": 1.0}},
+        "'fitnets' declares no range to search beside weight, which the matrix fixes",
+    ),
+    "an empty list": ({"fitnets": {"weight": []}}, r"base\.toml: methods\.fitnets\.weight: must have at least 1 value"),
+}
+
+
+@pytest.mark.parametrize(("table", "message"), INVALID.values(), ids=INVALID)
+def test_a_table_that_cannot_be_tuned_is_refused(queue: Any, store: Store, table: dict[str, Any], message: str) -> None:
+    pairs = [{"teacher": "cnn_4_8", "student": "cnn_4_4"}]
+    with pytest.raises(KdbenchError, match=message):
+        tune("fitnets", matrix(pairs=pairs, methods=table), 2, store, on_plan)
     assert queue.trained == []
