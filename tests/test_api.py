@@ -175,7 +175,7 @@ def test_tune_returns_one_row_per_trial(small: Small, tmp_path: Path) -> None:
     frame = kdbench.tune("vanilla", trials=2, **arguments)
     assert list(frame.columns) == ["alpha", "temperature", "val_accuracy", "failed_seeds"]
     assert list(frame["failed_seeds"]) == [0, 0]
-    assert (frame.attrs["seeds"], frame.attrs["validation_images"]) == ([0], round(0.1 * 1437))
+    assert (frame.attrs["seeds"], frame.attrs["validation_images"]) == ([0, 1], 142)  # stratified, of 1437
     best = frame.loc[frame["val_accuracy"].idxmax()]
     assert frame.attrs["table"] == {name: best[name] for name in ("alpha", "temperature")}
     assert tuple(frame.loc[0, ["alpha", "temperature"]]) == (0.9, 4.0)
