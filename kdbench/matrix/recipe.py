@@ -146,11 +146,14 @@ class OneCycle(TomlTable):
 
 
 class Plateau(TomlTable):
-    """The learning rate is multiplied by `factor` when the validation loss stops improving (`ReduceLROnPlateau`)."""
+    """The learning rate is multiplied by `factor` when validation stops improving (`ReduceLROnPlateau`)."""
 
     name: Literal["plateau"] = Field("plateau", description=_NAME)
     factor: Annotated[float, Gt(0), Lt(1)] = Field(0.5, description="Factor at each plateau")
-    patience: Annotated[int, Ge(0)] = Field(2, description="Epochs without improvement that are tolerated")
+    patience: Annotated[int, Ge(0)] = Field(
+        2,
+        description="Epochs in a row without a new best one that are tolerated; one more lowers the learning rate",
+    )
     warmup: NonNegative = Field(0.0, description=_WARMUP)
 
 
@@ -160,9 +163,9 @@ Schedule = Annotated[
 
 
 class EarlyStopping(TomlTable):
-    """Training stops when the validation loss stops improving; the weights of the best epoch are kept."""
+    """Training stops when validation stops improving; the weights of the best epoch are kept, scored and shown."""
 
-    patience: Count = Field(10, description="Epochs without improvement after which training stops")
+    patience: Count = Field(10, description="Epochs in a row without a new best epoch after which training stops")
 
 
 class Crop(TomlTable):
@@ -242,7 +245,12 @@ class Recipe(TomlTable):
         None, description="Size of the stratified subset of the training images to train on. Default: all"
     )
     early_stopping: EarlyStopping | None = Field(
-        None, description="Stop when the validation loss stops improving. Default: train all epochs"
+        None, description="Stop when validation stops improving, and keep the best epoch. Default: train all epochs"
+    )
+    monitor: Literal["accuracy", "loss"] = Field(
+        "accuracy",
+        description="What makes a validation epoch the best, for `plateau`, for `early_stopping` and for the weights "
+        'that are kept: the highest `"accuracy"` or the lowest `"loss"`; of equal epochs the first',
     )
     steps_per_epoch: Count | None = Field(
         None,

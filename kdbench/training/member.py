@@ -27,13 +27,14 @@ States = dict[str, dict[str, Tensor]]
 @final
 @dataclass
 class Best:
-    """The best validation epoch so far: highest accuracy, then lowest loss; with the deployed networks' weights.
+    """The best validation epoch so far, and the first of equal ones, with the deployed networks' weights.
 
-    `epoch` counts from 1 and is 0 before the first validation; `score` is (accuracy, -loss).
+    `epoch` counts from 1 and is 0 before the first validation; `score` is what `recipe.monitor` selects: the accuracy
+    or the negative loss.
     """
 
     epoch: int = 0
-    score: tuple[float, float] = (-1.0, 0.0)
+    score: float = -math.inf
     weights: States = field(default_factory=dict)
 
 
@@ -71,7 +72,6 @@ class Member:
         self._graphed = GraphedSteps(self._steps, self._recorder) if self._recorder else None
         self._rng = IsolatedRNG(derive_seed(seed, "member"), self.device)
         self._lr = 0.0  # of the last batch, of the first player
-        self._lowest_loss, self._bad_epochs = math.inf, 0
 
     @property
     def device(self) -> torch.device:
@@ -112,9 +112,8 @@ class Member:
             "optimizers": {name: optimizer.state_dict() for name, optimizer in self.optimizers.items()},
             "rng": self._rng.state_dict(),
             "history": self.history,
-            "best": [self.best.epoch, list(self.best.score), self.best.weights],
+            "best": [self.best.epoch, self.best.score, self.best.weights],
             "seconds": self.seconds,
-            "early_stopping": [self._lowest_loss, self._bad_epochs],
         }
 
     def load_state_dict(self, state: Mapping[str, Any], shared: Collection[nn.Module]) -> None:
@@ -130,10 +129,8 @@ class Member:
             optimizer.load_state_dict(state["optimizers"][name])
         self._rng.load_state_dict(state["rng"])
         self.history = state["history"]
-        epoch, score, weights = state["best"]
-        self.best = Best(epoch, tuple(score), weights)
+        self.best = Best(*state["best"])
         self._watch.set(state["seconds"])
-        self._lowest_loss, self._bad_epochs = state["early_stopping"]
 
     def start_epoch(self) -> None:
         """Set training mode, in which frozen networks stay in eval mode, and reset the means of the losses."""
@@ -186,18 +183,17 @@ class Member:
                 f"epoch {number}: {', '.join(not_finite)} became NaN or infinite; lower the learning rate or the "
                 "weight of this term, or set recipe.grad_clip_norm"
             )
-        elif "val_nll" in scores:
-            self._observe(number, scores["val_accuracy"], scores["val_nll"])
+        elif "val_accuracy" in scores:
+            self._observe(number, scores["val_accuracy"] if self.recipe.monitor == "accuracy" else -scores["val_nll"])
 
-    def _observe(self, epoch: int, accuracy: float, loss: float) -> None:
+    def _observe(self, epoch: int, score: float) -> None:
+        """Update the best epoch by a score, of which a higher one is better; nothing else reads the score."""
+        if score > self.best.score:
+            self.best = Best(epoch, score, self.deployed_weights())
         for optimizer in self.optimizers.values():
-            optimizer.observe(loss)
-        if (accuracy, -loss) > self.best.score:
-            self.best = Best(epoch, (accuracy, -loss), self.deployed_weights())
-        self._bad_epochs = 0 if loss < self._lowest_loss else self._bad_epochs + 1
-        self._lowest_loss = min(loss, self._lowest_loss)
+            optimizer.observe(is_best=self.best.epoch == epoch)
         stopping = self.recipe.early_stopping
-        self.is_finished = stopping is not None and self._bad_epochs >= stopping.patience
+        self.is_finished = stopping is not None and epoch - self.best.epoch >= stopping.patience
 
 
 def _make_optimizers(method: Method, recipe: Recipe) -> dict[str, PlayerOptimizer]:

@@ -128,10 +128,10 @@ class PlayerOptimizer:
         if self._plateau is not None:
             self._plateau.load_state_dict(state["plateau"])
 
-    def observe(self, validation_loss: float) -> None:
-        """Update the plateau schedule after an epoch with this validation loss."""
+    def observe(self, is_best: bool) -> None:
+        """Update the plateau schedule after an epoch, which is better than all before it or not."""
         if self._plateau is not None:
-            self._plateau.observe(validation_loss)
+            self._plateau.observe(is_best)
 
 
 def _set_momentum(group: dict[str, Any], momentum: float) -> None:

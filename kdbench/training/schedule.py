@@ -77,28 +77,24 @@ def _is_rising(schedule: OneCycle, progress: float, share: float) -> bool:
 
 @final
 class PlateauFactor:
-    """The factor of the `plateau` schedule: lowered when the validation loss has not improved for `patience` epochs."""
+    """The factor of the `plateau` schedule: lowered after more than `patience` epochs without a new best epoch."""
 
     def __init__(self, schedule: Plateau) -> None:
         self._schedule = schedule
-        self._best = math.inf
         self._bad_epochs = 0
         self.factor = 1.0
 
     def state_dict(self) -> dict[str, float | int]:
         """Return the state for `load_state_dict`."""
-        return {"best": self._best, "bad_epochs": self._bad_epochs, "factor": self.factor}
+        return {"bad_epochs": self._bad_epochs, "factor": self.factor}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Restore what `state_dict` returned."""
-        self._best, self._bad_epochs, self.factor = state["best"], state["bad_epochs"], state["factor"]
+        self._bad_epochs, self.factor = state["bad_epochs"], state["factor"]
 
-    def observe(self, validation_loss: float) -> None:
-        """Update the factor after an epoch with this validation loss."""
-        if validation_loss < self._best:
-            self._best, self._bad_epochs = validation_loss, 0
-            return
-        self._bad_epochs += 1
+    def observe(self, is_best: bool) -> None:
+        """Update the factor after an epoch, which is better than all before it or not."""
+        self._bad_epochs = 0 if is_best else self._bad_epochs + 1
         if self._bad_epochs > self._schedule.patience:
             self.factor *= self._schedule.factor
             self._bad_epochs = 0

@@ -60,7 +60,7 @@ class RunWriter:
     def write(
         self, started: str, shared_seconds: float, cohort_size: int, environment_changes: str | None = None
     ) -> None:
-        """Evaluate the last and the best-validation weights on test, and write all files; the result last.
+        """Score the weights of all selections, and write all files; the result last.
 
         Args:
             started: when the run started, an ISO 8601 time.
@@ -72,20 +72,9 @@ class RunWriter:
             ResultsError: the folder cannot be written to.
             NotFiniteError: a deployed network's outputs are NaN or infinite.
         """
-        last, best = self._member.deployed_weights(), self._member.best.weights
-        row = self._scores("")
-        agreement = self._teacher_agreement()
-        others = {name: self._other_scores(name) for name in list(self._deployed)[1:]}
-        if best:
-            self._load(best)
-            row |= self._scores("_best")
-        row |= self._best_test() if self._spec.recipe.epochs else self._untrained_scores(row)
-        stops_early = self._spec.recipe.early_stopping is not None
-        self._save_weights(best if best and stops_early else last)
+        row, others = self._evaluate_and_save()
         self._save_history()
-        self._save_predictions(is_best_saved=bool(best) and stops_early)
         row |= self._costs() | {
-            "teacher_agreement": agreement,
             "train_seconds": self._member.seconds + shared_seconds,
             "epochs_run": len(self._member.history),
             "steps": len(self._member.history) * self._steps_per_epoch(),
@@ -102,6 +91,30 @@ class RunWriter:
         files = checksums(self._store.folder(self._spec.id))
         self._store.log(self._spec.id, f"done after {len(self._member.history)} epochs")
         self._store.write_result(self._spec.id, {**result, "files": files})
+
+    def _evaluate_and_save(self) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Save weights and predictions, and return the scores of the run and of its other deployed networks.
+
+        Early stopping keeps the weights of the best epoch, and a run without epochs has one set of weights: then every
+        selection has the same scores.
+        """
+        last, best = self._member.deployed_weights(), self._member.best.weights
+        keeps_best = bool(best) and self._spec.recipe.early_stopping is not None
+        if keeps_best:
+            self._load(best)
+        self._save_weights(best if keeps_best else last)
+        row = self._scores("")
+        others = {name: self._other_scores(name) for name in list(self._deployed)[1:]}
+        agreement = {"teacher_agreement": self._teacher_agreement()}
+        if keeps_best or not self._spec.recipe.epochs:
+            row |= self._repeated(row)
+        else:
+            if best:
+                self._load(best)
+                row |= self._scores("_best")
+            row |= self._best_test()
+        self._save_predictions()
+        return row | agreement, others
 
     @property
     def _network(self) -> nn.Module:
@@ -141,8 +154,8 @@ class RunWriter:
         best = max(tracked, key=lambda epoch: float(epoch["test_accuracy"] or 0))
         return {f"{key}_best_test": value for key, value in best.items() if key.startswith(("val_", "test_"))}
 
-    def _untrained_scores(self, row: Mapping[str, Any]) -> dict[str, Any]:
-        """Return the scores of a network that does not train, which are its best ones too."""
+    def _repeated(self, row: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the scores of the only weights of a run under the other selections."""
         suffixes = ["_best"] * self._has_validation + ["_best_test"] * self._spec.split.track_test
         return {f"{key}{suffix}": value for suffix in suffixes for key, value in row.items()}
 
@@ -200,12 +213,10 @@ class RunWriter:
         table = to_arrow(self._member.history, EPOCH_TYPES)
         write_atomic(self._store.folder(self._spec.id) / HISTORY, lambda path: pq.write_table(table, path))
 
-    def _save_predictions(self, is_best_saved: bool) -> None:
+    def _save_predictions(self) -> None:
         """Save those of the saved weights as "student", and those of the best validation epoch if it is another."""
         networks = dict(self._predictions)
-        if is_best_saved:
-            networks[STUDENT] = networks.pop(BEST)
-        elif self._member.best.epoch == len(self._member.history):
+        if self._member.best.epoch == len(self._member.history):
             networks.pop(BEST, None)
         write_predictions(self._store, self._spec.id, networks)
 

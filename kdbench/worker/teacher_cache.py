@@ -26,7 +26,10 @@ from kdbench.worker.disk_cache import LRUCache
 
 # fields of a recipe that change neither the batches nor the teacher's outputs
 IRRELEVANT = frozenset(
-    ["epochs", "optimizer", "schedule", "grad_clip_norm", "early_stopping", "strong_augment", "steps_per_epoch"]
+    [
+        *("epochs", "optimizer", "schedule", "grad_clip_norm", "early_stopping", "monitor", "strong_augment"),
+        "steps_per_epoch",
+    ]
 )
 OVERHEAD = 1024  # bytes of a file beside the tensors, at most
 

@@ -7,9 +7,12 @@ from dataclasses import replace
 
 import pytest
 import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from kdbench.errors import MethodError, NotFiniteError, TrainingError
 from kdbench.matrix.recipe import Constant, EarlyStopping, Plateau, Recipe, Sgd
+from kdbench.training.checkpoint import from_bytes, to_bytes
 from kdbench.training.member import Member
 from kdbench.training.method import OptimizerSpec, Step
 
@@ -233,15 +236,17 @@ def test_deployed_weights_are_copies(member, batch):
     assert not torch.equal(run.method.student.head.weight, before)
 
 
-def test_the_best_epoch_has_the_highest_accuracy_then_the_lowest_loss(member, batches):
-    run, weights = member(epochs=5), []
-    for epoch, (accuracy, loss) in enumerate([(0.4, 1.0), (0.6, 2.0), (0.6, 1.5), (0.6, 1.5), (0.5, 0.1)]):
-        train_epoch(run, batches, epoch, {"val_accuracy": accuracy, "val_nll": loss})
+SCORES = [(0.4, 1.0), (0.6, 2.0), (0.6, 1.5), (0.5, 0.1), (0.6, 0.1)]
+
+
+@pytest.mark.parametrize(("monitor", "epoch", "score"), [("accuracy", 2, 0.6), ("loss", 4, -0.1)])
+def test_the_best_epoch_is_the_first_with_the_best_score_of_the_monitor(member, batches, monitor, epoch, score):
+    run, weights = member(epochs=5, monitor=monitor), []
+    for index, (accuracy, loss) in enumerate(SCORES):
+        train_epoch(run, batches, index, {"val_accuracy": accuracy, "val_nll": loss})
         weights.append(run.deployed_weights()["student"]["head.weight"])
-    assert run.best.epoch == 3
-    assert run.best.score == (0.6, -1.5)
-    assert torch.equal(run.best.weights["student"]["head.weight"], weights[2])
-    assert not torch.equal(weights[2], weights[3])
+    assert (run.best.epoch, run.best.score) == (epoch, score)
+    assert torch.equal(run.best.weights["student"]["head.weight"], weights[epoch - 1])
 
 
 def test_without_validation_there_is_no_best_epoch(member, batches):
@@ -251,21 +256,72 @@ def test_without_validation_there_is_no_best_epoch(member, batches):
     assert run.best.weights == {}
 
 
-def test_early_stopping_counts_epochs_without_improvement(member, batches):
-    run, stopped = member(epochs=9, early_stopping=EarlyStopping(patience=2)), []
-    for epoch, loss in enumerate([1.0, 1.1, 0.9, 1.2, 1.0]):
-        train_epoch(run, batches, epoch, {"val_accuracy": epoch / 10, "val_nll": loss})
-        stopped.append(run.is_finished)
-    assert stopped == [False, False, False, False, True]
+def drive(run, batches, scores):
+    """Train until the run stops: per epoch the learning rate that follows, the best epoch, and whether it ended."""
+    found = []
+    for epoch, (accuracy, loss) in enumerate(scores):
+        train_epoch(run, batches, epoch, {"val_accuracy": accuracy, "val_nll": loss})
+        found.append((run.optimizers["student"].lr(0.5), run.best.epoch, run.is_finished))
+        if run.is_finished:
+            break
+    return found
+
+
+@given(
+    scores=st.lists(st.tuples(st.sampled_from([0.4, 0.5, 0.6]), st.sampled_from([1.0, 2.0, 3.0])), min_size=1),
+    monitor=st.sampled_from(["accuracy", "loss"]),
+    patience=st.integers(1, 4),
+)
+@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_plateau_early_stopping_and_keeping_follow_one_rule(member, batches, scores, monitor, patience):
+    """Written out: an epoch is new best if it is strictly better than all before it."""
+    run = member(
+        epochs=len(scores),
+        monitor=monitor,
+        early_stopping=EarlyStopping(patience=patience),
+        schedule=Plateau(factor=0.5, patience=1),
+        optimizer=Sgd(lr=1.0),
+    )
+    expected, values, factor, waited = [], [], 1.0, 0
+    for accuracy, loss in scores:
+        values.append(accuracy if monitor == "accuracy" else -loss)
+        best = values.index(max(values)) + 1
+        waited = 0 if best == len(values) else waited + 1
+        if waited == 2:
+            factor, waited = factor / 2, 0
+        expected.append((factor, best, len(values) - best >= patience))
+        if expected[-1][2]:
+            break
+    assert drive(run, batches, scores) == expected
     assert run.error is None
-    assert not run.is_training
 
 
-def test_plateau_reads_the_validation_loss_once_an_epoch_for_all_players(member, batches):
+def test_plateau_lowers_the_learning_rate_of_all_players(member, batches):
     run = member(schedule=Plateau(factor=0.5, patience=0), optimizer=Sgd(lr=0.1))
-    for epoch, loss in enumerate([1.0, 1.0]):
-        train_epoch(run, batches, epoch, {"val_accuracy": 0.5, "val_nll": loss})
+    for epoch in range(2):
+        train_epoch(run, batches, epoch, GOOD)
     assert {name: o.lr(0.5) for name, o in run.optimizers.items()} == pytest.approx({"student": 0.05, "scale": 0.05})
+
+
+def test_a_resumed_run_stops_and_lowers_its_learning_rate_as_one_that_was_not_interrupted(member, batches):
+    recipe = {
+        "epochs": 9,
+        "early_stopping": EarlyStopping(patience=4),
+        "schedule": Plateau(factor=0.5, patience=1),
+        "optimizer": Sgd(lr=0.1),
+    }
+    scores = [(0.4, 1.0), (0.6, 2.0), (0.6, 1.5), (0.5, 0.1), (0.6, 0.1), (0.3, 0.1), (0.3, 0.1)]
+    whole, first, second = member(**recipe), member(**recipe), member(**recipe)
+    expected = drive(whole, batches, scores)
+    drive(first, batches, scores[:3])
+    second.load_state_dict(from_bytes(to_bytes(first.state_dict(()))), ())
+    found = []
+    for epoch, (accuracy, loss) in list(enumerate(scores))[3 : len(expected)]:
+        train_epoch(second, batches, epoch, {"val_accuracy": accuracy, "val_nll": loss})
+        found.append((second.optimizers["student"].lr(0.5), second.best.epoch, second.is_finished))
+    assert found == expected[3:]
+    assert found[-1][2]
+    assert torch.equal(second.best.weights["student"]["head.weight"], whole.best.weights["student"]["head.weight"])
 
 
 def test_a_run_is_a_function_of_its_seed(member, batches):

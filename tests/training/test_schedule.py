@@ -85,16 +85,9 @@ def test_cycles_divide_the_run(cycles, steps, data):
     assert progress == pytest.approx(1 if last else step % steps / steps, abs=1e-8)
 
 
-def test_plateau_lowers_the_factor_after_more_than_patience_epochs_without_improvement():
+def test_plateau_lowers_the_factor_after_more_than_patience_epochs_without_a_new_best_one():
     plateau, factors = PlateauFactor(Plateau(factor=0.5, patience=1)), []
-    for loss in (1.0, 0.9, 0.9, 0.95, 0.8, 0.81, 0.82, 0.83, 0.84):
-        plateau.observe(loss)
+    for is_best in (True, True, False, False, True, False, False, False, False):
+        plateau.observe(is_best)
         factors.append(plateau.factor)
     assert factors == [1, 1, 1, 0.5, 0.5, 0.5, 0.25, 0.25, 0.125]
-
-
-def test_nan_is_no_improvement_for_plateau():
-    plateau = PlateauFactor(Plateau(factor=0.1, patience=0))
-    plateau.observe(1.0)
-    plateau.observe(math.nan)
-    assert plateau.factor == 0.1

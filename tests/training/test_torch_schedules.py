@@ -155,8 +155,9 @@ def test_momentum_is_constant_by_default():
 def test_plateau_is_that_of_torch_without_a_threshold(scores, patience):
     optimizer = torch.optim.SGD(nn.Linear(1, 1).parameters(), lr=0.1)
     reference = lr_scheduler.ReduceLROnPlateau(optimizer, "min", 0.5, patience, threshold=0.0, threshold_mode="abs")
-    plateau = player_optimizer(Plateau(factor=0.5, patience=patience), 30)
+    plateau, lowest = player_optimizer(Plateau(factor=0.5, patience=patience), 30), 1.0
     for score in scores:
-        plateau.observe(score)
+        plateau.observe(score < lowest)
+        lowest = min(score, lowest)
         reference.step(score)
         assert plateau.lr(0.5) == pytest.approx(optimizer.param_groups[0]["lr"])

@@ -7,7 +7,9 @@ from dataclasses import replace
 import pyarrow.parquet as pq
 import pytest
 import torch
+from safetensors.torch import load_file
 
+from kdbench import models
 from kdbench.analysis import classification_metrics
 from kdbench.matrix import NetworkSpec
 from kdbench.results import Store
@@ -168,16 +170,43 @@ def test_the_history_has_one_row_per_epoch(distilled):
     assert history[row["best_epoch"] - 1]["val_nll"] == row["val_nll_best"]
 
 
-def test_early_stopping_keeps_the_weights_of_the_best_epoch(store, plan_of, train):
-    recipe = {"epochs": 40, "early_stopping": {"patience": 3}, "optimizer": {"name": "adam", "lr": 0.1}}
-    spec = run_of(plan_of({}, {**recipe, "schedule": "constant"}), "scratch")
+STOPPING = {
+    "epochs": 40,
+    "early_stopping": {"patience": 3},
+    "optimizer": {"name": "adam", "lr": 0.1},
+    "schedule": "constant",
+}
+
+
+@pytest.mark.parametrize("monitor", ["accuracy", "loss"])
+def test_with_early_stopping_every_selection_shows_the_saved_weights_of_the_best_epoch(store, plan_of, train, monitor):
+    spec = run_of(plan_of({}, {**STOPPING, "monitor": monitor}, {"track_test": True}), "scratch")
     train(store, spec)
     row = store.result(spec.id)["row"]
-    assert row["best_epoch"] < row["epochs_run"] < 40
-    assert row["val_nll"] != row["val_nll_best"]
-    again = scores(store, spec, "validation")
-    assert {f"val_{name}_best": value for name, value in again.items()}.items() <= row.items()
-    assert scores(store, spec, "test")["nll"] == row["test_nll_best"]
+    history = pq.read_table(store.folder(spec.id) / "history.parquet").to_pylist()
+    assert row["best_epoch"] < row["epochs_run"] == len(history) < 40
+    ranked = [epoch["val_accuracy"] if monitor == "accuracy" else -epoch["val_nll"] for epoch in history]
+    assert row["best_epoch"] == ranked.index(max(ranked)) + 1
+    kept = history[row["best_epoch"] - 1]
+    assert kept["val_nll"] != history[-1]["val_nll"]
+    for part, images in (("val", "validation"), ("test", "test")):
+        again = scores(store, spec, images)
+        for suffix in ("", "_best", "_best_test"):
+            assert {f"{part}_{name}{suffix}": value for name, value in again.items()}.items() <= row.items(), suffix
+        assert again["nll"] == kept[f"{part}_nll"]
+
+
+def test_with_early_stopping_the_other_networks_are_those_that_are_saved(store, plan_of, train):
+    spec = run_of(plan_of({"dml": {}}, STOPPING), "dml")
+    train(store, spec)
+    result = store.result(spec.id)
+    assert result["row"]["best_epoch"] < result["row"]["epochs_run"]
+    saved = load_file(store.folder(spec.id) / "weights.safetensors")
+    peer = models.build_from_spec(spec.peers[0], load_task(spec))
+    peer.load_state_dict({key.removeprefix("peer1."): v for key, v in saved.items() if key.startswith("peer1.")})
+    test = load_cohort_data(spec, CPU).test
+    found = classification_metrics(compute_logits(peer, test.batches()), test.labels)
+    assert result["deployed"]["peer1"]["test_nll"] == found["nll"]
 
 
 def test_tracked_test_scores_have_their_best_epoch(store, plan_of, train):
@@ -262,8 +291,7 @@ def test_weights_that_are_the_last_and_the_best_have_predictions_once(store, pla
 
 
 def test_with_early_stopping_the_predictions_are_those_of_the_kept_weights(store, plan_of, train):
-    recipe = {"epochs": 40, "early_stopping": {"patience": 3}, "optimizer": {"name": "adam", "lr": 0.1}}
-    spec = run_of(plan_of({}, {**recipe, "schedule": "constant"}), "scratch")
+    spec = run_of(plan_of({}, STOPPING), "scratch")
     train(store, spec)
     networks = read_predictions(store, spec.id)
     assert list(networks) == ["student"]

@@ -30,6 +30,7 @@ OTHER = {
     "grad_clip_norm": 1.0,
     "train_samples": 99,
     "early_stopping": EarlyStopping(),
+    "monitor": "loss",
     "steps_per_epoch": 3,
 }
 

@@ -32,8 +32,8 @@ class FitNets(Offline):
       `L = CE(z_s, y) + lambda H(softmax(z_t / T), softmax(z_s / T))`, where lambda falls linearly from 4 to 1.
 
     A sum over thousands of entries needs a small learning rate, or a `hint_weight` of about 1 / (C H W). The
-    classifier does not train in the first stage, so that early stopping and the plateau schedule, which read the
-    validation loss, need more patience than that stage has epochs.
+    classifier does not train in the first stage, so that early stopping and the plateau schedule, which read
+    validation scores, need more patience than that stage has epochs.
 
     `layer` is the index of a stage in both networks, from 0, or "middle" or "final" of the stages with height and
     width.
