@@ -72,6 +72,7 @@ def make_notes(results: MatrixResults, rows: Sequence[Row], cells: Iterable[Tabl
     shown = list(cells)
     has_dash = any(cell.text == DASH and cell.is_missing for cell in shown)
     applies = {
+        "Early stopping: the weights of the best validation epoch are shown.": _stops_early(results, rows),
         "protocol.validation is 0, so no configuration is chosen: each one has a row.": _is_split(results),
         f"{INCOMPLETE} incomplete: mean over the n finished runs, fewer than planned.": any(
             cell.is_incomplete for cell in shown
@@ -82,6 +83,13 @@ def make_notes(results: MatrixResults, rows: Sequence[Row], cells: Iterable[Tabl
         "All seeds share one teacher run.": _has_shared_teacher(results, rows),
     }
     return tuple(note for note, does_apply in applies.items() if does_apply)
+
+
+def _stops_early(results: MatrixResults, rows: Sequence[Row]) -> bool:
+    """Return whether the recipe of a shown row has early stopping, which keeps its best epoch under every selection."""
+    chosen = [choice.chosen for row in rows for choice in row.choices.values()]
+    found = [results.index.trainings.get(cell.training) for cell in chosen if cell is not None]
+    return any(training.recipe.get("early_stopping") is not None for training in found if training is not None)
 
 
 def _is_split(results: MatrixResults) -> bool:

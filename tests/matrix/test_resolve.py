@@ -50,7 +50,7 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     (
         {"recipe": {"student": {"student": {"epochs": 1}}}},
         "recipe.student.student: unknown key; valid: augment, batch_size, early_stopping, epochs, grad_clip_norm, "
-        "optimizer, precision, schedule, steps_per_epoch, strong_augment, train_samples",
+        "monitor, optimizer, precision, schedule, steps_per_epoch, strong_augment, train_samples",
     ),
     (
         {"recipe": SGD, **override({"recipe": {"optimizer": {"betas": [0.1, 0.2]}}}, dataset="digits")},
@@ -92,6 +92,8 @@ def test_one_clear_error(expanded: Expand, tables: dict[str, Any], message: str)
         ({"schedule": "plateau"}, "recipe.teacher.schedule"),
         ({"early_stopping": {}}, "recipe.teacher.early_stopping"),
         ({"student": {"schedule": "plateau"}}, "recipe.student.schedule"),
+        ({"monitor": "accuracy"}, "recipe.teacher.monitor"),
+        ({"student": {"monitor": "loss"}}, "recipe.student.monitor"),
         ({"student": {"early_stopping": {"patience": 3}}}, "recipe.student.early_stopping"),
     ],
 )
