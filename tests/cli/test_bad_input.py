@@ -115,6 +115,34 @@ CASES: dict[str, tuple[Edit, tuple[str, ...]]] = {
         ("", '[recipe.teacher]\nschedule = "plateau"\n[protocol]\nvalidation = 0'),
         ("m.toml: recipe.teacher.schedule: needs validation images, but protocol.validation is 0; set it",),
     ),
+    "a search seed that is reported": (
+        ("", "[protocol]\nsearch_seeds = [100, 1]"),
+        ("m.toml: protocol.search_seeds: must not contain a seed of 'seeds', got 1 in both; choose other search",),
+    ),
+    "a search without a sweep": (
+        ("", "[protocol]\nsearch_seeds = [100]"),
+        ("m.toml: protocol.search_seeds: no label has two or more configurations to choose from; give a list",),
+    ),
+    "a refit without a search": (
+        ("", "[protocol]\nrefit = true"),
+        ("m.toml: protocol.refit: needs protocol.search_seeds, because ", "set search_seeds = [100], or remove refit"),
+    ),
+    "a paired split with one teacher": (
+        ("", '[protocol]\nsplit_seed = "paired"'),
+        ('m.toml: protocol.split_seed: "paired" needs teacher_seed = "paired", got teacher_seed = 0; otherwise a ',),
+    ),
+    "a swept recipe of the teacher": (
+        ("epochs = 2", "epochs = [2, 3]"),
+        ("m.toml: recipe.epochs: the teacher needs one value, got [2, 3]; set recipe.teacher.epochs to one value",),
+    ),
+    "an empty sweep of the recipe": (
+        ("", "[recipe.student]\nepochs = []"),
+        ("m.toml: recipe.student.epochs: must have at least 1 value, got []; give a value or remove the key",),
+    ),
+    "a repeated value of the recipe": (
+        ("", "[recipe.student]\nepochs = [3, 4, 3]"),
+        ("m.toml: recipe.epochs: must not repeat a value, got 3 twice",),
+    ),
     "a missing module": (
         ("", '[methods."nowhere_at_all:Mine"]'),
         ("method 'nowhere_at_all:Mine': module 'nowhere_at_all' not found; modules are searched",),
