@@ -7,6 +7,7 @@ from kdbench.reporting.matrix_results import MatrixResults
 from kdbench.reporting.pair import Pair
 from kdbench.reporting.rows import Row
 from kdbench.reporting.selection import DESCRIPTIONS, SUFFIXES, choice_column
+from kdbench.reporting.sums import sum_notes
 from kdbench.reporting.table import DASH, INCOMPLETE, TableCell
 
 BOLD_CHOSEN = "Bold: the chosen configuration, which the other tables show."
@@ -80,9 +81,10 @@ def make_notes(results: MatrixResults, rows: Sequence[Row], cells: Iterable[Tabl
         "The choice of hyperparameters is provisional: not all runs are finished.": _is_provisional(results, rows),
         "n/a: incompatible; the report gives the reason.": any(cell.text == "n/a" for cell in shown),
         f"{DASH}: excluded by the matrix; the report gives the reason.": bool(results.index.excluded) and has_dash,
-        "All seeds share one teacher run.": _has_shared_teacher(results, rows),
     }
-    return tuple(note for note, does_apply in applies.items() if does_apply)
+    shared = _shared_teacher_note(rows)
+    found = (note for note, does_apply in applies.items() if does_apply)
+    return (*found, *((shared,) if shared else ()), *sum_notes(rows))
 
 
 def _stops_early(results: MatrixResults, rows: Sequence[Row]) -> bool:
@@ -106,7 +108,13 @@ def _is_provisional(results: MatrixResults, rows: Sequence[Row]) -> bool:
     return any(results.status(run) in ("pending", "running") for run in run_ids)
 
 
-def _has_shared_teacher(results: MatrixResults, rows: Sequence[Row]) -> bool:
-    choices = [choice for row in rows if row.kind == "teacher" for choice in row.choices.values()]
-    teachers = [cell for choice in choices for cell in choice.candidates]
-    return results.num_seeds > 1 and bool(teachers) and all(len(cell.runs) == 1 for cell in teachers)
+def _shared_teacher_note(rows: Sequence[Row]) -> str:
+    """Return that the seeds share a teacher run; empty if some row has several, or if there is one seed."""
+    chosen = [choice.chosen for row in rows if row.kind == "method" for choice in row.choices.values()]
+    cells = [cell for cell in chosen if cell is not None and len(cell.teachers) > 1]
+    if not cells or any(len(set(cell.teachers.values())) > 1 for cell in cells):
+        return ""
+    teachers = {(Pair.of(cell), run) for cell in cells for run in cell.teachers.values()}
+    if len(teachers) == len({pair for pair, _ in teachers}):
+        return "All seeds share one teacher run."
+    return "All seeds of a row share one teacher run."

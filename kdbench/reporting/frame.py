@@ -14,7 +14,8 @@ def to_frame(table: Table) -> "pd.DataFrame":
     A column of text is one column. A column of numbers becomes three: `<title>` with the mean in the unit that the
     title names (percent for accuracies), `<title>, std` with the sample standard deviation, and `<title>, n` with the
     number of runs. For gains, `<title>, 95 % low` and `<title>, 95 % high` are the bounds of the interval. A cell
-    without a result is NaN, with n = 0. The first column, the name of the row, is the index.
+    without a result is NaN, with n = 0. The first column, the name of the row, is the index. The last column, `notes`,
+    has the footnotes of each row, if there are any.
     """
     import pandas as pd
 
@@ -32,6 +33,8 @@ def to_frame(table: Table) -> "pd.DataFrame":
             columns[f"{column.full_title}, 95 % low"] = _scaled([one and one.low for one in intervals], scales)
             columns[f"{column.full_title}, 95 % high"] = _scaled([one and one.high for one in intervals], scales)
         columns[f"{column.full_title}, n"] = [cell.n for cell in cells]
+    if table.footnotes:
+        columns["notes"] = ["; ".join(table.row_notes(row)) for row in table.rows]
     return pd.DataFrame(columns).set_index(table.columns[0].full_title)
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal, final
 from kdbench.errors import NOT_FINITE, ReportError
 from kdbench.reporting.pair import Pair
 from kdbench.reporting.selection import SUFFIXES, Selection, check_selection
-from kdbench.results.index import IndexCell, MatrixIndex
+from kdbench.results.index import IndexCell, MatrixIndex, Training
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -125,6 +125,18 @@ class MatrixResults:
         lines = text.strip().splitlines() if isinstance(text, str) else []
         return lines[0] if lines else "no message"
 
+    def training(self, cell: IndexCell | None) -> Training | None:
+        """Return what a cell is trained on; None if the index does not have it."""
+        return None if cell is None else self.index.trainings.get(cell.training)
+
+    def texts(self, cell: IndexCell, column: str) -> dict[str, str]:
+        """Return the values of a cell's finished runs in a column as text, by seed; empty texts are left out."""
+        if column not in self._done.columns:
+            return {}
+        values = self._done[column].dropna()
+        texts = {seed: _as_text(values[run]) for seed, run in cell.runs.items() if run in values.index}
+        return {seed: text for seed, text in texts.items() if text}
+
     def failures(self, cells: Iterable[IndexCell]) -> Counter[Failure]:
         """Return how many runs of the cells failed in which way."""
         failed = (run for cell in cells for run in cell.runs.values() if self.status(run) == "failed")
@@ -163,3 +175,8 @@ class MatrixResults:
         import pandas as pd
 
         return pd.Index(seeds, dtype=str)
+
+
+def _as_text(value: object) -> str:
+    """Return a value of a column; one with missing values has floats for whole numbers, and objects for booleans."""
+    return f"{value:g}" if isinstance(value, float) else str(value)

@@ -1,5 +1,6 @@
 """A table before it is rendered: plain text and numbers, no markup."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import final
@@ -40,6 +41,24 @@ MILLISECONDS = Unit(digits=3)
 SECONDS = Unit(digits=1)
 COUNT = Unit()
 
+LETTERS = "abcdefghijklmnoprstuvwxyz"  # of marks; Unicode has no superscript q
+SUPERSCRIPTS = str.maketrans(LETTERS, "ᵃᵇᶜᵈᵉᶠᵍʰⁱʲᵏˡᵐⁿᵒᵖʳˢᵗᵘᵛʷˣʸᶻ")
+
+
+def superscript(marks: str) -> str:
+    """Return marks as superscript letters.
+
+    >>> superscript("a,b")
+    'ᵃ,ᵇ'
+    """
+    return marks.translate(SUPERSCRIPTS)
+
+
+def _mark(number: int) -> str:
+    """Return the mark of a footnote, counted from 0: "a" to "z" without "q", then "aa"."""
+    more, last = divmod(number, len(LETTERS))
+    return (_mark(more - 1) if more else "") + LETTERS[last]
+
 
 def one_line(text: str) -> str:
     """Return text on one line, without control characters."""
@@ -64,6 +83,7 @@ class TableCell:
     is_missing: bool = False  # no result; the text gives the reason
     is_incomplete: bool = False  # fewer runs than planned
     failures: str = ""  # such as "2 of 3 diverged", if the mean is over the others
+    footnotes: tuple[str, ...] = ()  # texts; the table has the mark of each
 
     @property
     def is_bold(self) -> bool:
@@ -98,6 +118,7 @@ class Column:
     hides_repeats: bool = False  # in print, a value equal to the one above is left blank
     has_intervals: bool = False  # its numbers have intervals where there are enough seeds
     is_key: bool = False  # names the row, as the first column and those with `hides_repeats` do
+    footnotes: tuple[str, ...] = ()
 
     @property
     def full_title(self) -> str:
@@ -112,7 +133,8 @@ class Table:
     """A table; `name` is the stem of its files.
 
     The first `num_baselines` rows are separated from the others by a line. `configurations` has one line per method:
-    the hyperparameters behind its numbers.
+    the hyperparameters behind its numbers. `protocol` has the lines that a report prints once, and a table that stands
+    alone below its notes: what the networks were trained on, and how.
     """
 
     name: str
@@ -123,6 +145,23 @@ class Table:
     notes: tuple[str, ...] = ()
     configurations: tuple[str, ...] = ()
     num_baselines: int = 0
+    protocol: tuple[str, ...] = ()
+
+    @cached_property
+    def footnotes(self) -> dict[str, str]:
+        """The mark of each footnote by its text: "a", "b", ..., in the order in which a reader meets them."""
+        noted: list[TableCell | Column] = [*self.columns, *(cell for row in self.rows for cell in row)]
+        texts = dict.fromkeys(text for one in noted for text in one.footnotes)
+        return {text: _mark(number) for number, text in enumerate(texts)}
+
+    def marks(self, noted: "TableCell | Column") -> str:
+        """Return the marks of a cell or a column, such as "a,b"."""
+        return ",".join(sorted((self.footnotes[text] for text in noted.footnotes), key=lambda mark: (len(mark), mark)))
+
+    def row_notes(self, row: Sequence[TableCell]) -> tuple[str, ...]:
+        """Return the texts of all footnotes that a row and the columns have, for formats without marks."""
+        noted: list[TableCell | Column] = [*row, *self.columns]
+        return tuple(dict.fromkeys(text for one in noted for text in one.footnotes))
 
     @property
     def key_columns(self) -> tuple[int, ...]:

@@ -13,6 +13,8 @@ from kdbench.reporting.formats.latex import render_latex
 from kdbench.reporting.formats.latex_text import slug
 from kdbench.reporting.formats.markdown import escape, render_markdown
 from kdbench.reporting.matrix_results import MatrixResults
+from kdbench.reporting.protocol import head_lines
+from kdbench.reporting.rows import make_rows
 from kdbench.reporting.selection import DESCRIPTIONS, Selection
 from kdbench.reporting.table import Table
 from kdbench.results import MatrixIndex, load_indexes
@@ -39,7 +41,8 @@ class Report:
 
     def files(self) -> dict[str, str]:
         """Return the texts of the report's files by their paths in its folder."""
-        texts = {"report.md": "\n".join([self.summary, *map(render_markdown, self.tables)])}
+        tables = (render_markdown(table, is_alone=False) for table in self.tables)
+        texts = {"report.md": "\n".join([self.summary, *tables])}
         for table in self.tables:
             texts[f"tables/{table.name}.tex"] = render_latex(table, label=f"{self.matrix}-{table.name}")
             texts[f"tables/{table.name}.csv"] = render_csv(table)
@@ -91,7 +94,8 @@ def make_report(index: MatrixIndex, frame: "pd.DataFrame", selection: Selection 
     Raises:
         ReportError: the matrix does not support the selection.
     """
-    summary = _summary(MatrixResults(index, frame, selection))
+    results = MatrixResults(index, frame, selection)
+    summary = _summary(results, head_lines(results, make_rows(results)))
     return Report(index.name, summary, tuple(_with_file_names(build_tables(index, frame, selection))))
 
 
@@ -121,15 +125,15 @@ def _write(folder: Path, texts: Mapping[str, str]) -> tuple[Path, ...]:
     return tuple(folder / name for name in texts)
 
 
-def _summary(results: MatrixResults) -> str:
+def _summary(results: MatrixResults, protocol: Iterable[str]) -> str:
     index, count = results.index, results.count_by_status(results.index.run_ids)
     states = ", ".join(f"{count[state]} {state}" for state in ("done", "failed", "running", "pending"))
     lines = (
         f"# {escape(index.name)}",
         f"- matrix: {escape(index.file)}",
         f"- selection: {DESCRIPTIONS[results.selection]}",
+        *(f"- {escape(line[0].lower() + line[1:].removesuffix('.'))}" for line in protocol),
         f"- validation: {f'{index.validation:.6g} of the training images' if index.validation else 'none'}",
-        f"- seeds: {results.num_seeds}",
         f"- runs: {states}",
         *(f"- {title}: {escape(', '.join(values))}" for title, values in _environment(results) if values),
     )

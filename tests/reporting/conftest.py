@@ -49,7 +49,12 @@ class MatrixBuilder:
         key = f"{len(self.cells)}/{label}"
         numbers = range(len(test)) if seeds is None else seeds
         ids = {str(seed): hashlib.sha256(f"{key}/{seed}".encode()).hexdigest()[:16] for seed in numbers}
-        made = IndexCell(kind, label, *pair, method=label, hyperparameters=configurations, runs=ids, **(cell or {}))
+        teacher = next(
+            (c for c in self.cells if (c.label, c.dataset, c.teacher, c.student) == ("teacher", *pair)), None
+        )
+        teachers = {seed: run for seed in ids for run in (teacher.runs.values() if teacher else ())}
+        fields = {"method": label, "teachers": teachers, **(cell or {})}
+        made = IndexCell(kind, label, *pair, hyperparameters=configurations, runs=ids, **fields)
         self.cells.append(made)
         for seed, (run, score) in enumerate(zip(ids.values(), test, strict=True)):
             if isinstance(score, str):

@@ -83,3 +83,27 @@ def test_a_choice_among_unfinished_configurations_is_provisional(builder) -> Non
     assert captions.make_notes(runs, make_rows(runs), []) == (
         "The choice of hyperparameters is provisional: not all runs are finished.",
     )
+
+
+def test_one_shared_teacher_is_noted_only_where_it_is_true(builder) -> None:
+    builder.add("teacher", [0.9, 0.9], kind="teacher")
+    teacher = builder.cells[0].runs
+    builder.add("a", [0.5, 0.5], cell={"teachers": {"0": teacher["0"], "1": teacher["1"]}})
+    runs = MatrixResults(builder.index, builder.frame, "last")
+    assert not any("share" in note for note in captions.make_notes(runs, make_rows(runs), []))
+    builder.cells[1:] = []
+    for label, run in (("a", "x"), ("b", "y")):
+        builder.add(label, [0.5, 0.5], cell={"teachers": {"0": run, "1": run}})
+    runs = MatrixResults(builder.index, builder.frame, "last")
+    assert captions.make_notes(runs, make_rows(runs), []) == ("All seeds of a row share one teacher run.",)
+
+
+def test_the_caption_says_which_seeds_chose(thesis, searched) -> None:
+    builder = thesis()
+    runs = MatrixResults(builder.index, builder.frame, "last")
+    assert "Chosen and reported on the same seeds" in captions.describe_choice(runs, make_rows(runs))
+    assert captions.describe_choice(runs, make_rows(runs)[-1:]) == ""
+    runs = MatrixResults(searched.index, searched.frame, "last")
+    text = captions.describe_choice(runs, make_rows(runs))
+    assert "on search seeds 100, 101 alone" in text
+    assert "same seeds" not in text

@@ -1,6 +1,6 @@
 """Units, cells and columns."""
 
-from kdbench.reporting.table import COUNT, MILLISECONDS, MINUS, PERCENT, POINTS, Column, TableCell, one_line
+from kdbench.reporting.table import COUNT, MILLISECONDS, MINUS, PERCENT, POINTS, Column, Table, TableCell, one_line
 
 
 def test_units() -> None:
@@ -31,3 +31,18 @@ def test_a_full_title_is_one_line() -> None:
 
 def test_one_line_has_no_control_characters() -> None:
     assert one_line(" a\nb\t\x1b[31mc\x07  é\u200b ") == "a b [31mc é"
+
+
+def test_marks_are_numbered_as_a_reader_meets_them_and_shared() -> None:
+    rows = ((TableCell("a", footnotes=("y", "x")), TableCell()), (TableCell("b", footnotes=("x",)), TableCell()))
+    table = Table("t", "T", "C.", (Column("m"), Column("n", footnotes=("x",))), rows)
+    assert table.footnotes == {"x": "a", "y": "b"}
+    assert [table.marks(one) for one in (table.columns[1], rows[0][0], rows[1][0], rows[1][1])] == ["a", "a,b", "a", ""]
+
+
+def test_there_are_marks_for_any_number_of_footnotes() -> None:
+    cell = TableCell(footnotes=tuple(map(str, range(700))))
+    marks = list(Table("t", "T", "C.", (Column("m"),), ((cell,),)).footnotes.values())
+    assert marks[:3] == ["a", "b", "c"]
+    assert marks[24:27] == ["z", "aa", "ab"]
+    assert len(set(marks)) == 700

@@ -13,13 +13,16 @@ def render_csv(table: Table) -> str:
     """Return a header line and the rows.
 
     Numbers are not rounded and in the unit that the title names. A cell without a result holds the reason. Only a
-    column of gains has columns for the bounds of intervals.
+    column of gains has columns for the bounds of intervals. The last column has the footnotes of each row, if there are
+    any.
     """
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow([title for column in table.columns for title in _titles(column)])
+    notes = ["notes"] if table.footnotes else []
+    writer.writerow([*(title for column in table.columns for title in _titles(column)), *notes])
     for row in table.rows:
-        writer.writerow([v for cell, column in zip(row, table.columns, strict=True) for v in _values(cell, column)])
+        values = [v for cell, column in zip(row, table.columns, strict=True) for v in _values(cell, column)]
+        writer.writerow([*values, *("; ".join(table.row_notes(row)) for _ in notes)])
     return text.getvalue()
 
 

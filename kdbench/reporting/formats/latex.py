@@ -2,13 +2,15 @@ r"""A table as LaTeX; the document needs \usepackage{booktabs}."""
 
 import math
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from itertools import groupby, takewhile
 
 from kdbench.reporting.formats.latex_layout import Layout, choose_layout, count_lines, heading_lines
 from kdbench.reporting.formats.latex_text import allow_breaks, escape, slug
 from kdbench.reporting.table import Column, Table, TableCell
+
+Marks = Callable[[TableCell | Column], str]
 
 PAGE_LINES = 40  # a longer table continues in another float
 PAGE_LINES_WITH_NOTES = 48  # if the hyperparameters need more, they follow the float as a paragraph
@@ -26,14 +28,15 @@ def render_latex(table: Table, label: str = "") -> str:
     blocks = [_select_columns(table, block) for block in positions]
     *pages, last_page = _pages(table, len(blocks))
     configurations = ["Hyperparameters:", *table.configurations] if table.configurations else []
-    note_lines = sum(math.ceil(len(line) / NOTE_LETTERS) for line in configurations)
+    closing = [*table.protocol, *configurations]
+    note_lines = sum(math.ceil(len(line) / NOTE_LETTERS) for line in (*table.footnotes, *table.notes, *closing))
     fits = len(blocks) * len(last_page) + note_lines <= PAGE_LINES_WITH_NOTES
-    last_notes = (*table.notes, *(configurations if fits else ()))
+    notes = [*(_note(text, mark) for text, mark in table.footnotes.items()), *map(_note, table.notes)]
     floats = [
-        *(_float(table, label, blocks, page, layout, table.notes) for page in pages),
-        _float(table, label, blocks, last_page, layout, last_notes),
+        *(_float(table, label, blocks, page, layout, notes) for page in pages),
+        _float(table, label, blocks, last_page, layout, [*notes, *(map(_note, closing) if fits else ())]),
     ]
-    return "\n".join([*floats, *([] if fits else _paragraph(configurations))])
+    return "\n".join([*floats, *([] if fits else _paragraph(closing))])
 
 
 def _select_columns(table: Table, positions: Sequence[int]) -> Table:
@@ -63,36 +66,44 @@ def _float(table: Table, label: str, blocks: Sequence[Table], page: range, layou
         f"  \\caption{{{escape(table.caption + (' (continued)' if is_continued else ''))}}}",
         *([] if is_continued else [f"  \\label{{tab:{slug(label or table.name)}}}"]),
         f"  \\{layout.size}\\setlength{{\\tabcolsep}}{{{layout.gap}pt}}",
-        *(line for block in blocks for line in _tabular(block, page, layout)),
+        *(line for block in blocks for line in _tabular(block, page, layout, table.marks)),
         *_notes(notes),
         "\\end{table}",
     ]
     return "\n".join(lines) + "\n"
 
 
+def _note(text: str, mark: str = "") -> str:
+    return f"\\hangindent=1em {_superscript(mark)}{allow_breaks(escape(text), 40)}\\par"
+
+
+def _superscript(marks: str) -> str:
+    return f"\\textsuperscript{{{marks}}}" if marks else ""
+
+
 def _notes(notes: Sequence[str]) -> list[str]:
     """Return notes below a table, as wide as the text."""
     if not notes:
         return []
-    lines = (f"    \\hangindent=1em {allow_breaks(escape(note), 40)}\\par" for note in notes)
+    lines = (f"    {note}" for note in notes)
     return ["  \\par\\smallskip\\parbox{\\linewidth}{\\footnotesize\\raggedright\\hyphenpenalty=10000", *lines, "  }"]
 
 
 def _paragraph(notes: Sequence[str]) -> list[str]:
     """Return notes as a paragraph of the text, in which a page may end."""
-    lines = (f"\\noindent\\hangindent=1em {allow_breaks(escape(note), 40)}\\par" for note in notes)
+    lines = (f"\\noindent{_note(note)}" for note in notes)
     return ["{\\footnotesize\\raggedright\\hyphenpenalty=10000", *lines, "}", ""]
 
 
-def _tabular(table: Table, page: range, layout: Layout) -> Iterator[str]:
+def _tabular(table: Table, page: range, layout: Layout, marks: Marks) -> Iterator[str]:
     yield "  \\par\\smallskip"
     yield f"  \\makebox[\\linewidth]{{\\begin{{tabular}}{{{''.join(map(_alignment, table.columns))}}}"
     yield "    \\toprule"
     if any(column.group for column in table.columns):
         yield from _group_header(table.columns)
-    yield _row(map(_heading, table.columns))
+    yield _row(_heading(column, marks(column)) for column in table.columns)
     yield "    \\midrule"
-    yield from _body(table, page, layout.is_compact)
+    yield from _body(table, page, layout.is_compact, marks)
     yield "    \\bottomrule"
     yield "  \\end{tabular}}"
 
@@ -116,13 +127,14 @@ def _group_header(columns: Sequence[Column]) -> Iterator[str]:
     yield f"    {' '.join(rules)}"
 
 
-def _heading(column: Column) -> str:
-    lines = [escape(line) for line in heading_lines(column)]
+def _heading(column: Column, marks: str) -> str:
+    *first, last = [escape(line) for line in heading_lines(column)]
+    lines = [*first, last + _superscript(marks)]
     side = "r" if column.is_numeric else "l"
     return lines[0] if len(lines) == 1 else f"\\shortstack[{side}]{{" + " \\\\ ".join(lines) + "}"
 
 
-def _body(table: Table, page: range, is_compact: bool) -> Iterator[str]:
+def _body(table: Table, page: range, is_compact: bool, marks: Marks) -> Iterator[str]:
     for index in page:
         repeats = _count_repeats(table, index) if index > page.start else 0
         if page.start < index == table.num_baselines:
@@ -130,7 +142,10 @@ def _body(table: Table, page: range, is_compact: bool) -> Iterator[str]:
         elif index > page.start and not repeats and table.columns[0].hides_repeats:
             yield "    \\addlinespace[2pt]"
         cells = zip(table.rows[index], table.columns, strict=True)
-        yield _row("" if n < repeats else _cell(cell, column, is_compact) for n, (cell, column) in enumerate(cells))
+        yield _row(
+            "" if n < repeats else _cell(cell, column, is_compact, marks(cell))
+            for n, (cell, column) in enumerate(cells)
+        )
 
 
 def _count_repeats(table: Table, index: int) -> int:
@@ -139,7 +154,7 @@ def _count_repeats(table: Table, index: int) -> int:
     return len(list(takewhile(lambda one: one[0].hides_repeats and one[1] == one[2], columns)))
 
 
-def _cell(cell: TableCell, column: Column, is_compact: bool) -> str:
+def _cell(cell: TableCell, column: Column, is_compact: bool, marks: str) -> str:
     text = escape(cell.display)
     if column.width:
         text = allow_breaks(text, 20)
@@ -147,6 +162,8 @@ def _cell(cell: TableCell, column: Column, is_compact: bool) -> str:
         text = re.sub(r" \$\\pm\$ (\S+)", r"$_{\\pm \1}$", text)
     if cell.is_bold and text:
         text = f"\\textbf{{{text}}}"
+    if marks:  # in a column of numbers without width, so that the digits stay aligned
+        text += f"\\makebox[0pt][l]{{{_superscript(marks)}}}" if column.is_numeric else _superscript(marks)
     return f"\\raggedright {text}" if column.width else text
 
 

@@ -88,7 +88,9 @@ def _width(table: Table, position: int, layout: Layout) -> float:
     column = table.columns[position]
     if column.width:
         return column.width * LINE_WIDTH + 2 * layout.gap
-    letters = [*map(len, heading_lines(column)), *(_count_letters(row[position], layout) for row in table.rows)]
+    heading = len(table.marks(column)) + max(map(len, heading_lines(column)))
+    cells = [row[position] for row in table.rows]
+    letters = [heading, *(_count_letters(cell, layout) + len(table.marks(cell)) for cell in cells)]
     return max(letters) * layout.letter_width + 2 * layout.gap
 
 

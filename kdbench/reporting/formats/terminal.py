@@ -10,7 +10,7 @@ from rich.padding import Padding
 from rich.table import Table as RichTable
 from rich.text import Text
 
-from kdbench.reporting.table import Column, Table, TableCell, one_line
+from kdbench.reporting.table import Column, Table, TableCell, one_line, superscript
 
 GAP = 3  # between columns
 
@@ -22,7 +22,8 @@ def print_table(table: Table, console: Console) -> None:
     """
     for n, block in enumerate(_blocks(table, console.width)):
         console.print(_rich_table(table, block, table.title if n == 0 else None))
-    for sentence in (table.caption, *table.notes):
+    footnotes = (f"{superscript(mark)} {text}" for text, mark in table.footnotes.items())
+    for sentence in (table.caption, *footnotes, *table.notes, *table.protocol):
         console.print(Text(sentence, style="dim"))
     if table.configurations:
         console.print(Text("Hyperparameters:", style="dim"))
@@ -46,23 +47,28 @@ def _blocks(table: Table, width: int) -> list[list[int]]:
 
 
 def _width(table: Table, position: int) -> int:
-    titles = _title(table.columns[position]).split("\n")
-    return max(map(cell_len, [*titles, *(row[position].display for row in table.rows)]))
+    titles = _title(table, table.columns[position]).split("\n")
+    return max(map(cell_len, [*titles, *(_marked(table, row[position]) for row in table.rows)]))
 
 
 def _rich_table(table: Table, block: Sequence[int], title: str | None) -> RichTable:
     rich_table = RichTable(title=None if title is None else Text(title), box=SIMPLE_HEAD, title_justify="left")
     for column in (table.columns[position] for position in block):
         justify: Literal["left", "right"] = "right" if column.is_numeric else "left"
-        rich_table.add_column(Text(_title(column)), justify=justify, vertical="top", no_wrap=column.is_numeric)
+        rich_table.add_column(Text(_title(table, column)), justify=justify, vertical="top", no_wrap=column.is_numeric)
     for n, row in enumerate(table.rows, start=1):
-        rich_table.add_row(*(_text(row[position]) for position in block), end_section=n == table.num_baselines)
+        rich_table.add_row(*(_text(table, row[position]) for position in block), end_section=n == table.num_baselines)
     return rich_table
 
 
-def _title(column: Column) -> str:
-    return f"{column.group}\n{column.title}" if column.group else column.title
+def _title(table: Table, column: Column) -> str:
+    title = f"{column.group}\n{column.title}" if column.group else column.title
+    return title + superscript(table.marks(column))
 
 
-def _text(cell: TableCell) -> Text:
-    return Text(one_line(cell.display), style="bold" if cell.is_bold else "dim" if cell.is_missing else "")
+def _marked(table: Table, cell: TableCell) -> str:
+    return one_line(cell.display) + superscript(table.marks(cell))
+
+
+def _text(table: Table, cell: TableCell) -> Text:
+    return Text(_marked(table, cell), style="bold" if cell.is_bold else "dim" if cell.is_missing else "")

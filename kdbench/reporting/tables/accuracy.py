@@ -1,12 +1,17 @@
 """The accuracy table: test accuracy of all methods on all pairs."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from kdbench.reporting import captions, significance
 from kdbench.reporting.matrix_results import MatrixResults
 from kdbench.reporting.metric_cells import gain_cell, metric_cell, metric_column
+from kdbench.reporting.mixed_environments import mixed_environment_notes
 from kdbench.reporting.pair import Pair
+from kdbench.reporting.protocol import protocol_lines
+from kdbench.reporting.row_notes import gain_footnotes, name_cells, pair_footnotes
 from kdbench.reporting.rows import Row, find_baseline
+from kdbench.reporting.search_budget import count_tried, search_notes
 from kdbench.reporting.table import PERCENT, POINTS, Column, Table, TableCell
 
 
@@ -17,14 +22,17 @@ def accuracy_table(results: MatrixResults, rows: Sequence[Row]) -> Table:
     """
     pairs, accuracy = results.pairs, results.metric_column("test", "accuracy")
     has_one_pair = len(pairs) == 1
-    columns = [Column(f"{pair.teacher} →\n{pair.student}", group=pair.dataset) for pair in pairs]
-    cells = [metric_column(results, rows, pair, accuracy, PERCENT) for pair in pairs]
+    columns = [_column(results, rows, pair) for pair in pairs]
+    cells = [_accuracies(results, rows, pair) for pair in pairs]
     compared = [significance.compare_rows(results, rows, pair, accuracy, str(pair)) for pair in pairs]
     gains = _gains(results, rows, pairs[0]) if has_one_pair else []
     if has_one_pair:
         columns += [Column("gain over\nscratch", has_intervals=True), Column("agreement with\nteacher (%)")]
         cells += [gains, _agreement(results, rows, pairs[0])]
-    lines = tuple(zip([TableCell(row.name) for row in rows], *cells, strict=True))
+    if any(len(choice.candidates) > 1 for row in rows for choice in row.choices.values()):
+        columns.append(Column("configurations\ntried", is_numeric=False, footnotes=search_notes(rows)))
+        cells.append([TableCell(count_tried(row)) for row in rows])
+    lines = tuple(zip(name_cells(results, rows, pairs), *cells, strict=True))
     return Table(
         name="accuracy",
         title="Accuracy",
@@ -43,7 +51,22 @@ def accuracy_table(results: MatrixResults, rows: Sequence[Row]) -> Table:
         ),
         configurations=captions.list_configurations(rows, pairs),
         num_baselines=sum(row.kind != "method" for row in rows),
+        protocol=protocol_lines(results, rows, pairs),
     )
+
+
+def _column(results: MatrixResults, rows: Sequence[Row], pair: Pair) -> Column:
+    notes = mixed_environment_notes(results, rows, pair)
+    return Column(f"{pair.teacher} →\n{pair.student}", group=pair.dataset, footnotes=notes)
+
+
+def _accuracies(results: MatrixResults, rows: Sequence[Row], pair: Pair) -> list[TableCell]:
+    """Return the test accuracies on a pair, with the footnotes that hold on this pair alone."""
+    cells = metric_column(results, rows, pair, results.metric_column("test", "accuracy"), PERCENT)
+    return [
+        replace(cell, footnotes=pair_footnotes(results, rows, row, pair, results.pairs))
+        for row, cell in zip(rows, cells, strict=True)
+    ]
 
 
 def _gains(results: MatrixResults, rows: Sequence[Row], pair: Pair) -> list[TableCell]:
@@ -52,7 +75,10 @@ def _gains(results: MatrixResults, rows: Sequence[Row], pair: Pair) -> list[Tabl
     return [
         TableCell()
         if scratch.chosen is None or row.kind != "method"
-        else gain_cell(results, row.choice_for(pair), scratch, accuracy, POINTS)
+        else replace(
+            gain_cell(results, row.choice_for(pair), scratch, accuracy, POINTS),
+            footnotes=gain_footnotes(results, rows, row, pair),
+        )
         for row in rows
     ]
 

@@ -15,6 +15,8 @@ from kdbench.reporting.environments import (
 from kdbench.reporting.matrix_results import MatrixResults
 from kdbench.reporting.metric_cells import mean_cell, metric_cell
 from kdbench.reporting.pair import Pair
+from kdbench.reporting.protocol import protocol_lines
+from kdbench.reporting.row_notes import name_cells
 from kdbench.reporting.rows import Row
 from kdbench.reporting.table import COUNT, MILLISECONDS, SECONDS, Column, Table, TableCell, Unit
 from kdbench.reporting.training_time import needed_runs, training_seconds
@@ -39,7 +41,7 @@ def costs_table(results: MatrixResults, rows: Sequence[Row], pair: Pair) -> Tabl
     network = [cost_column(results, rows, pair, *cost) for cost in NETWORK_COSTS.values()]
     seconds = partial(training_seconds, results)
     training = [mean_cell(results, row.choice_for(pair), seconds, SECONDS) for row in rows]
-    lines = tuple(zip([TableCell(row.name) for row in rows], *network, training, strict=True))
+    lines = tuple(zip(name_cells(results, rows, [pair]), *network, training, strict=True))
     std = ", mean ± sample standard deviation over seeds" if results.num_seeds > 1 else ", one seed"
     inference, trained = inference_environments(results, rows, pair), training_environments(results, rows, pair)
     return Table(
@@ -61,6 +63,7 @@ def costs_table(results: MatrixResults, rows: Sequence[Row], pair: Pair) -> Tabl
         ),
         configurations=captions.list_configurations(rows, [pair]),
         num_baselines=sum(row.kind != "method" for row in rows),
+        protocol=protocol_lines(results, rows, [pair]),
     )
 
 

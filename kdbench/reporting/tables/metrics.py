@@ -6,9 +6,12 @@ from kdbench.reporting import captions, significance
 from kdbench.reporting.environments import environment_notes, inference_environments
 from kdbench.reporting.matrix_results import MatrixResults
 from kdbench.reporting.metric_cells import metric_column
+from kdbench.reporting.mixed_environments import mixed_environment_notes
 from kdbench.reporting.pair import Pair
+from kdbench.reporting.protocol import protocol_lines
+from kdbench.reporting.row_notes import name_cells
 from kdbench.reporting.rows import Row
-from kdbench.reporting.table import MILLISECONDS, PERCENT, Column, Table, TableCell
+from kdbench.reporting.table import MILLISECONDS, PERCENT, Column, Table
 from kdbench.reporting.tables.costs import cost_column, describe_inference
 
 SCORES = {
@@ -31,7 +34,7 @@ def metrics_table(results: MatrixResults, rows: Sequence[Row], pair: Pair) -> Ta
     ]
     inference = cost_column(results, rows, pair, "inference_ms", MILLISECONDS)
     environments = inference_environments(results, rows, pair)
-    lines = tuple(zip([TableCell(row.name) for row in rows], *scores, inference, strict=True))
+    lines = tuple(zip(name_cells(results, rows, [pair]), *scores, inference, strict=True))
     subject = f"{pair}. Test metrics in % (F1, precision and recall are macro averages)"
     return Table(
         name=f"metrics-{pair.file_stem}",
@@ -42,7 +45,11 @@ def metrics_table(results: MatrixResults, rows: Sequence[Row], pair: Pair) -> Ta
             f"Inference: {describe_inference('median', environments)}.",
             captions.describe_choice(results, rows),
         ),
-        columns=(Column("method", is_numeric=False), *map(Column, SCORES), Column("inference\n(ms)")),
+        columns=(
+            Column("method", is_numeric=False, footnotes=mixed_environment_notes(results, rows, pair)),
+            *map(Column, SCORES),
+            Column("inference\n(ms)"),
+        ),
         rows=lines,
         notes=(
             *captions.make_notes(results, rows, (cell for line in lines for cell in line)),
@@ -51,4 +58,5 @@ def metrics_table(results: MatrixResults, rows: Sequence[Row], pair: Pair) -> Ta
         ),
         configurations=captions.list_configurations(rows, [pair]),
         num_baselines=sum(row.kind != "method" for row in rows),
+        protocol=protocol_lines(results, rows, [pair]),
     )

@@ -39,3 +39,16 @@ def test_text_and_numbers_are_read_back(text: str, share: float) -> None:
     found = _read((TableCell(text), TableCell(mean=share, n=1, unit=PERCENT)))[1]
     assert found[0] == text.replace("\r", " ")
     assert float(found[1]) == share * 100
+
+
+def test_footnotes_are_a_column_of_texts() -> None:
+    columns = (COLUMNS[0], Column("accuracy", footnotes=("two versions",)))
+    number = TableCell(mean=0.5, n=1, footnotes=("more epochs",))
+    rows = (
+        (TableCell("a", footnotes=("more epochs", "other data")), number),
+        (TableCell("b"), TableCell(mean=0.5, n=1)),
+    )
+    found = render_csv(Table("t", "", "", columns, rows)).splitlines()
+    assert found[0].endswith(",notes")
+    assert found[1] == "a,0.5,,1,,more epochs; other data; two versions"
+    assert found[2] == "b,0.5,,1,,two versions"

@@ -155,6 +155,7 @@ def test_all_tables_compile(thesis, tmp_path: Path) -> None:
     for name in (NASTY, "[option]", "*star"):
         builder.add(name, [0.5, 0.6, NASTY], pair=pairs[0], hyperparameters={NASTY: NASTY})
     builder.add_incompatible(NASTY + "2", NASTY, pair=pairs[0])
+    builder.add("noted", [0.5, 0.6, 0.7], pair=pairs[0], seeds=(3, 4, 5), method_recipe=NASTY, torch_version="2.7.1")
     body = "\n".join(render_latex(table, f"{table.name}") for table in build_tables(builder.index, builder.frame))
     packages = ("[utf8]{inputenc}", "[T1]{fontenc}", "{booktabs}")
     preamble = "\n".join(["\\documentclass{article}", *(f"\\usepackage{package}" for package in packages)])
@@ -164,3 +165,19 @@ def test_all_tables_compile(thesis, tmp_path: Path) -> None:
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, errors="replace", timeout=120)
     assert done.returncode == 0, done.stdout[-2000:]
     assert (tmp_path / "report.pdf").read_bytes().startswith(b"%PDF")
+
+
+def test_footnotes_are_superscripts_in_every_block_of_a_split_table() -> None:
+    number = TableCell(mean=0.9, std=0.01, n=3, unit=PERCENT, footnotes=("60 epochs",))
+    name = TableCell("vanilla", footnotes=("60 epochs", "100 % of x_1"))
+    columns = (Column("method", is_numeric=False, footnotes=("torch",)), *(Column(f"m{n}") for n in range(20)))
+    text = render_latex(Table("t", "T", "C.", columns, ((name, *[number] * 20),), ("Note.",)), "t")
+    blocks = text.count("\\begin{tabular}")
+    assert blocks > 1
+    assert text.count("method\\textsuperscript{a}") == text.count("vanilla\\textsuperscript{b,c}") == blocks
+    assert text.count("\\makebox[0pt][l]{\\textsuperscript{b}}") == 20
+    notes = [line.split("1em ")[1] for line in text.splitlines() if "hangindent" in line]
+    assert notes == [
+        *("\\textsuperscript{a}torch\\par", "\\textsuperscript{b}60 epochs\\par"),
+        *("\\textsuperscript{c}100 \\% of x\\_1\\par", "Note.\\par"),
+    ]

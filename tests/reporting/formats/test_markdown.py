@@ -63,3 +63,17 @@ def test_all_tables_of_a_report_are_rectangular(thesis) -> None:
     for table in build_tables(builder.index, builder.frame):
         pipes = {len(re.findall(r"(?<!\\)\|", line)) for line in render_grid(table).split("\n")}
         assert pipes == {len(table.columns) + 1}
+
+
+def test_footnotes_have_superscript_letters_below_the_table() -> None:
+    cells = (TableCell("m_1", footnotes=("x", "*y*")), TableCell(mean=0.5, n=1, unit=PERCENT, footnotes=("x",)))
+    found = render_markdown(Table("t", "T", "C.", (Column("a"), Column("b", footnotes=("z",))), (cells,), ("Note.",)))
+    assert "bᵃ" in found
+    assert "| m_1ᵇ,ᶜ | 50.00ᵇ |" in found
+    assert found.endswith("\n\nᵃ z\n\nᵇ x\n\nᶜ \\*y\\*\n\nNote.\n")
+
+
+def test_the_protocol_follows_where_a_table_stands_alone() -> None:
+    table = Table("t", "T", "C.", (Column("a"),), ((TableCell("1"),),), protocol=("Seeds: 0.",))
+    assert render_markdown(table).endswith("\n\nSeeds: 0.\n")
+    assert "Seeds" not in render_markdown(table, is_alone=False)

@@ -19,16 +19,17 @@ def test_one_pair_with_gain_and_agreement(thesis) -> None:
         "cifar10: resnet34 → resnet18",
         "gain over scratch",
         "agreement with teacher (%)",
+        "configurations tried",
     ]
     assert _shown(table) == {
-        "teacher": ["95.00", "", ""],
-        "student from scratch": ["91.00 ± 1.00", "", ""],
-        "vanilla": ["93.10 ± 1.10", "+2.10 [1.85, 2.35]", "90.00 ± 0.00"],
-        "dkd": ["93.23 ± 1.17", "+2.23 [1.61, 2.86]", "90.00 ± 0.00"],
-        "half": ["89.00 (n=1, 1 failed)†‡", f"{MINUS}1.00 (n=1, 1 failed)†", "90.00 (n=1, 1 failed)†"],
-        "broken": ["diverged"] * 3,
-        "later": ["pending"] * 3,
-        "fsp": ["n/a"] * 3,
+        "teacher": ["95.00", "", "", ""],
+        "student from scratch": ["91.00 ± 1.00", "", "", "1"],
+        "vanilla": ["93.10 ± 1.10", "+2.10 [1.85, 2.35]", "90.00 ± 0.00", "2"],
+        "dkd": ["93.23 ± 1.17", "+2.23 [1.61, 2.86]", "90.00 ± 0.00", "1"],
+        "half": ["89.00 (n=1, 1 failed)†‡", f"{MINUS}1.00 (n=1, 1 failed)†", "90.00 (n=1, 1 failed)†", "1"],
+        "broken": [*["diverged"] * 3, "1"],
+        "later": [*["pending"] * 3, "1"],
+        "fsp": [*["n/a"] * 3, ""],
     }
     assert table.num_baselines == 2
 
@@ -36,8 +37,11 @@ def test_one_pair_with_gain_and_agreement(thesis) -> None:
 def test_several_pairs_and_data_sets_are_columns(thesis) -> None:
     pairs = (("a", "t", "s"), ("b", "t", "s"), ("a", "u", "v"))
     table = _accuracy(thesis(pairs))
-    assert [column.full_title for column in table.columns] == ["method", "a: t → s", "a: u → v", "b: t → s"]
-    assert _shown(table)["vanilla"] == ["93.10 ± 1.10", "73.10 ± 1.10", "83.10 ± 1.10"]
+    assert [column.full_title for column in table.columns] == [
+        *("method", "a: t → s", "a: u → v", "b: t → s"),
+        "configurations tried",
+    ]
+    assert _shown(table)["vanilla"] == ["93.10 ± 1.10", "73.10 ± 1.10", "83.10 ± 1.10", "2"]
     assert "Gain" not in table.caption
 
 
@@ -73,7 +77,7 @@ def test_one_seed_has_no_standard_deviation(builder) -> None:
 
 def test_the_selection_determines_the_columns(thesis) -> None:
     table = _accuracy(thesis(), "best_validation")
-    assert _shown(table)["teacher"] == ["95.10", "", ""]
+    assert _shown(table)["teacher"] == ["95.10", "", "", ""]
     assert "selection: best validation epoch" in table.caption
     assert table.notes[-1] == "Agreement with the teacher: measured at the last epoch."
 
