@@ -80,6 +80,7 @@ def _rows(table: Table) -> list[dict[str, Any]]:
             title: _number(cell) if is_number else cell.text
             for title, is_number, cell in zip(titles, numeric, row, strict=True)
         }
+        | {"notes": list(table.row_notes(row))}
         for row in table.rows
     ]
 

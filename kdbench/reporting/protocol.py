@@ -87,7 +87,7 @@ def _describe_pairs(pairs: Sequence[Pair], all_pairs: Iterable[Pair]) -> str:
 
 def _describe_images(training: Training) -> str:
     text = (
-        f"{training.train_images:,} of {training.available_images:,} for training, "
+        f"{training.train_images:,} of {training.available_images:,} to train on, "
         f"{training.validation_images:,} for validation, {training.test_images:,} for the test"
     )
     if not training.test_duplicates:

@@ -24,7 +24,7 @@ def quickstart(builder):
     return builder
 
 
-IMAGES = "200 of 1,437 for training, 287 for validation, 360 for the test"
+IMAGES = "200 of 1,437 to train on, 287 for validation, 360 for the test"
 RECIPE = "50 epochs, batch size 32, adamw (lr 0.01, weight_decay 0.01), one_cycle schedule, no augmentation, fp32"
 
 
