@@ -5,7 +5,7 @@ Functions that compare candidates take a data frame of scores with one row per s
 
 from kdbench.analysis.bootstrap import bootstrap_interval, resample_gain
 from kdbench.analysis.choice import best_candidate, comparable_scores
-from kdbench.analysis.comparison import MIN_SEEDS, Comparison, compare_candidates
+from kdbench.analysis.comparison import MIN_SEEDS, Comparison, compare_candidates, measure_spread
 from kdbench.analysis.metrics import classification_metrics, predicted_classes
 from kdbench.analysis.predictions import (
     Calibration,
@@ -40,6 +40,7 @@ __all__ = [
     "confusion_matrix",
     "detectable_difference",
     "mcnemar_test",
+    "measure_spread",
     "paired_interval",
     "paired_p_value",
     "predicted_classes",

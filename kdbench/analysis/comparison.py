@@ -23,6 +23,7 @@ Floats = npt.NDArray[np.float64]
 FAMILY_WISE_ERROR = 0.05
 MIN_SEEDS = 5  # with fewer common seeds nothing is tested
 PROFILES = ((1.0,), (3.0, 1.0), (4.0, 1.0, 1.0, 1.0))  # standard deviations of the candidates, repeated
+MAX_SIMULATED = 60  # candidates; for more the critical values are bounds
 MIN_TABLES, MAX_TABLES = 5_000, 20_000  # simulated per profile for the critical values
 SIMULATED_PAIRS = 4_000_000  # pairs of candidates in all tables of a profile, within these limits
 CHUNK = 1_000_000  # pairs of candidates in memory at a time
@@ -52,6 +53,23 @@ class Comparison:
         return self.seeds >= MIN_SEEDS and self.candidates > 1
 
 
+def measure_spread(scores: "pd.DataFrame", failed: Collection[Hashable] = ()) -> Comparison:
+    """Return the comparison of candidates without a test, so that nothing is tied.
+
+    Args:
+        scores: one row per seed and one column per candidate; NaN where a run failed or is not finished.
+        failed: the candidates with a failed seed.
+    """
+    compared = comparable_scores(scores, failed)
+    if compared.empty:
+        return Comparison()
+    values, names = compared.to_numpy(float), list(compared.columns)
+    untested = tuple(name for name in scores.columns if name not in names and scores[name].notna().any())
+    seeds, candidates = values.shape
+    spread = pooled_spread(values) if seeds > 1 and candidates > 1 else None
+    return Comparison(names[int(values.mean(axis=0).argmax())], (), untested, seeds, candidates, spread)
+
+
 def compare_candidates(scores: "pd.DataFrame", test_images: int, failed: Collection[Hashable] = ()) -> Comparison:
     """Return the best candidate and those that cannot be excluded from being the best.
 
@@ -64,19 +82,12 @@ def compare_candidates(scores: "pd.DataFrame", test_images: int, failed: Collect
     Raises:
         ValueError: there is no test image.
     """
-    compared = comparable_scores(scores, failed)
-    if compared.empty:
-        return Comparison()
-    values, names = compared.to_numpy(float), list(compared.columns)
-    best = names[int(values.mean(axis=0).argmax())]
-    untested = tuple(name for name in scores.columns if name not in names and scores[name].notna().any())
-    seeds, candidates = values.shape
-    spread = pooled_spread(values) if seeds > 1 and candidates > 1 else None
-    found = Comparison(best, (), untested, seeds, candidates, spread)
+    found, compared = measure_spread(scores, failed), comparable_scores(scores, failed)
     if not found.is_tested:
         return found
-    is_excluded = dict(zip(names, exclude(values, test_images), strict=True))
-    return replace(found, tied=tuple(name for name in names if not is_excluded[name] and name != best))
+    is_excluded = exclude(compared.to_numpy(float), test_images)
+    kept = (name for name, out in zip(compared.columns, is_excluded, strict=True) if not out)
+    return replace(found, tied=tuple(name for name in kept if name != found.best))
 
 
 def pooled_spread(values: Floats) -> float:
@@ -114,8 +125,15 @@ def critical_values(candidates: int, seeds: int) -> Floats:
 
     They are quantiles of simulated normal scores of equal means (the same ones in every call). Candidates may differ
     in variance, so the greatest quantile over the `PROFILES` counts: equal, half of them three times as noisy, a
-    quarter of them four times.
+    quarter of them four times. For more than 60 candidates they are those of the paired t-test, with the level divided
+    by the number of comparisons (Bonferroni): no statistic is greater than that of the pair alone.
     """
+    if candidates > MAX_SIMULATED:
+        from scipy.special import stdtrit
+
+        hypotheses = np.arange(1, candidates + 1)
+        bounds: Floats = stdtrit(seeds - 1, 1 - FAMILY_WISE_ERROR / (hypotheses * (candidates - 1)))
+        return bounds
     greatest: Floats = np.max([_simulate(candidates, seeds, profile) for profile in PROFILES], axis=0)
     return greatest
 

@@ -9,6 +9,7 @@ from kdbench.analysis import (
     Comparison,
     compare_candidates,
     detectable_difference,
+    measure_spread,
     seeds_to_detect,
     visible_difference,
 )
@@ -32,16 +33,12 @@ class ColumnComparison:
     images: int
 
 
-def compare_cells(
-    results: MatrixResults, cells: Sequence[IndexCell | None], column: str, name: str = ""
-) -> ColumnComparison:
-    """Return the comparison of cells of one data set, by their positions; None is left out."""
-    known = [cell for cell in cells if cell is not None]
-    if not known:
-        return ColumnComparison(name, Comparison(), 0)
-    images = results.count_images(known[0], column)
-    scores, failed = results.scores(cells, column), results.failed_positions(cells)
-    return ColumnComparison(name, compare_candidates(scores, images, failed), images)
+def measure_cells(results: MatrixResults, cells: Sequence[IndexCell], column: str, name: str = "") -> ColumnComparison:
+    """Return the spread of configurations of one data set, which are not tested: bold is the chosen one."""
+    images = results.count_images(cells[0], column)
+    return ColumnComparison(
+        name, measure_spread(results.scores(cells, column), results.failed_positions(cells)), images
+    )
 
 
 def compare_rows(
@@ -49,7 +46,12 @@ def compare_rows(
 ) -> ColumnComparison:
     """Return the comparison of the students on a pair, by the positions of their rows; the teacher is left out."""
     students = [None if row.kind == "teacher" else row.choice_for(pair).chosen for row in rows]
-    return compare_cells(results, students, column, name)
+    known = [cell for cell in students if cell is not None]
+    if not known:
+        return ColumnComparison(name, Comparison(), 0)
+    images = results.count_images(known[0], column)
+    scores, failed = results.scores(students, column), results.failed_positions(students)
+    return ColumnComparison(name, compare_candidates(scores, images, failed), images)
 
 
 def describe_bold(columns: Sequence[ColumnComparison]) -> str:

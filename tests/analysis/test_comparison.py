@@ -129,3 +129,11 @@ def test_without_scores_or_with_one_candidate_there_is_nothing_to_compare() -> N
     assert compare_candidates(pd.DataFrame(), TEST_IMAGES).best is None
     alone = compare_candidates(frame(6, 0.9), TEST_IMAGES)
     assert (alone.best, alone.tied, alone.spread, alone.is_tested) == ("a", (), None, False)
+
+
+def test_many_candidates_are_compared_with_bounds_in_a_moment() -> None:
+    bounds = critical_values(61, 5)
+    assert bounds[-1] == pytest.approx(stats.t.isf(0.05 / (61 * 60), 4))
+    assert (bounds > critical_values(60, 5)[-1]).sum() > 50
+    found = compare_candidates(pd.DataFrame(0.9 + 0.001 * normal(5, 500)), TEST_IMAGES)
+    assert (found.candidates, len(found.tied)) == (500, 499)

@@ -14,7 +14,7 @@ from kdbench.reporting import build_tables, to_frame
 from kdbench.reporting.formats.csv_file import render_csv
 from kdbench.reporting.formats.latex import render_latex
 from kdbench.reporting.matrix_results import MatrixResults
-from kdbench.reporting.significance import ColumnComparison, compare_cells, describe_bold, describe_gains, make_notes
+from kdbench.reporting.significance import ColumnComparison, describe_bold, describe_gains, make_notes, measure_cells
 from kdbench.reporting.table import MINUS, POINTS, TableCell
 
 NOT_FINITE = "epoch 1: loss became NaN or infinite"
@@ -59,7 +59,7 @@ def test_with_two_to_four_seeds_bold_is_the_highest_mean_and_the_caption_has_the
     table = _accuracy(_fill(builder, 3))
     assert len(_bold(table)) == 1
     results = MatrixResults(builder.index, builder.frame, "last")
-    spread = compare_cells(results, builder.cells, "test_accuracy").comparison.spread
+    spread = measure_cells(results, builder.cells, "test_accuracy").comparison.spread
     visible = 100 * visible_difference(spread, 3, 4, 10_000)
     assert (
         "Bold: the highest mean alone, since nothing is tested with fewer than 5 common seeds. 3 seeds: differences "
@@ -145,6 +145,16 @@ def test_an_index_without_test_images_is_an_error(builder) -> None:
     _fill(builder, 2).trainings = {}
     with pytest.raises(ReportError, match="does not say how many test images 'cifar10' has; run `kdbench run "):
         _accuracy(builder)
+
+
+def test_an_incompatible_pair_of_a_sweep_has_no_resolution(builder) -> None:
+    for value in (1, 2):
+        builder.add("a", [0.5, 0.5 + value / 100], pair=("x", "t", "s"), hyperparameters={"beta": value})
+    builder.add("b", [0.5, 0.6], pair=("y", "t", "s"))
+    builder.add_incompatible("a", "no", pair=("y", "t", "s"))
+    tables = {table.name: table for table in build_tables(builder.index, builder.frame)}
+    (note,) = [note for note in tables["configurations-a"].notes if note.startswith("Resolution")]
+    assert "between two of 2 configurations" in note
 
 
 def test_every_table_of_scores_has_its_resolution(thesis) -> None:

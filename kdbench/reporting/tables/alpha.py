@@ -133,7 +133,7 @@ def _notes(
     lines: Sequence[Sequence[TableCell]],
     configurations: Sequence[IndexCell],
 ) -> tuple[str, ...]:
-    compared = significance.compare_cells(results, configurations, results.metric_column("test", "accuracy"))
+    compared = significance.measure_cells(results, configurations, results.metric_column("test", "accuracy"))
     return (
         *captions.make_notes(results, [sweep.row for sweep in sweeps], (cell for line in lines for cell in line)),
         *significance.make_notes([compared], noun="configurations"),

@@ -72,8 +72,9 @@ def _configuration_table(results: MatrixResults, row: Row) -> Table:
     lines = tuple(line for _, pair, choice in _choices(results, [row]) for line in _lines(results, pair, choice))
     is_search = bool(results.index.search_seeds)
     compared = [
-        significance.compare_cells(results, choice.candidates, _scores(results, choice)[-1], str(pair))
+        significance.measure_cells(results, choice.candidates, _scores(results, choice)[-1], str(pair))
         for _, pair, choice in _choices(results, [row])
+        if choice.candidates
     ]
     subject = f"All configurations of {row.name}: accuracy in %"
     return Table(
