@@ -29,8 +29,8 @@ def print_plan(matrix: Path, results: Path, as_json: bool, console: Console) -> 
     Raises:
         MatrixError: the matrix has an error.
     """
-    store, plan = Store.existing(results), make_plan(load(matrix), provisional=True)
-    plan = choose_finished(plan, store) if store else plan
+    store = Store.existing(results)
+    plan = choose_finished(make_plan(load(matrix), provisional=True), store)
     states = _states(plan, store)
     if as_json:
         console.print_json(data=_as_json(plan, states))

@@ -8,7 +8,8 @@ from typing import final
 from kdbench import data
 from kdbench.data.run_images import count_steps, split_images
 from kdbench.matrix import RunSpec
-from kdbench.plan import batches_key
+from kdbench.plan import Plan, batches_key
+from kdbench.plan.choice import choose_finished
 from kdbench.plan.training import reads_images
 from kdbench.queue.grouping import QueuedRun, group_runs
 from kdbench.results import Store
@@ -82,7 +83,11 @@ def _sizes(run: RunSpec) -> tuple[Task, int]:
     return make_task(run, loaded, indices), len(indices.validation)
 
 
-def find_pending(runs: Sequence[RunSpec], results: Path) -> list[RunSpec]:
-    """Return the runs that are not done in a results folder, which need not exist."""
+def find_pending(plan: Plan, results: Path) -> list[RunSpec]:
+    """Return the runs of both phases that are not done in a results folder, which need not exist.
+
+    Of a label whose configuration is not chosen yet, the first one stands for it.
+    """
     store = Store.existing(results)
+    runs = choose_finished(plan, store).choose_first().runs
     return [run for run in runs if store is None or store.state(run.id) != "done"]

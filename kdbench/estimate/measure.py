@@ -39,7 +39,7 @@ def measure(file: Path, results: Path) -> Estimate:
     device = torch.device(device_slots[0].device)
     torch.set_num_threads(threads)
     set_up_torch(device)
-    runs = find_pending(make_plan(matrix, provisional=True).choose_first().runs, results)
+    runs = find_pending(make_plan(matrix, provisional=True), results)
     options = Options(compile=matrix.run.compile, cuda_graphs=matrix.run.cuda_graphs)
     kinds = group_by_kind(runs, len(device_slots))
     epochs = {id(kind): _epoch_seconds(kind, device, options) for kind in kinds}

@@ -92,7 +92,7 @@ class Protocol(TomlTable):
     refit: bool = Field(
         False,
         description="Train the reported runs, their teachers included, on the training and the validation images "
-        "together, and report their last epoch; needs `search_seeds`",
+        "together, or with `train_samples` on a subset of both, and report their last epoch; needs `search_seeds`",
     )
 
     @field_validator("search_seeds")

@@ -21,8 +21,10 @@ def choose_configurations(plan: Plan, store: Store) -> Plan:
     return plan.choose(lambda sweep: _best(sweep, store))
 
 
-def choose_finished(plan: Plan, store: Store) -> Plan:
+def choose_finished(plan: Plan, store: Store | None) -> Plan:
     """As `choose_configurations`, where all runs of the search are finished; nothing is chosen elsewhere."""
+    if store is None:
+        return plan
 
     def is_finished(sweep: Sweep) -> bool:
         return all(store.is_finished(run.id) for cell in sweep.search for run in cell.runs.values())

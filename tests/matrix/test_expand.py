@@ -318,7 +318,21 @@ NAMES = st.sampled_from(
     ["digits", "letters", "large", "small", "vanilla", "triplet", "layers", "mutual", "sgd", "adam"]
 )
 KEYS = st.sampled_from(
-    ["method", "zip", "alpha", "at", "vanilla", "triplet", "name", "lr", "epochs", "teacher", "optimizer"]
+    [
+        "method",
+        "zip",
+        "alpha",
+        "at",
+        "vanilla",
+        "triplet",
+        "name",
+        "lr",
+        "epochs",
+        "teacher",
+        "student",
+        "optimizer",
+        "recipe",
+    ]
 )
 DATA = st.recursive(
     LEAVES | NAMES,
@@ -329,12 +343,25 @@ NETWORKS = st.sampled_from(["large", "small", "mine"])
 TABLE = st.dictionaries(KEYS | st.text(max_size=3), DATA, max_size=3)
 LABELS = st.sampled_from(["vanilla", "vanilla + triplet", "scratch", "x", "layers", " + "])
 WHEN = st.dictionaries(st.sampled_from(["dataset", "teacher", "student", "method"]), NAMES, max_size=1)
+SEED = st.integers(0, 3)
+PROTOCOL = st.fixed_dictionaries(
+    {},
+    optional={
+        "search_seeds": st.lists(SEED, max_size=2),
+        "refit": st.booleans(),
+        "validation": st.sampled_from([0.0, 0.1]),
+        "split_seed": SEED | st.just("paired"),
+        "teacher_seed": SEED | st.just("paired"),
+    },
+)
 TABLES = st.fixed_dictionaries(
     {},
     optional={
         "datasets": st.lists(st.sampled_from(["digits", "letters"]), min_size=1, max_size=2),
         "pairs": st.lists(st.fixed_dictionaries({"teacher": NETWORKS, "student": NETWORKS}), min_size=1, max_size=2),
         "recipe": TABLE,
+        "seeds": st.lists(st.integers(0, 3), min_size=1, max_size=2),
+        "protocol": PROTOCOL,
         "methods": st.dictionaries(LABELS, TABLE, max_size=2),
         "dataset": st.dictionaries(NAMES, TABLE, max_size=1),
         "network": st.dictionaries(NETWORKS, TABLE | st.just({"factory": "a:b"}), max_size=1),
@@ -362,7 +389,9 @@ def test_any_matrix_gives_runs_or_a_matrix_error(expanded: Expand, tables: dict[
         return
     runs = [run for cell in found.cells for run in cell.runs.values()]
     assert {RunSpec.from_json(run.to_json()).id for run in runs} == {run.id for run in runs}
-    assert [cell.kind for cell in found.cells][:2] in (["teacher", "scratch"], [])
+    assert [(cell.kind, cell.phase) for cell in found.cells][:1] in ([("teacher", "report")], [])
+    searched = [run for cell in found.cells if cell.phase == "search" for run in cell.runs.values()]
+    assert all(run.split.validation > 0 for run in searched)
 
 
 def outcome(expanded: Expand, tables: dict[str, Any]) -> Expansion | str:

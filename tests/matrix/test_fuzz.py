@@ -47,9 +47,16 @@ early_stopping = { patience = 2 }
 [recipe.teacher]
 epochs = 2
 
+[recipe.student]
+batch_size = [16, 32]
+grad_clip_norm = [1.0, 2.0]
+zip = [["batch_size", "grad_clip_norm"]]
+
 [protocol]
 validation = 0.1
 teacher_seed = "paired"
+split_seed = "paired"
+search_seeds = [100]
 
 [methods.vanilla]
 alpha = [0.1, 0.5]
@@ -63,6 +70,8 @@ vanilla.temperature = 4
 method = ["rkd_d", "attention"]
 
 [methods.dml]
+recipe.optimizer.lr = [0.1, 0.2]
+recipe.schedule = { name = "cosine", warmup = 1.0 }
 
 [dataset.mine]
 kind = "digits"
@@ -88,6 +97,7 @@ workers = 1
 
 NAMES = sorted(
     {"name", "method", "zip", "recipe", "teacher", "student", "epochs", "alpha", "dataset", "when", "set", "extends"}
+    | {"search_seeds", "refit", "split_seed", "student", "lr"}
     | {"vanilla", "scratch", "cosine", "adamw", "crop", "digits", "npz", "cifar10", "resnet20", "paired", "file", "why"}
     | {"timm:resnet18", "torchvision:nothing", "kdbench.methods:Missing", "no_such_module:Class", ":", "a:b:c", "a.b"}
 )

@@ -10,6 +10,7 @@ from plans import RECIPE, plan_of
 
 from kdbench import data
 from kdbench.data.run_images import split_images
+from kdbench.estimate.kinds import find_pending
 from kdbench.matrix import Cell, RunSpec, Sweep
 from kdbench.plan import Plan
 from kdbench.plan.choice import choose_configurations, choose_finished
@@ -187,3 +188,12 @@ def test_no_needed_run_has_seen_a_validation_image(protocol: dict[str, Any]) -> 
     if protocol.get("split_seed") == "paired":
         parts = [split_images(digits, run.split, run.recipe).validation for run in runs if run.seed in (100, 101)]
         assert len({part.tobytes() for part in parts}) == 2
+
+
+def test_the_estimate_counts_both_phases(store: Store) -> None:
+    plan = search_plan()
+    assert len(find_pending(plan, store.root)) == len(plan.runs) + 2
+    finish(store, plan.search().runs, alpha)
+    pending = find_pending(plan, store.root)
+    assert len(pending) == len(plan.runs) + 2 - len(plan.search().runs)
+    assert {alpha(run) for run in pending if run.method == "vanilla"} == {0.9}
