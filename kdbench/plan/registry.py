@@ -129,6 +129,8 @@ class LocalRegistry(Registry):
         )
 
     def _reason(self, spec: RunSpec, loaded: Dataset | DatasetInfo) -> str | None:
+        if spec.recipe.monitor == "loss" and (reason := _without_loss(spec)):
+            return reason
         task = self._task(spec, loaded)
         student, *_ = [self.shapes(network, task, spec.recipe.epochs > 0) for network in (spec.student, *spec.peers)]
         teacher = self.shapes(spec.teacher.student, task, spec.teacher.recipe.epochs > 0) if spec.teacher else None
@@ -163,6 +165,15 @@ class LocalRegistry(Registry):
             built = models.build_from_spec(network, task)
             models.check_weights(network, built, task, is_trained)
             return shapes(built)
+
+
+def _without_loss(spec: RunSpec) -> str | None:
+    """Return why the validation loss of a run means nothing, or None. A sum trains the scale of its logits."""
+    if len(spec.parts) > 1 or _method(spec.method).calibrated:
+        return None
+    return (
+        f'{spec.method} leaves the scale of its logits free, so its loss cannot be monitored; set monitor = "accuracy"'
+    )
 
 
 def _method(name: str) -> type[Method]:

@@ -2,7 +2,7 @@
 
 import statistics
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import final
@@ -14,6 +14,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from kdbench.training.network import Frozen
 from kdbench.training.precision import full_precision
 
+PROBABILITY_METRICS = ("nll", "ece")  # those that depend on the scale of the logits
 TIME_LIMIT = 10.0  # seconds for timing one batch size
 MIN_REPEATS = 3  # timed forward passes of a network that exceeds the time limit
 REPEATS = 20  # timed forward passes of any other network, at least
@@ -32,6 +33,11 @@ def compute_logits(network: nn.Module, batches: Iterable[Tensor]) -> Tensor:
     with _evaluation_mode(network), full_precision(network):
         logits = [network(images).logits.float() for images in batches]
     return torch.cat(logits).cpu()
+
+
+def drop_probability_metrics(scores: Mapping[str, float]) -> dict[str, float]:
+    """Return scores such as "val_nll" without NLL and ECE, which mean nothing for a method that is not calibrated."""
+    return {name: value for name, value in scores.items() if name.rpartition("_")[2] not in PROBABILITY_METRICS}
 
 
 @contextmanager

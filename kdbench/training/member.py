@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from kdbench.errors import MethodError, NotFiniteError, TrainingError, did_you_mean
 from kdbench.matrix.recipe import Recipe
 from kdbench.training.cuda_graphs import GraphedSteps, GraphRecorder
+from kdbench.training.evaluation import drop_probability_metrics
 from kdbench.training.memory import clear_frames, is_out_of_memory
 from kdbench.training.method import Batch, Method, OptimizerSpec
 from kdbench.training.optimizer import PlayerOptimizer
@@ -176,7 +177,8 @@ class Member:
         """
         means = self._steps.means()
         number = epoch + 1  # counted from 1
-        self.history.append({"epoch": number, "lr": self._lr, "seconds": self.seconds, **means, **scores})
+        shown = scores if self.method.calibrated else drop_probability_metrics(scores)
+        self.history.append({"epoch": number, "lr": self._lr, "seconds": self.seconds, **means, **shown})
         not_finite = _not_finite(means) or _not_finite(scores)
         if not_finite:
             self.error = NotFiniteError(

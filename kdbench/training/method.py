@@ -105,6 +105,7 @@ class Method(nn.Module, ABC):
     views: ClassVar[int] = 1  # independent augmentations per image
     data: ClassVar[Literal["train", "record", "none"]] = "train"  # the last two read no training image
     cuda_graph_safe: bool = False  # whether every batch takes the same steps and operations, whatever its `progress`
+    calibrated: ClassVar[bool] = True  # False: the losses leave the scale of the logits free; NLL and ECE are blank
     version: ClassVar[int] = 1  # raised when the numbers of a method change; part of a run's identity
     paper: ClassVar[str]  # "Author, Author, Venue Year, arXiv:id"
     student: nn.Module

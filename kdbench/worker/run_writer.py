@@ -20,7 +20,7 @@ from kdbench.results.integrity import HISTORY, WEIGHTS, checksums
 from kdbench.results.predictions import BEST, STUDENT, Predictions, write_predictions
 from kdbench.results.provenance import now, provenance
 from kdbench.results.table import EPOCH_TYPES, to_arrow
-from kdbench.training.evaluation import compute_logits, count_flops, count_parameters
+from kdbench.training.evaluation import compute_logits, count_flops, count_parameters, drop_probability_metrics
 from kdbench.training.member import Member, States
 from kdbench.training.network import Frozen
 from kdbench.training.precision import uses_tf32
@@ -131,7 +131,7 @@ class RunWriter:
             )
         if images is self._data.test:
             self._predictions[name] = Predictions.from_logits(logits.numpy(), labels.numpy())
-        return values
+        return values if self._member.method.calibrated else drop_probability_metrics(values)
 
     def _logits(self, network: nn.Module, images: ImageSplit) -> Tensor:
         return compute_logits(network, images.batches())

@@ -120,3 +120,13 @@ def test_tf32_without_a_gpu_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     with pytest.raises(MatrixError, match=r'm\.toml: recipe\.\w+: precision "tf32" needs a GPU with TF32'):
         plan_of(recipe={**RECIPE, "precision": "tf32"})
+
+
+def test_a_method_that_is_not_calibrated_is_incompatible_with_the_monitor_loss() -> None:
+    plan = plan_of(methods={"spherical": {}, "vanilla": {}}, recipe={**RECIPE, "monitor": "loss"})
+    (incompatible,) = plan.incompatible
+    assert incompatible.cell.label == "spherical"
+    assert incompatible.reason == (
+        'spherical leaves the scale of its logits free, so its loss cannot be monitored; set monitor = "accuracy"'
+    )
+    assert not plan_of(methods={"spherical": {}}, recipe={**RECIPE, "monitor": "accuracy"}).incompatible

@@ -40,6 +40,18 @@ def test_a_row_of_the_history_has_the_mean_of_every_term(member, batches):
     assert row["seconds"] == run.seconds > 0
 
 
+def test_a_method_that_is_not_calibrated_has_no_probability_metrics_in_its_history(member, batches, monkeypatch):
+    run = member(early_stopping=EarlyStopping(patience=9))
+    monkeypatch.setattr(type(run.method), "calibrated", False)
+    scores = {f"{part}_{name}": 0.5 for part in ("val", "test") for name in ("accuracy", "top5", "nll", "ece")}
+    train_epoch(run, batches, scores=scores)
+    (row,) = run.history
+    assert {key for key in row if key in scores} == {"val_accuracy", "val_top5", "test_accuracy", "test_top5"}
+    assert (run.best.epoch, run.best.score) == (1, 0.5)
+    train_epoch(run, batches, 1, {**scores, "val_nll": math.inf})
+    assert isinstance(run.error, NotFiniteError)
+
+
 def test_each_epoch_has_its_own_means(member, batches):
     sizes = iter([1.0] * 4 + [5.0] * 4)
     run = member(change_loss=lambda batch, loss: loss * 0 + next(sizes))

@@ -23,6 +23,7 @@ from kdbench.worker.run_writer import architecture_key
 
 CPU = torch.device("cpu")
 NAMES = ("accuracy", "top5", "f1", "precision", "recall", "nll", "ece")
+SUFFIXES = ("", "_best", "_best_test")
 STABLE = {
     *("run_id", "cell", "matrix", "dataset", "teacher", "student", "method", "label", "params", "seed", "status"),
     *("error", "param.alpha", "param.temperature", "teacher_agreement", "parameters", "parameters_training", "flops"),
@@ -304,3 +305,19 @@ def test_peers_have_predictions(store, plan_of, train):
     networks, result = read_predictions(store, spec.id), store.result(spec.id)
     assert {"student", "peer1"} <= networks.keys() <= {"student", "peer1", "best"}
     assert networks["peer1"].correct.mean() == result["deployed"]["peer1"]["test_accuracy"]
+
+
+@pytest.mark.parametrize("recipe", [{}, STOPPING], ids=["last", "early stopping"])
+def test_a_method_that_is_not_calibrated_has_no_nll_and_no_ece(store, plan_of, train, recipe):
+    plan = plan_of({"spherical": {}, "vanilla": {}}, recipe, {"track_test": True})
+    spherical, vanilla = run_of(plan, "spherical"), run_of(plan, "vanilla")
+    train(store, spherical.teacher)
+    train(store, spherical, vanilla)
+    rows = {row["run_id"]: row for row in read_rows(store)}
+    columns = [f"{part}_{name}{end}" for part in ("val", "test") for name in ("nll", "ece") for end in SUFFIXES]
+    assert {rows[spherical.id].get(name) for name in columns} == {None}
+    assert None not in {rows[vanilla.id].get(name) for name in columns}
+    for end in SUFFIXES:
+        assert 0 <= rows[spherical.id][f"val_accuracy{end}"] <= 1
+    history = pq.read_table(store.folder(spherical.id) / "history.parquet").column_names
+    assert not [name for name in history if name.endswith(("nll", "ece"))]

@@ -20,9 +20,12 @@ class Spherical(Offline):
 
     - `normalize = "l2"` (default): `n = m z / ||z||`, where m is the mean of `||z_t||` over the batch (no gradient).
     - `normalize = "standardize"`: the logits of each image are centered first.
+
+    The loss does not depend on the length of z_s, so NLL and ECE of the student mean nothing and are blank.
     """
 
     reads = "logits"
+    calibrated = False
     cuda_graph_safe = True
     paper = "Guo et al., 2020, arXiv:2010.07485"
 
