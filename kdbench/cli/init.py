@@ -13,7 +13,7 @@ TEMPLATE = """\
 # The two baselines, teacher and student from scratch, are always included. Every other key has a default.
 
 name = "{name}"
-seeds = [0, 1, 2]
+seeds = [0, 1, 2]                           # five or more, and the report tests which methods can be the best
 datasets = ["digits"]                       # kdbench list datasets
 pairs = [                                   # kdbench list networks
   {{ teacher = "cnn_32_64_fc128", student = "cnn_8_16" }},
@@ -27,16 +27,20 @@ schedule = {{ name = "one_cycle" }}           # constant, multistep, cosine, one
 augment = [{{ name = "translate", pixels = 1 }}]  # crop, flip, translate, rotate90, random_erasing
 precision = "auto"                          # bf16 if the CPU or GPU supports it; bf16, fp32, tf32
 # grad_clip_norm = 5.0                      # largest norm of the gradient
-# early_stopping = {{ patience = 10 }}        # by validation loss, in epochs; keeps the weights of the best epoch
+# early_stopping = {{ patience = 10 }}        # in epochs; keeps the weights of the best epoch
+# monitor = "accuracy"                      # the best epoch has the highest validation accuracy, or the lowest "loss"
 
 [recipe.student]                            # overrides [recipe] for students; [recipe.teacher] for teachers
 train_samples = 500                         # a stratified subset of the training images
+# optimizer.lr = [3e-3, 1e-2]               # a list is swept, for the student from scratch and for every method
 
 [protocol]
 validation = 0.1                            # stratified share of the training images; the test set chooses nothing
-split_seed = 0                              # one split for all seeds
+split_seed = 0                              # one split for all seeds; "paired": one split per seed
 teacher_seed = 0                            # one teacher for all seeds; "paired": one teacher per seed
 track_test = false                          # true: test metrics after every epoch
+# search_seeds = [100]                      # sweeps are trained on these seeds, the chosen values on `seeds`
+# refit = true                              # train the chosen ones on the validation images too; needs search_seeds
 
 [methods.vanilla]                           # kdbench list methods; a list is swept, a single value is fixed
 alpha = [0.5, 0.9]

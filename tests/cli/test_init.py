@@ -27,7 +27,8 @@ def test_what_is_commented_out_is_valid_too(invoke: Callable[..., Any], tmp_path
     (tmp_path / "matrix.toml").write_text(uncommented)
     raw = tomllib.loads(uncommented)
     assert set(raw) >= {"dataset", "network", "exclude", "override"}
-    assert set(raw["recipe"]) >= {"grad_clip_norm", "early_stopping"}
+    assert set(raw["recipe"]) >= {"grad_clip_norm", "early_stopping", "monitor"}
+    assert raw["protocol"].items() >= {"search_seeds": [100], "refit": True}.items()
     assert raw["run"] == {"devices": "auto", "workers": 2, "threads": 1, "cuda_graphs": True}
     assert load("matrix.toml").override[0].set == {"recipe": {"epochs": 40}}
 
