@@ -90,12 +90,14 @@ def _fabricate(folder: Path, size: int) -> int:
     from kdbench.matrix import load
     from kdbench.plan import make_plan
     from kdbench.results import Store
+    from kdbench.results.timings import Timing, TimingEnvironment, write_timing
 
     (folder / "matrix.toml").write_text(_matrix(size), encoding="utf-8")
     plan, store = make_plan(load(folder / "matrix.toml")), Store(folder / "results")
     store.fix_threads(1)
     store.write_index(plan.index())
-    store.write_timing("small", {"inference_ms": 0.1, "throughput": 1e5})
+    here = TimingEnvironment.here("cpu", 1)
+    write_timing(store.timings, Timing("small", here, "2026-01-01", {"inference_ms": 0.1, "throughput": 1e5}))
     for number, run in enumerate(plan.runs):
         _finish(store, run, number)
     return len(plan.runs)
@@ -124,11 +126,14 @@ def _finish(store: Any, run: Any, number: int) -> None:
 
     from kdbench.results.columns import COLUMNS
     from kdbench.results.integrity import HISTORY, WEIGHTS, checksums
+    from kdbench.results.predictions import Predictions, write_predictions
 
     store.write_spec(run)
     folder = store.folder(run.id)
     save_file({"student.w": np.zeros(1, dtype=np.float32)}, folder / WEIGHTS)
     pq.write_table(pa.table({"epoch": [1, 2], "val_nll": [0.5, 0.4]}), folder / HISTORY)
+    logits = np.random.default_rng(number).standard_normal((360, 10))  # as many test images as digits has
+    write_predictions(store, run.id, {"student": Predictions.from_logits(logits, np.arange(360) % 10)})
     names = [name for name, column in COLUMNS.items() if column.type == "double"]
     row: dict[str, float | str] = {name: ((37 * number + 11 * i) % 101) / 101 for i, name in enumerate(names)}
     row |= {"device": "cpu", "precision": run.recipe.precision, "kdbench_version": "0"}
