@@ -57,16 +57,21 @@ def gain_cell(results: MatrixResults, choice: Choice, baseline: Choice, column: 
 
 
 def missing_cell(results: MatrixResults, choice: Choice) -> TableCell:
-    """Return the reason why there is no number: n/a (incompatible), running, pending, the failures, or a dash."""
+    """Return the reason why there is no number: n/a (incompatible), running, pending, or how the runs failed.
+
+    Where the matrix has no cell there is a dash; where finished runs have no such value, nothing.
+    """
     if choice.is_incompatible:
         return TableCell("n/a", is_missing=True)
+    if not choice.candidates:
+        return TableCell(DASH, is_missing=True)
     cells = (choice.chosen,) if choice.is_searched and choice.chosen else choice.candidates
     count = results.count_by_status(run for cell in cells for run in cell.runs.values())
     unfinished = [state for state in ("running", "pending") if count[state]]
     if choice.is_searched and choice.chosen is None and count["done"]:
         unfinished.append("pending")  # the search is finished, the runs that tables show are not planned yet
     failures = sorted(results.failures(cells), reverse=True)  # "failed" before "diverged"
-    return TableCell(next(iter((*unfinished, *failures, DASH))), is_missing=True)
+    return TableCell(next(iter((*unfinished, *failures, ""))), is_missing=True)
 
 
 def describe_failures(results: MatrixResults, cell: IndexCell) -> str:

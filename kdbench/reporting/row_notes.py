@@ -50,7 +50,7 @@ def row_notes(results: MatrixResults, rows: Sequence[Row], row: Row, pair: Pair)
     notes = [*_training_notes(results, rows, cell, baseline)]
     if cell.kind == "method":
         notes += [*_teacher_notes(rows, cell, baseline, pair), *_seed_notes(cell, baseline)]
-    return (*notes, *_run_notes(results, cell))
+    return tuple(dict.fromkeys([*notes, *_run_notes(results, cell)]))
 
 
 def _common_texts(results: MatrixResults, rows: Sequence[Row], row: Row, pairs: Sequence[Pair]) -> tuple[str, ...]:

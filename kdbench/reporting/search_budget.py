@@ -6,6 +6,13 @@ from kdbench.reporting.rows import Row
 
 UNEQUAL = "unequal search budgets: the more configurations a row tried, the better its best one by chance alone"
 
+TRIED = "Tried: the number of configurations."
+
+
+def has_search(rows: Sequence[Row]) -> bool:
+    """Return whether any row tried several configurations."""
+    return any(len(choice.candidates) > 1 for row in rows for choice in row.choices.values())
+
 
 def count_tried(row: Row) -> str:
     """Return the number of configurations that a row tried, as a range if pairs differ; empty for a teacher."""

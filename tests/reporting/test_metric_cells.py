@@ -6,7 +6,7 @@ from kdbench.reporting.configurations import Choice
 from kdbench.reporting.matrix_results import MatrixResults
 from kdbench.reporting.metric_cells import gain_cell, metric_cell, metric_column
 from kdbench.reporting.rows import make_rows
-from kdbench.reporting.table import DASH, MINUS, PERCENT, POINTS, TableCell
+from kdbench.reporting.table import MINUS, PERCENT, POINTS, TableCell
 
 
 def _one(builder, *scores):
@@ -28,7 +28,7 @@ def test_an_incomplete_cell_is_flagged_with_its_runs(builder) -> None:
 def test_missing_cells_give_the_reason(builder) -> None:
     assert _one(builder, "boom", "boom").display == "failed"
     assert _one(builder, "boom", None).display == "pending"
-    assert _one(builder, float("nan")).display == DASH
+    assert _one(builder, float("nan")).display == ""
     runs = MatrixResults(builder.index, builder.frame, "last")
     assert metric_cell(runs, Choice(is_incompatible=True), "test_accuracy", PERCENT).display == "n/a"
     assert metric_cell(runs, Choice(), "test_accuracy", PERCENT).is_missing

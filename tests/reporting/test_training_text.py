@@ -99,8 +99,8 @@ def test_values_that_both_search_are_ignored() -> None:
 
 
 def test_a_key_that_is_not_known_is_shown_as_it_is() -> None:
-    one = replace(_training(), recipe={**_training().recipe, "monitor": "loss"})
-    assert describe_difference(one, _training()) == ("monitor loss", "monitor none")
+    one = replace(_training(), recipe={**_training().recipe, "novel": "x"})
+    assert describe_difference(one, _training()) == ("novel x", "novel none")
 
 
 @given(TRAININGS, TRAININGS)

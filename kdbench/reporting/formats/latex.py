@@ -4,7 +4,7 @@ import math
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
-from itertools import groupby, takewhile
+from itertools import accumulate, groupby, takewhile
 
 from kdbench.reporting.formats.latex_layout import Layout, choose_layout, count_lines, heading_lines
 from kdbench.reporting.formats.latex_text import allow_breaks, escape, slug
@@ -13,8 +13,12 @@ from kdbench.reporting.table import Column, Table, TableCell
 Marks = Callable[[TableCell | Column], str]
 
 PAGE_LINES = 40  # a longer table continues in another float
-PAGE_LINES_WITH_NOTES = 48  # if the hyperparameters need more, they follow the float as a paragraph
-NOTE_LETTERS = 85  # letters of a printed line of notes
+TEXT_HEIGHT = 535.0  # points: \\textheight of article at 10 pt on letter paper, less than that of most classes
+CAPTION_LETTERS, CAPTION_LEADING = 78, 12.0  # letters of a printed line, and its height in points
+NOTE_LETTERS, NOTE_LEADING = 85, 9.5
+ROW_HEIGHT = 11.0
+TEXT_GAP = "\\,"  # between a mark and its text
+BLOCK_ROWS = 4  # the height of the heading and the rules of a block
 
 
 def render_latex(table: Table, label: str = "") -> str:
@@ -28,15 +32,34 @@ def render_latex(table: Table, label: str = "") -> str:
     blocks = [_select_columns(table, block) for block in positions]
     *pages, last_page = _pages(table, len(blocks))
     configurations = ["Hyperparameters:", *table.configurations] if table.configurations else []
-    closing = [*table.protocol, *configurations]
-    note_lines = sum(math.ceil(len(line) / NOTE_LETTERS) for line in (*table.footnotes, *table.notes, *closing))
-    fits = len(blocks) * len(last_page) + note_lines <= PAGE_LINES_WITH_NOTES
-    notes = [*(_note(text, mark) for text, mark in table.footnotes.items()), *map(_note, table.notes)]
-    floats = [
-        *(_float(table, label, blocks, page, layout, notes) for page in pages),
-        _float(table, label, blocks, last_page, layout, [*notes, *(map(_note, closing) if fits else ())]),
+    footnotes = [_note(text, mark) for text, mark in table.footnotes.items()]
+    below = [*map(_note, table.notes), *map(_note, table.protocol), *map(_note, configurations)]
+    free = TEXT_HEIGHT - _height(table, blocks, last_page)
+    kept = [
+        line
+        for line, height in zip(below, _heights([*footnotes, *below])[len(footnotes) :], strict=True)
+        if height <= free
     ]
-    return "\n".join([*floats, *([] if fits else _paragraph(closing))])
+    floats = [
+        *(_float(table, label, blocks, page, layout, footnotes) for page in pages),
+        _float(table, label, blocks, last_page, layout, [*footnotes, *kept]),
+    ]
+    return "\n".join([*floats, *_paragraph(below[len(kept) :])])
+
+
+def _height(table: Table, blocks: Sequence[Table], page: range) -> float:
+    """Return an estimate of the height of a float without its notes, in points."""
+    caption = math.ceil(len(table.caption) / CAPTION_LETTERS) * CAPTION_LEADING
+    return caption + len(blocks) * ROW_HEIGHT * (sum(_count_row_lines(table, index) for index in page) + BLOCK_ROWS)
+
+
+def _heights(notes: Sequence[str]) -> list[float]:
+    """Return the height of the notes down to the end of each."""
+    return list(accumulate(math.ceil(len(note) / NOTE_LETTERS) * NOTE_LEADING for note in notes))
+
+
+def _count_row_lines(table: Table, index: int) -> int:
+    return max(count_lines(cell, column) for cell, column in zip(table.rows[index], table.columns, strict=True))
 
 
 def _select_columns(table: Table, positions: Sequence[int]) -> Table:
@@ -47,8 +70,8 @@ def _select_columns(table: Table, positions: Sequence[int]) -> Table:
 def _pages(table: Table, num_blocks: int) -> list[range]:
     """Return the rows of each page; every block repeats its rows."""
     pages, used = [range(0)], 0
-    for index, row in enumerate(table.rows):
-        lines = num_blocks * max(count_lines(cell, column) for cell, column in zip(row, table.columns, strict=True))
+    for index in range(len(table.rows)):
+        lines = num_blocks * _count_row_lines(table, index)
         used += lines
         if used > PAGE_LINES and pages[-1]:
             pages.append(range(index, index))
@@ -74,7 +97,7 @@ def _float(table: Table, label: str, blocks: Sequence[Table], page: range, layou
 
 
 def _note(text: str, mark: str = "") -> str:
-    return f"\\hangindent=1em {_superscript(mark)}{allow_breaks(escape(text), 40)}\\par"
+    return f"\\hangindent=1em {_superscript(mark)}{TEXT_GAP if mark else ''}{allow_breaks(escape(text), 40)}\\par"
 
 
 def _superscript(marks: str) -> str:
@@ -91,7 +114,9 @@ def _notes(notes: Sequence[str]) -> list[str]:
 
 def _paragraph(notes: Sequence[str]) -> list[str]:
     """Return notes as a paragraph of the text, in which a page may end."""
-    lines = (f"\\noindent{_note(note)}" for note in notes)
+    if not notes:
+        return []
+    lines = (f"\\noindent{note}" for note in notes)
     return ["{\\footnotesize\\raggedright\\hyphenpenalty=10000", *lines, "}", ""]
 
 
@@ -159,7 +184,7 @@ def _cell(cell: TableCell, column: Column, is_compact: bool, marks: str) -> str:
     if column.width:
         text = allow_breaks(text, 20)
     if is_compact and cell.mean is not None:
-        text = re.sub(r" \$\\pm\$ (\S+)", r"$_{\\pm \1}$", text)
+        text = re.sub(r" \$\\pm\$ ([0-9.]+)", r"$_{\\pm \1}$", text)
     if cell.is_bold and text:
         text = f"\\textbf{{{text}}}"
     if marks:  # in a column of numbers without width, so that the digits stay aligned

@@ -1,7 +1,6 @@
 """A table in the terminal."""
 
 from collections.abc import Sequence
-from typing import Literal
 
 from rich.box import SIMPLE_HEAD
 from rich.cells import cell_len
@@ -47,18 +46,35 @@ def _blocks(table: Table, width: int) -> list[list[int]]:
 
 
 def _width(table: Table, position: int) -> int:
-    titles = _title(table, table.columns[position]).split("\n")
-    return max(map(cell_len, [*titles, *(_marked(table, row[position]) for row in table.rows)]))
+    return max(cell_len(line) for text in _column_texts(table, position) for line in text.split("\n"))
 
 
 def _rich_table(table: Table, block: Sequence[int], title: str | None) -> RichTable:
     rich_table = RichTable(title=None if title is None else Text(title), box=SIMPLE_HEAD, title_justify="left")
-    for column in (table.columns[position] for position in block):
-        justify: Literal["left", "right"] = "right" if column.is_numeric else "left"
-        rich_table.add_column(Text(_title(table, column)), justify=justify, vertical="top", no_wrap=column.is_numeric)
+    texts = {position: _column_texts(table, position) for position in block}
+    for position in block:
+        title, is_numeric = texts[position][0], table.columns[position].is_numeric
+        rich_table.add_column(Text(title), justify="left", vertical="top", no_wrap=is_numeric)
     for n, row in enumerate(table.rows, start=1):
-        rich_table.add_row(*(_text(table, row[position]) for position in block), end_section=n == table.num_baselines)
+        cells = (Text(texts[position][n], style=_style(row[position])) for position in block)
+        rich_table.add_row(*cells, end_section=n == table.num_baselines)
     return rich_table
+
+
+def _column_texts(table: Table, position: int) -> list[str]:
+    """Return the title and the cells of a column; numbers are aligned at the right, in front of their marks."""
+    column, cells = table.columns[position], [row[position] for row in table.rows]
+    if not column.is_numeric:
+        return [_title(table, column), *(_marked(table, cell) for cell in cells)]
+    space = max((len(table.marks(cell)) for cell in cells), default=0)
+    numbers = [_marked(table, cell) + " " * (space - len(table.marks(cell))) for cell in cells]
+    lines = _title(table, column).split("\n")
+    width = max(map(cell_len, [*numbers, *lines]))
+    return ["\n".join(_pad_left(line, width) for line in lines), *(_pad_left(number, width) for number in numbers)]
+
+
+def _pad_left(text: str, width: int) -> str:
+    return " " * (width - cell_len(text)) + text
 
 
 def _title(table: Table, column: Column) -> str:
@@ -70,5 +86,5 @@ def _marked(table: Table, cell: TableCell) -> str:
     return one_line(cell.display) + superscript(table.marks(cell))
 
 
-def _text(table: Table, cell: TableCell) -> Text:
-    return Text(_marked(table, cell), style="bold" if cell.is_bold else "dim" if cell.is_missing else "")
+def _style(cell: TableCell) -> str:
+    return "bold" if cell.is_bold else "dim" if cell.is_missing else ""

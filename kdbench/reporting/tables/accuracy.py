@@ -11,7 +11,7 @@ from kdbench.reporting.pair import Pair
 from kdbench.reporting.protocol import protocol_lines
 from kdbench.reporting.row_notes import gain_footnotes, name_cells, pair_footnotes
 from kdbench.reporting.rows import Row, find_baseline
-from kdbench.reporting.search_budget import count_tried, search_notes
+from kdbench.reporting.search_budget import TRIED, count_tried, has_search, search_notes
 from kdbench.reporting.table import PERCENT, POINTS, Column, Table, TableCell
 
 
@@ -29,8 +29,8 @@ def accuracy_table(results: MatrixResults, rows: Sequence[Row]) -> Table:
     if has_one_pair:
         columns += [Column("gain over\nscratch", has_intervals=True), Column("agreement with\nteacher (%)")]
         cells += [gains, _agreement(results, rows, pairs[0])]
-    if any(len(choice.candidates) > 1 for row in rows for choice in row.choices.values()):
-        columns.append(Column("configurations\ntried", is_numeric=False, footnotes=search_notes(rows)))
+    if has_search(rows):
+        columns.append(Column("tried", is_numeric=False, footnotes=search_notes(rows)))
         cells.append([TableCell(count_tried(row)) for row in rows])
     lines = tuple(zip(name_cells(results, rows, pairs), *cells, strict=True))
     return Table(
@@ -41,6 +41,7 @@ def accuracy_table(results: MatrixResults, rows: Sequence[Row]) -> Table:
             significance.describe_bold(compared),
             significance.describe_gains(gains),
             captions.describe_choice(results, rows),
+            TRIED if has_search(rows) else "",
         ),
         columns=(Column("method", is_numeric=False), *columns),
         rows=lines,

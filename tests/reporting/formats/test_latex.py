@@ -178,6 +178,6 @@ def test_footnotes_are_superscripts_in_every_block_of_a_split_table() -> None:
     assert text.count("\\makebox[0pt][l]{\\textsuperscript{b}}") == 20
     notes = [line.split("1em ")[1] for line in text.splitlines() if "hangindent" in line]
     assert notes == [
-        *("\\textsuperscript{a}torch\\par", "\\textsuperscript{b}60 epochs\\par"),
-        *("\\textsuperscript{c}100 \\% of x\\_1\\par", "Note.\\par"),
+        *("\\textsuperscript{a}\\,torch\\par", "\\textsuperscript{b}\\,60 epochs\\par"),
+        *("\\textsuperscript{c}\\,100 \\% of x\\_1\\par", "Note.\\par"),
     ]

@@ -19,7 +19,7 @@ def test_one_pair_with_gain_and_agreement(thesis) -> None:
         "cifar10: resnet34 → resnet18",
         "gain over scratch",
         "agreement with teacher (%)",
-        "configurations tried",
+        "tried",
     ]
     assert _shown(table) == {
         "teacher": ["95.00", "", "", ""],
@@ -39,7 +39,7 @@ def test_several_pairs_and_data_sets_are_columns(thesis) -> None:
     table = _accuracy(thesis(pairs))
     assert [column.full_title for column in table.columns] == [
         *("method", "a: t → s", "a: u → v", "b: t → s"),
-        "configurations tried",
+        "tried",
     ]
     assert _shown(table)["vanilla"] == ["93.10 ± 1.10", "73.10 ± 1.10", "83.10 ± 1.10", "2"]
     assert "Gain" not in table.caption
