@@ -6,11 +6,10 @@ from kdbench.analysis import best_candidate
 from kdbench.matrix import Cell, Sweep
 from kdbench.plan.planner import Plan
 from kdbench.results import Store
+from kdbench.results.columns import SEARCH_COLUMN
 
 if TYPE_CHECKING:
     import pandas as pd
-
-COLUMN = "val_accuracy"  # of the weights that are saved
 
 
 def choose_configurations(plan: Plan, store: Store) -> Plan:
@@ -45,5 +44,5 @@ def _scores(cell: Cell, store: Store) -> "pd.Series[float]":
     import pandas as pd
 
     results = {seed: store.result(run.id) for seed, run in cell.runs.items()}
-    done = {seed: one["row"][COLUMN] for seed, one in results.items() if one and one["status"] == "done"}
+    done = {seed: one["row"][SEARCH_COLUMN] for seed, one in results.items() if one and one["status"] == "done"}
     return pd.Series({seed: done.get(seed) for seed in cell.runs}, dtype=float)

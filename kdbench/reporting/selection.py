@@ -3,6 +3,7 @@
 from typing import Literal, get_args
 
 from kdbench.errors import ReportError
+from kdbench.results.columns import SEARCH_COLUMN
 from kdbench.results.index import MatrixIndex
 
 Selection = Literal["last", "best_validation", "best_test"]
@@ -45,8 +46,10 @@ def check_selection(index: MatrixIndex, selection: Selection) -> None:
 def choice_column(index: MatrixIndex, selection: Selection) -> str | None:
     """Return the column whose mean over seeds chooses hyperparameters; None if validation is 0.
 
-    It is a column of the test set only for `best_test`, which every caption calls optimistic.
+    It is a column of the test set only for `best_test` without search seeds, which every caption calls optimistic.
     """
+    if index.search_seeds:
+        return SEARCH_COLUMN
     if selection == "best_test":
         return "test_accuracy_best_test"
     return f"val_accuracy{SUFFIXES[selection]}" if index.validation > 0 else None

@@ -27,6 +27,8 @@ METRICS: Mapping[str, str] = {
     "recall_weighted": "recall, average weighted by class size, from 0 to 1",
 }
 
+SEARCH_COLUMN = "val_accuracy"  # what chooses a configuration on the search seeds, whatever a report selects
+
 
 def _metrics(suffix: str, epoch: str) -> dict[str, Column]:
     return {

@@ -7,7 +7,9 @@ import pytest
 from kdbench.reporting import captions
 from kdbench.reporting.matrix_results import MatrixResults
 from kdbench.reporting.rows import make_rows
+from kdbench.reporting.selection import choice_column
 from kdbench.reporting.table import TableCell
+from kdbench.results.columns import SEARCH_COLUMN
 
 
 @pytest.mark.parametrize(
@@ -107,3 +109,12 @@ def test_the_caption_says_which_seeds_chose(thesis, searched) -> None:
     text = captions.describe_choice(runs, make_rows(runs))
     assert "on search seeds 100, 101 alone" in text
     assert "same seeds" not in text
+
+
+@pytest.mark.parametrize(("selection", "epoch"), [("last", ""), ("best_validation", " in the last epoch")])
+def test_a_search_chooses_by_the_last_epoch_whatever_is_selected(searched, selection: str, epoch: str) -> None:
+    frame = searched.frame.assign(test_accuracy_best=0.5, val_accuracy_best=0.5)
+    runs = MatrixResults(searched.index, frame, selection)
+    expected = f"chosen by mean validation accuracy{epoch} on search seeds 100, 101 alone"
+    assert expected in captions.describe_choice(runs, make_rows(runs))
+    assert choice_column(searched.index, selection) == SEARCH_COLUMN

@@ -13,8 +13,7 @@ from kdbench.reporting.pair import Pair
 from kdbench.reporting.rows import Row
 from kdbench.reporting.selection import choice_column
 from kdbench.reporting.table import DASH, PERCENT, Column, Table, TableCell
-
-SEARCH_SCORE = "val_accuracy"  # by which a search chooses: that of the weights that are saved
+from kdbench.results.columns import SEARCH_COLUMN
 
 
 def chosen_table(results: MatrixResults, rows: Sequence[Row]) -> Table:
@@ -102,7 +101,7 @@ def _configuration_table(results: MatrixResults, row: Row) -> Table:
 def _scores(results: MatrixResults, choice: Choice) -> Sequence[str]:
     """Return the columns of the scores that are shown; the last one is compared."""
     if choice.is_searched:
-        return (SEARCH_SCORE,)
+        return (SEARCH_COLUMN,)
     return [results.metric_column(split, "accuracy") for split in ("val", "test")]
 
 
@@ -129,8 +128,6 @@ def _has_sweep(row: Row) -> bool:
 
 def _score_column(results: MatrixResults) -> str:
     """Return the column of the score that chose the configurations."""
-    if results.index.search_seeds:
-        return SEARCH_SCORE
     return choice_column(results.index, results.selection) or results.metric_column("val", "accuracy")
 
 
