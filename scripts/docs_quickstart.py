@@ -23,6 +23,7 @@ from kdbench.reporting.formats.terminal import print_table
 
 ROOT = Path(__file__).resolve().parent.parent
 MATRIX = "matrices/quickstart.toml"
+WIDTH = 106  # columns of the terminal
 FONTS = "ui-monospace, SFMono-Regular, Menlo, Consolas, 'DejaVu Sans Mono', monospace"
 
 
@@ -33,7 +34,7 @@ def main() -> None:
         command = [sys.executable, "-m", "kdbench", "run", MATRIX, "--results", results, "--reports", reports]
         subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
         (report,) = write_report(results, reports)
-    table = replace(report.accuracy, title="", caption="", notes=(), configurations=())
+    table = replace(report.accuracy, title="", caption="", configurations=())  # README.md says what the caption says
     (ROOT / "docs" / "assets" / "quickstart.svg").write_text(as_svg(table), encoding="utf-8")
     readme = ROOT / "README.md"
     readme.write_text(fill(readme.read_text(encoding="utf-8"), "table", as_text(table)), encoding="utf-8")
@@ -41,13 +42,13 @@ def main() -> None:
 
 def as_text(table: Table) -> str:
     """Return the table as a code block of Markdown, without empty lines."""
-    text = "\n".join(line for line in render(table).splitlines() if line.strip())
+    text = "\n".join(line for line in render(table, width=WIDTH).splitlines() if line.strip())
     return f"```\n{text}\n```"
 
 
 def as_svg(table: Table) -> str:
     """Return the table as a terminal shows it; the image loads no font from elsewhere."""
-    console = Console(record=True, width=80, file=io.StringIO())
+    console = Console(record=True, width=WIDTH, file=io.StringIO())
     print_table(table, console)
     svg = console.export_svg(title=f"kdbench run {MATRIX}", theme=SVG_EXPORT_THEME, unique_id="quickstart")
     without_fonts = re.sub(r"\s*@font-face \{.*?\}", "", svg, flags=re.DOTALL)
