@@ -204,7 +204,7 @@ def test_a_label_without_a_search_seed_is_refused(expanded: Expand) -> None:
 
 
 @pytest.mark.parametrize("role", ["teacher", "student"])
-@pytest.mark.parametrize("recipe", [{"schedule": "plateau"}, {"early_stopping": {}}], ids=["plateau", "early stopping"])
+@pytest.mark.parametrize("recipe", [{"schedule": "plateau"}, {"early_stopping": {}}, {"monitor": "accuracy"}])
 def test_a_refit_reads_no_validation(expanded: Expand, role: str, recipe: dict[str, Any]) -> None:
     with pytest.raises(MatrixError) as caught:
         expanded(methods=SWEPT, recipe={role: recipe}, protocol={**SEARCH, "refit": True})
