@@ -5,7 +5,8 @@ from typing import final
 
 from kdbench.errors import MatrixError
 from kdbench.matrix.cells import PhaseName
-from kdbench.matrix.schema import MatrixSpec, Protocol
+from kdbench.matrix.protocol import Protocol
+from kdbench.matrix.schema import MatrixSpec
 from kdbench.matrix.spec import Split
 
 

@@ -94,8 +94,6 @@ def test_one_clear_error(expanded: Expand, tables: dict[str, Any], message: str)
         ({"student": {"schedule": "plateau"}}, "recipe.student.schedule"),
         ({"monitor": "accuracy"}, "recipe.teacher.monitor"),
         ({"student": {"monitor": "loss"}}, "recipe.student.monitor"),
-        ({"monitor": "accuracy"}, "recipe.teacher.monitor"),
-        ({"student": {"monitor": "loss"}}, "recipe.student.monitor"),
         ({"student": {"early_stopping": {"patience": 3}}}, "recipe.student.early_stopping"),
     ],
 )
