@@ -34,10 +34,10 @@ CHUNK = 1_000_000  # pairs of candidates in memory at a time
 class Comparison:
     """The best candidate of a table's column, and what is known about the others.
 
-    `tied` cannot be excluded from being the best; it is empty with fewer than `MIN_SEEDS` common seeds, where nothing
-    is tested. `untested` have scores, but a failed seed, or fewer seeds than others. `seeds` and `candidates` count
-    what is compared. `spread` is the pooled standard deviation of the difference between two of them on one seed, None
-    with one seed or one candidate.
+    `tied` cannot be excluded from being the best; with fewer than `MIN_SEEDS` common seeds, where nothing is tested,
+    they have the same mean. `untested` have scores, but a failed seed, or fewer seeds than others. `seeds` and
+    `candidates` count what is compared. `spread` is the pooled standard deviation of the difference between two of them
+    on one seed, None with one seed or one candidate.
     """
 
     best: Hashable | None = None
@@ -54,7 +54,7 @@ class Comparison:
 
 
 def measure_spread(scores: "pd.DataFrame", failed: Collection[Hashable] = ()) -> Comparison:
-    """Return the comparison of candidates without a test, so that nothing is tied.
+    """Return the comparison of candidates without a test, so that only equal means are tied.
 
     Args:
         scores: one row per seed and one column per candidate; NaN where a run failed or is not finished.
@@ -67,7 +67,9 @@ def measure_spread(scores: "pd.DataFrame", failed: Collection[Hashable] = ()) ->
     untested = tuple(name for name in scores.columns if name not in names and scores[name].notna().any())
     seeds, candidates = values.shape
     spread = pooled_spread(values) if seeds > 1 and candidates > 1 else None
-    return Comparison(names[int(values.mean(axis=0).argmax())], (), untested, seeds, candidates, spread)
+    means = values.mean(axis=0)
+    best, *equal = (name for name, mean in zip(names, means, strict=True) if np.isclose(mean, means.max(), rtol=1e-12))
+    return Comparison(best, tuple(equal), untested, seeds, candidates, spread)
 
 
 def compare_candidates(scores: "pd.DataFrame", test_images: int, failed: Collection[Hashable] = ()) -> Comparison:

@@ -111,6 +111,15 @@ def test_with_fewer_than_five_seeds_nothing_is_tested(seeds: int) -> None:
     assert (found.spread is None) == (seeds == 1)
 
 
+def test_equal_means_share_the_lead_without_a_test() -> None:
+    for seeds in (1, 3):
+        scores = pd.DataFrame({"a": [0.1] * seeds, "b": [0.7] * seeds, "c": [0.7] * seeds})
+        found = compare_candidates(scores, TEST_IMAGES)
+        assert (found.best, found.tied, found.is_tested) == ("b", ("c",), False)
+    orders = pd.DataFrame({"a": [0.1, 0.2, 0.3], "b": [0.3, 0.2, 0.1]})  # the sums differ by rounding
+    assert compare_candidates(orders, TEST_IMAGES).tied == ("b",)
+
+
 def test_candidates_that_lack_seeds_of_the_best_are_untested_and_named() -> None:
     scores = frame(6, 0.9, 0.895, 0.8985, 0.85)
     scores.loc[1, "b"] = np.nan
