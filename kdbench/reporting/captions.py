@@ -6,6 +6,7 @@ from kdbench.formatting import format_configuration
 from kdbench.reporting.matrix_results import MatrixResults
 from kdbench.reporting.pair import Pair
 from kdbench.reporting.rows import Row
+from kdbench.reporting.search_budget import has_search
 from kdbench.reporting.selection import DESCRIPTIONS, SUFFIXES, choice_column
 from kdbench.reporting.sums import sum_notes
 from kdbench.reporting.table import DASH, INCOMPLETE, TableCell
@@ -19,15 +20,16 @@ def join(*sentences: str) -> str:
 
 
 def describe_numbers(results: MatrixResults, subject: str, is_search: bool = False) -> str:
-    """Return what is shown, over how many seeds or search seeds, what ± is, and the selection."""
+    """Return what is shown, over how many seeds or search seeds, what ± is, the selection, and whether refit."""
     seeds, noun = (len(results.index.search_seeds), "search seed") if is_search else (results.num_seeds, "seed")
     over = f"mean ± sample standard deviation over {seeds} {noun}s" if seeds > 1 else f"one {noun}"
-    return f"{subject}, {over}; selection: {DESCRIPTIONS[results.selection]}."
+    refit = "; trained on training and validation images (refit)" if results.index.refit and not is_search else ""
+    return f"{subject}, {over}; selection: {DESCRIPTIONS[results.selection]}{refit}."
 
 
 def describe_choice(results: MatrixResults, rows: Sequence[Row]) -> str:
     """Return how hyperparameters were chosen; empty if no row has several configurations."""
-    if not any(len(choice.candidates) > 1 for row in rows for choice in row.choices.values()):
+    if not has_search(rows):
         return ""
     if results.index.search_seeds:
         seeds = _list_seeds("search seed", results.index.search_seeds)
@@ -46,9 +48,9 @@ def _list_seeds(noun: str, seeds: Sequence[int]) -> str:
 
 
 def list_configurations(rows: Sequence[Row], pairs: Sequence[Pair]) -> tuple[str, ...]:
-    """Return one line per method: the hyperparameters that are shown, by pair if pairs differ."""
-    methods = (row for row in rows if row.kind == "method")
-    return tuple(f"{row.name}: {text}" for row in methods if (text := _configuration(row, pairs)))
+    """Return one line per method, and one for a baseline that was searched: what is shown, by pair if pairs differ."""
+    searched = (row for row in rows if row.kind == "method" or has_search([row]))
+    return tuple(f"{row.name}: {text}" for row in searched if (text := _configuration(row, pairs)))
 
 
 def _configuration(row: Row, pairs: Sequence[Pair]) -> str:

@@ -44,7 +44,7 @@ def describe_seeds(index: MatrixIndex) -> str:
         f"split seed: {split}",
         f"teacher seed: {teacher}",
     ]
-    refit = " After the search, all networks were trained on training and validation images (refit)."
+    refit = " What is reported was trained on training and validation images (refit)."
     return f"{'; '.join(part for part in parts if part)}.{refit if index.refit else ''}"
 
 
@@ -103,7 +103,7 @@ def _describe_teacher(training: Training, students: PairTrainings) -> str:
 
 
 def _describe_seed(seed: int | str) -> str:
-    return "that of the run" if seed == "paired" else str(seed)
+    return "the seed of each run" if seed == "paired" else str(seed)
 
 
 def _join(seeds: Iterable[int]) -> str:

@@ -118,3 +118,18 @@ def test_a_search_chooses_by_the_last_epoch_whatever_is_selected(searched, selec
     expected = f"chosen by mean validation accuracy{epoch} on search seeds 100, 101 alone"
     assert expected in captions.describe_choice(runs, make_rows(runs))
     assert choice_column(searched.index, selection) == SEARCH_COLUMN
+
+
+def test_the_caption_says_that_the_reported_runs_trained_on_validation_images(searched) -> None:
+    searched.protocol["refit"] = True
+    runs = MatrixResults(searched.index, searched.frame, "last")
+    assert captions.describe_numbers(runs, "X").endswith("trained on training and validation images (refit).")
+    assert "refit" not in captions.describe_numbers(runs, "X", is_search=True)
+
+
+def test_a_baseline_that_was_searched_is_among_the_hyperparameters(builder) -> None:
+    for lr, val in ((0.1, 0.5), (0.01, 0.6)):
+        builder.add("scratch", [0.5], [val], kind="scratch", hyperparameters={"recipe.optimizer.lr": lr})
+    runs = MatrixResults(builder.index, builder.frame, "last")
+    found = captions.list_configurations(make_rows(runs), runs.pairs)
+    assert found == ("student from scratch: recipe.optimizer.lr = 0.01",)

@@ -61,6 +61,6 @@ def test_search_seeds_paired_seeds_and_refit(quickstart) -> None:
     quickstart.search_seeds = (100,)
     quickstart.protocol |= {"split_seed": "paired", "teacher_seed": "paired", "refit": True}
     assert build_tables(quickstart.index, quickstart.frame)[0].protocol[-1] == (
-        "Seeds: 0, 1; search seeds: 100; split seed: that of the run; teacher seed: that of the run. "
-        "After the search, all networks were trained on training and validation images (refit)."
+        "Seeds: 0, 1; search seeds: 100; split seed: the seed of each run; teacher seed: the seed of each run. "
+        "What is reported was trained on training and validation images (refit)."
     )
