@@ -41,6 +41,11 @@ def test_a_sweep_of_the_recipe_with_search_seeds(folder: Path, code_block: Calla
     assert rows <= set(page.splitlines())
 
 
+def test_a_recipe_with_a_monitor(folder: Path, code_block: Callable[..., str]) -> None:
+    (folder / "monitor.toml").write_text(code_block("docs/matrix.md", title="monitor.toml"))
+    assert {run.recipe.monitor for run in load_matrix("monitor.toml").runs()} == {"loss"}
+
+
 def test_a_teacher_of_a_label(folder: Path, code_block: Callable[..., str]) -> None:
     (folder / "own_teacher.toml").write_text(code_block("docs/matrix.md", title="own_teacher.toml"))
     teachers = [run.recipe.epochs for run in load_matrix("own_teacher.toml").runs() if run.stream == "teacher"]
