@@ -5,7 +5,7 @@ from functools import cached_property
 from typing import Annotated, Literal
 
 from annotated_types import Ge, Gt, Le, Lt
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from kdbench.matrix.identity import Since, canonical
 
@@ -143,6 +143,14 @@ class OneCycle(TomlTable):
     base_momentum: Fraction = Field(0.85, description="Momentum where the learning rate is highest")
     max_momentum: Fraction = Field(0.95, description="Momentum at both ends")
     warmup: NonNegative = Field(0.0, description=_WARMUP)
+
+    @model_validator(mode="after")
+    def _check_momentum(self) -> "OneCycle":
+        if not self.cycle_momentum and (self.base_momentum, self.max_momentum) != (0.85, 0.95):
+            raise ValueError("base_momentum and max_momentum have an effect only with cycle_momentum = true; set it")
+        if self.base_momentum > self.max_momentum:
+            raise ValueError("base_momentum must not be greater than max_momentum")
+        return self
 
 
 class Plateau(TomlTable):

@@ -6,7 +6,7 @@ fp32 is IEEE float32: convolutions and matrix products of float32 tensors use TF
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import nn
@@ -70,16 +70,23 @@ def allow_tf32(allowed: bool) -> None:
 
     torch 2.9 has new settings, and raises errors where these and the old ones disagree: both are set.
     """
-    cuda, cudnn = torch.backends.cuda, torch.backends.cudnn
-    cuda.matmul.allow_tf32 = cudnn.allow_tf32 = allowed
-    for operation in (cuda.matmul, getattr(cudnn, "conv", None), getattr(cudnn, "rnn", None)):
-        if hasattr(operation, "fp32_precision"):
-            operation.fp32_precision = "tf32" if allowed else "ieee"  # type: ignore[union-attr]
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = allowed
+    for operation in _new_settings():
+        operation.fp32_precision = "tf32" if allowed else "ieee"
 
 
 def is_tf32_allowed() -> bool:
     """Return whether convolutions or matrix products of float32 tensors on a GPU may use TF32."""
+    if settings := _new_settings():
+        return any(operation.fp32_precision == "tf32" for operation in settings)
     return torch.backends.cuda.matmul.allow_tf32 or torch.backends.cudnn.allow_tf32
+
+
+def _new_settings() -> list[Any]:
+    """Return the objects with the settings of torch 2.9 and later; none in earlier versions."""
+    cudnn = torch.backends.cudnn
+    operations = [torch.backends.cuda.matmul, getattr(cudnn, "conv", None), getattr(cudnn, "rnn", None)]
+    return [operation for operation in operations if hasattr(operation, "fp32_precision")]
 
 
 @contextmanager

@@ -70,6 +70,10 @@ def test_an_empty_recipe_is_all_defaults() -> None:
         {"batch_size": 2**31},
         {"optimizer": {"name": "sgd", "momentum": 1}},
         {"schedule": {"name": "multistep", "gamma": 0}},
+        {"schedule": {"name": "one_cycle", "base_momentum": 0.8}},
+        {"schedule": {"name": "one_cycle", "cycle_momentum": True, "base_momentum": 0.9, "max_momentum": 0.8}},
+        {"monitor": "nll"},
+        {"precision": "fp16"},
     ],
 )
 def test_values_that_a_recipe_refuses(keys: dict[str, Any]) -> None:
@@ -82,7 +86,9 @@ RECIPES = st.builds(
     Recipe,
     epochs=st.integers(1, 500),
     optimizer=st.sampled_from([Sgd(), Sgd(lr=1), Adam(betas=(0, 0.5)), AdamW()]),
-    schedule=st.sampled_from([Cosine(), MultiStep(milestones=(1, 2.5)), Plateau()]),
+    schedule=st.sampled_from(
+        [Cosine(), MultiStep(milestones=(1, 2.5)), Plateau(), OneCycle(cycle_momentum=True, base_momentum=0.8)]
+    ),
     augment=st.lists(st.sampled_from([Crop(), Flip(probability=1), Translate()]), max_size=2).map(tuple),
     grad_clip_norm=st.none() | st.floats(0.1, 10),
 )

@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from kdbench.errors import KdbenchError
+from kdbench.training import precision as precision_module
 from kdbench.training.precision import (
     allow_tf32,
     autocast,
@@ -106,6 +107,26 @@ def test_tf32_is_allowed_for_convolutions_and_products_in_the_precision_tf32_onl
         assert set(settings()) == {outside}
         assert is_tf32_allowed() is outside
     assert uses_tf32(precision) is expected
+
+
+@pytest.mark.usefixtures("tf32_off")
+def test_settings_of_the_users_own_code_are_replaced_and_restored():
+    conv = getattr(torch.backends.cudnn, "conv", None)
+    if conv is None:
+        pytest.skip("this version of torch has no settings per operation")
+    conv.fp32_precision = "tf32"  # torch's old settings cannot be read now
+    with tf32_as_in("fp32"):
+        assert set(settings()) == {False}
+    assert is_tf32_allowed()
+
+
+@pytest.mark.usefixtures("tf32_off")
+def test_the_settings_of_torch_before_2_9_are_used_there(monkeypatch):
+    monkeypatch.setattr(precision_module, "_new_settings", list)
+    for allowed in (True, False):
+        allow_tf32(allowed)
+        assert is_tf32_allowed() is allowed
+        assert torch.backends.cuda.matmul.allow_tf32 is torch.backends.cudnn.allow_tf32 is allowed
 
 
 @pytest.mark.parametrize(("precision", "dtype"), [("bf16", torch.bfloat16), ("fp32", torch.float32)])
