@@ -65,8 +65,8 @@ class Sweep:
         """The cells that can be trained: those of the search, and the chosen one."""
         return self.search if self.chosen is None else (*self.search, self.report)
 
-    def choose(self, chosen: int) -> "Sweep":
-        """Return the sweep with a chosen configuration."""
+    def choose(self, chosen: int | None) -> "Sweep":
+        """Return the sweep with a chosen configuration, or with none."""
         return replace(self, chosen=chosen)
 
 

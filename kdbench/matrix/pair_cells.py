@@ -13,6 +13,7 @@ from kdbench.matrix.spec import DataSpec, RunSpec
 
 Runs = Mapping[int, RunSpec]  # by seed
 Teachers = Mapping[PhaseName, Runs]
+Seeds = Mapping[PhaseName, Sequence[int]]
 
 
 @final
@@ -34,7 +35,8 @@ class PairExpander:
         self._data, self._pair = place
         self._report, self._search = report, search
         self._phases = (report,) if search is None else (report, search)
-        self._shared = self._teachers(self._key(()))
+        self._seeds: Seeds = {phase.name: phase.seeds for phase in self._phases}
+        self._shared = self._teachers(self._key(()), self._seeds)
 
     def items(self) -> Iterator[Cell | Sweep]:
         """Yield the teacher, the student from scratch, and the labels in the order of the matrix."""
@@ -50,8 +52,7 @@ class PairExpander:
     def _baseline(self) -> Iterator[Cell | Sweep]:
         """Yield the student from scratch, without hyperparameters: what gains are measured from."""
         configurations = self._resolver.baseline(self._key(("scratch",)))
-        seeds = {phase.name: phase.seeds for phase in self._phases}
-        yield from self._cells("scratch", "scratch", configurations, seeds, self._shared)
+        yield from self._cells("scratch", "scratch", configurations, self._seeds, self._shared)
 
     def _label(self, label: str) -> Iterator[Cell | Sweep]:
         """Yield the teacher that a label has for itself, if its runs read one, and the cells of the label."""
@@ -60,21 +61,21 @@ class PairExpander:
         if label == "scratch":
             plain = {one.canonical for one in self._resolver.baseline(self._key(("scratch",)))}
             configurations = tuple(one for one in configurations if one.canonical not in plain)
-        seeds = self._seeds(label, key, is_searched=len(configurations) > 1) if configurations else {}
+        seeds = self._seeds_of(label, key, is_searched=len(configurations) > 1) if configurations else {}
         if not seeds.get("report"):
             return
-        own = self._teachers(key) if self._resolver.overrides_teacher(key) else self._shared
+        own = self._teachers(key, seeds) if self._resolver.overrides_teacher(key) else self._shared
         cells = list(self._cells("method", label, configurations, seeds, own))
-        if _ids(own["report"].values()) != _ids(self._shared["report"].values()):
+        if not _ids(own["report"].values()) <= _ids(self._shared["report"].values()):
             yield from self._teacher_cells(f"teacher of {label}", own, cells)
         yield from cells
 
-    def _seeds(self, label: str, key: CellKey, is_searched: bool) -> dict[PhaseName, Sequence[int]]:
+    def _seeds_of(self, label: str, key: CellKey, is_searched: bool) -> Seeds:
         """Return the seeds of a label in each phase that no `[[exclude]]` matches."""
         phases = self._phases if is_searched else (self._report,)
         every = [seed for phase in reversed(phases) for seed in phase.seeds]
         left = self._exclusions.left(label, self._pair, key, every)
-        seeds: dict[PhaseName, Sequence[int]] = {p.name: [s for s in p.seeds if s in left] for p in phases}
+        seeds: Seeds = {phase.name: [seed for seed in phase.seeds if seed in left] for phase in phases}
         if seeds["report"] and seeds.get("search") == []:
             raise MatrixError(
                 f"{self._matrix.file}: exclude: leaves no search seed to choose the configuration of '{label}' on; "
@@ -87,7 +88,7 @@ class PairExpander:
         kind: Kind,
         label: str,
         configurations: Sequence[Configuration],
-        seeds: Mapping[PhaseName, Sequence[int]],
+        seeds: Seeds,
         teachers: Teachers,
     ) -> Iterator[Cell | Sweep]:
         """Yield a cell per configuration; a sweep if one of them is to be chosen on the search seeds."""
@@ -120,7 +121,7 @@ class PairExpander:
         is_trained = _ids(shared.values()) <= _ids(self._shared["report"].values())
         return shared if is_trained else {}
 
-    def _teachers(self, key: CellKey) -> Teachers:
+    def _teachers(self, key: CellKey, seeds: Seeds) -> Teachers:
         recipe = self._resolver.teacher_recipe(key)
         network, plain = self._resolver.network(self._pair.teacher), (self._resolver.scratch,)
 
@@ -128,7 +129,11 @@ class PairExpander:
             spec = RunSpec(self._data, network, plain, recipe, phase.split(seed), seed, stream="teacher")
             return self._check_epochs(spec)
 
-        return {phase.name: {seed: teacher(phase, seed) for seed in phase.teacher_seeds()} for phase in self._phases}
+        return {
+            phase.name: {seed: teacher(phase, seed) for seed in phase.teacher_seeds(seeds[phase.name])}
+            for phase in self._phases
+            if phase.name in seeds
+        }
 
     def _teacher_cells(self, label: str, teachers: Teachers, readers: Sequence[Cell | Sweep]) -> Iterator[Cell]:
         """Yield the teachers of each phase: that of the pair in the report, and others if a run reads them."""

@@ -1,5 +1,6 @@
 """The phases of a matrix: a search that chooses configurations, if `search_seeds` are given, and the report."""
 
+from collections.abc import Sequence
 from functools import cache
 from typing import final
 
@@ -20,10 +21,10 @@ class Phase:
         self._protocol = protocol
         self.split = cache(self._split)
 
-    def teacher_seeds(self) -> tuple[int, ...]:
-        """Return the seeds of the teachers."""
+    def teacher_seeds(self, seeds: Sequence[int]) -> Sequence[int]:
+        """Return the seeds of the teachers of students with these seeds."""
         seed = self._protocol.teacher_seed
-        return self.seeds if seed == "paired" else (seed,)
+        return seeds if seed == "paired" else (seed,)
 
     def _split(self, seed: int) -> Split:
         protocol = self._protocol

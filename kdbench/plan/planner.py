@@ -57,7 +57,7 @@ class Plan:
 
     def choose(self, choice: Callable[[Sweep], int | None]) -> "Plan":
         """Return the plan with the choice of each sweep: an index, or None if there is none."""
-        items = [replace(item, chosen=choice(item)) if isinstance(item, Sweep) else item for item in self.items]
+        items = [item.choose(choice(item)) if isinstance(item, Sweep) else item for item in self.items]
         return replace(self, items=tuple(items))
 
     def choose_first(self) -> "Plan":

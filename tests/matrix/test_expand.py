@@ -164,6 +164,32 @@ def test_a_teacher_that_a_label_has_for_itself_is_a_cell(expanded: Expand) -> No
     assert ids_by_seed(triplet.teachers) == ids_by_seed(scratch.teachers) == ids_by_seed(shared.runs)
 
 
+def test_a_label_has_teachers_of_its_own_for_its_own_seeds(expanded: Expand) -> None:
+    found = expanded(
+        seeds=[1, 2, 3],
+        protocol={"teacher_seed": "paired"},
+        methods={"HKD": {"method": "vanilla"}},
+        override=[{"when": {"method": "HKD"}, "set": {"recipe": {"teacher": {"epochs": 3}}}}],
+        exclude=[{"method": "HKD", "seed": 2}],
+    )
+    assert [(cell.label, list(cell.runs)) for cell in found.cells if cell.kind == "teacher"] == [
+        ("teacher", [1, 2, 3]),
+        ("teacher of HKD", [1, 3]),
+    ]
+
+
+def test_the_recipe_of_the_pair_makes_no_teacher_of_a_label_also_with_fewer_seeds(expanded: Expand) -> None:
+    found = expanded(
+        seeds=[1, 2],
+        recipe={"epochs": 3},
+        protocol={"teacher_seed": "paired"},
+        methods={"HKD": {"method": "vanilla"}},
+        override=[{"when": {"method": "HKD"}, "set": {"recipe": {"teacher": {"epochs": 3}}}}],
+        exclude=[{"method": "HKD", "seed": 2}],
+    )
+    assert [cell.label for cell in found.cells] == ["teacher", "scratch", "HKD"]
+
+
 @pytest.mark.parametrize(
     ("label", "change"), [("mutual", {"epochs": 3}), ("HKD", {"epochs": 9})], ids=["reads no teacher", "equal recipe"]
 )
