@@ -109,7 +109,7 @@ def exclude(values: Floats, test_images: int) -> npt.NDArray[np.bool_]:
     The hypothesis of a candidate is that no other has a higher mean. Its statistic is the greatest studentized
     difference of another one to it (Hsu, "Multiple Comparisons: Theory and Methods", 1996, chapter 4), and hypotheses
     are rejected by steps, the greatest statistic first, each against the critical value for as many hypotheses as are
-    left (Holm, 1979; Romano and Wolf, JASA 2005, algorithm 1). The probability that any of the truly best is excluded
+    left (Holm, 1979; Romano and Wolf, JASA 2005). The probability that any of the truly best is excluded
     is at most 5 %, whatever the means of the others. The candidate with the highest mean is never excluded.
     """
     statistics = greatest_excess(values, smallest_standard_error(test_images))
