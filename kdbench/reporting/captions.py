@@ -33,7 +33,7 @@ def describe_choice(results: MatrixResults, rows: Sequence[Row]) -> str:
         return ""
     if results.index.search_seeds:
         seeds = _list_seeds("search seed", results.index.search_seeds)
-        epoch = "" if results.selection == "last" else " in the last epoch"
+        epoch = "" if results.selection == "last" else " of the saved weights"
         return f"Hyperparameters: chosen by mean validation accuracy{epoch} on {seeds} alone; the test set is not used."
     if results.selection == "best_test":
         return "Hyperparameters: chosen by mean test accuracy (optimistic)."

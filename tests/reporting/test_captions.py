@@ -111,7 +111,7 @@ def test_the_caption_says_which_seeds_chose(thesis, searched) -> None:
     assert "same seeds" not in text
 
 
-@pytest.mark.parametrize(("selection", "epoch"), [("last", ""), ("best_validation", " in the last epoch")])
+@pytest.mark.parametrize(("selection", "epoch"), [("last", ""), ("best_validation", " of the saved weights")])
 def test_a_search_chooses_by_the_last_epoch_whatever_is_selected(searched, selection: str, epoch: str) -> None:
     frame = searched.frame.assign(test_accuracy_best=0.5, val_accuracy_best=0.5)
     runs = MatrixResults(searched.index, frame, selection)
