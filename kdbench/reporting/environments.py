@@ -70,7 +70,7 @@ def _describe_training(results: MatrixResults, run: str) -> str:
         f"{threads} CPU thread{'s' if threads > 1 else ''}" if threads else "",
         str(results.value(run, "precision") or ""),
         f"torch {version}" if (version := results.value(run, "torch_version")) else "",
-        "torch.compile" if results.value(run, "compile") else "",
+        "torch.compile (compilation included)" if results.value(run, "compile") else "",
         "CUDA graphs" if results.value(run, "cuda_graphs") else "",
     ]
     return ", ".join(filter(None, parts))

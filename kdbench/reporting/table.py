@@ -38,7 +38,7 @@ class Unit:
 PERCENT = Unit(scale=100, digits=2)
 POINTS = Unit(scale=100, digits=2, has_sign=True)
 MILLISECONDS = Unit(digits=3)
-SECONDS = Unit(digits=1)
+SECONDS = Unit(digits=2)
 COUNT = Unit()
 
 LETTERS = "abcdefghijklmnoprstuvwxyz"  # of marks; Unicode has no superscript q

@@ -58,7 +58,9 @@ COLUMNS: Mapping[str, Column] = {
     "teacher_agreement": Column("double", "fraction of the test images on which student and teacher agree"),
     "parameters": Column("int64", "parameters of the deployed network"),
     "parameters_training": Column("int64", "parameters of everything that was trained"),
-    "flops": Column("int64", "operations of one forward pass of one image; a multiply-add counts as two"),
+    "flops": Column(
+        "int64", "operations of the convolutions and matrix products for one image; a multiply-add counts as two"
+    ),
     "architecture": Column(
         "string", "key of the deployed network's architecture, by which its inference time is found"
     ),

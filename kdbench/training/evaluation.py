@@ -62,7 +62,7 @@ def count_parameters(network: nn.Module) -> int:
 
 @torch.no_grad()
 def count_flops(network: nn.Module, image_shape: tuple[int, int, int]) -> int:
-    """Return the floating-point operations of one image's forward pass (a multiply-add counts as two)."""
+    """Return the operations of the convolutions and matrix products for one image (a multiply-add counts as two)."""
     device = next(network.parameters()).device
     counter = FlopCounterMode(display=False)
     with _evaluation_mode(network), counter:

@@ -232,7 +232,7 @@ def architecture_key(network: nn.Module, image_shape: tuple[int, int, int], spec
     """Return a hash that is equal for deployed networks with the same inference time in one environment."""
     tensors = [f"{name}{tuple(value.shape)}" for name, value in network.state_dict().items()]
     sources = [one.source for one in (spec.student, *spec.peers)]  # a forward pass of the user's own may change
-    return digest(canonical([repr(network), tensors, image_shape, sources]))
+    return digest(canonical([repr(network), tensors, image_shape, sources, spec.numerics]))
 
 
 def _provenance(spec: RunSpec, device: torch.device, cohort_size: int, started: str) -> Mapping[str, Any]:

@@ -19,7 +19,7 @@ from kdbench.reporting.protocol import protocol_lines
 from kdbench.reporting.row_notes import name_cells
 from kdbench.reporting.rows import Row
 from kdbench.reporting.table import COUNT, MILLISECONDS, SECONDS, Column, Table, TableCell, Unit
-from kdbench.reporting.training_time import needed_runs, training_seconds
+from kdbench.reporting.training_time import training_seconds
 
 NETWORK_COSTS = {
     "parameters": ("parameters", COUNT),
@@ -31,7 +31,8 @@ TRAINING = "training (s),\nalone"
 TRAINING_TIME = (
     "the run's own steps, its batches and the outputs of frozen networks that it reads, as if the run were alone; and "
     "the same for the runs that it needs, each once, except the teacher of its row, whose training time is in the "
-    "teacher's own row. Scoring and the search of hyperparameters are not included"
+    "teacher's own row. Scoring and the search of hyperparameters are not included; other workers "
+    "of the machine, if there were any, may have slowed it down"
 )
 
 
@@ -48,7 +49,8 @@ def costs_table(results: MatrixResults, rows: Sequence[Row], pair: Pair) -> Tabl
         name=f"costs-{pair.file_stem}",
         title=f"Costs, {pair}",
         caption=(
-            f"{pair}. Parameters and FLOPs (one image, a multiply-add counts as two) of the deployed network; "
+            f"{pair}. Parameters of the deployed network, and FLOPs of its convolutions and matrix products (one "
+            "image, a multiply-add counts as two); "
             f"{describe_inference('median and 95th percentile', inference)}. Training (s), "
             f"alone{std}{describe_environment(trained)}: {TRAINING_TIME}."
         ),
@@ -58,7 +60,7 @@ def costs_table(results: MatrixResults, rows: Sequence[Row], pair: Pair) -> Tabl
             *captions.make_notes(results, rows, (cell for line in lines for cell in line)),
             *environment_notes("Inference", inference),
             *environment_notes("Training", trained),
-            *_needs_notes(results, rows, pair),
+            *_untrained_notes(results, rows, pair),
             *_concurrency_notes(results, rows, pair),
         ),
         configurations=captions.list_configurations(rows, [pair]),
@@ -79,13 +81,12 @@ def describe_inference(statistic: str, environments: RowsByEnvironment) -> str:
     return f"{statistic} of the time of one image's forward pass of the architecture with random weights{where}"
 
 
-def _needs_notes(results: MatrixResults, rows: Sequence[Row], pair: Pair) -> Iterator[str]:
-    """Yield, for each row that needs further runs, how many its training time includes."""
-    for row in rows:
-        cell = row.choice_for(pair).chosen
-        counts = {len(needed_runs(results, cell, *one)) - 1 for one in cell.runs.items()} if cell else {0}
-        if max(counts, default=0):
-            yield f"Training of {row.name}: includes {max(counts)} further runs that each run needs."
+def _untrained_notes(results: MatrixResults, rows: Sequence[Row], pair: Pair) -> Iterator[str]:
+    """Yield a note on the rows whose networks were trained elsewhere: their time here is not what they cost."""
+    cells = ((row.name, row.choice_for(pair).chosen) for row in rows)
+    names = [name for name, cell in cells if cell is not None and (results.values(cell, "epochs_run") == 0).any()]
+    if names:
+        yield f"Training of {', '.join(names)}: 0 epochs here; what the initial weights cost elsewhere is not included."
 
 
 def _concurrency_notes(results: MatrixResults, rows: Sequence[Row], pair: Pair) -> Iterator[str]:

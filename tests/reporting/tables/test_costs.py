@@ -23,8 +23,8 @@ def test_costs_of_the_networks(thesis: Any) -> None:
     assert [column.full_title for column in table.columns] == [
         *("method", "parameters", "FLOPs", "inference (ms)", "p95 (ms)", "training (s), alone"),
     ]
-    assert shown(table)["teacher"] == ["2.26 M", "81 M", "0.500", "0.750", "12.3"]
-    assert shown(table)["vanilla"] == ["2.26 M", "81 M", "0.500", "0.750", "12.3 ± 0.0"]
+    assert shown(table)["teacher"] == ["2.26 M", "81 M", "0.500", "0.750", "12.34"]
+    assert shown(table)["vanilla"] == ["2.26 M", "81 M", "0.500", "0.750", "12.34 ± 0.00"]
     assert shown(table)["broken"] == ["diverged"] * 5
     assert any(line.startswith("vanilla: alpha = ") for line in table.configurations)
     assert not any(cell.is_bold for row in table.rows for cell in row)
@@ -63,8 +63,8 @@ def test_needed_runs_are_included_once_and_the_teacher_is_not(builder: Any) -> N
     """The last generation, the two before it, and a run that both of those need."""
     generations(builder)
     table = costs(builder)
-    assert training(table) == {"teacher": "100.0", "born": "8.0 ± 0.7"}  # 4 + 2 + 1 + 0.5, and 4 + 3 + 1 + 0.5
-    assert "Training of born: includes 3 further runs that each run needs." in table.notes
+    assert training(table) == {"teacher": "100.00", "born": "8.00 ± 0.71"}  # 4 + 2 + 1 + 0.5, and 4 + 3 + 1 + 0.5
+    assert "3 further networks trained first, for each seed" in table.rows[-1][0].footnotes
 
 
 def test_without_the_time_of_a_needed_run_there_is_no_number(builder: Any) -> None:
@@ -75,7 +75,7 @@ def test_without_the_time_of_a_needed_run_there_is_no_number(builder: Any) -> No
 def test_another_teacher_of_a_method_is_not_part_of_its_time(builder: Any) -> None:
     own = builder.add("teacher of a", [0.9], kind="teacher", train_seconds=70.0).runs["0"]
     builder.add("a", [0.5], cell={"teachers": {"0": own}}, needs=json.dumps({"teacher": own}), train_seconds=3.0)
-    assert training(costs(builder)) == {"teacher of a": "70.0", "a": "3.0"}
+    assert training(costs(builder)) == {"teacher of a": "70.00", "a": "3.00"}
 
 
 def test_a_need_that_is_not_the_rows_teacher_is_part_of_its_time(builder: Any) -> None:
@@ -83,7 +83,7 @@ def test_a_need_that_is_not_the_rows_teacher_is_part_of_its_time(builder: Any) -
     teacher, second = (builder.add(n, [0.9], kind="teacher", train_seconds=70.0).runs["0"] for n in ("teacher", "b"))
     needs = json.dumps({"teacher": teacher, "teachers.1": second})
     builder.add("a", [0.5], cell={"teachers": {"0": teacher}}, needs=needs, train_seconds=3.0)
-    assert training(costs(builder))["a"] == "73.0"
+    assert training(costs(builder))["a"] == "73.00"
 
 
 def test_rows_that_were_trained_elsewhere_are_named(builder: Any) -> None:
@@ -94,7 +94,10 @@ def test_rows_that_were_trained_elsewhere_are_named(builder: Any) -> None:
     assert "see the notes" in table.caption
     assert "Training of a: NVIDIA H200, 1 CPU thread, bf16, torch 2.15.0." in table.notes
     assert "Training of b: NVIDIA H200, 1 CPU thread, bf16, torch 2.7.1." in table.notes
-    assert "Training of c: NVIDIA H200, 1 CPU thread, bf16, torch 2.15.0, torch.compile." in table.notes
+    assert (
+        "Training of c: NVIDIA H200, 1 CPU thread, bf16, torch 2.15.0, torch.compile (compilation included)."
+        in table.notes
+    )
 
 
 def test_a_needed_run_that_was_trained_elsewhere_is_noted(builder: Any) -> None:
@@ -109,3 +112,10 @@ def test_runs_that_overlapped_on_a_gpu_are_noted(builder: Any) -> None:
     builder.add("beside", [0.5], cuda_graphs=True, cohort_size=2)
     (note,) = [note for note in costs(builder).notes if "upper bound" in note]
     assert note.startswith("Training of beside: measured while other runs trained on the same GPU")
+
+
+def test_a_teacher_that_was_trained_elsewhere_is_noted(builder: Any) -> None:
+    builder.add("teacher", [0.9], kind="teacher", epochs_run=0, train_seconds=0.0)
+    builder.add("a", [0.5], epochs_run=3)
+    (note,) = [note for note in costs(builder).notes if "0 epochs" in note]
+    assert note.startswith("Training of teacher: 0 epochs here")
