@@ -44,6 +44,7 @@ class MatrixResults:
             **dict.fromkeys(self._done.index, "done"),
         }
         self._numbers = cache(self._numeric_column)
+        self._texts = cache(self._text_column)
         self._seeds = cache(self._seed_index)
         self._check_columns()
 
@@ -55,7 +56,7 @@ class MatrixResults:
                 f"'{self.index.name}' do not have it; use selection 'last', or train the runs again"
             )
 
-    @property
+    @cached_property
     def pairs(self) -> tuple[Pair, ...]:
         """All pairs, grouped by data set, in the order of the matrix."""
         pairs = dict.fromkeys([*map(Pair.of, self.index.cells), *map(Pair.of, self.index.incompatible)])
@@ -131,11 +132,8 @@ class MatrixResults:
 
     def texts(self, cell: IndexCell, column: str) -> dict[str, str]:
         """Return the values of a cell's finished runs in a column as text, by seed; empty texts are left out."""
-        if column not in self._done.columns:
-            return {}
-        values = self._done[column].dropna()
-        texts = {seed: _as_text(values[run]) for seed, run in cell.runs.items() if run in values.index}
-        return {seed: text for seed, text in texts.items() if text}
+        texts = self._texts(column)
+        return {seed: texts[run] for seed, run in cell.runs.items() if run in texts}
 
     def failures(self, cells: Iterable[IndexCell]) -> Counter[Failure]:
         """Return how many runs of the cells failed in which way."""
@@ -170,6 +168,12 @@ class MatrixResults:
             return {}
         values = self._done[column].astype(float).dropna()
         return dict(zip(map(str, values.index), values.tolist(), strict=True))
+
+    def _text_column(self, column: str) -> Mapping[str, str]:
+        if column not in self._done.columns:
+            return {}
+        texts = {str(run): _as_text(value) for run, value in self._done[column].dropna().items()}
+        return {run: text for run, text in texts.items() if text}
 
     def _seed_index(self, seeds: tuple[str, ...]) -> "pd.Index[str]":
         import pandas as pd

@@ -1,6 +1,6 @@
 """Footnotes of rows: in what a row differs from the student from scratch, apart from its method."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import final
 
@@ -24,17 +24,23 @@ class RowNote:
     is_budget: bool = True  # whether it makes a gain one between unequal conditions
 
 
-def name_cells(results: MatrixResults, rows: Sequence[Row], pairs: Sequence[Pair]) -> list[TableCell]:
-    """Return the names of the rows, with the footnotes that hold on all of these pairs."""
-    return [TableCell(row.name, footnotes=_common_texts(results, rows, row, pairs)) for row in rows]
+@final
+@dataclass(frozen=True)
+class NotedRow:
+    """The cell with the name of a row, and the footnotes that do not hold on all pairs."""
+
+    name: TableCell
+    by_pair: Mapping[Pair, tuple[str, ...]]
 
 
-def pair_footnotes(
-    results: MatrixResults, rows: Sequence[Row], row: Row, pair: Pair, pairs: Sequence[Pair]
-) -> tuple[str, ...]:
-    """Return the footnotes of a row that hold on one of several pairs, but not on all."""
-    common = _common_texts(results, rows, row, pairs)
-    return tuple(note.text for note in row_notes(results, rows, row, pair) if note.text not in common)
+def note_rows(results: MatrixResults, rows: Sequence[Row], pairs: Sequence[Pair]) -> list[NotedRow]:
+    """Return the names of the rows with the footnotes that hold on all of these pairs, and the others by pair."""
+    return [_note_row(row, {pair: row_notes(results, rows, row, pair) for pair in pairs}) for row in rows]
+
+
+def name_cells(results: MatrixResults, rows: Sequence[Row], pair: Pair) -> list[TableCell]:
+    """Return the names of the rows with their footnotes, for a table of one pair."""
+    return [row.name for row in note_rows(results, rows, [pair])]
 
 
 def gain_footnotes(results: MatrixResults, rows: Sequence[Row], row: Row, pair: Pair) -> tuple[str, ...]:
@@ -53,10 +59,12 @@ def row_notes(results: MatrixResults, rows: Sequence[Row], row: Row, pair: Pair)
     return tuple(dict.fromkeys([*notes, *_run_notes(results, cell)]))
 
 
-def _common_texts(results: MatrixResults, rows: Sequence[Row], row: Row, pairs: Sequence[Pair]) -> tuple[str, ...]:
-    shown = [pair for pair in pairs if row.choice_for(pair).chosen is not None]
-    texts = [[note.text for note in row_notes(results, rows, row, pair)] for pair in shown]
-    return tuple(text for text in dict.fromkeys(text for one in texts for text in one) if all(text in t for t in texts))
+def _note_row(row: Row, notes: Mapping[Pair, Sequence[RowNote]]) -> NotedRow:
+    texts = {pair: [note.text for note in found] for pair, found in notes.items() if row.choice_for(pair).chosen}
+    every = dict.fromkeys(text for one in texts.values() for text in one)
+    common = tuple(text for text in every if all(text in one for one in texts.values()))
+    by_pair = {pair: tuple(text for text in one if text not in common) for pair, one in texts.items()}
+    return NotedRow(TableCell(row.name, footnotes=common), by_pair)
 
 
 def _training_notes(

@@ -9,7 +9,7 @@ from kdbench.reporting.metric_cells import gain_cell, metric_cell, metric_column
 from kdbench.reporting.mixed_environments import mixed_environment_notes
 from kdbench.reporting.pair import Pair
 from kdbench.reporting.protocol import protocol_lines
-from kdbench.reporting.row_notes import gain_footnotes, name_cells, pair_footnotes
+from kdbench.reporting.row_notes import NotedRow, gain_footnotes, note_rows
 from kdbench.reporting.rows import Row, find_baseline
 from kdbench.reporting.search_budget import TRIED, count_tried, has_search, search_notes
 from kdbench.reporting.table import PERCENT, POINTS, Column, Table, TableCell
@@ -23,7 +23,8 @@ def accuracy_table(results: MatrixResults, rows: Sequence[Row]) -> Table:
     pairs, accuracy = results.pairs, results.metric_column("test", "accuracy")
     has_one_pair = len(pairs) == 1
     columns = [_column(results, rows, pair) for pair in pairs]
-    cells = [_accuracies(results, rows, pair) for pair in pairs]
+    noted = note_rows(results, rows, pairs)
+    cells = [_accuracies(results, rows, noted, pair) for pair in pairs]
     compared = [significance.compare_rows(results, rows, pair, accuracy, str(pair)) for pair in pairs]
     gains = _gains(results, rows, pairs[0]) if has_one_pair else []
     if has_one_pair:
@@ -32,7 +33,7 @@ def accuracy_table(results: MatrixResults, rows: Sequence[Row]) -> Table:
     if has_search(rows):
         columns.append(Column("tried", is_numeric=False, footnotes=search_notes(rows)))
         cells.append([TableCell(count_tried(row)) for row in rows])
-    lines = tuple(zip(name_cells(results, rows, pairs), *cells, strict=True))
+    lines = tuple(zip([row.name for row in noted], *cells, strict=True))
     return Table(
         name="accuracy",
         title="Accuracy",
@@ -61,13 +62,10 @@ def _column(results: MatrixResults, rows: Sequence[Row], pair: Pair) -> Column:
     return Column(f"{pair.teacher} →\n{pair.student}", group=pair.dataset, footnotes=notes)
 
 
-def _accuracies(results: MatrixResults, rows: Sequence[Row], pair: Pair) -> list[TableCell]:
+def _accuracies(results: MatrixResults, rows: Sequence[Row], noted: Sequence[NotedRow], pair: Pair) -> list[TableCell]:
     """Return the test accuracies on a pair, with the footnotes that hold on this pair alone."""
     cells = metric_column(results, rows, pair, results.metric_column("test", "accuracy"), PERCENT)
-    return [
-        replace(cell, footnotes=pair_footnotes(results, rows, row, pair, results.pairs))
-        for row, cell in zip(rows, cells, strict=True)
-    ]
+    return [replace(cell, footnotes=row.by_pair.get(pair, ())) for row, cell in zip(noted, cells, strict=True)]
 
 
 def _gains(results: MatrixResults, rows: Sequence[Row], pair: Pair) -> list[TableCell]:

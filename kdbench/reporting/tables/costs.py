@@ -42,7 +42,7 @@ def costs_table(results: MatrixResults, rows: Sequence[Row], pair: Pair) -> Tabl
     network = [cost_column(results, rows, pair, *cost) for cost in NETWORK_COSTS.values()]
     seconds = partial(training_seconds, results)
     training = [mean_cell(results, row.choice_for(pair), seconds, SECONDS) for row in rows]
-    lines = tuple(zip(name_cells(results, rows, [pair]), *network, training, strict=True))
+    lines = tuple(zip(name_cells(results, rows, pair), *network, training, strict=True))
     std = ", mean ± sample standard deviation over seeds" if results.num_seeds > 1 else ", one seed"
     inference, trained = inference_environments(results, rows, pair), training_environments(results, rows, pair)
     return Table(

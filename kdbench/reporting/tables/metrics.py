@@ -34,7 +34,7 @@ def metrics_table(results: MatrixResults, rows: Sequence[Row], pair: Pair) -> Ta
     ]
     inference = cost_column(results, rows, pair, "inference_ms", MILLISECONDS)
     environments = inference_environments(results, rows, pair)
-    lines = tuple(zip(name_cells(results, rows, [pair]), *scores, inference, strict=True))
+    lines = tuple(zip(name_cells(results, rows, pair), *scores, inference, strict=True))
     subject = f"{pair}. Test metrics in % (F1, precision and recall are macro averages; scored in fp32)"
     return Table(
         name=f"metrics-{pair.file_stem}",

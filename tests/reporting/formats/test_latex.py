@@ -134,6 +134,12 @@ def test_wide_tables_have_subscripts_and_wider_ones_are_split() -> None:
     assert [text.count("\\begin{table}") for text in texts] == [1, 1]
 
 
+def test_a_sign_after_a_subscript_is_outside_of_it() -> None:
+    number = TableCell(mean=0.9, std=0.01, n=3, unit=PERCENT, is_untested=True)
+    text = render_latex(Table("t", "T", "C.", tuple(Column(f"m{n}") for n in range(7)), ((number,) * 7,)), "t")
+    assert text.count("90.00$_{\\pm 1.00}$$^{\\ddagger}$") == 7
+
+
 def test_hyperparameters_are_below_the_last_page_or_after_it_if_they_are_many() -> None:
     rows = tuple((TableCell(str(n)), TableCell(), TableCell()) for n in range(PAGE_LINES + 1))
     first, second = render_latex(_table(rows, configurations=("vanilla: alpha = 0.9",)), "t").split("(continued)")
