@@ -87,11 +87,14 @@ def _rows(table: Table) -> list[dict[str, Any]]:
 
 def _number(cell: TableCell) -> dict[str, Any]:
     if cell.mean is None:
-        return {"mean": None, "std": None, "n": 0, "text": cell.text}
+        return {"mean": None, "std": None, "interval": None, "n": 0, "flags": list(cell.flags), "text": cell.text}
     scale = cell.unit.scale
+    interval = cell.interval and [cell.interval.low * scale, cell.interval.high * scale]
     return {
         "mean": cell.mean * scale,
         "std": None if cell.std is None else cell.std * scale,
+        "interval": interval,
         "n": cell.n,
+        "flags": list(cell.flags),
         "text": cell.display,
     }

@@ -12,6 +12,7 @@ DASH = "\N{EN DASH}"
 MINUS = "\N{MINUS SIGN}"
 INCOMPLETE = "†"
 UNTESTED = "‡"
+FLAGS = ("best", "tied", "untested", "chosen", "missing", "incomplete")
 
 
 @final
@@ -89,6 +90,11 @@ class TableCell:
     def is_bold(self) -> bool:
         """Whether the cell is the best, tied with the best, or of the chosen configuration."""
         return self.is_best or self.is_tied or self.is_chosen
+
+    @property
+    def flags(self) -> tuple[str, ...]:
+        """The names of the flags that are set, without "is"."""
+        return tuple(flag for flag in FLAGS if getattr(self, f"is_{flag}"))
 
     @cached_property
     def display(self) -> str:

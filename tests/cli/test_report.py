@@ -65,6 +65,11 @@ def test_json_has_the_rows_of_the_table(copied: Any, invoke: Callable[..., Any])
     assert list(rows) == ROWS
     scores = [row["test_accuracy"] for row in copied.rows() if row["label"] == "scratch"]
     assert rows["student from scratch"]["mean"] == pytest.approx(100 * sum(scores) / 2)
+    assert [row["flags"] for row in rows.values()].count(["best"]) == 1
+    assert rows["attention"]["flags"] == ["missing"]
+    gain = {row["method"]: row["gain over scratch"] for row in found["rows"]}["vanilla"]
+    assert gain["interval"][0] < gain["mean"] < gain["interval"][1]
+    assert gain["text"].endswith(f"{gain['interval'][1]:.2f}]".replace("-", "\N{MINUS SIGN}"))
     assert all(row["notes"][-1].startswith("unequal search budgets") for row in found["rows"])
     assert (rows["student from scratch"]["n"], rows["attention"]["mean"], rows["attention"]["text"]) == (2, None, "n/a")
 

@@ -6,8 +6,6 @@ from collections.abc import Iterator
 
 from kdbench.reporting.table import Column, Table, TableCell
 
-FLAGS = ("best", "tied", "untested", "chosen", "missing", "incomplete")
-
 
 def render_csv(table: Table) -> str:
     """Return a header line and the rows.
@@ -44,4 +42,4 @@ def _values(cell: TableCell, column: Column) -> Iterator[str]:
         bounds = (cell.interval.low, cell.interval.high) if cell.interval else ()
         yield from (repr(bound * scale) for bound in bounds) if bounds else ("", "")
     yield "" if cell.mean is None else str(cell.n)
-    yield " ".join(flag for flag in FLAGS if getattr(cell, f"is_{flag}"))
+    yield " ".join(cell.flags)

@@ -95,5 +95,5 @@ def _width(table: Table, position: int, layout: Layout) -> float:
 
 
 def _count_letters(cell: TableCell, layout: Layout) -> int:
-    has_subscript = layout.is_compact and cell.mean is not None and cell.std is not None
+    has_subscript = layout.is_compact and cell.std is not None and cell.interval is None
     return len(cell.display) - (2 if has_subscript else 0)  # without the spaces around ±
