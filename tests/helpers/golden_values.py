@@ -77,10 +77,10 @@ def _difference(found: list[float] | None, expected: list[float] | None, allowed
     if found is None or expected is None or len(found) != len(expected):
         return f"{len(found or [])} numbers instead of {len(expected or [])}"
     scale = max(map(abs, expected), default=0.0) or 1.0
-    apart = [abs(a - b) / scale for a, b in zip(found, expected, strict=True)]
-    if all(distance <= allowed for distance in apart):  # false for NaN
+    distances = [abs(a - b) / scale for a, b in zip(found, expected, strict=True)]
+    if all(distance <= allowed for distance in distances):  # false for NaN
         return None
-    return f"differs by {max(apart):.2g} of the largest number, {allowed:g} is allowed"
+    return f"differs by {max(distances):.2g} of the largest number, {allowed:g} is allowed"
 
 
 def write() -> list[str]:
