@@ -106,8 +106,8 @@ def _teacher_notes(rows: Iterable[Row], cell: IndexCell, baseline: IndexCell | N
 
 def _seed_notes(cell: IndexCell, baseline: IndexCell | None) -> Iterator[RowNote]:
     if baseline is not None and cell.runs.keys() != baseline.runs.keys():
-        mine, others = (", ".join(one.runs) for one in (cell, baseline))
-        yield RowNote(f"seeds {mine}; {BASELINES['scratch']}: seeds {others}; the gain is over their common seeds")
+        mine, others = (f"seed{'s' * (len(one.runs) > 1)} {', '.join(one.runs)}" for one in (cell, baseline))
+        yield RowNote(f"{mine}; {BASELINES['scratch']}: {others}; the gain is over their common seeds")
 
 
 def _run_notes(results: MatrixResults, cell: IndexCell) -> Iterator[RowNote]:

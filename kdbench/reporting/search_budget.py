@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from kdbench.reporting.rows import Row
 
-UNEQUAL = "unequal search budgets: the more configurations a row tried, the better its best one by chance alone"
+UNEQUAL = "unequal search budgets: a row that tried more configurations had more chances to find a good one"
 
 TRIED = "Tried: the number of configurations."
 

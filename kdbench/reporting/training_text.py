@@ -111,8 +111,10 @@ def _describe_images(training: Training, one: Training, other: Training) -> str:
 
 
 def _describe_weights(training: Training) -> str:
-    known = {"": "random initial weights", "pretrained": "pretrained initial weights (on other images)"}
-    return known.get(training.initial_weights, f"initial weights of {training.initial_weights}")
+    if not training.initial_weights:
+        return "random initial weights"
+    start = "pretrained" if training.initial_weights == "pretrained" else f"weights from {training.initial_weights}"
+    return f"{start} at the start (the images that these have seen are not known)"
 
 
 def _describe_key(recipe: Recipe, key: str) -> str:

@@ -91,7 +91,7 @@ def test_a_teacher_of_its_own_is_named_and_described(budgets) -> None:
 def test_a_row_over_other_seeds_is_marked(budgets) -> None:
     budgets.add("vanilla", [0.7], seeds=(1,), cell={"training": "short"})
     assert _one_pair(budgets)["vanilla"] == (
-        "seeds 1; student from scratch: seeds 0, 1; the gain is over their common seeds",
+        "seed 1; student from scratch: seeds 0, 1; the gain is over their common seeds",
     )
 
 

@@ -123,3 +123,11 @@ def test_hidden_values_are_the_defaults_of_the_recipe() -> None:
     tables = [Sgd(), Adam(), AdamW(), Constant(), Cosine(), MultiStep(), OneCycle(), Plateau()]
     defaults = {name: value for table in tables for name, value in table.model_dump().items()}
     assert {name: defaults[name] for name in HIDDEN} == HIDDEN
+
+
+def test_initial_weights_are_named() -> None:
+    start = replace(_training(), initial_weights="teacher.safetensors")
+    assert describe_difference(start, _training()) == (
+        "weights from teacher.safetensors at the start (the images that these have seen are not known)",
+        "random initial weights",
+    )
