@@ -146,3 +146,14 @@ def test_a_data_frame_has_the_footnotes_in_a_column(budgets) -> None:
         "student from scratch": "",
         "vanilla": "60 epochs; student from scratch: 3 epochs",
     }
+
+
+def test_tables_by_alpha_have_the_footnotes_of_their_labels(budgets) -> None:
+    for label, training in (("vanilla", "long"), ("dkd", "short")):
+        for alpha in (0.1, 0.9):
+            budgets.add(label, [0.6, 0.7], hyperparameters={"alpha": alpha}, cell={"training": training})
+    tables = [table for table in build_tables(budgets.index, budgets.frame) if table.name.startswith("alpha")]
+    comparison, vanilla, dkd = tables
+    assert [comparison.marks(column) for column in comparison.columns] == ["", "a", ""]
+    assert list(vanilla.footnotes) == ["60 epochs; student from scratch: 3 epochs"]
+    assert not dkd.footnotes

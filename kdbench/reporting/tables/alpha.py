@@ -10,6 +10,7 @@ from kdbench.reporting.configurations import Choice
 from kdbench.reporting.matrix_results import MatrixResults
 from kdbench.reporting.metric_cells import gain_cell, metric_cell
 from kdbench.reporting.pair import Pair
+from kdbench.reporting.row_notes import row_notes
 from kdbench.reporting.rows import Row, find_baseline
 from kdbench.reporting.table import DASH, PERCENT, POINTS, Column, Table, TableCell
 from kdbench.reporting.tables.metrics import SCORES
@@ -25,9 +26,9 @@ def alpha_tables(results: MatrixResults, rows: Sequence[Row], sweeps: Sequence[A
         for alphas in dict.fromkeys(sweep.alphas for sweep in on_pair):
             same = [sweep for sweep in on_pair if sweep.alphas == alphas]
             if len(same) > 1:
-                yield _comparison(results, pair, same)
+                yield _comparison(results, rows, pair, same)
         for sweep in on_pair:
-            yield _label_table(results, sweep, _baseline(rows, sweep))
+            yield _label_table(results, rows, sweep)
 
 
 def _baseline(rows: Sequence[Row], sweep: AlphaSweep) -> Choice:
@@ -39,14 +40,26 @@ def _baseline(rows: Sequence[Row], sweep: AlphaSweep) -> Choice:
     return Choice() if candidate is None else Choice.of(candidate)
 
 
-def _comparison(results: MatrixResults, pair: Pair, sweeps: Sequence[AlphaSweep]) -> Table:
+def _footnotes(results: MatrixResults, rows: Sequence[Row], sweep: AlphaSweep) -> tuple[str, ...]:
+    """Return in what the label differs from the student from scratch, apart from its method."""
+    return tuple(note.text for note in row_notes(results, rows, sweep.row, sweep.pair))
+
+
+def _comparison(results: MatrixResults, rows: Sequence[Row], pair: Pair, sweeps: Sequence[AlphaSweep]) -> Table:
     """Return test accuracy, one row per alpha and one column per label."""
     curves = [(name, sweep, cells) for sweep in sweeps for name, cells in sweep.curves.items()]
     lines = tuple(
         (TableCell(format_value(alpha)), *(_accuracy(results, sweep, cells, alpha) for _, sweep, cells in curves))
         for alpha in sweeps[0].alphas
     )
-    columns = [Column(name.replace(" + ", " +\n"), group="test accuracy (%)") for name, _, _ in curves]
+    columns = [
+        Column(
+            name.replace(" + ", " +\n"),
+            group="test accuracy (%)",
+            footnotes=_footnotes(results, rows, sweep),
+        )
+        for name, sweep, _ in curves
+    ]
     subject = f"{pair}. Test accuracy in % by alpha, the weight of the distillation term"
     others = OTHERS if any(sweep.has_hidden_configurations for sweep in sweeps) else ""
     return Table(
@@ -68,8 +81,9 @@ def _accuracy(results: MatrixResults, sweep: AlphaSweep, cells: Sequence[IndexCe
     return replace(accuracy, is_chosen=cell is sweep.choice.chosen_candidate)
 
 
-def _label_table(results: MatrixResults, sweep: AlphaSweep, scratch: Choice) -> Table:
+def _label_table(results: MatrixResults, rows: Sequence[Row], sweep: AlphaSweep) -> Table:
     """Return all metrics of a label, one row per configuration."""
+    scratch = _baseline(rows, sweep)
     lines = tuple(
         (*map(TableCell, other_values), *_line(results, sweep, cell, scratch))
         for other_values, cells in sweep.groups.items()
@@ -80,11 +94,13 @@ def _label_table(results: MatrixResults, sweep: AlphaSweep, scratch: Choice) -> 
         f"{sweep.label} by {sweep.alpha_name}, {sweep.pair}. Metrics in % (F1, precision and recall are macro averages)"
     )
     keys = [Column(name, is_numeric=False, hides_repeats=True) for name in sweep.other_names]
+    footnotes = _footnotes(results, rows, sweep)
+    alpha = Column(sweep.alpha_name, is_numeric=False, is_key=True, footnotes=footnotes)
     return Table(
         name=f"alpha-{sweep.label}-{sweep.pair.file_stem}",
         title=f"{sweep.label} by alpha, {sweep.pair}",
         caption=_caption(results, subject, [sweep], significance.describe_gains(gains)),
-        columns=(*keys, Column(sweep.alpha_name, is_numeric=False, is_key=True), *_metric_columns(results, scratch)),
+        columns=(*keys, alpha, *_metric_columns(results, scratch)),
         rows=lines,
         notes=(*_notes(results, [sweep], lines, sweep.choice.candidates), *captions.agreement_notes(results)),
         configurations=_configurations([sweep]),
