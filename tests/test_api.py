@@ -123,8 +123,8 @@ def test_run_returns_only_the_runs_of_its_matrix(
     assert "3 runs, 3 already finished" in capsys.readouterr().out
     tables = kdbench.report(**small.folders)
     assert list(tables.index.unique("matrix")) == ["one", "small"]
-    pd.testing.assert_frame_equal(
-        tables.loc["small"].astype(float), kdbench.report("small", **small.folders).astype(float)
+    pd.testing.assert_frame_equal(  # with one seed there is no column over seeds and test images
+        tables.loc["small"].astype(float), kdbench.report("small", **small.folders).astype(float), check_like=True
     )
     (small.folders["results"] / "matrices" / "one.json").unlink()
 

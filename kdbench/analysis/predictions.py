@@ -5,14 +5,14 @@ it is a miss, and agrees with nothing.
 """
 
 from dataclasses import dataclass
-from typing import final
+from typing import Any, final
 
 import numpy as np
 import numpy.typing as npt
 
 Floats = npt.NDArray[np.float64]
 Counts = npt.NDArray[np.int64]
-Classes = npt.NDArray[np.int64]
+Classes = npt.NDArray[np.integer[Any]]
 Booleans = npt.NDArray[np.bool_]
 
 

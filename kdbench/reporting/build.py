@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING
 
 from kdbench.reporting.alpha_sweep import find_alpha_sweeps
 from kdbench.reporting.matrix_results import MatrixResults
+from kdbench.reporting.predictions import PredictionReader
 from kdbench.reporting.rows import make_rows
 from kdbench.reporting.selection import Selection
 from kdbench.reporting.table import Table
@@ -19,18 +20,24 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
-def build_tables(index: MatrixIndex, frame: "pd.DataFrame", selection: Selection = "last") -> tuple[Table, ...]:
+def build_tables(
+    index: MatrixIndex,
+    frame: "pd.DataFrame",
+    selection: Selection = "last",
+    predictions: PredictionReader | None = None,
+) -> tuple[Table, ...]:
     """Return all tables of a matrix: accuracy, metrics and costs of each pair, alpha, hyperparameters, what is missing.
 
     Args:
         index: the cells of the matrix and the ids of their runs.
         frame: what `load_results` returns, one row per run; it is not changed.
         selection: the epoch whose weights are scored.
+        predictions: reads the predictions of runs; None: there are none.
 
     Raises:
         ReportError: the matrix or the results do not support the selection.
     """
-    results = MatrixResults(index, frame, selection)
+    results = MatrixResults(index, frame, selection, predictions)
     rows = make_rows(results)
     sweeps = tuple(find_alpha_sweeps(results))
     by_pair = [make(results, rows, pair) for pair in results.pairs for make in (metrics_table, costs_table)]

@@ -7,7 +7,7 @@ from kdbench.reporting.matrix_results import MatrixResults
 from kdbench.reporting.pair import Pair
 from kdbench.reporting.rows import Row
 from kdbench.reporting.search_budget import has_search
-from kdbench.reporting.selection import DESCRIPTIONS, SUFFIXES, choice_column
+from kdbench.reporting.selection import DESCRIPTIONS, choice_column
 from kdbench.reporting.sums import sum_notes
 from kdbench.reporting.table import DASH, INCOMPLETE, TableCell
 
@@ -62,13 +62,6 @@ def _configuration(row: Row, pairs: Sequence[Pair]) -> str:
     if len(pairs_by_text) == 1:
         return next(iter(pairs_by_text))
     return "; ".join(f"{text} ({'; '.join(names)})" for text, names in pairs_by_text.items())
-
-
-def agreement_notes(results: MatrixResults) -> tuple[str, ...]:
-    """Return a note if the agreement with the teacher is not that of the selection."""
-    selected = f"teacher_agreement{SUFFIXES[results.selection]}"
-    differs = results.agreement_column != selected and results.has_values(results.agreement_column)
-    return ("Agreement with the teacher: measured at the last epoch.",) if differs else ()
 
 
 def make_notes(results: MatrixResults, rows: Sequence[Row], cells: Iterable[TableCell]) -> tuple[str, ...]:

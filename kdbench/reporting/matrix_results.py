@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Literal, final
 
 from kdbench.errors import NOT_FINITE, ReportError
 from kdbench.reporting.pair import Pair
+from kdbench.reporting.predictions import PredictionReader
 from kdbench.reporting.selection import SUFFIXES, Selection, check_selection
 from kdbench.results.index import IndexCell, MatrixIndex, Training
 
@@ -25,15 +26,23 @@ class MatrixResults:
         index: the cells of the matrix and the ids of their runs.
         frame: what `load_results` returns, one row per run; runs of other matrices are ignored.
         selection: the epoch whose weights are scored.
+        predictions: reads the predictions of runs; None: there are none.
 
     Raises:
         ReportError: the matrix or the results do not support the selection.
     """
 
-    def __init__(self, index: MatrixIndex, frame: "pd.DataFrame", selection: Selection) -> None:
+    def __init__(
+        self,
+        index: MatrixIndex,
+        frame: "pd.DataFrame",
+        selection: Selection,
+        predictions: PredictionReader | None = None,
+    ) -> None:
         check_selection(index, selection)
         self.index = index
         self.selection = selection
+        self.predictions = predictions or PredictionReader()
         rows = frame.reindex(columns=list(dict.fromkeys([*frame.columns, "run_id", "status", "error"])))
         rows = rows[rows["run_id"].isin(list(index.run_ids))].drop_duplicates("run_id").set_index("run_id")
         self._done = rows[rows["status"] == "done"]
@@ -86,16 +95,6 @@ class MatrixResults:
     def metric_column(self, split: Literal["val", "test"], metric: str) -> str:
         """Return the column of a metric under the selection."""
         return f"{split}_{metric}{SUFFIXES[self.selection]}"
-
-    @cached_property
-    def agreement_column(self) -> str:
-        """The column of the agreement with the teacher; that of the last epoch if the selection has none."""
-        selected = f"teacher_agreement{SUFFIXES[self.selection]}"
-        return selected if self.has_values(selected) else "teacher_agreement"
-
-    def has_values(self, column: str) -> bool:
-        """Return whether any finished run has a value in a numeric column."""
-        return bool(self._numbers(column))
 
     def unique_values(self, column: str) -> list[str]:
         """Return the different values of the finished runs in a column of text, sorted."""

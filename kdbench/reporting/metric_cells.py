@@ -8,9 +8,10 @@ from kdbench.analysis import Summary, paired_interval, summarize
 from kdbench.reporting.configurations import Choice
 from kdbench.reporting.matrix_results import MatrixResults
 from kdbench.reporting.pair import Pair
+from kdbench.reporting.predictions import gain_over_images, teacher_agreement
 from kdbench.reporting.rows import Row
 from kdbench.reporting.significance import compare_rows
-from kdbench.reporting.table import DASH, TableCell, Unit
+from kdbench.reporting.table import DASH, PERCENT, TableCell, Unit
 from kdbench.results.index import IndexCell
 
 if TYPE_CHECKING:
@@ -54,6 +55,21 @@ def gain_cell(results: MatrixResults, choice: Choice, baseline: Choice, column: 
     if summary.n > 1:
         interval = paired_interval(first, second, results.count_images(choice.chosen, column))
     return replace(_cell(results, choice.chosen, summary, unit), interval=interval)
+
+
+def image_gain_cell(results: MatrixResults, choice: Choice, baseline: Choice, gain: TableCell) -> TableCell:
+    """Return the interval of a gain over seeds and test images; blank without predictions or for one seed."""
+    if choice.chosen is None or baseline.chosen is None or gain.mean is None:
+        return TableCell()
+    interval = gain_over_images(results, choice.chosen, baseline.chosen)
+    return TableCell() if interval is None else replace(gain, std=None, interval=interval, hides_mean=True)
+
+
+def agreement_cell(results: MatrixResults, choice: Choice) -> TableCell:
+    """Return the mean agreement with the teacher of the row, or why there is none; blank without predictions."""
+    cell = mean_cell(results, choice, lambda one: teacher_agreement(results, one), PERCENT)
+    is_done = choice.chosen is not None and results.count_by_status(choice.chosen.runs.values())["done"] > 0
+    return TableCell() if cell.mean is None and is_done else cell
 
 
 def missing_cell(results: MatrixResults, choice: Choice) -> TableCell:

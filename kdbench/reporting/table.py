@@ -83,6 +83,7 @@ class TableCell:
     is_chosen: bool = False  # of the chosen configuration of its label
     is_missing: bool = False  # no result; the text gives the reason
     is_incomplete: bool = False  # fewer runs than planned
+    hides_mean: bool = False  # shows the interval alone
     failures: str = ""  # such as "2 of 3 diverged", if the mean is over the others
     footnotes: tuple[str, ...] = ()  # texts; the table has the mark of each
 
@@ -101,6 +102,8 @@ class TableCell:
         """The text or number as a reader sees it, without markup."""
         if self.mean is None:
             return self.text
+        if self.hides_mean:
+            return self._spread.strip()
         flag = f" ({self.failures or f'n={self.n}'}){INCOMPLETE}" if self.is_incomplete else ""
         return f"{self.unit.format(self.mean)}{self._spread}{flag}{UNTESTED if self.is_untested else ''}"
 

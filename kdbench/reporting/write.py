@@ -13,6 +13,7 @@ from kdbench.reporting.formats.latex import render_latex
 from kdbench.reporting.formats.latex_text import slug
 from kdbench.reporting.formats.markdown import escape, render_markdown
 from kdbench.reporting.matrix_results import MatrixResults
+from kdbench.reporting.predictions import PredictionReader
 from kdbench.reporting.protocol import head_lines
 from kdbench.reporting.rows import make_rows
 from kdbench.reporting.selection import DESCRIPTIONS, Selection
@@ -77,7 +78,10 @@ def write_report(
     indexes = _indexes(names, results_root)
     frame = load_results(str(results_root)) if frame is None else frame
     timings = read_timings(Path(results_root) / "timings")
-    reports = [make_report(index, time_matrix(frame, index.run_ids, timings), selection) for index in indexes]
+    predictions = PredictionReader.of(results_root)
+    reports = [
+        make_report(index, time_matrix(frame, index.run_ids, timings), selection, predictions) for index in indexes
+    ]
     files = [report.files() for report in reports]
     try:
         paths = [_write(Path(reports_root) / one.matrix, texts) for one, texts in zip(reports, files, strict=True)]
@@ -88,7 +92,12 @@ def write_report(
     return tuple(replace(report, paths=found) for report, found in zip(reports, paths, strict=True))
 
 
-def make_report(index: MatrixIndex, frame: "pd.DataFrame", selection: Selection = "last") -> Report:
+def make_report(
+    index: MatrixIndex,
+    frame: "pd.DataFrame",
+    selection: Selection = "last",
+    predictions: PredictionReader | None = None,
+) -> Report:
     """Return the tables of a matrix, with names that are different and valid in file names; write nothing.
 
     Raises:
@@ -96,7 +105,7 @@ def make_report(index: MatrixIndex, frame: "pd.DataFrame", selection: Selection 
     """
     results = MatrixResults(index, frame, selection)
     summary = _summary(results, head_lines(results, make_rows(results)))
-    return Report(index.name, summary, tuple(_with_file_names(build_tables(index, frame, selection))))
+    return Report(index.name, summary, tuple(_with_file_names(build_tables(index, frame, selection, predictions))))
 
 
 def _indexes(names: Sequence[str], root: Path | str) -> list[MatrixIndex]:

@@ -102,7 +102,6 @@ def _done(run: str, seed: int, test: float, val: float) -> dict[str, Any]:
         "test_recall": test - 0.03,
         "test_accuracy_best": test + 0.001,
         "val_accuracy_best": val + 0.002,
-        "teacher_agreement": 0.9,
         "inference_ms": 0.5,
         "inference_ms_p95": 0.75,
         "parameters": 2_260_000,

@@ -34,7 +34,6 @@ def test_runs_without_a_row_are_pending(builder) -> None:
     cell = builder.add("a", [None])
     runs = MatrixResults(builder.index, pd.DataFrame(), "last")
     assert runs.count_by_status(cell.runs.values()) == {"pending": 1}
-    assert not runs.has_values("test_accuracy")
 
 
 def test_running_runs_and_runs_of_other_matrices(builder) -> None:

@@ -8,8 +8,9 @@ from kdbench.reporting import captions, significance
 from kdbench.reporting.alpha_sweep import AlphaSweep
 from kdbench.reporting.configurations import Choice
 from kdbench.reporting.matrix_results import MatrixResults
-from kdbench.reporting.metric_cells import gain_cell, metric_cell
+from kdbench.reporting.metric_cells import agreement_cell, gain_cell, metric_cell
 from kdbench.reporting.pair import Pair
+from kdbench.reporting.predictions import prediction_notes, teacher_agreement
 from kdbench.reporting.row_notes import row_notes
 from kdbench.reporting.rows import Row, find_baseline
 from kdbench.reporting.table import DASH, PERCENT, POINTS, Column, Table, TableCell
@@ -100,31 +101,38 @@ def _label_table(results: MatrixResults, rows: Sequence[Row], sweep: AlphaSweep)
         name=f"alpha-{sweep.label}-{sweep.pair.file_stem}",
         title=f"{sweep.label} by alpha, {sweep.pair}",
         caption=_caption(results, subject, [sweep], significance.describe_gains(gains)),
-        columns=(*keys, alpha, *_metric_columns(results, scratch)),
+        columns=(*keys, alpha, *_metric_columns(results, sweep, scratch)),
         rows=lines,
-        notes=(*_notes(results, [sweep], lines, sweep.choice.candidates), *captions.agreement_notes(results)),
+        notes=(
+            *_notes(results, [sweep], lines, sweep.choice.candidates),
+            *prediction_notes(results, sweep.choice.candidates),
+        ),
         configurations=_configurations([sweep]),
     )
 
 
-def _metric_columns(results: MatrixResults, scratch: Choice) -> Iterator[Column]:
+def _metric_columns(results: MatrixResults, sweep: AlphaSweep, scratch: Choice) -> Iterator[Column]:
     yield from (Column(title, group="test") for title in SCORES)
     if results.index.validation > 0:
         yield Column("accuracy\n(%)", group="validation")
     if scratch.chosen:
         yield Column("gain over\nscratch", has_intervals=True)
-    if results.has_values(results.agreement_column):
+    if _has_agreement(results, sweep):
         yield Column("agreement\n(%)")
 
 
 def _line(results: MatrixResults, sweep: AlphaSweep, cell: IndexCell, scratch: Choice) -> Iterator[TableCell]:
     is_chosen = cell is sweep.choice.chosen_candidate
     yield TableCell(format_value(sweep.alpha_of(cell)), is_chosen=is_chosen)
-    for metric in _metric_cells(results, cell, scratch):
+    for metric in _metric_cells(results, sweep, cell, scratch):
         yield replace(metric, is_chosen=is_chosen)
 
 
-def _metric_cells(results: MatrixResults, cell: IndexCell, scratch: Choice) -> Iterator[TableCell]:
+def _has_agreement(results: MatrixResults, sweep: AlphaSweep) -> bool:
+    return any(len(teacher_agreement(results, cell)) for cell in sweep.choice.candidates)
+
+
+def _metric_cells(results: MatrixResults, sweep: AlphaSweep, cell: IndexCell, scratch: Choice) -> Iterator[TableCell]:
     choice, accuracy = Choice.of(cell), results.metric_column("test", "accuracy")
     for metric in SCORES.values():
         yield metric_cell(results, choice, results.metric_column("test", metric), PERCENT)
@@ -132,8 +140,8 @@ def _metric_cells(results: MatrixResults, cell: IndexCell, scratch: Choice) -> I
         yield metric_cell(results, choice, results.metric_column("val", "accuracy"), PERCENT)
     if scratch.chosen:
         yield gain_cell(results, choice, scratch, accuracy, POINTS)
-    if results.has_values(results.agreement_column):
-        yield metric_cell(results, choice, results.agreement_column, PERCENT)
+    if _has_agreement(results, sweep):
+        yield agreement_cell(results, choice)
 
 
 def _caption(results: MatrixResults, subject: str, sweeps: Sequence[AlphaSweep], more: str) -> str:
