@@ -60,13 +60,13 @@ def assert_equal(found, expected):
 def test_one_cycle_is_that_of_torch(epochs, per_epoch, pct_start, div, final_div, cycles_momentum, kind):
     steps = epochs * per_epoch
     assume(steps > 1 and abs(pct_start * steps - 1) > 1e-6)  # torch divides by 0
+    momenta = {"base_momentum": 0.7, "max_momentum": 0.9} if cycles_momentum else {}
     schedule = OneCycle(
         pct_start=pct_start,
         div_factor=div,
         final_div_factor=final_div,
         cycle_momentum=cycles_momentum,
-        base_momentum=0.7,
-        max_momentum=0.9,
+        **momenta,
     )
 
     def reference(optimizer):
