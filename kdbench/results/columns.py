@@ -55,6 +55,11 @@ COLUMNS: Mapping[str, Column] = {
     "error": Column("string", "error message of a failed run"),
     **_metrics("", "the last epoch"),
     **_metrics("_best", "the best validation epoch"),
+    "teacher_agreement": Column(
+        "double",
+        "fraction of the test images on which the student and a teacher of the matrix agree, with the saved weights; "
+        "empty if the method reads no such teacher",
+    ),
     "parameters": Column("int64", "parameters of the deployed network"),
     "parameters_training": Column("int64", "parameters of everything that was trained"),
     "flops": Column(

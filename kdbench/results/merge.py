@@ -15,7 +15,7 @@ from kdbench.results.locks import LOCK
 from kdbench.results.store import Store
 from kdbench.results.timings import read_timings, write_timing
 
-SCORES = ("test_", "val_", "parameters", "epochs_run", "best_epoch")  # columns, by prefix
+SCORES = ("test_", "val_", "teacher_agreement", "parameters", "epochs_run", "best_epoch")  # columns, by prefix
 
 
 @final

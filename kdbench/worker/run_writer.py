@@ -22,6 +22,7 @@ from kdbench.results.provenance import now, provenance
 from kdbench.results.table import EPOCH_TYPES, to_arrow
 from kdbench.training.evaluation import compute_logits, count_flops, count_parameters, drop_probability_metrics
 from kdbench.training.member import Member, States
+from kdbench.training.network import Frozen
 from kdbench.training.precision import uses_tf32
 from kdbench.worker.cohort_data import CohortData, ImageSplit
 from kdbench.worker.environment import device_name, processor_model
@@ -104,6 +105,7 @@ class RunWriter:
         self._save_weights(best if keeps_best else last)
         row = self._scores("")
         others = {name: self._other_scores(name) for name in list(self._deployed)[1:]}
+        agreement = {"teacher_agreement": self._teacher_agreement()}
         if keeps_best or not self._spec.recipe.epochs:
             row |= self._repeated(row)
         else:
@@ -112,7 +114,7 @@ class RunWriter:
                 row |= self._scores("_best")
             row |= self._best_test()
         self._save_predictions()
-        return row, others
+        return row | agreement, others
 
     @property
     def _network(self) -> nn.Module:
@@ -175,6 +177,18 @@ class RunWriter:
         network = self._deployed[name]
         scores = self._metrics(network, self._data.test, name)
         return {**{f"test_{key}": value for key, value in scores.items()}, "parameters": count_parameters(network)}
+
+    def _teacher_agreement(self) -> float | None:
+        """Return the fraction of test images on which the student and a teacher of the matrix predict the same class.
+
+        None if the role `teacher` is empty or another run fills it, such as an earlier generation of the student.
+        """
+        teacher, spec = getattr(self._member.method, "teacher", None), self._spec.teacher
+        if not isinstance(teacher, Frozen) or spec is None or spec.stream != "teacher":
+            return None
+        student, teachers = (self._logits(n, self._data.test).argmax(dim=1) for n in (self._network, teacher))
+        teacher.clear_cache()
+        return float((student == teachers).float().mean())
 
     def _load(self, weights: States) -> None:
         for name, network in self._deployed.items():

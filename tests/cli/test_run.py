@@ -24,7 +24,7 @@ STABLE = (
     *("run_id", "cell", "matrix", "dataset", "teacher", "student", "method", "label", "params", "seed", "status"),
     *("error", "param.alpha", "param.temperature"),
     *(f"{split}_{metric}{suffix}" for split in ("val", "test") for metric in METRICS for suffix in ("", "_best")),
-    *("parameters", "parameters_training", "flops", "inference_ms", "inference_ms_p95"),
+    *("teacher_agreement", "parameters", "parameters_training", "flops", "inference_ms", "inference_ms_p95"),
     *("throughput", "peak_memory_mb", "train_seconds", "epochs_run", "best_epoch", "kdbench_version", "git_commit"),
     *("torch_version", "device", "precision", "cohort_size", "host", "started", "finished"),
 )
@@ -128,7 +128,7 @@ def test_metrics_are_fractions(table: list[dict[str, Any]]) -> None:
 def test_a_scratch_run_has_no_teacher(table: list[dict[str, Any]]) -> None:
     rows = [row for row in table if row["method"] == "scratch"]
     assert len(rows) == 3
-    assert all(row["teacher"] is None for row in rows)
+    assert all(row["teacher"] is None and row["teacher_agreement"] is None for row in rows)
 
 
 def test_a_cell_has_two_seeds(table: list[dict[str, Any]]) -> None:

@@ -23,7 +23,7 @@ STABLE = [
     *("run_id", "cell", "matrix", "dataset", "teacher", "student", "method", "label", "params", "seed"),
     *("status", "error"),
     *(f"{split}_{metric}{suffix}" for split in ("val", "test") for metric in METRICS for suffix in ("", "_best")),
-    *("parameters", "parameters_training", "flops", "inference_ms", "inference_ms_p95"),
+    *("teacher_agreement", "parameters", "parameters_training", "flops", "inference_ms", "inference_ms_p95"),
     *("throughput", "peak_memory_mb", "train_seconds", "epochs_run", "best_epoch"),
     *("kdbench_version", "git_commit", "torch_version", "device", "precision", "cohort_size", "attempts"),
     *("host", "started", "finished"),

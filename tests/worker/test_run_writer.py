@@ -26,7 +26,7 @@ NAMES = ("accuracy", "top5", "f1", "precision", "recall", "nll", "ece")
 SUFFIXES = ("", "_best", "_best_test")
 STABLE = {
     *("run_id", "cell", "matrix", "dataset", "teacher", "student", "method", "label", "params", "seed", "status"),
-    *("error", "param.alpha", "param.temperature", "parameters", "parameters_training", "flops"),
+    *("error", "param.alpha", "param.temperature", "teacher_agreement", "parameters", "parameters_training", "flops"),
     *("inference_ms", "inference_ms_p95", "throughput", "peak_memory_mb", "train_seconds", "epochs_run", "best_epoch"),
     *("kdbench_version", "numerics", "git_commit", "torch_version", "device", "precision", "cohort_size", "attempts"),
     *("host", "started", "finished"),
@@ -150,6 +150,15 @@ def test_a_row_counts_the_attempts(store, plan_of, train):
 def test_the_log_ends_with_the_number_of_epochs(distilled):
     _, spec, store = distilled
     assert (store.folder(spec.id) / "log.txt").read_text().splitlines()[-1].endswith(" done after 2 epochs")
+
+
+def test_the_teacher_agreement_is_computed_on_the_test_images(distilled):
+    _, spec, store = distilled
+    teachers, images = build.Teachers(store, load_task(spec), CPU), load_cohort_data(spec, CPU).test
+    predicted = [compute_logits(teachers(s), images.batches()).argmax(dim=1) for s in (spec, spec.teacher)]
+    expected = (predicted[0] == predicted[1]).float().mean().item()
+    assert store.result(spec.id)["row"]["teacher_agreement"] == pytest.approx(expected)
+    assert store.result(spec.teacher.id)["row"]["teacher_agreement"] is None
 
 
 def test_the_history_has_one_row_per_epoch(distilled):
