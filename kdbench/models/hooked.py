@@ -79,8 +79,17 @@ def _reader(body: nn.Module, classifier: str, image_shape: ImageShape) -> str:
     """Return the path of the module whose input is the embedding: the classifier, or the dropout that ends there."""
     dropouts = [path for path, module in body.named_modules() if isinstance(module, nn.Dropout)]
     activations = dry_run(body, [*dropouts, classifier], image_shape) if dropouts else {}
-    ends = [path for path in dropouts if path in activations and activations[path][1] is activations[classifier][0]]
+    ends = [
+        path for path in dropouts if path in activations and _is_same(activations[path][1], activations[classifier][0])
+    ]
     return ends[-1] if ends else classifier
+
+
+def _is_same(output: Tensor, features: Tensor) -> bool:
+    """Return whether the input of the classifier is the output of a module, perhaps flattened."""
+    return (output if output._base is None else output._base) is (
+        features if features._base is None else features._base
+    )
 
 
 def build_or_raise(name: str, image_shape: ImageShape, make: Callable[[], HookedNetwork]) -> HookedNetwork:

@@ -52,10 +52,13 @@ def test_the_embedding_is_the_input_of_the_classifier() -> None:
     torch.testing.assert_close(output.logits, network.body.fc(output.embedding))
 
 
-@pytest.mark.parametrize("name", ["torchvision:mobilenet_v3_small", "torchvision:squeezenet1_1"])
-def test_the_embedding_is_read_before_the_last_dropout(name: str) -> None:
+@pytest.mark.parametrize(
+    ("name", "side"),
+    [("torchvision:mobilenet_v3_small", 64), ("torchvision:squeezenet1_1", 64), ("torchvision:inception_v3", 96)],
+)
+def test_the_embedding_is_read_before_the_last_dropout(name: str, side: int) -> None:
     torch.manual_seed(0)
-    network, images = models.build(name, num_classes=10, image_shape=(3, 64, 64)), torch.randn(4, 3, 64, 64)
+    network, images = models.build(name, num_classes=10, image_shape=(3, side, side)), torch.randn(4, 3, side, side)
     for module in network.modules():
         module.training = isinstance(module, torch.nn.Dropout)  # dropout alone is random
     first, second = network(images), network(images)
