@@ -92,6 +92,7 @@ COLUMNS: Mapping[str, Column] = {
     "epochs_run": Column("int64", "epochs that were trained"),
     "method_recipe": Column("string", "how the method itself deviates from the recipe; empty: it does not"),
     "steps": Column("int64", "batches that were trained on: `epochs_run` times batches per epoch"),
+    "student_steps": Column("int64", "optimizer steps of the student; several per batch in some methods"),
     "best_epoch": Column("int64", "best epoch on validation, counted from 1; 0: the initial weights"),
     "kdbench_version": Column("string", "version of kdbench"),
     "numerics": Column("int64", "version of loop, data, networks and metrics; part of the run's id"),

@@ -65,6 +65,7 @@ class Member:
         self.best = Best()
         self.error: BaseException | None = None
         self.is_finished = False
+        self.student_steps = 0  # in all finished epochs
         self._network = next(iter(method.deployed().values()))
         self._watch = Stopwatch(self.device)
         self._steps = StepRunner(method, self.optimizers, recipe.precision)
@@ -115,6 +116,7 @@ class Member:
             "history": self.history,
             "best": [self.best.epoch, self.best.score, self.best.weights],
             "seconds": self.seconds,
+            "student_steps": self.student_steps,
         }
 
     def load_state_dict(self, state: Mapping[str, Any], shared: Collection[nn.Module]) -> None:
@@ -132,6 +134,7 @@ class Member:
         self.history = state["history"]
         self.best = Best(*state["best"])
         self._watch.set(state["seconds"])
+        self.student_steps = state["student_steps"]
 
     def start_epoch(self) -> None:
         """Set training mode, in which frozen networks stay in eval mode, and reset the means of the losses."""
@@ -176,6 +179,7 @@ class Member:
             scores: columns of the history; validation is in `val_accuracy` and `val_nll`.
         """
         means = self._steps.means()
+        self.student_steps += self._steps.student_steps
         number = epoch + 1  # counted from 1
         shown = scores if self.method.calibrated else drop_probability_metrics(scores)
         self.history.append({"epoch": number, "lr": self._lr, "seconds": self.seconds, **means, **shown})

@@ -12,6 +12,8 @@ from kdbench.training.method import Batch, Method, Step
 from kdbench.training.optimizer import PlayerOptimizer
 from kdbench.training.precision import autocast
 
+STEPS = "steps."  # prefix of a player's name in the counts
+
 
 @final
 class StepRunner:
@@ -27,7 +29,7 @@ class StepRunner:
 
     def __init__(self, method: Method, optimizers: Mapping[str, PlayerOptimizer], precision: str) -> None:
         self.method = method
-        self.counts: Counter[str] = Counter()  # the number of values in each sum
+        self.counts: Counter[str] = Counter()  # the number of values in each sum, and of steps of each player
         self._optimizers = optimizers
         self._precision = precision
         self._network = next(iter(method.deployed().values()))
@@ -44,9 +46,15 @@ class StepRunner:
             while (step := self._next(steps)) is not None:
                 self._optimizer(step.player).step(step.losses)
                 self._add_losses(step)
+                self.counts[STEPS + step.player] += 1
         finally:
             if isinstance(steps, Generator):
                 steps.close()
+
+    @property
+    def student_steps(self) -> int:
+        """The number of steps of the student since the last reset."""
+        return self.counts[STEPS + "student"]
 
     def reset(self) -> None:
         """Set the sums of the losses to zero."""

@@ -78,6 +78,7 @@ class RunWriter:
             "train_seconds": self._member.seconds + shared_seconds,
             "epochs_run": len(self._member.history),
             "steps": len(self._member.history) * self._steps_per_epoch(),
+            "student_steps": self._member.student_steps,
             "best_epoch": self._best_epoch(),
             "attempts": self._store.attempts(self._spec.id),
             **_provenance(self._spec, self._device, cohort_size, started),
