@@ -2,8 +2,8 @@
 
 python scripts/docs_quickstart.py
 
-Writes docs/assets/quickstart.svg and the block of text in README.md. The last digits depend on the CPU, so no test
-runs this. Run it when the quickstart or the layout of its table changes.
+Writes docs/assets/quickstart.svg and the blocks of text in README.md and docs/protocol.md. The last digits depend on
+the CPU, so no test runs this. Run it when the quickstart or the layout of its table changes.
 """
 
 import io
@@ -28,7 +28,7 @@ FONTS = "ui-monospace, SFMono-Regular, Menlo, Consolas, 'DejaVu Sans Mono', mono
 
 
 def main() -> None:
-    """Train in a temporary folder and write both forms of the accuracy table."""
+    """Train in a temporary folder and write all forms of the accuracy table."""
     with TemporaryDirectory() as folder:
         results, reports = f"{folder}/results", f"{folder}/reports"
         command = [sys.executable, "-m", "kdbench", "run", MATRIX, "--results", results, "--reports", reports]
@@ -36,8 +36,9 @@ def main() -> None:
         (report,) = write_report(results, reports)
     table = replace(report.accuracy, title="", caption="", configurations=())  # README.md says what the caption says
     (ROOT / "docs" / "assets" / "quickstart.svg").write_text(as_svg(table), encoding="utf-8")
-    readme = ROOT / "README.md"
-    readme.write_text(fill(readme.read_text(encoding="utf-8"), "table", as_text(table)), encoding="utf-8")
+    for page, name, shown in (("README.md", "table", table), ("docs/protocol.md", "example", report.accuracy)):
+        text = (ROOT / page).read_text(encoding="utf-8")
+        (ROOT / page).write_text(fill(text, name, as_text(shown)), encoding="utf-8")
 
 
 def as_text(table: Table) -> str:

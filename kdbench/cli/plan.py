@@ -52,8 +52,9 @@ def _notes(plan: Plan) -> Iterator[tuple[str, str]]:
     for reason in plan.provisional.values():
         yield "yellow", f"provisional: {reason}; the ids of its runs will change"
     if plan.undecided:
-        seeds = ", ".join(map(str, plan.matrix.protocol.search_seeds))
-        yield "", f"{count_of(len(plan.undecided), 'configuration')} to be chosen by the runs of search seeds {seeds}"
+        seeds = plan.matrix.protocol.search_seeds
+        named = f"search seed{'s' * (len(seeds) > 1)} {', '.join(map(str, seeds))}"
+        yield "", f"{count_of(len(plan.undecided), 'configuration')} to be chosen by the runs of {named}"
     for line in dict.fromkeys(f"{' / '.join(_key(one.cell))}: {one.reason}" for one in plan.incompatible):
         yield "yellow", f"incompatible: {line}"
     for excluded in _excluded(plan):
