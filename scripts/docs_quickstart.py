@@ -23,7 +23,7 @@ from kdbench.reporting.formats.terminal import print_table
 
 ROOT = Path(__file__).resolve().parent.parent
 MATRIX = "matrices/quickstart.toml"
-WIDTH = 106  # columns of the terminal
+WIDTH = 112  # columns of the terminal
 FONTS = "ui-monospace, SFMono-Regular, Menlo, Consolas, 'DejaVu Sans Mono', monospace"
 
 

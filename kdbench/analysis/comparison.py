@@ -37,7 +37,8 @@ class Comparison:
     `tied` cannot be excluded from being the best; with fewer than `MIN_SEEDS` common seeds, where nothing is tested,
     they have the same mean. `untested` have scores, but a failed seed, or fewer seeds than others. `seeds` and
     `candidates` count what is compared. `spread` is the pooled standard deviation of the difference between two of them
-    on one seed, None with one seed or one candidate.
+    on one seed, None with one seed or if all have equal scores; candidates with equal scores on every seed, such as
+    alpha = 0 and the student from scratch, count once.
     """
 
     best: Hashable | None = None
@@ -66,7 +67,8 @@ def measure_spread(scores: "pd.DataFrame", failed: Collection[Hashable] = ()) ->
     values, names = compared.to_numpy(float), list(compared.columns)
     untested = tuple(name for name in scores.columns if name not in names and scores[name].notna().any())
     seeds, candidates = values.shape
-    spread = pooled_spread(values) if seeds > 1 and candidates > 1 else None
+    distinct = np.unique(values, axis=1)
+    spread = pooled_spread(distinct) if seeds > 1 and distinct.shape[1] > 1 else None
     means = values.mean(axis=0)
     best, *equal = (name for name, mean in zip(names, means, strict=True) if np.isclose(mean, means.max(), rtol=1e-12))
     return Comparison(best, tuple(equal), untested, seeds, candidates, spread)

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Sequence
 
 from kdbench.formatting import format_configuration
+from kdbench.reporting.early_stopping import early_stopping_note
 from kdbench.reporting.matrix_results import MatrixResults
 from kdbench.reporting.pair import Pair
 from kdbench.reporting.rows import Row
@@ -69,7 +70,6 @@ def make_notes(results: MatrixResults, rows: Sequence[Row], cells: Iterable[Tabl
     shown = list(cells)
     has_dash = any(cell.text == DASH and cell.is_missing for cell in shown)
     applies = {
-        "Early stopping: the weights of the best validation epoch are shown.": _stops_early(results, rows),
         "protocol.validation is 0, so no configuration is chosen: each one has a row.": _is_split(results),
         f"{INCOMPLETE} incomplete: mean over the n finished runs, fewer than planned.": any(
             cell.is_incomplete for cell in shown
@@ -78,16 +78,8 @@ def make_notes(results: MatrixResults, rows: Sequence[Row], cells: Iterable[Tabl
         "n/a: incompatible; the report gives the reason.": any(cell.text == "n/a" for cell in shown),
         f"{DASH}: excluded by the matrix; the report gives the reason.": bool(results.index.excluded) and has_dash,
     }
-    shared = _shared_teacher_note(rows)
-    found = (note for note, does_apply in applies.items() if does_apply)
-    return (*found, *((shared,) if shared else ()), *sum_notes(rows))
-
-
-def _stops_early(results: MatrixResults, rows: Sequence[Row]) -> bool:
-    """Return whether the recipe of a shown row has early stopping, which keeps its best epoch under every selection."""
-    chosen = [choice.chosen for row in rows for choice in row.choices.values()]
-    found = [results.index.trainings.get(cell.training) for cell in chosen if cell is not None]
-    return any(training.recipe.get("early_stopping") is not None for training in found if training is not None)
+    texts = (early_stopping_note(results, rows), *applies, _shared_teacher_note(rows), *sum_notes(rows))
+    return tuple(text for text in texts if text and applies.get(text, True))
 
 
 def _is_split(results: MatrixResults) -> bool:

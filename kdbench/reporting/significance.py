@@ -81,8 +81,11 @@ def _bold(columns: Sequence[ColumnComparison]) -> str:
         )
     if first.seeds == 1:
         return "the highest score alone; one seed shows no spread, so no difference can be distinguished from chance"
+    untested = f"the highest mean alone, since nothing is tested with fewer than {MIN_SEEDS} common seeds"
+    if any(one.comparison.spread is None for one in columns):
+        return untested
     return (
-        f"the highest mean alone, since nothing is tested with fewer than {MIN_SEEDS} common seeds. {first.seeds} "
+        f"{untested}. {first.seeds} "
         f"seeds: differences under {_points(columns, _visible)} cannot be distinguished from chance"
     )
 
@@ -124,6 +127,8 @@ def _resolution(columns: Sequence[ColumnComparison], noun: str) -> str:
     seeds = columns[0].comparison.seeds
     if seeds < 2:
         return "unknown, since one seed shows no spread"
+    if any(one.comparison.spread is None for one in columns):
+        return f"unknown, since all {noun} have equal scores on every seed"
     candidates = format_range([one.comparison.candidates for one in columns])
     spread = f"the paired spread on one seed is {_points(columns, lambda one: one.comparison.spread or 0.0)}"
     seen = f"{_points(columns, _detectable)} between two of {candidates} {noun} with 80 % power"

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from scipy import stats
 from statsmodels.regression.linear_model import OLS
 
-from kdbench.analysis import compare_candidates
+from kdbench.analysis import compare_candidates, measure_spread
 from kdbench.analysis.comparison import critical_values, exclude, greatest_excess, pooled_spread
 
 TEST_IMAGES = 10_000
@@ -146,3 +146,10 @@ def test_many_candidates_are_compared_with_bounds_in_a_moment() -> None:
     assert (bounds > critical_values(60, 5)[-1]).sum() > 50
     found = compare_candidates(pd.DataFrame(0.9 + 0.001 * normal(5, 500)), TEST_IMAGES)
     assert (found.candidates, len(found.tied)) == (500, 499)
+
+
+def test_candidates_with_equal_scores_count_once_in_the_spread() -> None:
+    scores = pd.DataFrame({"a": [0.5, 0.7, 0.6], "b": [0.6, 0.7, 0.9]})
+    repeated = scores.assign(c=scores["a"], d=scores["a"])
+    assert measure_spread(repeated).spread == pytest.approx(measure_spread(scores).spread)
+    assert measure_spread(repeated[["a", "c", "d"]]).spread is None

@@ -1,7 +1,5 @@
 """The sentences of captions and notes."""
 
-from dataclasses import replace
-
 import pytest
 
 from kdbench.reporting import captions
@@ -56,19 +54,6 @@ def test_notes_appear_if_they_apply(thesis) -> None:
     notes = captions.make_notes(runs, make_rows(runs), [TableCell("n/a"), TableCell(mean=0.5, n=1, is_incomplete=True)])
     assert [note.split()[0] for note in notes] == ["†", "n/a:", "All"]
     assert captions.make_notes(runs, [], [TableCell("x")]) == ()
-
-
-def test_a_note_tells_that_early_stopping_decides_which_weights_are_shown(builder) -> None:
-    (training,) = builder.trainings.values()
-    builder.trainings["stops"] = replace(training, recipe={"early_stopping": {"patience": 3}})
-    builder.add("a", [0.5])
-    plain = MatrixResults(builder.index, builder.frame, "last")
-    assert captions.make_notes(plain, make_rows(plain), []) == ()
-    builder.add("b", [0.5], cell={"training": "stops"})
-    runs = MatrixResults(builder.index, builder.frame, "last")
-    note = "Early stopping: the weights of the best validation epoch are shown."
-    assert captions.make_notes(runs, make_rows(runs), []) == (note,)
-    assert captions.make_notes(runs, [row for row in make_rows(runs) if row.name != "b"], []) == ()
 
 
 def test_without_validation_a_note_replaces_the_choice(thesis) -> None:

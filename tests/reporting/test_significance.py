@@ -71,6 +71,15 @@ def test_with_two_to_four_seeds_bold_is_the_highest_mean_and_the_caption_has_the
     )
 
 
+def test_students_with_equal_scores_on_every_seed_have_no_resolution(builder) -> None:
+    """Such as vanilla with alpha = 0, which trains like the student from scratch."""
+    builder.add("scratch", [0.5, 0.6, 0.7], kind="scratch")
+    builder.add("vanilla", [0.5, 0.6, 0.7])
+    table = _accuracy(builder)
+    assert "Resolution: unknown, since all students have equal scores on every seed." in table.notes
+    assert "chance" not in table.caption
+
+
 def test_one_seed_has_neither_interval_nor_test_nor_resolution(builder) -> None:
     table = _accuracy(_fill(builder, 1))
     assert len(_bold(table)) == 1
