@@ -92,7 +92,7 @@ def _describe_images(training: Training) -> str:
     )
     if not training.test_duplicates:
         return text
-    return f"{text}; {training.test_duplicates:,} of the {training.test_images:,} test images are also training images"
+    return f"{text}; also among the training images: {training.test_duplicates:,} of the test images"
 
 
 def _describe_teacher(training: Training, students: PairTrainings) -> str:

@@ -53,7 +53,7 @@ def test_data_sets_with_other_numbers_have_a_line_each(quickstart) -> None:
     first, second, recipe, _ = build_tables(quickstart.index, quickstart.frame)[0].protocol
     assert first.startswith("Images (cifar10): 200 of 1,437")
     assert second.startswith("Images (mnist): 500 of 1,437")
-    assert second.endswith("; 10 of the 360 test images are also training images.")
+    assert second.endswith("; also among the training images: 10 of the test images.")
     assert recipe == f"Recipe: {RECIPE}."
 
 
