@@ -218,6 +218,9 @@ def _of_spec(spec: RunSpec) -> Row:
         "seed": spec.seed,
         "numerics": spec.numerics,
         "needs": json.dumps({role: need.id for role, need in spec.needs}),
+        "recipe": spec.recipe.canonical,
+        "validation": spec.split.validation,
+        "split_seed": spec.split.split_seed,
         **_of_hyperparameters(spec.hyperparameters),
     }
 

@@ -10,6 +10,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from kdbench.analysis import classification_metrics
+from kdbench.analysis.predictions import agreement
 from kdbench.data.run_images import count_steps
 from kdbench.errors import NotFiniteError
 from kdbench.matrix import RunSpec
@@ -106,7 +107,7 @@ class RunWriter:
         self._save_weights(best if keeps_best else last)
         row = self._scores("")
         others = {name: self._other_scores(name) for name in list(self._deployed)[1:]}
-        agreement = {"teacher_agreement": self._teacher_agreement()}
+        with_teacher = {"teacher_agreement": self._teacher_agreement()}
         if keeps_best or not self._spec.recipe.epochs:
             row |= self._repeated(row)
         else:
@@ -115,7 +116,7 @@ class RunWriter:
                 row |= self._scores("_best")
             row |= self._best_test()
         self._save_predictions()
-        return row | agreement, others
+        return row | with_teacher, others
 
     @property
     def _network(self) -> nn.Module:
@@ -187,9 +188,10 @@ class RunWriter:
         teacher, spec = getattr(self._member.method, "teacher", None), self._spec.teacher
         if not isinstance(teacher, Frozen) or spec is None or spec.stream != "teacher":
             return None
-        student, teachers = (self._logits(n, self._data.test).argmax(dim=1) for n in (self._network, teacher))
+        logits, labels = self._logits(teacher, self._data.test), self._data.test.labels.cpu()
         teacher.clear_cache()
-        return float((student == teachers).float().mean())
+        theirs = Predictions.from_logits(logits.numpy(), labels.numpy())
+        return agreement(self._predictions[STUDENT].predicted, theirs.predicted)
 
     def _load(self, weights: States) -> None:
         for name, network in self._deployed.items():

@@ -11,6 +11,7 @@ from timings import add_timing
 
 from kdbench.errors import ResultsError
 from kdbench.matrix import RunSpec
+from kdbench.matrix.recipe import Recipe
 from kdbench.results import MatrixIndex, Store, load_results, table
 from kdbench.results.table import export, read_history, read_rows, to_arrow
 
@@ -59,6 +60,7 @@ def test_a_row_of_a_finished_run(
     found = {key: value for key, value in row.items() if value is not None}
     assert json.loads(found.pop("params")) == {"alpha": 0.9, "temperature": 4.0}
     assert json.loads(found.pop("needs")) == {"teacher": teacher.id}
+    assert Recipe.model_validate_json(found.pop("recipe"), strict=False) == run.recipe
     assert found == {
         "run_id": run.id,
         "cell": run.cell,
@@ -70,6 +72,8 @@ def test_a_row_of_a_finished_run(
         "student": "small",
         "method": "vanilla",
         "seed": 3,
+        "validation": run.split.validation,
+        "split_seed": run.split.split_seed,
         "numerics": run.numerics,
         "status": "done",
         "param.alpha": 0.9,
