@@ -8,7 +8,7 @@ from kdbench.reporting.predictions import PredictionReader
 from kdbench.reporting.rows import make_rows
 from kdbench.reporting.selection import Selection
 from kdbench.reporting.table import Table
-from kdbench.reporting.tables.accuracy import accuracy_table
+from kdbench.reporting.tables.accuracy import accuracy_table, gains_tables
 from kdbench.reporting.tables.alpha import alpha_tables
 from kdbench.reporting.tables.costs import costs_table
 from kdbench.reporting.tables.hyperparameters import chosen_table, configuration_tables
@@ -26,7 +26,7 @@ def build_tables(
     selection: Selection = "last",
     predictions: PredictionReader | None = None,
 ) -> tuple[Table, ...]:
-    """Return all tables of a matrix: accuracy, metrics and costs of each pair, alpha, hyperparameters, what is missing.
+    """Return all tables of a matrix: accuracy; gains (with several pairs), metrics and costs by pair; alpha; others.
 
     Args:
         index: the cells of the matrix and the ids of their runs.
@@ -44,6 +44,7 @@ def build_tables(
     chosen = chosen_table(results, rows)
     return (
         accuracy_table(results, rows),
+        *gains_tables(results, rows),
         *by_pair,
         *alpha_tables(results, rows, sweeps),
         *((chosen,) if chosen.rows else ()),

@@ -1,7 +1,8 @@
 """The accuracy table: test accuracy of all methods on all pairs."""
 
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import final
 
 from kdbench.reporting import captions, significance
 from kdbench.reporting.matrix_results import MatrixResults
@@ -26,37 +27,38 @@ def accuracy_table(results: MatrixResults, rows: Sequence[Row]) -> Table:
     """Return test accuracy, one row per method and one column per pair.
 
     With one pair there are three more columns: gain over the student from scratch, its interval over seeds and test
-    images, and agreement with the teacher.
+    images, and agreement with the teacher. With several pairs, `gains_tables` has them.
     """
-    pairs, accuracy = results.pairs, results.metric_column("test", "accuracy")
-    has_one_pair = len(pairs) == 1
-    columns = [_column(results, rows, pair) for pair in pairs]
+    return _table(results, rows, results.pairs, "accuracy", "Accuracy")
+
+
+def gains_tables(results: MatrixResults, rows: Sequence[Row]) -> Iterator[Table]:
+    """Yield the accuracy table of each pair alone, with its gains, if there are several pairs."""
+    for pair in results.pairs if len(results.pairs) > 1 else ():
+        shown = [row for row in rows if pair in row.choices]
+        yield _table(results, shown, (pair,), f"gains-{pair.file_stem}", f"Gains, {pair}")
+
+
+def _table(results: MatrixResults, rows: Sequence[Row], pairs: tuple[Pair, ...], name: str, title: str) -> Table:
     noted = note_rows(results, rows, pairs)
+    columns = [_column(results, rows, pair) for pair in pairs]
     cells = [_accuracies(results, rows, noted, pair) for pair in pairs]
+    accuracy = results.metric_column("test", "accuracy")
     compared = [significance.compare_rows(results, rows, pair, accuracy, str(pair)) for pair in pairs]
-    gains = _gains(results, rows, pairs[0]) if has_one_pair else []
-    over_images = _gains_over_images(results, rows, pairs[0], gains) if has_one_pair else []
-    if has_one_pair:
-        columns.append(Column("gain over\nscratch", has_intervals=True))
-        cells.append(gains)
-    if over_images:
-        columns.append(Column("gain, seeds and\ntest images", has_intervals=True))
-        cells.append(over_images)
-    if has_one_pair:
-        columns.append(Column("agreement with\nteacher (%)"))
-        cells.append(_agreement(results, rows, pairs[0]))
+    details = _PairColumns.of(results, rows, pairs[0]) if len(pairs) == 1 else _PairColumns()
+    columns += details.columns
+    cells += details.cells
     if has_search(rows):
         columns.append(Column("tried", is_numeric=False, footnotes=search_notes(rows)))
         cells.append([TableCell(count_tried(row)) for row in rows])
     lines = tuple(zip([row.name for row in noted], *cells, strict=True))
     return Table(
-        name="accuracy",
-        title="Accuracy",
+        name=name,
+        title=title,
         caption=captions.join(
             captions.describe_numbers(results, "Test accuracy in %"),
             significance.describe_bold(compared),
-            significance.describe_gains(gains),
-            OVER_IMAGES if over_images else "",
+            *details.sentences,
             captions.describe_choice(results, rows),
             TRIED if has_search(rows) else "",
         ),
@@ -65,12 +67,40 @@ def accuracy_table(results: MatrixResults, rows: Sequence[Row]) -> Table:
         notes=(
             *captions.make_notes(results, rows, (cell for line in lines for cell in line)),
             *significance.make_notes(compared, lines),
-            *(prediction_notes(results, _shown(rows, pairs[0])) if has_one_pair else ()),
+            *details.notes,
         ),
         configurations=captions.list_configurations(rows, pairs),
         num_baselines=sum(row.kind != "method" for row in rows),
         protocol=protocol_lines(results, rows, pairs),
     )
+
+
+@final
+@dataclass(frozen=True)
+class _PairColumns:
+    """The columns of a table of one pair beside the accuracy: gain, its interval over images, agreement."""
+
+    columns: tuple[Column, ...] = ()
+    cells: tuple[list[TableCell], ...] = ()
+    sentences: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, results: MatrixResults, rows: Sequence[Row], pair: Pair) -> "_PairColumns":
+        """Return the columns of a pair; that of the interval over images is left out if no row has one."""
+        gains = _gains(results, rows, pair)
+        over_images = _gains_over_images(results, rows, pair, gains)
+        found = (
+            (Column("gain over\nscratch", has_intervals=True), gains),
+            *(((Column("gain, seeds and\ntest images", has_intervals=True), over_images),) if over_images else ()),
+            (Column("agreement with\nteacher (%)"), _agreement(results, rows, pair)),
+        )
+        return cls(
+            columns=tuple(column for column, _ in found),
+            cells=tuple(cells for _, cells in found),
+            sentences=(significance.describe_gains(gains), OVER_IMAGES if over_images else ""),
+            notes=prediction_notes(results, _shown(rows, pair)),
+        )
 
 
 def _column(results: MatrixResults, rows: Sequence[Row], pair: Pair) -> Column:

@@ -84,3 +84,18 @@ def test_the_selection_determines_the_columns(thesis) -> None:
 def test_without_a_student_from_scratch_there_is_no_gain(builder) -> None:
     builder.add("a", [0.8])
     assert _shown(_accuracy(builder))["a"] == ["80.00", "", ""]
+
+
+def test_with_several_pairs_each_has_a_table_of_its_gains(thesis) -> None:
+    pairs = (("cifar10", "resnet34", "resnet18"), ("cifar100", "resnet34", "resnet18"))
+    several, alone = thesis(pairs), thesis(pairs[:1])
+    tables = {table.name: table for table in build_tables(several.index, several.frame)}
+    assert not any("gain" in column.title for column in tables["accuracy"].columns)
+    gains = tables["gains-cifar10-resnet34-resnet18"]
+    (single, *_) = build_tables(alone.index, alone.frame)
+    assert gains.columns == single.columns
+    assert [[cell.display for cell in row] for row in gains.rows] == [
+        [cell.display for cell in row] for row in single.rows
+    ]
+    assert "gains-cifar100-resnet34-resnet18" in tables
+    assert not any(table.name.startswith("gains") for table in build_tables(alone.index, alone.frame))
