@@ -237,7 +237,7 @@ def write_failure(store: Store, spec: RunSpec, reason: str, trace: str, started:
 def architecture_key(network: nn.Module, image_shape: tuple[int, int, int], spec: RunSpec) -> str:
     """Return a hash that is equal for deployed networks with the same inference time in one environment."""
     tensors = [f"{name}{tuple(value.shape)}" for name, value in network.state_dict().items()]
-    sources = [one.source for one in (spec.student, *spec.peers)]  # a forward pass of the user's own may change
+    sources = sorted({one.source for one in (spec.student, *spec.peers) if one.source})  # its forward pass may change
     return digest(canonical([repr(network), tensors, image_shape, sources, spec.numerics]))
 
 

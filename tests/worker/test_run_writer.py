@@ -255,6 +255,9 @@ def test_networks_of_one_architecture_have_one_key(plan_of):
     spec = run_of(plan_of({}), "scratch")
     assert key(3) == key(3)
     assert len({key(3), key(4), key(3, (1, 4, 1)), key(3, source="changed")}) == 4
+    with_peers = replace(spec, peers=(spec.student, spec.student))
+    network = torch.nn.Linear(4, 3)
+    assert architecture_key(network, (1, 2, 2), spec) == architecture_key(network, (1, 2, 2), with_peers)
 
 
 def test_the_predictions_are_those_of_the_weights_on_disk(distilled):
