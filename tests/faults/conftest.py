@@ -50,7 +50,7 @@ checkpoint_minutes = 0.0
 
 # Columns that depend on the machine, the time or the cohort, and are not compared.
 VARIABLE_COLUMNS = {"train_seconds", "throughput", "peak_memory_mb", "attempts", "cohort_size", "threads"}
-VARIABLE_COLUMNS |= {"host", "git_commit", "started", "finished", "matrix", "label"}
+VARIABLE_COLUMNS |= {"host", "git_commit", "started", "finished", "matrix", "label", "timing_measured"}
 
 
 @dataclass(frozen=True)

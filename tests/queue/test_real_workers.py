@@ -140,8 +140,8 @@ def test_results_are_written(session):
 def test_a_killed_worker_costs_an_attempt_and_its_runs_are_retried_alone(session):
     cohorts = [set(event.runs) for event in session.events if isinstance(event, CohortStarted)]
     students = {session.ids[label] for label in ("vanilla", "logit_mse", "raising", "deadly", "crashing")}
-    alone = [{session.ids[label]} for label in ("vanilla", "raising", "deadly", "crashing")]
-    assert cohorts[:2] == [{session.ids["teacher"], session.ids["scratch"]}, students]
+    alone = [{session.ids[label]} for label in ("scratch", "vanilla", "raising", "deadly", "crashing")]
+    assert cohorts[:2] == [{session.ids["teacher"]}, {session.ids["scratch"], *students}]
     assert sorted(cohorts[2:], key=list) == sorted(alone, key=list)
     logs = (session.store.root / "workers").iterdir()
     assert len(list(logs)) == 3
