@@ -86,8 +86,8 @@ def missing_cell(results: MatrixResults, choice: Choice) -> TableCell:
     unfinished = [state for state in ("running", "pending") if count[state]]
     if choice.is_searched and choice.chosen is None and count["done"]:
         unfinished.append("pending")  # the search is finished, the runs that tables show are not planned yet
-    failures = sorted(results.failures(cells), reverse=True)  # "failed" before "diverged"
-    return TableCell(next(iter((*unfinished, *failures, ""))), is_missing=True)
+    failures = _count_failures(results, cells)
+    return TableCell(unfinished[0] if unfinished else failures, is_missing=True)
 
 
 def describe_failures(results: MatrixResults, cell: IndexCell) -> str:
@@ -96,13 +96,18 @@ def describe_failures(results: MatrixResults, cell: IndexCell) -> str:
     If other runs are not finished yet, the text has the number of finished ones: "n=1, 1 diverged".
     """
     failures, count = results.failures([cell]), results.count_by_status(cell.runs.values())
-    parts = [f"{number} {kind}" for kind, number in sorted(failures.items())]
+    if failures and (count["running"] or count["pending"]):
+        return ", ".join([f"n={count['done']}", *(f"{number} {kind}" for kind, number in sorted(failures.items()))])
+    return _count_failures(results, [cell])
+
+
+def _count_failures(results: MatrixResults, cells: Sequence[IndexCell]) -> str:
+    """Return how many of the runs of cells failed in which way; empty if none did."""
+    parts = [f"{number} {kind}" for kind, number in sorted(results.failures(cells).items())]
     if not parts:
         return ""
-    if count["running"] or count["pending"]:
-        return ", ".join([f"n={count['done']}", *parts])
     number, _, kind = parts[0].partition(" ")
-    return ", ".join([f"{number} of {len(cell.runs)} {kind}", *parts[1:]])
+    return ", ".join([f"{number} of {sum(len(cell.runs) for cell in cells)} {kind}", *parts[1:]])
 
 
 def _cell(results: MatrixResults, cell: IndexCell, summary: Summary, unit: Unit) -> TableCell:

@@ -50,7 +50,8 @@ def gain_footnotes(results: MatrixResults, rows: Sequence[Row], row: Row, pair: 
 
 def row_notes(results: MatrixResults, rows: Sequence[Row], row: Row, pair: Pair) -> tuple[RowNote, ...]:
     """Return the footnotes of a row on a pair; none if it shows no cell there."""
-    cell, baseline = row.choice_for(pair).chosen, find_baseline(rows, pair).chosen
+    cell, scratch = row.choice_for(pair).chosen, find_baseline(rows, pair)
+    baseline = scratch.chosen or next(iter(scratch.candidates), None)  # a search that failed still has its recipe
     if cell is None:
         return ()
     notes = [*_training_notes(results, rows, cell, baseline)]

@@ -26,7 +26,7 @@ def test_an_incomplete_cell_is_flagged_with_its_runs(builder) -> None:
 
 
 def test_missing_cells_give_the_reason(builder) -> None:
-    assert _one(builder, "boom", "boom").display == "failed"
+    assert _one(builder, "boom", "boom").display == "2 of 2 failed"
     assert _one(builder, "boom", None).display == "pending"
     assert _one(builder, float("nan")).display == ""
     runs = MatrixResults(builder.index, builder.frame, "last")
@@ -39,8 +39,8 @@ def test_failed_seeds_are_counted_in_the_cell(builder) -> None:
     assert _one(builder, 0.5, diverged, diverged).display == "50.00 (2 of 3 diverged)†"
     assert _one(builder, 0.5, diverged, "boom").display == "50.00 (1 of 3 diverged, 1 failed)†"
     assert _one(builder, 0.5, "boom", None).display == "50.00 (n=1, 1 failed)†"
-    assert _one(builder, diverged, diverged).display == "diverged"
-    assert _one(builder, diverged, "boom").display == "failed"
+    assert _one(builder, diverged, diverged).display == "2 of 2 diverged"
+    assert _one(builder, diverged, "boom").display == "1 of 2 diverged, 1 failed"
 
 
 def test_a_row_with_a_failed_seed_is_never_bold_while_a_complete_one_exists(builder) -> None:

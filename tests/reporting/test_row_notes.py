@@ -157,3 +157,13 @@ def test_tables_by_alpha_have_the_footnotes_of_their_labels(budgets) -> None:
     assert [comparison.marks(column) for column in comparison.columns] == ["", "a", ""]
     assert list(vanilla.footnotes) == ["60 epochs; student from scratch: 3 epochs"]
     assert not dkd.footnotes
+
+
+def test_a_budget_is_footnoted_too_if_no_recipe_of_the_baseline_could_be_chosen(builder) -> None:
+    """Its search failed on every seed, so there is no gain, but its recipe is known."""
+    builder.trainings |= {"short": _training(3), "long": _training(60)}
+    for lr in (0.1, 0.2):
+        given = {"recipe.optimizer.lr": lr}
+        builder.add("scratch", ["boom", "boom"], kind="scratch", hyperparameters=given, cell={"training": "short"})
+    builder.add("vanilla", [0.6, 0.7], cell={"training": "long"})
+    assert _notes(builder)["vanilla"] == ("60 epochs; student from scratch: 3 epochs",)

@@ -27,7 +27,7 @@ def test_one_pair_with_gain_and_agreement(thesis) -> None:
         "vanilla": ["93.10 ± 1.10", "+2.10 [1.85, 2.35]", "", "2"],
         "dkd": ["93.23 ± 1.17", "+2.23 [1.61, 2.86]", "", "1"],
         "half": ["89.00 (n=1, 1 failed)†‡", f"{MINUS}1.00 (n=1, 1 failed)†", "", "1"],
-        "broken": [*["diverged"] * 3, "1"],
+        "broken": [*["3 of 3 diverged"] * 3, "1"],
         "later": [*["pending"] * 3, "1"],
         "fsp": [*["n/a"] * 3, ""],
     }

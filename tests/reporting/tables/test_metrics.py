@@ -17,7 +17,7 @@ def test_the_five_metrics_of_a_pair(thesis) -> None:
     assert shown["teacher"] == ["95.00", "94.00", "93.00", "92.00", "0.500"]
     scores = ["93.10 ± 1.10", "92.10 ± 1.10", "91.10 ± 1.10", "90.10 ± 1.10"]
     assert shown["vanilla"] == [*scores, "0.500"]
-    assert shown["broken"] == ["diverged"] * 5
+    assert shown["broken"] == ["3 of 3 diverged"] * 5
     assert table.configurations[:2] == ("vanilla: alpha = 0.9, temperature = 4", "dkd: beta = 8")
 
 
