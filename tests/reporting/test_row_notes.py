@@ -166,4 +166,4 @@ def test_a_budget_is_footnoted_too_if_no_recipe_of_the_baseline_could_be_chosen(
         given = {"recipe.optimizer.lr": lr}
         builder.add("scratch", ["boom", "boom"], kind="scratch", hyperparameters=given, cell={"training": "short"})
     builder.add("vanilla", [0.6, 0.7], cell={"training": "long"})
-    assert _notes(builder)["vanilla"] == ("60 epochs; student from scratch: 3 epochs",)
+    assert "60 epochs; student from scratch: 3 epochs" in _notes(builder)["vanilla"]
