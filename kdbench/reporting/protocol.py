@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from kdbench.reporting.matrix_results import MatrixResults
 from kdbench.reporting.pair import Pair
+from kdbench.reporting.row_notes import SWEPT_RECIPE
 from kdbench.reporting.rows import BASELINES, Row, find_baseline
 from kdbench.reporting.training_text import describe_recipe
 from kdbench.results.index import IndexCell, MatrixIndex, Training
@@ -17,6 +18,7 @@ def head_lines(results: MatrixResults, rows: Sequence[Row]) -> tuple[str, ...]:
     return (
         *_lines("Images", students or teachers, _describe_images),
         *_lines("Students", students, lambda training: describe_recipe(training.recipe)),
+        *_searched_lines(rows),
         *_lines("Teacher", teachers, lambda training: _describe_teacher(training, students)),
         describe_seeds(results.index),
     )
@@ -31,6 +33,7 @@ def protocol_lines(results: MatrixResults, rows: Sequence[Row], pairs: Sequence[
     return (
         *_lines("Images", students, _describe_images),
         *_lines("Recipe", students, lambda training: describe_recipe(training.recipe)),
+        *_searched_lines(rows),
         describe_seeds(results.index),
     )
 
@@ -46,6 +49,15 @@ def describe_seeds(index: MatrixIndex) -> str:
     ]
     refit = " What is reported was trained on training and validation images (refit)."
     return f"{'; '.join(part for part in parts if part)}.{refit if index.refit else ''}"
+
+
+def _searched_lines(rows: Iterable[Row]) -> Iterator[str]:
+    """Yield which values of the recipe are searched, if any: the recipe has those of the student from scratch."""
+    shown = [choice.chosen for row in rows for choice in row.choices.values() if choice.chosen is not None]
+    names = [name for cell in shown for name in cell.hyperparameters if name.startswith(SWEPT_RECIPE)]
+    if names:
+        searched = ", ".join(name.removeprefix(SWEPT_RECIPE) for name in dict.fromkeys(names))
+        yield f"Searched in the recipe: {searched}; the hyperparameters list the value of each row."
 
 
 def _students(results: MatrixResults, rows: Sequence[Row], pairs: Iterable[Pair]) -> PairTrainings:

@@ -64,3 +64,11 @@ def test_search_seeds_paired_seeds_and_refit(quickstart) -> None:
         "Seeds: 0, 1; search seeds: 100; split seed: the seed of each run; teacher seed: the seed of each run. "
         "What is reported was trained on training and validation images (refit)."
     )
+
+
+def test_a_searched_value_of_the_recipe_is_named_beside_that_of_the_student_from_scratch(quickstart) -> None:
+    given = {"alpha": 0.5, "recipe.optimizer.lr": 0.02}
+    quickstart.add("vanilla", [0.6, 0.7], hyperparameters=given, cell={"training": "student"})
+    line = "Searched in the recipe: optimizer.lr; the hyperparameters list the value of each row."
+    assert line in build_tables(quickstart.index, quickstart.frame)[0].protocol
+    assert f"- {line[0].lower()}{line[1:-1]}\n" in make_report(quickstart.index, quickstart.frame).summary
