@@ -24,12 +24,13 @@ def describe_design(seeds: int, students: int, test_images: int) -> str:
     spread = assumed_spread(test_images, 1 - ACCURACY)
     seen = 100 * detectable_difference(spread, max(seeds, MIN_SEEDS), students, test_images)
     needed = seeds_to_detect(HALF_A_POINT, spread, students, test_images)
-    able = "see" if seeds >= MIN_SEEDS else f"test nothing; {MIN_SEEDS} seeds see"
+    planned = f"{seeds} {'seed' if seeds == 1 else 'seeds'}"
+    able = planned if seeds >= MIN_SEEDS else f"{planned}, so nothing is tested; {MIN_SEEDS} seeds"
     return (
-        f"{seeds} {'seed' if seeds == 1 else 'seeds'} and {test_images:,} test images {able} a difference of "
-        f"{seen:.2f} points between two of {students} students with 80 % power; half a point needs "
-        f"{f'{needed} seeds' if needed else 'more test images'} (assumed: {100 * ACCURACY:.0f} % accuracy; two runs "
-        f"differ in correctness on {100 * (1 - ACCURACY):.0f} % of the test images)"
+        f"{able} and {test_images:,} test images see a difference of {seen:.2f} points between two of {students} "
+        f"students with 80 % power; half a point needs {f'{needed} seeds' if needed else 'more test images'} "
+        f"(assumed: {100 * ACCURACY:.0f} % accuracy; two runs differ in correctness on {100 * (1 - ACCURACY):.0f} % of "
+        "the test images)"
     )
 
 

@@ -25,7 +25,7 @@ def test_the_line_states_test_images_seeds_rows_and_the_assumption() -> None:
 def test_with_fewer_than_five_seeds_nothing_is_tested() -> None:
     for seeds, word in ((1, "1 seed"), (4, "4 seeds")):
         line = describe_design(seeds, 3, 10_000)
-        assert line.startswith(f"{word} and 10,000 test images test nothing; 5 seeds see a difference of 0.")
+        assert line.startswith(f"{word}, so nothing is tested; 5 seeds and 10,000 test images see a difference of 0.")
 
 
 def test_more_seeds_and_more_test_images_see_smaller_differences() -> None:
