@@ -3,6 +3,8 @@
 import numpy as np
 import numpy.typing as npt
 
+from kdbench.analysis.predictions import calibration_curve, class_scores
+
 Floats = npt.NDArray[np.float64]
 Labels = npt.NDArray[np.int64]
 
@@ -50,29 +52,18 @@ def top_k_accuracy(scores: Floats, targets: Labels, k: int) -> float:
 
 def expected_calibration_error(confidence: Floats, correct: npt.NDArray[np.bool_], bins: int = 15) -> float:
     """Return the mean gap between confidence (N,) and accuracy over bins of equal width, weighted by their size."""
-    bin_of = np.digitize(confidence, np.arange(1, bins) / bins, right=True)
-    gaps = np.bincount(bin_of, correct, minlength=bins) - np.bincount(bin_of, confidence, minlength=bins)
-    return float(np.abs(gaps).sum() / len(confidence))
+    return calibration_curve(confidence, correct, bins).error
 
 
 def _averages_over_classes(predicted: Labels, targets: Labels, classes: int) -> dict[str, float]:
-    hits, support, predictions = (
-        np.bincount(found, minlength=classes)
-        for found in (targets[predicted == targets], targets, predicted[predicted >= 0])
-    )
-    by_class = {
-        "f1": _ratio(2 * hits, support + predictions),
-        "precision": _ratio(hits, predictions),
-        "recall": _ratio(hits, support),
-    }
-    occurs = (support + predictions) > 0
+    scores = class_scores(targets, predicted, classes)
+    by_class = {"f1": scores.f1, "precision": scores.precision, "recall": scores.recall}
+    occurs = (scores.support + scores.predictions) > 0
     macro = {name: float(values[occurs].mean()) for name, values in by_class.items()}
-    weighted = {f"{name}_weighted": float((values * support).sum() / len(targets)) for name, values in by_class.items()}
+    weighted = {
+        f"{name}_weighted": float((values * scores.support).sum() / len(targets)) for name, values in by_class.items()
+    }
     return macro | weighted
-
-
-def _ratio(numerator: Labels, denominator: Labels) -> Floats:
-    return np.divide(numerator, denominator, out=np.zeros(len(numerator)), where=denominator > 0)
 
 
 def _log_softmax(scores: Floats) -> Floats:

@@ -31,40 +31,57 @@ def confusion_matrix(labels: Classes, predicted: Classes, num_classes: int) -> C
 @final
 @dataclass(frozen=True, eq=False)
 class ClassScores:
-    """Precision, recall and F1 of each class (K,), from 0 to 1, and the number of its images; 0 / 0 counts as 0."""
+    """Precision, recall and F1 of each class (K,), from 0 to 1; 0 / 0 counts as 0."""
 
     precision: Floats
     recall: Floats
     f1: Floats
-    support: Counts
+    support: Counts  # images of the class
+    predictions: Counts  # images for which it is predicted
 
 
 def class_scores(labels: Classes, predicted: Classes, num_classes: int) -> ClassScores:
     """Return the scores of each class."""
-    confusion = confusion_matrix(labels, predicted, num_classes)
-    hits, support, predictions = np.diag(confusion), confusion.sum(axis=1), confusion[:, :-1].sum(axis=0)
+    hits, support, predictions = (
+        np.bincount(found, minlength=num_classes)
+        for found in (labels[predicted == labels], labels, predicted[predicted >= 0])
+    )
     return ClassScores(
         precision=_ratio(hits, predictions),
         recall=_ratio(hits, support),
         f1=_ratio(2 * hits, support + predictions),
         support=support,
+        predictions=predictions,
     )
 
 
 @final
 @dataclass(frozen=True, eq=False)
 class Calibration:
-    """Images by the probability of their predicted class, in B bins of equal width; means of empty bins are NaN."""
+    """Images by the probability of their predicted class, in B bins of equal width."""
 
     counts: Counts
-    confidence: Floats  # mean probability of the predicted class
-    accuracy: Floats
+    total_probability: Floats  # of the predicted classes
+    hits: Floats
+
+    @property
+    def confidence(self) -> Floats:
+        """The mean probability of the predicted class; NaN in an empty bin."""
+        return self._mean(self.total_probability)
+
+    @property
+    def accuracy(self) -> Floats:
+        """The share of hits; NaN in an empty bin."""
+        return self._mean(self.hits)
 
     @property
     def error(self) -> float:
         """The expected calibration error (Guo et al. 2017, arXiv:1706.04599, eq. 3), from 0 to 1."""
-        gaps = np.nan_to_num(np.abs(self.accuracy - self.confidence))
-        return float((self.counts * gaps).sum() / self.counts.sum())
+        return float(np.abs(self.hits - self.total_probability).sum() / self.counts.sum())
+
+    def _mean(self, total: Floats) -> Floats:
+        with np.errstate(invalid="ignore"):
+            return total / self.counts
 
 
 def calibration_curve(probability: Floats, correct: Booleans, bins: int = 15) -> Calibration:
@@ -73,11 +90,8 @@ def calibration_curve(probability: Floats, correct: Booleans, bins: int = 15) ->
     A bin contains its upper edge, as in Guo et al. 2017 (arXiv:1706.04599).
     """
     bin_of = np.digitize(probability, np.arange(1, bins) / bins, right=True)
-    counts = np.bincount(bin_of, minlength=bins)
-    sums = (np.bincount(bin_of, values, minlength=bins) for values in (probability, correct))
-    with np.errstate(invalid="ignore"):
-        confidence, accuracy = (one / counts for one in sums)
-    return Calibration(counts, confidence, accuracy)
+    total, hits = (np.bincount(bin_of, values, minlength=bins).astype(np.float64) for values in (probability, correct))
+    return Calibration(np.bincount(bin_of, minlength=bins), total, hits)
 
 
 @final

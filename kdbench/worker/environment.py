@@ -12,4 +12,4 @@ def device_name(device: torch.device) -> str:
 
 def processor_model(device: torch.device) -> str:
     """Return the model of the CPU, or of the GPU if the device is one."""
-    return torch.cuda.get_device_name(device) if device.type == "cuda" else cpu_model()
+    return device_name(device) if device.type == "cuda" else cpu_model()

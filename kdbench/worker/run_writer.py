@@ -9,8 +9,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from kdbench.analysis import classification_metrics
-from kdbench.analysis.predictions import agreement
+from kdbench.analysis import agreement, classification_metrics, predicted_classes
 from kdbench.data.run_images import count_steps
 from kdbench.errors import NotFiniteError
 from kdbench.matrix import RunSpec
@@ -188,10 +187,8 @@ class RunWriter:
         teacher, spec = getattr(self._member.method, "teacher", None), self._spec.teacher
         if not isinstance(teacher, Frozen) or spec is None or spec.stream != "teacher":
             return None
-        logits, labels = self._logits(teacher, self._data.test), self._data.test.labels.cpu()
-        teacher.clear_cache()
-        theirs = Predictions.from_logits(logits.numpy(), labels.numpy())
-        return agreement(self._predictions[STUDENT].predicted, theirs.predicted)
+        theirs = predicted_classes(self._logits(teacher, self._data.test))
+        return agreement(self._predictions[STUDENT].predicted, theirs)
 
     def _load(self, weights: States) -> None:
         for name, network in self._deployed.items():
