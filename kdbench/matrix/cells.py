@@ -1,6 +1,6 @@
 """The cells of a matrix: what an expansion is made of."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, final
 
@@ -95,6 +95,15 @@ class Expansion:
     def cells(self) -> tuple[Cell, ...]:
         """All cells that are known before anything trains."""
         return tuple(flatten(self.items))
+
+
+def every_cell(items: Iterable[Cell | Sweep]) -> Iterator[Cell]:
+    """Yield all cells, of a sweep those of every configuration in both phases."""
+    for item in items:
+        if isinstance(item, Sweep):
+            yield from (cell for both in item.candidates for cell in both)
+        else:
+            yield item
 
 
 def flatten(items: tuple[Cell | Sweep, ...]) -> Iterator[Cell]:

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import final
 
 from kdbench.errors import MatrixError
-from kdbench.matrix.cells import Cell, Kind, PhaseName, Sweep
+from kdbench.matrix.cells import Cell, Kind, PhaseName, Sweep, every_cell
 from kdbench.matrix.exclusions import Exclusions
 from kdbench.matrix.phases import Phase
 from kdbench.matrix.resolve import Configuration, Resolver
@@ -170,11 +170,9 @@ def _by_seed(seeds: Iterable[int], teachers: Runs) -> dict[int, RunSpec]:
 
 def _runs(items: Iterable[Cell | Sweep], phase: PhaseName) -> Iterator[RunSpec]:
     """Yield the runs of a phase; those of every configuration that may be chosen."""
-    for item in items:
-        cells = [item] if isinstance(item, Cell) else [cell for both in item.candidates for cell in both]
-        for cell in cells:
-            if cell.phase == phase:
-                yield from cell.runs.values()
+    for cell in every_cell(items):
+        if cell.phase == phase:
+            yield from cell.runs.values()
 
 
 def _reads(runs: Iterable[RunSpec], teachers: Runs) -> bool:

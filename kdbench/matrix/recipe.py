@@ -33,8 +33,9 @@ def by_name_or(default: str) -> BeforeValidator:
     """Return a validator like `by_name` that adds the name `default` to a table without a name."""
 
     def add_name(value: object) -> object:
-        is_unnamed = isinstance(value, Mapping) and "name" not in value
-        return {"name": default, **value} if is_unnamed else by_name(value)  # type: ignore[dict-item]
+        if isinstance(value, Mapping) and "name" not in value:
+            return {"name": default, **value}
+        return by_name(value)
 
     return BeforeValidator(add_name)
 

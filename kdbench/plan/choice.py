@@ -1,15 +1,10 @@
 """The choice of configurations by the results of the search."""
 
-from typing import TYPE_CHECKING
-
 from kdbench.analysis import best_candidate
 from kdbench.matrix import Cell, Sweep
 from kdbench.plan.planner import Plan
 from kdbench.results import Store
 from kdbench.results.columns import SEARCH_COLUMN
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 
 def choose_configurations(plan: Plan, store: Store) -> Plan:
@@ -34,15 +29,17 @@ def choose_finished(plan: Plan, store: Store | None) -> Plan:
 def _best(sweep: Sweep, store: Store) -> int | None:
     import pandas as pd
 
-    scores = pd.DataFrame({index: _scores(cell, store) for index, cell in enumerate(sweep.search)}, dtype=float)
+    by_seed = {
+        index: pd.Series(read_scores(cell, store), list(cell.runs), dtype=float)  # NaN for a run without a score
+        for index, cell in enumerate(sweep.search)
+    }
+    scores = pd.DataFrame(by_seed, dtype=float)
     best = best_candidate(scores)
     return None if best is None else int(str(best))
 
 
-def _scores(cell: Cell, store: Store) -> "pd.Series[float]":
-    """Return the validation accuracy of each seed, NaN for a run without one."""
-    import pandas as pd
-
+def read_scores(cell: Cell, store: Store) -> dict[int, float]:
+    """Return the validation accuracy of each run of a cell that is done, by seed."""
     results = {seed: store.result(run.id) for seed, run in cell.runs.items()}
-    done = {seed: one["row"][SEARCH_COLUMN] for seed, one in results.items() if one and one["status"] == "done"}
-    return pd.Series({seed: done.get(seed) for seed in cell.runs}, dtype=float)
+    done = {seed: result["row"] for seed, result in results.items() if result and result["status"] == "done"}
+    return {seed: float(row[SEARCH_COLUMN]) for seed, row in done.items()}

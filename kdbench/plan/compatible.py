@@ -1,10 +1,11 @@
 """The cells of an expansion that can be trained, and the incompatible ones."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import final
 
 from kdbench.matrix import Cell, Sweep
+from kdbench.matrix.cells import every_cell
 
 
 @final
@@ -37,15 +38,6 @@ def check_items(
             kept += [cells[-1] for cells in left]
     needed = {need.id for cell in every_cell(kept) for run in cell.runs.values() for _, need in run.needs}
     return tuple(item for item in kept if _is_used(item, needed)), tuple(incompatible)
-
-
-def every_cell(items: Iterable[Cell | Sweep]) -> Iterator[Cell]:
-    """Yield all cells, of a sweep those of every configuration in both phases."""
-    for item in items:
-        if isinstance(item, Sweep):
-            yield from (cell for both in item.candidates for cell in both)
-        else:
-            yield item
 
 
 def _is_used(item: Cell | Sweep, needed: set[str]) -> bool:

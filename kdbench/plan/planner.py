@@ -8,10 +8,10 @@ from typing import final
 from kdbench.errors import DataError
 from kdbench.garbage_collection import gc_paused
 from kdbench.matrix import Cell, Excluded, MatrixSpec, RunSpec, Sweep, expand
-from kdbench.matrix.cells import flatten
+from kdbench.matrix.cells import every_cell, flatten
 from kdbench.matrix.order import sort_runs
 from kdbench.matrix.plan_digest import plan_digest
-from kdbench.plan.compatible import Incompatible, check_items, every_cell
+from kdbench.plan.compatible import Incompatible, check_items
 from kdbench.plan.index_cells import index_cell, index_excluded, index_incompatible
 from kdbench.plan.registry import LocalRegistry
 from kdbench.results import MatrixIndex, Training

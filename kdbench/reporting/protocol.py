@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from kdbench.reporting.matrix_results import MatrixResults
 from kdbench.reporting.pair import Pair
 from kdbench.reporting.row_notes import SWEPT_RECIPE
-from kdbench.reporting.rows import BASELINES, Row, find_baseline
+from kdbench.reporting.rows import Row, find_baseline, find_teacher
 from kdbench.reporting.training_text import describe_recipe
 from kdbench.results.index import IndexCell, MatrixIndex, Training
 
@@ -65,7 +65,7 @@ def _students(results: MatrixResults, rows: Sequence[Row], pairs: Iterable[Pair]
 
 
 def _teachers(results: MatrixResults, rows: Sequence[Row], pairs: Iterable[Pair]) -> PairTrainings:
-    return _trainings(results, pairs, lambda pair: _teacher(rows, pair))
+    return _trainings(results, pairs, lambda pair: find_teacher(rows, pair))
 
 
 def _trainings(
@@ -73,11 +73,6 @@ def _trainings(
 ) -> PairTrainings:
     found = {pair: results.training(find(pair)) for pair in pairs}
     return {pair: training for pair, training in found.items() if training is not None}
-
-
-def _teacher(rows: Iterable[Row], pair: Pair) -> IndexCell | None:
-    teachers = (row.choice_for(pair).chosen for row in rows if row.name == BASELINES["teacher"])
-    return next(teachers, None)
 
 
 def _lines(title: str, trainings: PairTrainings, describe: Callable[[Training], str]) -> Iterator[str]:

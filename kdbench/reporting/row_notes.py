@@ -6,7 +6,7 @@ from typing import final
 
 from kdbench.reporting.matrix_results import MatrixResults
 from kdbench.reporting.pair import Pair
-from kdbench.reporting.rows import BASELINES, Row, find_baseline
+from kdbench.reporting.rows import BASELINES, Row, find_baseline, find_teacher
 from kdbench.reporting.table import TableCell
 from kdbench.reporting.training_text import describe_difference
 from kdbench.reporting.training_time import needed_runs
@@ -74,18 +74,13 @@ def _training_notes(
     """Yield how the training of a cell differs from that of the baseline; a teacher's own from the pair's teacher's."""
     other, name = baseline, BASELINES["scratch"]
     if cell.kind == "teacher" and cell.label != BASELINES["teacher"]:
-        other, name = _pair_teacher(rows, Pair.of(cell)), BASELINES["teacher"]
+        other, name = find_teacher(rows, Pair.of(cell)), BASELINES["teacher"]
     trainings = [results.training(one) for one in (cell, other)]
     if trainings[0] is None or trainings[1] is None or other is None or cell is other:
         return
     mine, others = describe_difference(trainings[0], trainings[1], _swept_by_both(cell, other))
     if mine:
         yield RowNote(f"{mine}; {name}: {others}")
-
-
-def _pair_teacher(rows: Iterable[Row], pair: Pair) -> IndexCell | None:
-    teachers = (row.choice_for(pair).chosen for row in rows if row.kind == "teacher")
-    return next((cell for cell in teachers if cell is not None and cell.label == BASELINES["teacher"]), None)
 
 
 def _swept_by_both(cell: IndexCell, other: IndexCell) -> set[str]:

@@ -14,6 +14,7 @@ from kdbench.reporting.configurations import (
 from kdbench.reporting.matrix_results import MatrixResults
 from kdbench.reporting.pair import Pair
 from kdbench.reporting.selection import choice_column
+from kdbench.results.index import IndexCell
 
 BASELINES = {"teacher": "teacher", "scratch": "student from scratch"}
 
@@ -49,6 +50,12 @@ def find_baseline(rows: Iterable[Row], pair: Pair) -> Choice:
     """Return the student from scratch, from which gains are measured; empty if there is none, or none is chosen."""
     found = [row.choice_for(pair) for row in rows if row.kind == "scratch" and pair in row.choices]
     return found[0] if len(found) == 1 else Choice()
+
+
+def find_teacher(rows: Iterable[Row], pair: Pair) -> IndexCell | None:
+    """Return the cell of the pair's own teacher; None if there is none."""
+    teachers = (row.choice_for(pair).chosen for row in rows if row.kind == "teacher")
+    return next((cell for cell in teachers if cell is not None and cell.label == BASELINES["teacher"]), None)
 
 
 def _teacher_rows(results: MatrixResults) -> list[Row]:

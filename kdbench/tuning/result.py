@@ -7,6 +7,7 @@ from typing import Any, final
 from kdbench.analysis import best_candidate
 from kdbench.errors import MethodError
 from kdbench.matrix import Cell
+from kdbench.plan.choice import read_scores
 from kdbench.results import MatrixIndex, Store
 
 
@@ -56,10 +57,8 @@ class TuningResult:
 
 def score_cell(configuration: Mapping[str, Any], cell: Cell, store: Store) -> Trial:
     """Return the trial of a cell; a run without a result counts as failed."""
-    results = {seed: store.result(run.id) for seed, run in cell.runs.items()}
-    done = {seed: result["row"] for seed, result in results.items() if result and result["status"] == "done"}
-    scores = {seed: float(row["val_accuracy"]) for seed, row in done.items()}
-    return Trial(configuration, scores, len(results) - len(done))
+    scores = read_scores(cell, store)
+    return Trial(configuration, scores, len(cell.runs) - len(scores))
 
 
 def make_result(
