@@ -13,6 +13,7 @@ from safetensors.torch import save_file
 from kdbench import models
 from kdbench.errors import MatrixError
 from kdbench.matrix import RunSpec
+from kdbench.plan import Plan
 
 TASK = {"num_classes": 10, "image_shape": (1, 8, 8)}
 EXPERT = {"network": {"expert": {"architecture": "cnn_8_16"}}, "pairs": [{"teacher": "expert", "student": "mlp_16"}]}
@@ -33,9 +34,16 @@ def teacher_of(**changes: Any) -> RunSpec:
     return next(iter(cell.runs.values()))
 
 
-def plan_with(weights: str, **changes: Any) -> None:
+def plan_with(weights: str, **changes: Any) -> Plan:
     table = {"expert": {"architecture": "cnn_8_16", "weights": weights}}
-    plan_of(**{**EXPERT, "network": table, "recipe": {**BASE["recipe"], "teacher": {"epochs": 0}}, **changes})
+    return plan_of(**{**EXPERT, "network": table, "recipe": {**BASE["recipe"], "teacher": {"epochs": 0}}, **changes})
+
+
+def assert_accepted(plan: Plan) -> None:
+    """Check that the teacher of a plan starts from the weights."""
+    (cell, *_) = plan.cells
+    assert cell.kind == "teacher"
+    assert cell.first.student.has_initial_weights
 
 
 def test_weights_of_a_run_with_another_split_are_refused(tmp_path: Path) -> None:
@@ -59,17 +67,19 @@ def test_the_number_of_seen_validation_images_is_exact(tmp_path: Path) -> None:
 
 
 def test_weights_of_a_run_with_the_same_split_are_accepted(tmp_path: Path) -> None:
-    plan_with(write_run(tmp_path / "run", teacher_of()))
+    assert_accepted(plan_with(write_run(tmp_path / "run", teacher_of())))
 
 
 def test_nothing_is_refused_without_validation_images(tmp_path: Path) -> None:
     folder = write_run(tmp_path / "run", teacher_of(protocol={"split_seed": 1}))
-    plan_with(folder, protocol={"validation": 0.0})
+    assert_accepted(plan_with(folder, protocol={"validation": 0.0}))
 
 
 def test_weights_of_a_run_on_other_data_are_accepted(tmp_path: Path) -> None:
     spec = teacher_of(protocol={"split_seed": 1})
-    plan_with(write_run(tmp_path / "run", replace(spec, dataset=replace(spec.dataset, fingerprint="0" * 16))))
+    assert_accepted(
+        plan_with(write_run(tmp_path / "run", replace(spec, dataset=replace(spec.dataset, fingerprint="0" * 16))))
+    )
 
 
 def test_what_the_run_needed_counts_too(tmp_path: Path) -> None:
@@ -89,7 +99,7 @@ def test_an_unreadable_spec_is_an_error_with_a_remedy(tmp_path: Path) -> None:
 def test_a_file_outside_a_run_is_accepted(tmp_path: Path) -> None:
     torch.manual_seed(0)
     save_file(models.build("cnn_8_16", **TASK).state_dict(), tmp_path / "w.safetensors")
-    plan_with(str(tmp_path / "w.safetensors"))
+    assert_accepted(plan_with(str(tmp_path / "w.safetensors")))
 
 
 def test_the_index_states_the_initial_weights_and_the_duplicates(tmp_path: Path) -> None:

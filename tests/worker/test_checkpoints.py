@@ -155,6 +155,12 @@ def test_checkpoints_are_written_only_when_due(uninterrupted, tmp_path):
     assert store.next_epoch(specs[0].id) == 0
 
 
+def environment_changes(store, spec):
+    result = store.result(spec.id)
+    assert result is not None
+    return result["row"]["environment_changes"]
+
+
 def test_resuming_from_another_version_of_torch_warns(uninterrupted, tmp_path, monkeypatch):
     specs, _ = uninterrupted
     store = Store(tmp_path)
@@ -166,9 +172,7 @@ def test_resuming_from_another_version_of_torch_warns(uninterrupted, tmp_path, m
         f"resumes from a checkpoint of another environment (torch was 1.0 and is {torch.__version__}); "
         "its numbers may differ"
     )
-    result = store.result(specs[0].id)
-    assert result is not None
-    assert result["row"]["environment_changes"] == f"after epoch 2: torch was 1.0 and is {torch.__version__}"
+    assert environment_changes(store, specs[0]) == f"after epoch 2: torch was 1.0 and is {torch.__version__}"
 
 
 def test_a_run_that_is_resumed_twice_keeps_the_earlier_change(uninterrupted, tmp_path, monkeypatch):
@@ -179,9 +183,7 @@ def test_a_run_that_is_resumed_twice_keeps_the_earlier_change(uninterrupted, tmp
         train(store, specs[:1], until=2)
     train(store, specs[:1], until=3)
     train(store, specs[:1])
-    result = store.result(specs[0].id)
-    assert result is not None
-    assert result["row"]["environment_changes"] == f"after epoch 1: torch was 1.0 and is {torch.__version__}"
+    assert environment_changes(store, specs[0]) == f"after epoch 1: torch was 1.0 and is {torch.__version__}"
 
 
 def test_a_run_in_one_environment_has_no_changes(uninterrupted, tmp_path):
@@ -189,9 +191,7 @@ def test_a_run_in_one_environment_has_no_changes(uninterrupted, tmp_path):
     store = Store(tmp_path)
     train(store, specs[:1], until=2)
     train(store, specs[:1])
-    result = store.result(specs[0].id)
-    assert result is not None
-    assert result["row"]["environment_changes"] is None
+    assert environment_changes(store, specs[0]) is None
 
 
 @pytest.mark.slow
