@@ -1,6 +1,6 @@
 """Numbers and values as text for people."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 
@@ -47,6 +47,25 @@ def format_count(count: float) -> str:
         if count >= 0.9995 * factor:
             return f"{count / factor:.3g} {letter}"
     return f"{count:.0f}"
+
+
+def count_of(count: int, noun: str) -> str:
+    """Return a number with its noun.
+
+    >>> count_of(1, "run"), count_of(3, "run")
+    ('1 run', '3 runs')
+    """
+    return f"{count} {noun}{'' if count == 1 else 's'}"
+
+
+def list_seeds(noun: str, seeds: Iterable[object]) -> str:
+    """Return seeds with their noun.
+
+    >>> list_seeds("seed", [0, 1]), list_seeds("search seed", ["100"])
+    ('seeds 0, 1', 'search seed 100')
+    """
+    names = list(map(str, seeds))
+    return f"{noun}{'s' if len(names) > 1 else ''} {', '.join(names)}"
 
 
 def format_range(values: Sequence[float], digits: int = 0) -> str:

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kdbench.formatting import format_bytes, format_configuration, format_count, format_duration, format_value
+from kdbench.formatting import count_of, format_bytes, format_configuration, format_count, format_duration, format_value
 
 
 @pytest.mark.parametrize(
@@ -64,3 +64,8 @@ def test_values(value: object, text: str) -> None:
 )
 def test_configurations(hyperparameters: dict[str, object], text: str) -> None:
     assert format_configuration(hyperparameters) == text
+
+
+@pytest.mark.parametrize(("count", "text"), [(0, "0 runs"), (1, "1 run"), (12, "12 runs")])
+def test_a_noun_follows_its_number(count: int, text: str) -> None:
+    assert count_of(count, "run") == text

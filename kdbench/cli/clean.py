@@ -6,8 +6,8 @@ from typing import Any
 
 from rich.console import Console
 
-from kdbench.cli.console import count_of, print_line
-from kdbench.formatting import format_bytes
+from kdbench.cli.console import print_line
+from kdbench.formatting import count_of, format_bytes
 from kdbench.results import Store, leftovers
 
 

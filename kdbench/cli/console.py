@@ -35,15 +35,6 @@ def print_line(console: Console, text: str, style: str = "") -> None:
     console.print(Text(printable_lines(text), style=style), soft_wrap=True)
 
 
-def count_of(count: int, noun: str) -> str:
-    """Return a number with its noun.
-
-    >>> count_of(1, "run"), count_of(3, "run")
-    ('1 run', '3 runs')
-    """
-    return f"{count} {noun}{'' if count == 1 else 's'}"
-
-
 def command(*arguments: object, results: Path = RESULTS) -> str:
     """Return a kdbench command that can be pasted into a shell.
 

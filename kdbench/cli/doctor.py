@@ -13,9 +13,9 @@ from rich.table import Table
 from rich.text import Text
 
 from kdbench import __version__
-from kdbench.cli.console import command, count_of
+from kdbench.cli.console import command
 from kdbench.errors import KdbenchError, printable_lines
-from kdbench.formatting import format_bytes
+from kdbench.formatting import count_of, format_bytes
 
 PACKAGES = ("torch", "torchvision", "timm", "optuna", "pandas", "pyarrow", "scikit-learn", "rich", "typer", "pydantic")
 

@@ -8,9 +8,9 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from kdbench.cli.console import count_of, print_line
+from kdbench.cli.console import print_line
 from kdbench.estimate import NOT_COUNTED, Estimate, KindEstimate, run_estimate
-from kdbench.formatting import format_bytes, format_duration
+from kdbench.formatting import count_of, format_bytes, format_duration
 
 
 def print_estimate(matrix: Path, results: Path, as_json: bool, console: Console) -> None:

@@ -11,7 +11,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from kdbench.cli.console import count_of, print_line
+from kdbench.cli.console import print_line
+from kdbench.formatting import count_of, list_seeds
 from kdbench.matrix import Cell, MatrixSpec, Sweep, load
 from kdbench.plan import Plan, make_plan
 from kdbench.plan.choice import choose_finished
@@ -53,7 +54,7 @@ def _notes(plan: Plan) -> Iterator[tuple[str, str]]:
         yield "yellow", f"provisional: {reason}; the ids of its runs will change"
     if plan.undecided:
         seeds = plan.matrix.protocol.search_seeds
-        named = f"search seed{'s' * (len(seeds) > 1)} {', '.join(map(str, seeds))}"
+        named = list_seeds("search seed", seeds)
         yield "", f"{count_of(len(plan.undecided), 'configuration')} to be chosen by the runs of {named}"
     for line in dict.fromkeys(f"{' / '.join(_key(one.cell))}: {one.reason}" for one in plan.incompatible):
         yield "yellow", f"incompatible: {line}"

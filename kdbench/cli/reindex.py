@@ -4,7 +4,8 @@ from pathlib import Path
 
 from rich.console import Console
 
-from kdbench.cli.console import count_of, print_line
+from kdbench.cli.console import print_line
+from kdbench.formatting import count_of
 from kdbench.results import Store
 from kdbench.results.integrity import corrupt_files
 

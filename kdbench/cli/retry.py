@@ -4,8 +4,9 @@ from pathlib import Path
 
 from rich.console import Console
 
-from kdbench.cli.console import command, count_of, print_line
+from kdbench.cli.console import command, print_line
 from kdbench.errors import ResultsError, did_you_mean
+from kdbench.formatting import count_of
 from kdbench.results import MatrixIndex, Store
 from kdbench.results.integrity import corrupted_indexes
 

@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
-from kdbench.cli.console import command, count_of, print_line
+from kdbench.cli.console import command, print_line
 from kdbench.errors import MatrixError, printable
 from kdbench.events import EventHandler
+from kdbench.formatting import count_of
 from kdbench.matrix import MatrixSpec, load
 from kdbench.progress import Progress
 from kdbench.results import MatrixIndex, Store

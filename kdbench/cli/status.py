@@ -13,8 +13,8 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from kdbench.cli.console import count_of
 from kdbench.errors import printable_lines
+from kdbench.formatting import count_of
 from kdbench.results import MatrixIndex, State, Store
 from kdbench.results.integrity import corrupted_indexes, corrupted_timings
 

@@ -9,9 +9,9 @@ from typing import Any
 
 from rich.console import Console
 
-from kdbench.cli.console import command, count_of, print_line
+from kdbench.cli.console import command, print_line
 from kdbench.events import EventHandler
-from kdbench.formatting import format_configuration
+from kdbench.formatting import count_of, format_configuration, list_seeds
 from kdbench.matrix import load
 from kdbench.plan import Plan
 from kdbench.progress import Progress
@@ -45,7 +45,7 @@ def tune_method(method: str, matrix: Path | None, trials: int, results: Path, co
 
 
 def _print(result: TuningResult, label: str, results: Path, console: Console) -> None:
-    seeds = f"seed{'s' if len(result.seeds) > 1 else ''} {', '.join(map(str, result.seeds))}"
+    seeds = list_seeds("seed", result.seeds)
     failed = (
         f"failed: {count_of(trial.num_failed, 'run')} of {len(trial.scores) + trial.num_failed} with "
         f"{format_configuration(trial.configuration)}"

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 
 from kdbench.analysis import MIN_SEEDS, assumed_spread, detectable_difference, seeds_to_detect
+from kdbench.formatting import count_of
 from kdbench.plan.planner import Plan
 from kdbench.plan.training import training_key
 
@@ -24,7 +25,7 @@ def describe_design(seeds: int, students: int, test_images: int) -> str:
     spread = assumed_spread(test_images, 1 - ACCURACY)
     seen = 100 * detectable_difference(spread, max(seeds, MIN_SEEDS), students, test_images)
     needed = seeds_to_detect(HALF_A_POINT, spread, students, test_images)
-    planned = f"{seeds} {'seed' if seeds == 1 else 'seeds'}"
+    planned = count_of(seeds, "seed")
     able = planned if seeds >= MIN_SEEDS else f"{planned}, so nothing is tested; {MIN_SEEDS} seeds"
     return (
         f"{able} and {test_images:,} test images see a difference of {seen:.2f} points between two of {students} "

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 
-from kdbench.formatting import format_configuration
+from kdbench.formatting import format_configuration, list_seeds
 from kdbench.reporting.early_stopping import early_stopping_note
 from kdbench.reporting.matrix_results import MatrixResults
 from kdbench.reporting.pair import Pair
@@ -33,7 +33,7 @@ def describe_choice(results: MatrixResults, rows: Sequence[Row]) -> str:
     if not has_search(rows):
         return ""
     if results.index.search_seeds:
-        seeds = _list_seeds("search seed", results.index.search_seeds)
+        seeds = list_seeds("search seed", results.index.search_seeds)
         epoch = "" if results.selection == "last" else " of the saved weights"
         return f"Hyperparameters: chosen by mean validation accuracy{epoch} on {seeds} alone; the test set is not used."
     if results.selection == "best_test":
@@ -42,10 +42,6 @@ def describe_choice(results: MatrixResults, rows: Sequence[Row]) -> str:
         "Hyperparameters: chosen by mean validation accuracy; the test set is not used. "
         "Chosen and reported on the same seeds (no search_seeds)."
     )
-
-
-def _list_seeds(noun: str, seeds: Sequence[int]) -> str:
-    return f"{noun}{'s' if len(seeds) > 1 else ''} {', '.join(map(str, seeds))}"
 
 
 def list_configurations(rows: Sequence[Row], pairs: Sequence[Pair]) -> tuple[str, ...]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Sequence
 
+from kdbench.formatting import count_of
 from kdbench.reporting.matrix_results import MatrixResults
 from kdbench.reporting.pair import Pair
 from kdbench.reporting.rows import Row
@@ -67,7 +68,7 @@ def _describe_training(results: MatrixResults, run: str) -> str:
     threads = int(results.number(run, "threads") or 0)
     parts = [
         str(device),
-        f"{threads} CPU thread{'s' if threads > 1 else ''}" if threads else "",
+        count_of(threads, "CPU thread") if threads else "",
         str(results.value(run, "precision") or ""),
         f"torch {version}" if (version := results.value(run, "torch_version")) else "",
         "torch.compile (compilation included)" if results.value(run, "compile") else "",

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import final
 
+from kdbench.formatting import count_of, list_seeds
 from kdbench.reporting.matrix_results import MatrixResults
 from kdbench.reporting.pair import Pair
 from kdbench.reporting.rows import BASELINES, Row, find_baseline, find_teacher
@@ -102,7 +103,7 @@ def _teacher_notes(rows: Iterable[Row], cell: IndexCell, baseline: IndexCell | N
 
 def _seed_notes(cell: IndexCell, baseline: IndexCell | None) -> Iterator[RowNote]:
     if baseline is not None and cell.runs.keys() != baseline.runs.keys():
-        mine, others = (f"seed{'s' * (len(one.runs) > 1)} {', '.join(one.runs)}" for one in (cell, baseline))
+        mine, others = (list_seeds("seed", one.runs) for one in (cell, baseline))
         yield RowNote(f"{mine}; {BASELINES['scratch']}: {others}; the gain is over their common seeds")
 
 
@@ -110,7 +111,7 @@ def _run_notes(results: MatrixResults, cell: IndexCell) -> Iterator[RowNote]:
     """Yield what the finished runs of a cell have in their results."""
     further = max((len(needed_runs(results, cell, *one)) - 1 for one in cell.runs.items()), default=0)
     if further and cell.kind == "method":
-        yield RowNote(f"{further} further network{'s' if further > 1 else ''} trained first, for each seed")
+        yield RowNote(f"{count_of(further, 'further network')} trained first, for each seed")
     for text in results.texts(cell, "method_recipe").values():
         yield RowNote(f"set by the method: {text}")
     for seed, text in results.texts(cell, "environment_changes").items():

@@ -11,6 +11,7 @@ from filelock import FileLock
 from pydantic import TypeAdapter, ValidationError
 
 from kdbench.errors import ResultsError
+from kdbench.formatting import count_of
 from kdbench.matrix.identity import canonical, digest
 from kdbench.results.files import read_json, write_json
 from kdbench.results.hardware import cpu_model
@@ -34,7 +35,7 @@ class TimingEnvironment:
         return cls(cpu_model(), device, installed_version("torch") or "", threads)
 
     def __str__(self) -> str:
-        threads = f"{self.threads} CPU thread{'s' if self.threads > 1 else ''}"
+        threads = count_of(self.threads, "CPU thread")
         place = self.processor if self.device == "cpu" else f"{self.device} with {self.processor}"
         return f"{place}, {threads}, {self.precision}, torch {self.torch_version}"
 

@@ -3,15 +3,9 @@
 import io
 from pathlib import Path
 
-import pytest
 from rich.console import Console
 
-from kdbench.cli.console import command, count_of, print_line
-
-
-@pytest.mark.parametrize(("count", "text"), [(0, "0 runs"), (1, "1 run"), (12, "12 runs")])
-def test_a_noun_follows_its_number(count: int, text: str) -> None:
-    assert count_of(count, "run") == text
+from kdbench.cli.console import command, print_line
 
 
 def test_a_command_can_be_pasted() -> None:
