@@ -52,8 +52,10 @@ class JobFailed:
 @final
 @dataclass(frozen=True)
 class CohortStarted:
-    """A cohort was submitted to a worker."""
+    """A cohort was submitted. `worker` is the number of the slot that trains it, counted from 1."""
 
+    job: int
+    worker: int
     runs: tuple[str, ...]
 
 
@@ -68,7 +70,18 @@ class CohortHalved:
 @final
 @dataclass(frozen=True)
 class EpochEnded:
-    """A cohort finished an epoch. `epoch` counts from 1; `val_accuracy` is the best of its runs, in [0, 1]."""
+    """A cohort finished an epoch.
+
+    Attributes:
+        runs: the ids of its runs.
+        epoch: the epoch, counted from 1.
+        epochs: the number of epochs of each run.
+        loss: mean of the runs' losses.
+        val_accuracy: the best of the runs' accuracies, in [0, 1].
+        seconds_left: until the last epoch of this cohort ends, estimated.
+        seconds: wall time of the epoch with its evaluation, without checkpoints.
+        run_seconds: for each run, the part of it that its own steps and its evaluation took; the rest is shared.
+    """
 
     runs: tuple[str, ...]
     epoch: int
@@ -76,6 +89,8 @@ class EpochEnded:
     loss: float
     val_accuracy: float | None
     seconds_left: float
+    seconds: float = 0.0
+    run_seconds: tuple[float, ...] = ()
 
 
 @final
@@ -119,6 +134,24 @@ class RunTakenElsewhere:
     """Another process holds the lock of a run and trains it."""
 
     run: str
+
+
+@final
+@dataclass(frozen=True)
+class RunsGivenAway:
+    """A worker has written checkpoints of some runs of its job after `epoch` epochs, and goes on without them."""
+
+    job: int
+    runs: tuple[str, ...]
+    epoch: int
+
+
+@final
+@dataclass(frozen=True)
+class TimeLeft:
+    """The seconds until all runs of the command have finished, estimated."""
+
+    seconds: float
 
 
 @final
@@ -167,6 +200,8 @@ Event = (
     | RunDone
     | RunFailed
     | RunTakenElsewhere
+    | RunsGivenAway
+    | TimeLeft
     | TimingStarted
     | InferenceTimed
     | WarningIssued

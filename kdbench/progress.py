@@ -74,7 +74,7 @@ class Progress:
     def on_event(self, event: Event) -> None:
         """Update the display after an event."""
         match event:
-            case CohortStarted(runs):
+            case CohortStarted(runs=runs):
                 self._start_cohort(event)
                 self._log(f"training {self._name(runs)}")
             case EpochEnded():

@@ -92,8 +92,8 @@ def test_the_first_line_counts_finished_runs(display: Display) -> None:
 def test_a_cohort_is_named_by_student_data_seed_and_methods(display: Display) -> None:
     progress, text = display.start()
     display.clock.now += 61.26
-    progress.on_event(CohortStarted(display.runs("vanilla", "logit_mse")))
-    progress.on_event(CohortStarted(display.runs("rkd_v1")))
+    progress.on_event(CohortStarted(1, 1, display.runs("vanilla", "logit_mse")))
+    progress.on_event(CohortStarted(1, 1, display.runs("rkd_v1")))
     assert text().splitlines()[1:] == [
         "[  61.3 s] training mlp_16 on digits, seed 0 (2 runs: vanilla, logit_mse)",
         "[  61.3 s] training mlp_16 on digits, seed 0 (rkd_v1)",
@@ -102,20 +102,20 @@ def test_a_cohort_is_named_by_student_data_seed_and_methods(display: Display) ->
 
 def test_a_cohort_with_several_students_names_each(display: Display) -> None:
     progress, text = display.start()
-    progress.on_event(CohortStarted(display.runs("scratch")))
+    progress.on_event(CohortStarted(1, 1, display.runs("scratch")))
     assert text().endswith("training cnn_4_8, mlp_16 on digits, seed 0 (2 runs: scratch)\n")
 
 
 def test_at_most_three_methods_are_named(display: Display) -> None:
     progress, text = display.start()
-    progress.on_event(CohortStarted(tuple(run.id for run in display.plan.runs if run.needs)))
+    progress.on_event(CohortStarted(1, 1, tuple(run.id for run in display.plan.runs if run.needs)))
     assert text().endswith("(5 runs: vanilla, logit_mse, rkd_v1, ...)\n")
 
 
 def test_epochs_of_a_cohort_are_logged_at_intervals(display: Display) -> None:
     progress, text = display.start()
     runs = display.runs("vanilla")
-    progress.on_event(CohortStarted(runs))
+    progress.on_event(CohortStarted(1, 1, runs))
     before = text()
     for seconds in (0, INTERVAL - 1, 1, 1, INTERVAL):
         display.clock.now += seconds
@@ -147,7 +147,7 @@ def test_the_time_left_has_at_most_two_units(display: Display, seconds: float, e
 def test_a_line_is_logged_when_the_last_run_of_a_cohort_is_done(display: Display) -> None:
     progress, text = display.start()
     first, second = display.runs("vanilla", "logit_mse")
-    progress.on_event(CohortStarted((first, second)))
+    progress.on_event(CohortStarted(1, 1, (first, second)))
     before = text()
     progress.on_event(RunDone(first))
     assert text() == before
@@ -158,7 +158,7 @@ def test_a_line_is_logged_when_the_last_run_of_a_cohort_is_done(display: Display
 def test_a_failure_is_printed_without_markup(display: Display) -> None:
     progress, text = display.start()
     (run,) = display.runs("vanilla")
-    progress.on_event(CohortStarted((run,)))
+    progress.on_event(CohortStarted(1, 1, (run,)))
     progress.on_event(RunFailed(run, "[red]loss is NaN[/red]"))
     assert text().endswith(f"failed: vanilla, seed 0 ({run[:8]}): [red]loss is NaN[/red]\n")
 
@@ -208,10 +208,10 @@ def test_a_halved_cohort_is_printed(display: Display) -> None:
 def test_a_death_is_printed_with_the_runs_to_retry(display: Display, methods: list[str], retry: str) -> None:
     progress, text = display.start()
     runs = display.runs(*methods)
-    progress.on_event(CohortStarted(runs))
+    progress.on_event(CohortStarted(1, 1, runs))
     progress.on_event(WorkerDied(1, runs, DEATH))
     assert text().endswith(f"\n{DEATH}; retrying mlp_16 on digits, seed 0 {retry}")
-    progress.on_event(CohortStarted(runs[:1]))
+    progress.on_event(CohortStarted(1, 1, runs[:1]))
     progress.on_event(RunDone(runs[0]))
     assert text().endswith("1 of 7 runs finished\n")
 
@@ -219,7 +219,7 @@ def test_a_death_is_printed_with_the_runs_to_retry(display: Display, methods: li
 def test_a_run_that_failed_with_its_worker_is_not_retried(display: Display) -> None:
     progress, text = display.start()
     (run,) = display.runs("vanilla")
-    progress.on_event(CohortStarted((run,)))
+    progress.on_event(CohortStarted(1, 1, (run,)))
     progress.on_event(RunFailed(run, DEATH))
     progress.on_event(WorkerDied(1, (run,), DEATH))
     assert "retrying" not in text()
@@ -259,7 +259,7 @@ def test_a_terminal_shows_cohorts_while_they_train(display: Display) -> None:
     progress, text = display.start(terminal=True)
     runs = display.runs("vanilla")
     with progress:
-        progress.on_event(CohortStarted(runs))
+        progress.on_event(CohortStarted(1, 1, runs))
         progress.on_event(epoch(runs))
         shown = Console(width=120, file=io.StringIO())
         shown.print(progress._view())

@@ -22,7 +22,7 @@ from kdbench.results import Store
 from kdbench.results.files import read_json
 from kdbench.runner import run_plan
 
-EVENT = CohortStarted(("run",))
+EVENT = CohortStarted(1, 1, ("run",))
 
 
 class UnusedExecutor:

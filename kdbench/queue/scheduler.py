@@ -1,5 +1,6 @@
 """The scheduler: submits cohorts to an executor until every run has finished, then times the deployed networks."""
 
+import itertools
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -50,6 +51,7 @@ class _RunningJob:
     runs: list[str]  # those that have not finished
     deadline: float | None  # time.monotonic()
     is_late: bool = False
+    worker: int = 0  # number of its slot, counted from 1
 
 
 @final
@@ -145,8 +147,14 @@ class Scheduler:
             if run not in training and run not in self._elsewhere and self._is_ready(queued.spec)
         ]
         for cohort in self._group(ready, free_slots):
-            self._emit(CohortStarted(tuple(queued.spec.id for queued in cohort)))
-            self._submit([queued.spec for queued in cohort], "train")
+            job = self._submit([queued.spec for queued in cohort], "train")
+            self._emit(CohortStarted(job.id, self._worker_of(job.id), job.runs))
+
+    def _worker_of(self, job: int) -> int:
+        """Return the number of the slot of a job: the lowest that no other job has."""
+        taken = {running.worker for running in self._jobs.values()}
+        self._jobs[job].worker = next(number for number in itertools.count(1) if number not in taken)
+        return self._jobs[job].worker
 
     def _group(self, ready: Sequence[QueuedRun], free_slots: int) -> list[list[QueuedRun]]:
         alone = [[queued] for queued in ready if queued.spec.id in self._alone]
