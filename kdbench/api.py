@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, final
 from kdbench.errors import DataError, MatrixError
 from kdbench.events import EventHandler
 from kdbench.matrix import MatrixSpec, RunSpec, load
-from kdbench.results import Store
+from kdbench.results import MatrixIndex, Store
 
 if TYPE_CHECKING:
     import numpy as np
@@ -161,17 +161,23 @@ def run(
     store = Store(results)
     index = finished_index(spec, store)
     if index is None:
-        from kdbench.plan import make_plan
-        from kdbench.runner import train
-
-        plan = make_plan(spec)
-        if not plan.runs:
-            reasons = f"`kdbench plan {spec.file}` gives the reasons"
-            raise MatrixError(f"{spec.file}: all cells are incompatible or excluded; {reasons}")
-        with ExitStack() as stack:
-            index = train(plan, store, _on_plan(store, progress, stack)).index()
+        index = _train(spec, store, progress)
     write_report(results, reports, [index.name])
     return load_results(results, index.name)
+
+
+def _train(matrix: MatrixSpec, store: Store, progress: bool) -> MatrixIndex:
+    from kdbench.executor import start_workers
+
+    with start_workers(matrix.run, store) as executor, ExitStack() as stack:
+        from kdbench.plan import make_plan  # the workers import torch at the same time
+        from kdbench.runner import train
+
+        plan = make_plan(matrix)
+        if not plan.runs:
+            reasons = f"`kdbench plan {matrix.file}` gives the reasons"
+            raise MatrixError(f"{matrix.file}: all cells are incompatible or excluded; {reasons}")
+        return train(plan, store, _on_plan(store, progress, stack), executor).index()
 
 
 def tune(

@@ -1,17 +1,14 @@
 """Trains a plan: what `run` and `tune` share."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, fields
-from typing import final
+from dataclasses import fields
 
 from kdbench.errors import KdbenchError
 from kdbench.events import EventHandler, WarningIssued
+from kdbench.executor import Ray, check_threads, create_executor
 from kdbench.plan import Plan, batches_key
 from kdbench.plan.choice import choose_configurations, choose_finished
-from kdbench.queue.devices import find_slots
 from kdbench.queue.executors.base import Executor
-from kdbench.queue.executors.local import LocalExecutor
-from kdbench.queue.executors.ray import RayExecutor
 from kdbench.queue.grouping import QueuedRun
 from kdbench.queue.scheduler import Limits, Scheduler
 from kdbench.queue.signals import Interrupts
@@ -19,18 +16,9 @@ from kdbench.results import MatrixIndex, Store
 from kdbench.results.integrity import corrupt_files
 from kdbench.results.table import export
 from kdbench.worker.options import Options
-from kdbench.worker.remote import run_remote_job
 
 OnPlan = Callable[[Plan], EventHandler]
 WORKER_OPTIONS = {field.name for field in fields(Options)}
-
-
-@final
-@dataclass(frozen=True)
-class Ray:
-    """A Ray cluster at an address; without one, a new cluster of this machine alone."""
-
-    address: str | None = None
 
 
 def train(plan: Plan, store: Store, on_plan: OnPlan, executor: Executor | Ray | None = None) -> Plan:
@@ -91,9 +79,9 @@ def run_plan(
     store.check_writable()
     for warning in _quarantine(plan, store):
         on_event(warning)
-    threads = _choose_threads(plan, store)
     if executor is None or isinstance(executor, Ray):
-        executor = _create_executor(plan, store, threads, executor)
+        executor = create_executor(plan.matrix.run, store, executor)
+    _fix_threads(plan.matrix.run.threads, store, executor)
     store.write_index(index or plan.index())
     runs = [QueuedRun(spec, batches_key(spec)) for spec in plan.runs]
     limits = Limits(plan.matrix.run.time_limit, plan.matrix.run.model_dump(include=WORKER_OPTIONS))
@@ -114,20 +102,11 @@ def _quarantine(plan: Plan, store: Store) -> Iterator[WarningIssued]:
         yield WarningIssued(text)
 
 
-def _create_executor(plan: Plan, store: Store, threads: int, cluster: Ray | None) -> Executor:
-    options = plan.matrix.run
-    if cluster is not None:
-        return RayExecutor(store, cluster.address, options.devices, threads, run_remote_job)
-    return LocalExecutor(find_slots(options.devices, options.workers, threads, options.runs_per_device), store)
-
-
-def _choose_threads(plan: Plan, store: Store) -> int:
-    """Return the threads per worker: chosen by the first run in a results folder, then fixed."""
-    requested = plan.matrix.run.threads
-    threads = store.fix_threads(requested or 1)
-    if requested not in (None, threads):
+def _fix_threads(requested: int | None, store: Store, executor: Executor) -> None:
+    """Record the threads per worker in the results folder, unless its first run has: then they are fixed."""
+    threads = check_threads(requested, store.fix_threads(requested or 1), store)
+    if any(environment.threads != threads for environment in executor.environments()):
         raise KdbenchError(
-            f"run.threads is {requested}, but the runs in {store.root} were trained with {threads} per worker, and the "
-            f"numbers depend on it; set run.threads = {threads}, or choose another results folder with --results"
+            f"another command has fixed the threads per worker of {store.root} at {threads} since this one started; "
+            "rerun the command"
         )
-    return threads

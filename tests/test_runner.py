@@ -20,13 +20,23 @@ from kdbench.queue.scheduler import Limits
 from kdbench.queue.signals import Interrupts
 from kdbench.results import Store
 from kdbench.results.files import read_json
+from kdbench.results.timings import TimingEnvironment
 from kdbench.runner import run_plan
 
 EVENT = CohortStarted(1, 1, ("run",))
 
 
+@dataclass
 class UnusedExecutor:
-    """An executor of which no method is called."""
+    """An executor to which no job is submitted."""
+
+    threads: int = 1
+
+    def environments(self) -> tuple[TimingEnvironment, ...]:
+        return (TimingEnvironment.here("cpu", self.threads),)
+
+    def start(self) -> None:
+        raise AssertionError
 
     def free_slots(self) -> int:
         raise AssertionError
@@ -72,7 +82,7 @@ class FakeScheduler:
 
     def create_executor(self, slots: Sequence[Slot], store: Store) -> UnusedExecutor:
         self.slots = list(slots)
-        return UnusedExecutor()
+        return UnusedExecutor(slots[0].threads)
 
     def run(self) -> None:
         self.ran += 1
@@ -86,7 +96,7 @@ class FakeScheduler:
 def scheduler(monkeypatch: pytest.MonkeyPatch) -> FakeScheduler:
     fake = FakeScheduler()
     monkeypatch.setattr("kdbench.runner.Scheduler", fake)
-    monkeypatch.setattr("kdbench.runner.LocalExecutor", fake.create_executor)
+    monkeypatch.setattr("kdbench.executor.LocalExecutor", fake.create_executor)
     return fake
 
 
@@ -204,6 +214,16 @@ def test_other_threads_are_an_error_before_anything_is_written(
         KdbenchError, match=r"run.threads is 2, but the runs in .* were trained with 1 per worker.*set run.threads = 1"
     ):
         run_plan(plan_with(threads=2), store, ignore)
+    assert scheduler.ran == 0
+    assert list(store.indexes()) == []
+
+
+def test_workers_that_started_before_another_command_fixed_the_threads_are_an_error(
+    scheduler: FakeScheduler, store: Store, plan_with: Callable[..., Plan]
+) -> None:
+    store.fix_threads(2)
+    with pytest.raises(KdbenchError, match=r"another command has fixed the threads .* at 2 since .*; rerun"):
+        run_plan(plan_with(), store, ignore, UnusedExecutor(threads=1))
     assert scheduler.ran == 0
     assert list(store.indexes()) == []
 

@@ -9,6 +9,7 @@ from rich.console import Console
 from kdbench.cli.console import command, print_line
 from kdbench.errors import MatrixError, printable
 from kdbench.events import EventHandler
+from kdbench.executor import Ray, start_workers
 from kdbench.formatting import count_of
 from kdbench.matrix import MatrixSpec, load
 from kdbench.progress import Progress
@@ -46,7 +47,7 @@ def run_matrix(
     matrix, store = load(file), Store(results)
     index = finished_index(matrix, store)
     if index is None:
-        index = _train(matrix, store, console, on_ray, address)
+        index = _train(matrix, store, console, Ray(address) if on_ray else None)
     else:
         print_line(console, f"{count_of(len(index.run_ids), 'run')} of {index.name} finished before; nothing to train")
     (report,) = write_report(results, reports, [index.name])
@@ -56,26 +57,39 @@ def run_matrix(
     return _print_failures(index, store, console)
 
 
-def _train(matrix: MatrixSpec, store: Store, console: Console, on_ray: bool, address: str | None) -> MatrixIndex:
-    from kdbench.plan import make_plan
-    from kdbench.runner import Ray, train
-
+def _train(matrix: MatrixSpec, store: Store, console: Console, cluster: Ray | None) -> MatrixIndex:
     print_line(console, f"planning {matrix.file}")
-    plan, plan_command = make_plan(matrix), command("plan", matrix.file)
+    with ExitStack() as stack:
+        executor = cluster or stack.enter_context(start_workers(matrix.run, store))
+        from kdbench.plan import make_plan  # the workers import torch at the same time
+        from kdbench.runner import train
+
+        plan = make_plan(matrix)
+        _print_plan(plan, console)
+        display = stack.enter_context(ExitStack())
+
+        def show_progress(part: "Plan") -> EventHandler:
+            display.pop_all().close()
+            return display.enter_context(Progress(part, store, console)).on_event
+
+        return train(plan, store, show_progress, executor).index()
+
+
+def _print_plan(plan: "Plan", console: Console) -> None:
+    """Print the number of incompatible cells, and the warnings.
+
+    Raises:
+        MatrixError: there is nothing to train.
+    """
+    file = plan.matrix.file
+    plan_command = command("plan", file)
     if not plan.runs:
-        raise MatrixError(f"{matrix.file}: all cells are incompatible or excluded; `{plan_command}` gives the reasons")
+        raise MatrixError(f"{file}: all cells are incompatible or excluded; `{plan_command}` gives the reasons")
     if plan.incompatible:
         count = count_of(len(plan.incompatible), "incompatible cell")
         print_line(console, f"{count}; `{plan_command}` gives the reasons", style="yellow")
     for warning in plan.warnings:
         print_line(console, f"warning: {warning}", style="yellow")
-    with ExitStack() as stack:
-
-        def show_progress(part: "Plan") -> EventHandler:
-            stack.pop_all().close()
-            return stack.enter_context(Progress(part, store, console)).on_event
-
-        return train(plan, store, show_progress, Ray(address) if on_ray else None).index()
 
 
 def _print_failures(index: MatrixIndex, store: Store, console: Console) -> int:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
+from processes import processes_in
 
 from kdbench.results import Store
 
@@ -37,19 +38,6 @@ def wait_for_training(text: Path, process: "subprocess.Popen[bytes]") -> None:
         assert process.poll() is None, text.read_text()
         assert time.monotonic() < until, text.read_text()
         time.sleep(0.1)
-
-
-def processes_in(folder: Path) -> list[str]:
-    """The command lines of the processes that work on the results in a folder."""
-    found = []
-    for path in Path("/proc").glob("[0-9]*/cmdline"):
-        try:
-            command = path.read_text()
-        except OSError:
-            continue
-        if f"{folder}/results" in command:
-            found.append(command.replace("\0", " "))
-    return found
 
 
 @pytest.mark.slow

@@ -12,8 +12,11 @@ from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
+from processes import processes_in
 
 import kdbench
+from kdbench.matrix import MatrixSpec
+from kdbench.plan import Plan, make_plan
 from kdbench.results import MatrixIndex, Store
 from kdbench.results.columns import METRICS
 from kdbench.results.hardware import cpu_model
@@ -225,6 +228,26 @@ def test_networks_that_were_timed_elsewhere_are_timed_again(
     assert set(rows["timing_processor"]) == {cpu_model()}
     assert "2.7.1" not in set(rows["timing_torch_version"])
     assert invoke("run", "tiny.toml").out.startswith(f"{RUNS} runs of tiny finished before; nothing to train\n")
+
+
+def test_workers_start_before_the_plan_and_an_error_in_it_leaves_none(
+    tiny: Any, tmp_path: Path, invoke: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = tiny.matrix.read_text(encoding="utf-8")
+    (tmp_path / "bad.toml").write_text(text.replace("mlp_16", "no_such_network"), encoding="utf-8")
+    during: list[str] = []
+
+    def plan(matrix: MatrixSpec) -> Plan:
+        during.extend(processes_in(tmp_path))
+        return make_plan(matrix)
+
+    monkeypatch.setattr("kdbench.plan.make_plan", plan)
+    result = invoke("run", "bad.toml", "--results", tmp_path / "results")
+    assert result.status == 1
+    assert result.error.startswith("bad.toml: pairs: unknown network 'no_such_network'")
+    assert len(during) == 1
+    assert processes_in(tmp_path) == []
+    assert list((tmp_path / "results" / "workers").iterdir()) == []
 
 
 def test_quiet_prints_neither_table_nor_path(copied: Any, invoke: Callable[..., Any]) -> None:

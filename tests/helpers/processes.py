@@ -2,6 +2,7 @@
 
 import subprocess
 import time
+from pathlib import Path
 
 
 def has_exited(pid: int, seconds: float = 5.0) -> bool:
@@ -13,3 +14,16 @@ def has_exited(pid: int, seconds: float = 5.0) -> bool:
             return True
         time.sleep(0.02)
     return False
+
+
+def processes_in(folder: Path) -> list[str]:
+    """The command lines of the processes that work on the results in a folder."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            command = path.read_text()
+        except OSError:
+            continue
+        if f"{folder}/results" in command:
+            found.append(command.replace("\0", " "))
+    return found

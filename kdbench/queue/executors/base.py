@@ -40,6 +40,13 @@ class Executor(Protocol):
     def environments(self) -> Sequence[TimingEnvironment]:
         """Return the environments in which jobs run; empty if they are not known."""
 
+    def start(self) -> None:
+        """Start the workers of all slots now, so that they are ready when the first job is submitted.
+
+        Raises:
+            KdbenchError: no worker can start.
+        """
+
     def free_slots(self) -> int:
         """Return the number of jobs that can start now."""
 

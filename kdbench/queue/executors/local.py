@@ -30,6 +30,11 @@ class LocalExecutor:
         """Return the environments of the slots."""
         return timing_environments(self._slots)
 
+    def start(self) -> None:
+        """Start a worker on each slot that has none."""
+        for slot in range(len(self._slots)):
+            self._start_worker(slot)
+
     def free_slots(self) -> int:
         """Return the number of jobs that can start now."""
         return len(self._free())
@@ -38,8 +43,7 @@ class LocalExecutor:
         """Start a job, in an idle worker if there is one."""
         free = self._free() or [slot for slot in range(len(self._slots)) if not self._is_busy(slot)]
         slot = next((slot for slot in free if slot in self._workers), free[0])
-        if slot not in self._workers:
-            self._workers[slot] = WorkerProcess(self._slots[slot], self._store)
+        self._start_worker(slot)
         self._workers[slot].start(job)
 
     def poll(self, timeout: float) -> list[Event]:
@@ -73,6 +77,11 @@ class LocalExecutor:
         with suppress(ResultsError):  # a full disk has already failed the job that wrote to it
             for worker in workers:
                 worker.copy_log()
+                worker.remove_unused_log()
+
+    def _start_worker(self, slot: int) -> None:
+        if slot not in self._workers:
+            self._workers[slot] = WorkerProcess(self._slots[slot], self._store)
 
     def _reap(self, slot: int) -> list[Event]:
         worker = self._workers.pop(slot)

@@ -79,6 +79,9 @@ class RayExecutor:
         """Return no environment: the cluster may have machines of several kinds."""
         return ()
 
+    def start(self) -> None:
+        """Do nothing: Ray starts a process for each job."""
+
     def free_slots(self) -> int:
         """Return the number of jobs that can start now; a cluster without resources accepts one, which then waits."""
         resources = self._ray.cluster_resources()

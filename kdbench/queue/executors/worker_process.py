@@ -39,6 +39,7 @@ class WorkerProcess:
         self.has_trained = False  # an epoch of the current job, so its memory use has reached its peak
         self.has_ended = False
         self._store = store
+        self._had_job = False
         self._taken: set[str] = set()  # runs of the current job that another process trains
         self._log_start = 0  # offset in the log at which the current job starts, in bytes
         self._partial_line = b""
@@ -64,7 +65,7 @@ class WorkerProcess:
 
     def start(self, job: Job) -> None:
         """Send a job; a worker that is still starting reads it later."""
-        self.job, self.has_trained = job, False
+        self.job, self.has_trained, self._had_job = job, False, True
         self._log_start = size(self.log) if self.is_ready else 0
         self._taken.clear()
         with suppress(BrokenPipeError):  # `has_ended` reports a dead worker
@@ -119,6 +120,11 @@ class WorkerProcess:
         code = self._process.wait()
         how = f"signal {-code}" if code < 0 else f"exit status {code}"
         return f"the worker died ({how}); last lines of its log {self.log}: {tail(self.log)}"
+
+    def remove_unused_log(self) -> None:
+        """Remove the log of a worker that has had no job and printed nothing."""
+        if not self._had_job and size(self.log) == 0:
+            self.log.unlink(missing_ok=True)
 
     def copy_log(self) -> None:
         """Copy the output of the unfinished job into the logs of its runs.

@@ -81,6 +81,37 @@ def test_a_worker_stays_for_the_next_job(queued, create):
     assert events[0] == JobStarted(2)  # without WorkerReady: the same worker
 
 
+def test_started_workers_are_those_that_get_the_jobs(queued, create):
+    executor = create(READY + STARTED + ENDED + "read more", CPU * 2)
+    executor.start()
+    workers = dict(executor._workers)
+    assert len(workers) == 2
+    executor.start()
+    executor.submit(Job(1, (queued("a").spec,)))
+    poll_until(executor, JobEnded)
+    assert executor._workers == workers
+
+
+def test_a_started_worker_that_is_stopped_without_a_job_leaves_no_process_and_no_log(queued, create, store):
+    executor = create(READY + STARTED + ENDED + "read more", CPU * 2)
+    executor.start()
+    executor.submit(Job(1, (queued("a").spec,)))
+    poll_until(executor, JobEnded)
+    used, workers = executor._workers[0], list(executor._workers.values())
+    executor.close()
+    assert have_exited(workers)
+    assert list((store.root / "workers").iterdir()) == [used.log]
+
+
+def test_a_started_worker_that_prints_and_dies_keeps_its_log(create, store):
+    executor = create("echo no torch >&2; exit 1")
+    executor.start()
+    (worker,) = executor._workers.values()
+    worker._process.wait(timeout=10)
+    executor.close()
+    assert worker.log.read_text() == "no torch\n"
+
+
 def test_a_death_is_emitted_with_its_job_and_the_worker_is_replaced(queued, create):
     executor = create(READY + STARTED + "echo the end >&2; kill -SEGV $$")
     job = Job(1, (queued("a").spec, queued("b").spec))
