@@ -12,7 +12,7 @@ from typing import final
 
 from kdbench.results.files import writable, write_bytes
 
-FORMAT = 1
+FORMAT = 2
 NAMES = ("checkpoint.pt", "checkpoint.previous.pt")  # newest first
 
 

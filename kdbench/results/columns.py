@@ -109,7 +109,7 @@ COLUMNS: Mapping[str, Column] = {
     "compile": Column("bool", "whether `torch.compile` was used"),
     "cuda_graphs": Column("bool", "whether steps were recorded as CUDA graphs"),
     "environment_changes": Column("string", "how the environment changed when the run was resumed; empty: it did not"),
-    "cohort_size": Column("int64", "runs that were trained side by side"),
+    "cohort_size": Column("int64", "runs that were trained side by side; the most, if the run changed its cohort"),
     "attempts": Column("int64", "number of times that the training was started"),
     "host": Column("string", "name of the machine"),
     "started": Column("string", "start of the training, in UTC, ISO 8601"),

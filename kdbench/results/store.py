@@ -178,19 +178,30 @@ class Store:
         return checkpoints.next_epoch(self.folder(run_id))
 
     def begin_attempt(self, run_id: str) -> int:
-        """Record an attempt to train a run; return the number of attempts. The caller must have locked the run."""
-        count = self.attempts(run_id) + 1
+        """Record an attempt to train a run; return the number of attempts. The caller must have locked the run.
+
+        An attempt that was given away continues, and counts once.
+        """
+        continues = self._attempt(run_id).get("is_given_away") is True
+        count = max(1, self.attempts(run_id) + (not continues))
         attempt = {"count": count, "host": platform.node(), "pid": os.getpid(), "started": now()}
         write_json(self.folder(run_id) / "attempt.json", attempt)
         return count
 
     def attempts(self, run_id: str) -> int:
         """Return the number of times that the training of a run was started."""
-        try:
-            count = read_json(self.folder(run_id) / "attempt.json").get("count", 0)
-        except (FileNotFoundError, ResultsError):
-            return 0
+        count = self._attempt(run_id).get("count", 0)
         return count if isinstance(count, int) else 0
+
+    def give_away(self, run_id: str) -> None:
+        """Record that another worker continues the attempt of a run. The caller must have locked the run."""
+        write_json(self.folder(run_id) / "attempt.json", {**self._attempt(run_id), "is_given_away": True})
+
+    def _attempt(self, run_id: str) -> dict[str, Any]:
+        try:
+            return read_json(self.folder(run_id) / "attempt.json")
+        except (FileNotFoundError, ResultsError):
+            return {}
 
     def log(self, run_id: str, text: str) -> None:
         """Append text, with the time, to a run's log.

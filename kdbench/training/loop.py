@@ -1,6 +1,6 @@
 """The training loop: each batch is drawn once, and every member of a cohort trains on it in turn."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
 from typing import Protocol, final
 
@@ -41,7 +41,7 @@ class CohortLoop:
     Args:
         members: the runs.
         batches: the source of the batches.
-        teachers: the frozen networks whose outputs are computed once per batch for all members.
+        teachers: the frozen networks whose outputs are computed once per batch for all members that read them.
         evaluate: returns a member's scores at the end of an epoch.
         on_epoch_end: called with the epoch, counted from 0, and the members that trained in it.
         forwards: how to get a teacher's output, for teachers that are not simply called.
@@ -56,7 +56,7 @@ class CohortLoop:
         on_epoch_end: Callable[[int, Sequence[Member]], None],
         forwards: Mapping[Frozen, TeacherForward] | None = None,
     ) -> None:
-        self._members = members
+        self._members = list(members)
         self._batches = batches
         self._teachers = teachers
         self._precision = members[0].recipe.precision
@@ -65,6 +65,7 @@ class CohortLoop:
         self._evaluate = evaluate
         self._on_epoch_end = on_epoch_end
         self._batch_watch = Stopwatch(members[0].device)
+        self._evaluations = {member: Stopwatch(member.device) for member in members}
         self._bills = Bills()
         for network in self._frozen:
             network.bill_to(self._bills)
@@ -76,6 +77,14 @@ class CohortLoop:
         took to compute.
         """
         return self._batch_watch.seconds + self._bills.seconds(member.name)
+
+    def own_seconds(self, member: Member) -> float:
+        """Return the time of a member's own steps, in all its attempts, and of its evaluations in this loop."""
+        return member.seconds + self._evaluations[member].seconds
+
+    def drop(self, members: Collection[Member]) -> None:
+        """Train some of the members no longer; called between two epochs."""
+        self._members = [member for member in self._members if member not in members]
 
     def train(self, epochs: int, first: int = 0) -> None:
         """Train all members from epoch `first`, counted from 0, until the last epoch, an early stop, or an error.
@@ -96,7 +105,8 @@ class CohortLoop:
 
     def _end_epoch(self, member: Member, epoch: int) -> None:
         try:
-            scores = self._evaluate(member)
+            with self._evaluations[member].running():
+                scores = self._evaluate(member)
         except Exception as error:  # a custom network may fail in eval mode only
             if is_out_of_memory(error):
                 raise
@@ -107,8 +117,10 @@ class CohortLoop:
     def _train_epoch(self, epoch: int, epochs: int, active: Sequence[Member]) -> None:
         for member in active:
             member.start_epoch()
+        read = {network for member in active for network in _frozen_networks(member)}
+        teachers = [teacher for teacher in self._teachers if teacher in read]
         batches = enumerate(self._batches.epoch(epoch, epochs))
-        while (batch := self._next_batch(batches, epoch)) is not None:
+        while (batch := self._next_batch(batches, epoch, teachers)) is not None:
             for member in active:
                 if member.error is None:
                     self._train_batch(member, batch)
@@ -124,19 +136,19 @@ class CohortLoop:
                 for network in self._frozen:
                     network.bill_replay()
 
-    def _next_batch(self, batches: Iterator[tuple[int, Batch]], epoch: int) -> Batch | None:
+    def _next_batch(self, batches: Iterator[tuple[int, Batch]], epoch: int, teachers: Sequence[Frozen]) -> Batch | None:
         """Draw the next batch and compute the teachers' outputs: the work that members share."""
         with self._batch_watch.running():
             for network in self._frozen:
                 network.clear_cache()
             position, batch = next(batches, (0, None))
         if batch is not None and batch.images.numel():
-            self._compute_teacher_outputs(batch.images, epoch, position)
+            self._compute_outputs(teachers, batch.images, epoch, position)
         return batch
 
-    def _compute_teacher_outputs(self, images: Tensor, epoch: int, position: int) -> None:
+    def _compute_outputs(self, teachers: Sequence[Frozen], images: Tensor, epoch: int, position: int) -> None:
         with torch.autocast(images.device.type, dtype=torch.bfloat16, enabled=self._precision == "bf16"):
-            for teacher in self._teachers:
+            for teacher in teachers:
                 # each member that calls the teacher raises the same error itself
                 with suppress(Exception):
                     if teacher in self._forwards:

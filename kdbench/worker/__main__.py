@@ -1,8 +1,9 @@
 """A worker process: reads jobs as lines of JSON from standard input, writes events as lines of JSON to standard output.
 
-A job is `{"id": n, "train": [spec, ...], "options": {...}}` or `{"id": n, "time": spec}`. When standard input ends, the
-worker exits at once, so that it never outlives the process that started it. torch is imported only after the watchdog
-has started.
+A job is `{"id": n, "train": [spec, ...], "options": {...}}` or `{"id": n, "time": spec}`. While a job trains, a line
+`{"give_away": [run, ...], "job": n}` requests that the worker gives these runs away at the end of the epoch. When
+standard input ends, the worker exits at once, so that it never outlives the process that started it. torch is imported
+only after the watchdog has started.
 """
 
 import argparse
@@ -17,6 +18,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from kdbench.events import Event, JobEnded, WorkerReady, to_json
+from kdbench.worker.give_away_requests import GiveAwayRequests
 from kdbench.worker.watchdog import start_watchdog
 
 JobQueue = queue.SimpleQueue[Mapping[str, Any]]
@@ -31,7 +33,8 @@ def main() -> None:
     parser.add_argument("--log", type=Path, help="the file that standard error is redirected to")
     options = parser.parse_args()
     start_watchdog()
-    output, jobs = _take_standard_output(), _read_jobs()
+    output, jobs, requests = _take_standard_output(), JobQueue(), GiveAwayRequests()
+    threading.Thread(target=_read, args=(sys.stdin, jobs, requests), daemon=True).start()
 
     def emit(event: Event) -> None:
         print(json.dumps(to_json(event)), file=output, flush=True)
@@ -39,7 +42,7 @@ def main() -> None:
     try:
         from kdbench.worker.job_runner import JobRunner
 
-        runner = JobRunner(options.results, options.device, options.threads, options.log, emit)
+        runner = JobRunner(options.results, options.device, options.threads, options.log, emit, requests.of)
         emit(WorkerReady())
         while True:
             job = jobs.get()
@@ -59,17 +62,15 @@ def _take_standard_output() -> TextIO:
     return output
 
 
-def _read_jobs() -> JobQueue:
-    """Start a thread that reads jobs, and exits the process at the end of standard input."""
-    jobs: JobQueue = queue.SimpleQueue()
-
-    def read() -> None:
-        for line in sys.stdin:
-            jobs.put(json.loads(line))
-        os._exit(0)
-
-    threading.Thread(target=read, daemon=True).start()
-    return jobs
+def _read(lines: TextIO, jobs: JobQueue, requests: GiveAwayRequests) -> None:
+    """Read jobs and requests; exit the process at the end of standard input."""
+    for line in lines:
+        message = json.loads(line)
+        if "give_away" in message:
+            requests.add(message["job"], message["give_away"])
+        else:
+            jobs.put(message)
+    os._exit(0)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,8 @@
 """Write the checkpoints of a cohort's members, and resume from them."""
 
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
+from dataclasses import asdict, replace
 from typing import final
 
 import torch
@@ -15,6 +16,7 @@ from kdbench.training.checkpoint import from_bytes, to_bytes
 from kdbench.training.member import Member
 from kdbench.worker.environment import processor_model
 from kdbench.worker.options import Options
+from kdbench.worker.training_record import TrainingRecord
 
 
 @final
@@ -34,8 +36,7 @@ class Checkpoints:
         self._shared = shared
         self._emit = on_event
         self._last = time.monotonic()
-        self._earlier_seconds: dict[str, float] = {}  # shared work of a run's earlier attempts
-        self._changes: dict[str, list[str]] = {}  # of the environment between a run's attempts
+        self._earlier: dict[str, TrainingRecord] = {}  # of the runs that were resumed
 
     def resume(self, member: Member) -> int:
         """Load a member's newest valid checkpoint and return the next epoch to train, counted from 0."""
@@ -52,40 +53,40 @@ class Checkpoints:
                 with writable(path.parent):
                     path.unlink(missing_ok=True)  # otherwise it would be kept as the previous one
                 continue
-            self._earlier_seconds[member.name] = state["shared_seconds"]
-            self._changes[member.name] = state["environment_changes"]
+            self._earlier[member.name] = TrainingRecord(**state["record"])
             self._check_environment(member, header)
             self._emit(RunResumed(member.name, header.epoch + 1))
             return header.epoch
         return 0
 
-    def shared_seconds(self, member: Member, current: float) -> float:
-        """Return the seconds of shared work of a run in all its attempts; `current` is those of this one."""
-        return self._earlier_seconds.get(member.name, 0.0) + current
+    def add_earlier(self, member: Member, current: TrainingRecord) -> TrainingRecord:
+        """Return the record of a run in all its cohorts; `current` is that of this one."""
+        earlier = self._earlier.get(member.name)
+        return earlier.followed_by(current) if earlier else current
 
-    def environment_changes(self, run: str) -> str | None:
-        """Return how the environment of a run changed between its attempts, or None if it did not."""
-        return "; ".join(self._changes.get(run, [])) or None
-
-    def save_if_due(self, members: Sequence[Member], epochs: int, shared_seconds: Callable[[Member], float]) -> None:
+    def save_if_due(self, members: Sequence[Member], epochs: int, record: Callable[[Member], TrainingRecord]) -> None:
         """Write checkpoints of all members after `epochs` epochs, unless the last ones are recent.
 
-        `shared_seconds` returns the seconds of shared work of a member in this attempt.
+        `record` returns the record of a member in all its cohorts.
 
         Raises:
             ResultsError: a folder cannot be written to.
         """
         if not members or time.monotonic() - self._last < 60 * self._options.checkpoint_minutes:
             return
-        for member in members:
-            state = {
-                "member": member.state_dict(self._shared),
-                "shared_seconds": self.shared_seconds(member, shared_seconds(member)),
-                "environment_changes": self._changes.get(member.name, []),
-            }
-            checkpoints.write(self._store.folder(member.name), epochs, to_bytes(state), self._made_with(member))
+        self.save(members, epochs, record)
         self._last = time.monotonic()
         self._emit(CheckpointSaved(tuple(member.name for member in members), epochs))
+
+    def save(self, members: Iterable[Member], epochs: int, record: Callable[[Member], TrainingRecord]) -> None:
+        """Write checkpoints of some members now.
+
+        Raises:
+            ResultsError: a folder cannot be written to.
+        """
+        for member in members:
+            state = {"member": member.state_dict(self._shared), "record": asdict(record(member))}
+            checkpoints.write(self._store.folder(member.name), epochs, to_bytes(state), self._made_with(member))
 
     def _check_environment(self, member: Member, header: checkpoints.Header) -> None:
         now = self._made_with(member)
@@ -93,7 +94,9 @@ class Checkpoints:
         changed = [f"{key} was {then.get(key)} and is {now[key]}" for key in now if then.get(key) != now[key]]
         if changed:
             text = ", ".join(changed)
-            self._changes[member.name].append(f"after epoch {header.epoch}: {text}")
+            earlier = self._earlier[member.name]
+            changes = (*earlier.environment_changes, f"after epoch {header.epoch}: {text}")
+            self._earlier[member.name] = replace(earlier, environment_changes=changes)
             self._warn(member, f"resumes from a checkpoint of another environment ({text}); its numbers may differ")
 
     def _warn(self, member: Member, text: str) -> None:

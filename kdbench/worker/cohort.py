@@ -1,6 +1,5 @@
 """Train a cohort: runs that see the same batches, side by side, each with its own result."""
 
-import time
 import traceback
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import final
@@ -24,12 +23,15 @@ from kdbench.training.precision import check_device
 from kdbench.training.static_batches import GraphedTeacher, StaticBatches
 from kdbench.worker.build import Teachers, build_method
 from kdbench.worker.checkpoints import Checkpoints
+from kdbench.worker.claimed_runs import ClaimedRuns
 from kdbench.worker.cohort_data import CohortData, load_cohort_data, make_batches
+from kdbench.worker.epoch_clock import EpochClock, EpochTime
 from kdbench.worker.memory import check_memory
 from kdbench.worker.options import Options
-from kdbench.worker.peak_memory import reset_peak_memory
+from kdbench.worker.peak_memory import peak_memory_mb, reset_peak_memory
 from kdbench.worker.run_writer import RunWriter, write_failure
 from kdbench.worker.teacher_cache import TeacherCache, cache_key, fields_read, open_cache
+from kdbench.worker.training_record import TrainingRecord
 
 
 @final
@@ -42,6 +44,7 @@ class CohortWorker:
         device: where to train.
         on_event: called with `EpochEnded`, `RunDone`, `RunFailed`, `WarningIssued` and the events of checkpoints.
         options: how to train.
+        claims: the claimed runs of the job, some of which may be given away; None: no run is.
     """
 
     def __init__(
@@ -51,12 +54,14 @@ class CohortWorker:
         device: torch.device,
         on_event: EventHandler,
         options: Options | None = None,
+        claims: ClaimedRuns | None = None,
     ) -> None:
         self._specs = {spec.id: spec for spec in specs}
         self._store = store
         self._device = device
         self._emit = on_event
         self._options = options or Options()
+        self._claims = claims or ClaimedRuns(0, store, on_event)
         self._started = now()
         self._first = specs[0]
         self._epochs = self._first.recipe.epochs
@@ -86,7 +91,9 @@ class CohortWorker:
         for member in members:
             by_epoch.setdefault(self._checkpoints.resume(member), []).append(member)
         for epoch, group in sorted(by_epoch.items()):
-            self._train_group(group, epoch, data)
+            left = [member for member in group if not self._claims.is_given_away(member.name)]
+            if left:
+                self._train_group(left, epoch, data)
 
     def _make_member(self, spec: RunSpec, data: CohortData) -> Member | None:
         """Return a run that is ready to train, or None if it cannot be built or its teacher must be trained again."""
@@ -105,22 +112,43 @@ class CohortWorker:
 
     def _train_group(self, members: list[Member], first: int, data: CohortData) -> None:
         """Train members that continue with the same epoch, counted from 0."""
-        size, checkpoints = len(members), self._checkpoints
+        size = len(members)
+
+        def record(member: Member) -> TrainingRecord:
+            shared = loop.shared_seconds(member)
+            current = TrainingRecord(self._started, shared, size, peak_memory_mb(self._device))
+            return self._checkpoints.add_earlier(member, current)
 
         def on_epoch_end(epoch: int, active: Sequence[Member]) -> None:
-            self._emit_epoch(epoch, first, active)
+            self._emit_epoch(epoch, active, clock.end_epoch(active))
             ended = [member for member in active if not member.is_training or epoch + 1 == self._epochs]
             for member in ended:
-                self._finish(member, data, checkpoints.shared_seconds(member, loop.shared_seconds(member)), size)
+                self._finish(member, data, record(member))
             others = [member for member in active if member not in ended]
-            checkpoints.save_if_due(others, epoch + 1, loop.shared_seconds)
+            leaving = self._give_away(others, epoch + 1, record)
+            loop.drop(leaving)
+            left = [member for member in others if member not in leaving]
+            self._checkpoints.save_if_due(left, epoch + 1, record)
+            clock.start_epoch()
 
         loop = self._make_loop(members, data, on_epoch_end)
-        self._clock = time.monotonic()
+        clock = EpochClock(members, loop.own_seconds)
         loop.train(self._epochs, first)
         if not self._epochs:
             for member in members:
-                self._finish(member, data, 0.0, size)
+                self._finish(member, data, record(member))
+
+    def _give_away(
+        self, training: Sequence[Member], epochs: int, record: Callable[[Member], TrainingRecord]
+    ) -> list[Member]:
+        """Give away the runs that are requested; return the members among them, which have trained for `epochs`."""
+        requested = self._claims.requested()
+        leaving = [member for member in training if member.name in requested]
+        if leaving:
+            self._checkpoints.save(leaving, epochs, record)
+            self._claims.give_away([member.name for member in leaving], epochs)
+        self._claims.give_away_waiting(requested - {member.name for member in leaving})
+        return leaving
 
     def _make_loop(
         self, members: list[Member], data: CohortData, on_epoch_end: Callable[[int, Sequence[Member]], None]
@@ -187,8 +215,7 @@ class CohortWorker:
             scores |= {f"{name}_{metric}": value for metric, value in values.items()}
         return scores
 
-    def _emit_epoch(self, epoch: int, first: int, active: Sequence[Member]) -> None:
-        elapsed = time.monotonic() - self._clock
+    def _emit_epoch(self, epoch: int, active: Sequence[Member], time: EpochTime) -> None:
         rows = [member.history[-1] for member in active if member.error is None]
         accuracies = [float(row["val_accuracy"] or 0) for row in rows if "val_accuracy" in row]
         self._emit(
@@ -198,34 +225,35 @@ class CohortWorker:
                 epochs=self._epochs,
                 loss=sum(_total_loss(row) for row in rows) / max(1, len(rows)),
                 val_accuracy=max(accuracies, default=None),
-                seconds_left=elapsed / (epoch + 1 - first) * (self._epochs - epoch - 1),
+                seconds_left=time.mean * (self._epochs - epoch - 1),
+                seconds=time.seconds,
+                run_seconds=time.run_seconds,
             )
         )
 
-    def _finish(self, member: Member, data: CohortData, shared_seconds: float, size: int) -> None:
+    def _finish(self, member: Member, data: CohortData, record: TrainingRecord) -> None:
         """Write the result or the error of a member that has ended."""
         spec = self._specs[member.name]
         if member.error is not None:
-            self.fail(spec, member.error)
+            self.fail(spec, member.error, record.started)
             return
         writer = RunWriter(spec, member, data, self._store, self._device, self._options)
         try:
-            changes = self._checkpoints.environment_changes(spec.id)
-            writer.write(self._started, shared_seconds, size, changes)
+            writer.write(record)
         except ResultsError:
             raise
         except Exception as error:  # the evaluation runs custom networks
             if is_out_of_memory(error):
                 raise
-            self.fail(spec, error)
+            self.fail(spec, error, record.started)
             return
         self._emit(RunDone(spec.id))
 
-    def fail(self, spec: RunSpec, error: BaseException) -> None:
+    def fail(self, spec: RunSpec, error: BaseException, started: str | None = None) -> None:
         """Write the error of a run and emit `RunFailed`."""
         reason = str(error) if isinstance(error, KdbenchError) else f"{type(error).__name__}: {error}"
         trace = "".join(traceback.format_exception(error))
-        write_failure(self._store, spec, reason, trace, self._started)
+        write_failure(self._store, spec, reason, trace, started or self._started)
         self._emit(RunFailed(spec.id, reason))
 
 

@@ -1,8 +1,7 @@
 """Runs the jobs of a worker: trains a cohort, or times a network."""
 
 import platform
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, final
 
@@ -15,13 +14,12 @@ from kdbench.events import (
     InferenceTimed,
     JobFailed,
     JobStarted,
-    RunDone,
-    RunTakenElsewhere,
 )
 from kdbench.matrix import RunSpec
 from kdbench.numerics import NUMERICS
-from kdbench.results import Store, worker_logs
+from kdbench.results import Store
 from kdbench.training.precision import allow_tf32
+from kdbench.worker.claimed_runs import ClaimedRuns
 from kdbench.worker.cohort import CohortWorker
 from kdbench.worker.compiler import missing_compiler
 from kdbench.worker.memory import train_within_memory
@@ -47,15 +45,25 @@ class JobRunner:
         threads: the number of torch's CPU threads.
         log: the file that standard output and standard error go to; None if there is no such file.
         on_event: called with each event.
+        requested: returns the runs that a job, by its id, is to give away.
     """
 
-    def __init__(self, results: str, device: str, threads: int, log: Path | None, on_event: EventHandler) -> None:
+    def __init__(
+        self,
+        results: str,
+        device: str,
+        threads: int,
+        log: Path | None,
+        on_event: EventHandler,
+        requested: Callable[[int], Collection[str]] = lambda job: (),
+    ) -> None:
         torch.set_num_threads(threads)
         self._store = Store(results)
         self._device = torch.device(device)
         set_up_torch(self._device)
         self._log = log
         self._emit = on_event
+        self._requested = requested
         self._options = Options()
 
     def run_job(self, job: Mapping[str, Any]) -> None:
@@ -74,63 +82,31 @@ class JobRunner:
                 self._options = Options(**job.get("options", {}))
                 if self._options.compile:
                     _check_compiler()
-                self._train([_check_numerics(RunSpec.from_json(spec)) for spec in job["train"]])
+                self._train(job["id"], [_check_numerics(RunSpec.from_json(spec)) for spec in job["train"]])
         except KdbenchError as error:
             self._emit(JobFailed(str(error)))
 
-    def _train(self, specs: Sequence[RunSpec]) -> None:
+    def _train(self, job: int, specs: Sequence[RunSpec]) -> None:
         """Train those of the runs that are not finished and that no other process trains."""
-        with ExitStack() as locks:
-            claimed = [spec for spec in specs if self._claim(spec, locks)]
+        claims = ClaimedRuns(job, self._store, self._emit, lambda: self._requested(job), self._log)
+
+        def train(part: Sequence[RunSpec]) -> None:
+            claims.give_away_waiting(claims.requested())
+            if left := claims.unfinished(part):
+                self._cohort(left, claims).train()
+
+        def emit_halved(part: Sequence[RunSpec]) -> None:
+            self._emit(CohortHalved(tuple(spec.id for spec in claims.unfinished(part))))
+
+        with claims.claim(specs) as claimed:
             if claimed:
-                for spec in claimed:
-                    self._store.begin_attempt(spec.id)
-                with self._logged(claimed):
-                    train_within_memory(claimed, self._train_together, self._fail, self._emit_halved)
+                train_within_memory(claimed, train, self._fail, emit_halved)
 
-    @contextmanager
-    def _logged(self, specs: Sequence[RunSpec]) -> Iterator[None]:
-        """Log where the worker's output is, and copy the output into the logs of the runs at the end of the job.
-
-        If the worker dies, the process that started it copies the output.
-        """
-        if self._log is None:
-            yield
-            return
-        runs, since = [spec.id for spec in specs], worker_logs.size(self._log)
-        worker_logs.log_start(self._store, runs, self._log, since)
-        try:
-            yield
-        except KdbenchError:
-            worker_logs.log_output(self._store, runs, self._log, since)
-            raise
-        worker_logs.log_output(self._store, runs, self._log, since)
-
-    def _claim(self, spec: RunSpec, locks: ExitStack) -> bool:
-        """Take the lock of a run; return whether the run is to be trained."""
-        lock = self._store.claim(spec.id)
-        if lock is None:
-            self._emit(RunTakenElsewhere(spec.id))
-            return False
-        locks.callback(lock.release)
-        if self._store.is_finished(spec.id):
-            self._emit(RunDone(spec.id))
-            return False
-        return True
-
-    def _cohort(self, specs: Sequence[RunSpec]) -> CohortWorker:
-        return CohortWorker(specs, self._store, self._device, self._emit, self._options)
-
-    def _train_together(self, specs: Sequence[RunSpec]) -> None:
-        unfinished = [spec for spec in specs if not self._store.is_finished(spec.id)]
-        if unfinished:
-            self._cohort(unfinished).train()
+    def _cohort(self, specs: Sequence[RunSpec], claims: ClaimedRuns | None = None) -> CohortWorker:
+        return CohortWorker(specs, self._store, self._device, self._emit, self._options, claims)
 
     def _fail(self, spec: RunSpec, error: TrainingError) -> None:
         self._cohort([spec]).fail(spec, error)
-
-    def _emit_halved(self, specs: Sequence[RunSpec]) -> None:
-        self._emit(CohortHalved(tuple(spec.id for spec in specs)))
 
 
 def _check_numerics(spec: RunSpec) -> RunSpec:

@@ -4,25 +4,41 @@ Imports torch only once a job runs.
 """
 
 import platform
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, final
 
 import kdbench
 from kdbench.errors import KdbenchError
-from kdbench.events import CheckpointSaved, Event, InferenceTimed, RemoteEvent, RunDone, RunFailed, WorkerReady
+from kdbench.events import (
+    CheckpointSaved,
+    Event,
+    InferenceTimed,
+    RemoteEvent,
+    RunDone,
+    RunFailed,
+    RunsGivenAway,
+    WorkerReady,
+)
 from kdbench.results.checkpoints import NAMES as CHECKPOINTS
 from kdbench.results.integrity import FILES
 
 Files = Mapping[str, bytes]  # path below the results folder -> content
 Send = Callable[[RemoteEvent], None]
 
+GIVEN_FILES = (CHECKPOINTS[0], "log.txt")
 RUN_FILES = ("spec.json", *FILES, "log.txt", "result.json")
 
 
 def run_remote_job(
-    version: str, job: Mapping[str, Any], inputs: Iterable[Files], device: str, threads: int, send: Send
+    version: str,
+    job: Mapping[str, Any],
+    inputs: Iterable[Files],
+    device: str,
+    threads: int,
+    send: Send,
+    requested: Callable[[], Collection[str]] = tuple,
 ) -> None:
     """Run a job in a temporary results folder.
 
@@ -33,6 +49,7 @@ def run_remote_job(
         device: "cpu" or "cuda".
         threads: the number of torch's CPU threads.
         send: called with each event and the files that belong to it.
+        requested: returns the runs that the job is to give away; called once an epoch.
 
     Raises:
         KdbenchError: this machine has another version of kdbench.
@@ -50,7 +67,7 @@ def run_remote_job(
             _write_files(files, root)
         outbox = _Outbox(root, send)
         outbox.emit(WorkerReady())
-        JobRunner(folder, device, threads, None, outbox.emit).run_job(job)
+        JobRunner(folder, device, threads, None, outbox.emit, lambda number: requested()).run_job(job)
 
 
 @final
@@ -70,6 +87,8 @@ class _Outbox:
                 return _read_files(self._root, [f"runs/{run}/{name}" for name in RUN_FILES])
             case CheckpointSaved(runs):
                 return _read_files(self._root, [f"runs/{run}/{CHECKPOINTS[0]}" for run in runs])
+            case RunsGivenAway(_, runs):
+                return _read_files(self._root, [f"runs/{run}/{name}" for run in runs for name in GIVEN_FILES])
             case InferenceTimed():
                 return _read_files(self._root, [f"timings/{file.name}" for file in self._root.glob("timings/*.json")])
         return {}

@@ -30,6 +30,7 @@ from kdbench.worker.method_recipe import describe_method_recipe
 from kdbench.worker.options import Options
 from kdbench.worker.peak_memory import peak_memory_mb
 from kdbench.worker.probes import PROBE_LOGITS, probe_logits
+from kdbench.worker.training_record import TrainingRecord, highest
 
 
 @final
@@ -57,16 +58,11 @@ class RunWriter:
         self._deployed = member.method.deployed()
         self._predictions: dict[str, Predictions] = {}  # on the test images, by the name of the network
 
-    def write(
-        self, started: str, shared_seconds: float, cohort_size: int, environment_changes: str | None = None
-    ) -> None:
+    def write(self, record: TrainingRecord) -> None:
         """Score the weights of all selections, and write all files; the result last.
 
         Args:
-            started: when the run started, an ISO 8601 time.
-            shared_seconds: the time of the work that the cohort shared.
-            cohort_size: the number of runs in the cohort.
-            environment_changes: how the environment changed between attempts; None if it did not.
+            record: how the run was trained, in all its cohorts.
 
         Raises:
             ResultsError: the folder cannot be written to.
@@ -75,16 +71,17 @@ class RunWriter:
         row, others = self._evaluate_and_save()
         self._save_history()
         row |= self._costs() | {
-            "train_seconds": self._member.seconds + shared_seconds,
+            "peak_memory_mb": highest(record.peak_memory_mb, peak_memory_mb(self._device)),
+            "train_seconds": self._member.seconds + record.shared_seconds,
             "epochs_run": len(self._member.history),
             "steps": len(self._member.history) * self._steps_per_epoch(),
             "student_steps": self._member.student_steps,
             "best_epoch": self._best_epoch(),
             "attempts": self._store.attempts(self._spec.id),
-            **_provenance(self._spec, self._device, cohort_size, started),
+            **_provenance(self._spec, self._device, record),
             "compile": self._options.compile,
             "cuda_graphs": self._member.is_captured,
-            "environment_changes": environment_changes,
+            "environment_changes": "; ".join(record.environment_changes) or None,
             "method_recipe": describe_method_recipe(self._member.method),
         }
         architecture = architecture_key(self._network, self._data.task.image_shape, self._spec)
@@ -200,7 +197,6 @@ class RunWriter:
             "parameters": count_parameters(self._network),
             "parameters_training": sum(count_parameters(player) for player in players),
             "flops": count_flops(self._network, self._data.task.image_shape),
-            "peak_memory_mb": peak_memory_mb(self._device),
         }
 
     def _save_weights(self, weights: States) -> None:
@@ -238,7 +234,7 @@ def architecture_key(network: nn.Module, image_shape: tuple[int, int, int], spec
     return digest(canonical([repr(network), tensors, image_shape, sources, spec.numerics]))
 
 
-def _provenance(spec: RunSpec, device: torch.device, cohort_size: int, started: str) -> Mapping[str, Any]:
+def _provenance(spec: RunSpec, device: torch.device, record: TrainingRecord) -> Mapping[str, Any]:
     return {
         **provenance(),
         "device": device_name(device),
@@ -246,7 +242,7 @@ def _provenance(spec: RunSpec, device: torch.device, cohort_size: int, started: 
         "precision": spec.recipe.precision,
         "tf32": uses_tf32(spec.recipe.precision),
         "threads": torch.get_num_threads(),
-        "cohort_size": cohort_size,
-        "started": started,
+        "cohort_size": record.cohort_size,
+        "started": record.started,
         "finished": now(),
     }

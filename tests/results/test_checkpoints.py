@@ -43,7 +43,7 @@ def test_without_a_checkpoint_a_run_starts_from_the_first_epoch(tmp_path):
         lambda file: file[:10],
         lambda file: b"",
         lambda file: b"[1]\n" + file,
-        lambda file: file.replace(b'"format": 1', b'"format": 9'),
+        lambda file: file.replace(b'"format": 2', b'"format": 9'),
         lambda file: b"\x00\xff" * 100,
         lambda file: file[:-1] + b"X",
     ],

@@ -18,7 +18,7 @@ def cohorts(monkeypatch):
     found = []
 
     class FakeCohortWorker:
-        def __init__(self, specs, store, device, on_event, options):
+        def __init__(self, specs, store, device, on_event, options, claims):
             found.append((len(specs), device, options))
 
         def train(self):

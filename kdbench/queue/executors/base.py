@@ -47,6 +47,9 @@ class Executor(Protocol):
             KdbenchError: no worker can start.
         """
 
+    def slot_count(self) -> int:
+        """Return the number of jobs that can run at the same time."""
+
     def free_slots(self) -> int:
         """Return the number of jobs that can start now."""
 
@@ -61,6 +64,13 @@ class Executor(Protocol):
         """Return the events since the last call; waits up to `timeout` seconds for the first.
 
         The first event of a job is `JobStarted`; the last one is `JobEnded` or `WorkerDied`.
+        """
+
+    def give_away(self, job: int, runs: Sequence[str]) -> None:
+        """Request that the worker of a job gives some of its runs away at the end of its epoch.
+
+        `poll` then returns `RunsGivenAway`, whose runs can be submitted in another job. Runs that have ended stay, and
+        nothing happens if the job has ended.
         """
 
     def cancel(self, job: int) -> None:

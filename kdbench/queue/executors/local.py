@@ -35,6 +35,10 @@ class LocalExecutor:
         for slot in range(len(self._slots)):
             self._start_worker(slot)
 
+    def slot_count(self) -> int:
+        """Return the number of slots."""
+        return len(self._slots)
+
     def free_slots(self) -> int:
         """Return the number of jobs that can start now."""
         return len(self._free())
@@ -59,11 +63,15 @@ class LocalExecutor:
                 events += self._reap(slot)
         return events
 
+    def give_away(self, job: int, runs: Sequence[str]) -> None:
+        """Request that the worker of a job gives some of its runs away."""
+        for worker in self._workers_of(job):
+            worker.give_away(runs)
+
     def cancel(self, job: int) -> None:
         """Kill the worker of a job."""
-        for worker in self._workers.values():
-            if worker.job is not None and worker.job.id == job:
-                worker.kill()
+        for worker in self._workers_of(job):
+            worker.kill()
 
     def close(self, kill: bool = False) -> None:
         """Stop all workers at the same time."""
@@ -83,12 +91,16 @@ class LocalExecutor:
         if slot not in self._workers:
             self._workers[slot] = WorkerProcess(self._slots[slot], self._store)
 
+    def _workers_of(self, job: int) -> list[WorkerProcess]:
+        """Return the worker of a job, or none if the job has ended."""
+        return [worker for worker in self._workers.values() if worker.job is not None and worker.job.id == job]
+
     def _reap(self, slot: int) -> list[Event]:
         worker = self._workers.pop(slot)
         job, reason = worker.job, worker.death_reason()
         worker.wait(time.monotonic())
         worker.copy_log()
-        return [] if job is None else [WorkerDied(job.id, job.runs, reason, worker.is_ready)]
+        return [] if job is None else [WorkerDied(job.id, worker.runs, reason, worker.is_ready)]
 
     def _is_busy(self, slot: int) -> bool:
         return slot in self._workers and self._workers[slot].job is not None

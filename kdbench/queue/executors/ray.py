@@ -6,7 +6,7 @@ outputs come back as the content of files. Ray retries nothing: the scheduler co
 
 import importlib
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
@@ -23,18 +23,18 @@ from kdbench.events import (
     RemoteEvent,
     RunDone,
     RunFailed,
+    RunsGivenAway,
     RunTakenElsewhere,
     WarningIssued,
     WorkerDied,
 )
 from kdbench.matrix import RunSpec
 from kdbench.queue.executors.base import Job, worker_environment
+from kdbench.queue.executors.ray_task import Mailbox, RunJob, run_task
 from kdbench.results import Store, checkpoints
 from kdbench.results.files import writable, write_bytes
 from kdbench.results.integrity import FILES
 from kdbench.results.timings import TimingEnvironment
-
-RunJob = Callable[..., None]  # kdbench.worker.remote.run_remote_job
 
 NEEDED_FILES = ("spec.json", "result.json", "weights.safetensors")  # of a finished run that others need
 POLL_SECONDS = 0.2
@@ -82,11 +82,15 @@ class RayExecutor:
     def start(self) -> None:
         """Do nothing: Ray starts a process for each job."""
 
-    def free_slots(self) -> int:
-        """Return the number of jobs that can start now; a cluster without resources accepts one, which then waits."""
+    def slot_count(self) -> int:
+        """Return the number of jobs that the cluster can run; without resources it accepts one, which then waits."""
         resources = self._ray.cluster_resources()
         slots = resources.get("GPU", 0) if self._device == "cuda" else resources.get("CPU", 0) // self._threads
-        return max(0, max(1, int(slots)) - len(self._tasks))
+        return max(1, int(slots))
+
+    def free_slots(self) -> int:
+        """Return the number of jobs that can start now."""
+        return max(0, self.slot_count() - len(self._tasks))
 
     def submit(self, job: Job) -> None:
         """Start a job with those of its runs that no other process trains."""
@@ -97,7 +101,7 @@ class RayExecutor:
         claimed = Job(job.id, tuple(specs), job.kind, job.options).to_json()
         inputs = [*self._put_needs(specs), *([] if job.kind == "time" else [self._put_checkpoints(specs)])]
         arguments = (kdbench.__version__, claimed, self._device, self._threads)
-        remote = self._ray.remote(_run_task).options(**self._options())
+        remote = self._ray.remote(run_task).options(**self._options())
         task.reference = remote.remote(self._mailbox, job.id, self._run_job, arguments, *inputs)
 
     def poll(self, timeout: float) -> list[Event]:
@@ -113,6 +117,11 @@ class RayExecutor:
             if events or time.monotonic() >= deadline:
                 return events
             time.sleep(POLL_SECONDS)
+
+    def give_away(self, job: int, runs: Sequence[str]) -> None:
+        """Request that the task of a job gives some of its runs away; the task looks once an epoch."""
+        if job in self._tasks:
+            self._mailbox.request.remote(job, list(runs))
 
     def cancel(self, job: int) -> None:
         """Kill the process of a job."""
@@ -155,7 +164,7 @@ class RayExecutor:
         node = self._ray.get_runtime_context().get_node_id()
         strategies = importlib.import_module("ray.util.scheduling_strategies")
         strategy = strategies.NodeAffinitySchedulingStrategy(node, soft=False)
-        return self._ray.remote(_Mailbox).options(num_cpus=0, scheduling_strategy=strategy).remote()
+        return self._ray.remote(Mailbox).options(num_cpus=0, scheduling_strategy=strategy).remote()
 
     def _claim(self, spec: RunSpec, task: _Task) -> bool:
         """Take the lock of a run, for the machine that will train it; return whether the run is to be trained."""
@@ -203,24 +212,29 @@ class RayExecutor:
 
     def _receive(self, task: _Task, message: RemoteEvent) -> Event:
         for name, content in sorted(message.files.items(), key=_is_result):
-            self._write(task.job, PurePosixPath(name), content)
+            self._write(task, PurePosixPath(name), content)
         match message.event:
             case RunDone(run) | RunFailed(run) if run in task.locks:
                 task.locks.pop(run).release()
+            case RunsGivenAway(_, runs):
+                for run in runs:
+                    self._store.give_away(run)
+                    task.locks.pop(run).release()
         return message.event
 
-    def _write(self, job: Job, path: PurePosixPath, content: bytes) -> None:
-        """Write a file from another machine if it belongs to a run of the job or is a timing."""
+    def _write(self, task: _Task, path: PurePosixPath, content: bytes) -> None:
+        """Write a file from another machine if it belongs to a run that the task still trains, or is a timing."""
         match path.parts:
             case ("timings", name) if name.endswith(".json"):
                 write_bytes(self._store.timings / name, content)
-            case ("runs", run, name) if run in job.runs:
+            case ("runs", run, name) if run in task.locks:
                 _write_run_file(self._store, run, name, content)
             case _:
                 raise ResultsError(f"a Ray task sent '{path}', which is not a file of its runs; nothing was written")
 
     def _end(self, task: _Task) -> Event:
         del self._tasks[task.job.id]
+        runs = list(task.locks)
         _release_locks(task)
         try:
             if task.reference is not None:
@@ -228,35 +242,10 @@ class RayExecutor:
         except self._ray.exceptions.RayTaskError as error:
             if isinstance(error.cause, KdbenchError):
                 return JobFailed(str(error.cause))
-            return _death(task.job, error)
+            return _death(task.job, runs, error)
         except self._ray.exceptions.RayError as error:
-            return _death(task.job, error)
+            return _death(task.job, runs, error)
         return JobEnded(task.job.id)
-
-
-class _Mailbox:
-    """Holds the events of the tasks until the executor takes them; runs in its own process."""
-
-    def __init__(self) -> None:
-        self._messages: list[tuple[int, RemoteEvent]] = []
-
-    def put(self, job: int, message: RemoteEvent) -> None:
-        self._messages.append((job, message))
-
-    def take(self) -> list[tuple[int, RemoteEvent]]:
-        messages, self._messages = self._messages, []
-        return messages
-
-
-def _run_task(
-    mailbox: Any, job: int, run_job: RunJob, arguments: tuple[str, Mapping[str, Any], str, int], *inputs: Any
-) -> None:
-    """Run a job on any machine of the cluster; return when the mailbox has all of its events."""
-    ray = importlib.import_module("ray")
-    sent: list[Any] = []
-    version, content, device, threads = arguments
-    run_job(version, content, inputs, device, threads, lambda message: sent.append(mailbox.put.remote(job, message)))
-    ray.get(sent)
 
 
 def _connect(address: str | None) -> tuple[Any, bool]:
@@ -304,8 +293,8 @@ def _release_locks(task: _Task) -> None:
     task.locks.clear()
 
 
-def _death(job: Job, error: Exception) -> WorkerDied:
-    return WorkerDied(job.id, job.runs, f"the Ray task died: {_one_line(error)}")
+def _death(job: Job, runs: Iterable[str], error: Exception) -> WorkerDied:
+    return WorkerDied(job.id, tuple(runs), f"the Ray task died: {_one_line(error)}")
 
 
 def _one_line(error: Exception) -> str:

@@ -8,13 +8,13 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import final
+from typing import Any, final
 
 from kdbench.errors import KdbenchError
-from kdbench.events import EpochEnded, Event, JobEnded, RunTakenElsewhere, WorkerReady, from_json
+from kdbench.events import EpochEnded, Event, JobEnded, RunsGivenAway, RunTakenElsewhere, WorkerReady, from_json
 from kdbench.queue.devices import Slot
 from kdbench.queue.executors.base import Job, worker_environment
 from kdbench.results import Store
@@ -40,7 +40,7 @@ class WorkerProcess:
         self.has_ended = False
         self._store = store
         self._had_job = False
-        self._taken: set[str] = set()  # runs of the current job that another process trains
+        self._elsewhere: set[str] = set()  # runs of the current job that another process trains or will train
         self._log_start = 0  # offset in the log at which the current job starts, in bytes
         self._partial_line = b""
         self.log = _create_log(store.root / "workers")
@@ -67,9 +67,22 @@ class WorkerProcess:
         """Send a job; a worker that is still starting reads it later."""
         self.job, self.has_trained, self._had_job = job, False, True
         self._log_start = size(self.log) if self.is_ready else 0
-        self._taken.clear()
+        self._elsewhere.clear()
+        self._send(job.to_json())
+
+    def give_away(self, runs: Sequence[str]) -> None:
+        """Send a request to give some runs of the current job away."""
+        if self.job is not None:
+            self._send({"give_away": list(runs), "job": self.job.id})
+
+    @property
+    def runs(self) -> tuple[str, ...]:
+        """The runs of the current job, without those that were given away or that another process trains."""
+        return tuple(run for run in self.job.runs if run not in self._elsewhere) if self.job is not None else ()
+
+    def _send(self, message: Mapping[str, Any]) -> None:
         with suppress(BrokenPipeError):  # `has_ended` reports a dead worker
-            self._input.write(json.dumps(job.to_json()).encode() + b"\n")
+            self._input.write(json.dumps(message).encode() + b"\n")
             self._input.flush()
 
     def read_events(self) -> list[Event]:
@@ -87,7 +100,9 @@ class WorkerProcess:
             case EpochEnded():
                 self.has_trained = True
             case RunTakenElsewhere(run):
-                self._taken.add(run)
+                self._elsewhere.add(run)
+            case RunsGivenAway(_, runs):
+                self._elsewhere.update(runs)
             case JobEnded():
                 self.job = None
         return event
@@ -133,8 +148,7 @@ class WorkerProcess:
             ResultsError: a log is not writable.
         """
         if self.job is not None and self.job.kind == "train":
-            runs = [run for run in self.job.runs if run not in self._taken]
-            log_output(self._store, runs, self.log, self._log_start)
+            log_output(self._store, self.runs, self.log, self._log_start)
 
     def _signal(self, number: signal.Signals) -> None:
         with suppress(ProcessLookupError, PermissionError):  # the group has ended

@@ -203,7 +203,7 @@ def poll_for_a_minute(executor: RayExecutor) -> None:
 def test_only_files_of_the_runs_of_a_job_are_written(plan: Plan, cluster: Cluster, tmp_path: Any, path: str) -> None:
     store, spec = Store(tmp_path / "results"), plan.runs[0]
 
-    def send_file(version: str, job: Any, inputs: Any, device: str, threads: int, send: Any) -> None:
+    def send_file(version: str, job: Any, inputs: Any, device: str, threads: int, send: Any, requested: Any) -> None:
         send(RemoteEvent(RunDone("x"), {path.format(run=spec.id): b"content"}))
 
     executor = RayExecutor(store, cluster.address, "cpu", 1, send_file)
