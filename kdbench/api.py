@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from kdbench.plan import Plan
     from kdbench.reporting import Selection
     from kdbench.runner import OnPlan
+    from kdbench.sessions import SessionRecorder
 
 
 @final
@@ -168,8 +169,12 @@ def run(
 
 def _train(matrix: MatrixSpec, store: Store, progress: bool) -> MatrixIndex:
     from kdbench.executor import start_workers
+    from kdbench.sessions import SessionRecorder
 
-    with start_workers(matrix.run, store) as executor, ExitStack() as stack:
+    with ExitStack() as stack:
+        recorder = stack.enter_context(SessionRecorder(store, matrix.name))
+        executor = stack.enter_context(start_workers(matrix.run, store))
+        display = stack.enter_context(ExitStack())
         from kdbench.plan import make_plan  # the workers import torch at the same time
         from kdbench.runner import train
 
@@ -177,7 +182,7 @@ def _train(matrix: MatrixSpec, store: Store, progress: bool) -> MatrixIndex:
         if not plan.runs:
             reasons = f"`kdbench plan {matrix.file}` gives the reasons"
             raise MatrixError(f"{matrix.file}: all cells are incompatible or excluded; {reasons}")
-        return train(plan, store, _on_plan(store, progress, stack), executor).index()
+        return train(plan, store, _on_plan(store, recorder, progress, display), executor).index()
 
 
 def tune(
@@ -212,14 +217,15 @@ def tune(
     """
     import pandas as pd
 
+    from kdbench.sessions import SessionRecorder
     from kdbench.tuning import default_matrix
     from kdbench.tuning import tune as search
 
     given = matrix.spec if isinstance(matrix, Matrix) else load(matrix) if matrix else None
     spec = given or default_matrix()
     store = Store(results)
-    with ExitStack() as stack:
-        result = search(method, spec, trials, store, _on_plan(store, progress, stack))
+    with SessionRecorder(store, spec.name) as recorder, ExitStack() as stack:
+        result = search(method, spec, trials, store, _on_plan(store, recorder, progress, stack))
     frame = pd.DataFrame(
         [
             {**trial.configuration, "val_accuracy": trial.score, "failed_seeds": trial.num_failed}
@@ -266,16 +272,17 @@ def report(
     return pd.concat(frames, names=["matrix"])
 
 
-def _on_plan(store: Store, progress: bool, stack: ExitStack) -> "OnPlan":
+def _on_plan(store: Store, recorder: "SessionRecorder", progress: bool, stack: ExitStack) -> "OnPlan":
     """Return what makes the handler of a plan's events; the display of the last plan is closed with `stack`."""
     if not progress:
-        return lambda plan: lambda event: None
+        return lambda plan: recorder.observe(plan, lambda event: None)
     from rich.console import Console
 
     from kdbench.progress import Progress
 
     def show_progress(plan: "Plan") -> EventHandler:
         stack.pop_all().close()
-        return stack.enter_context(Progress(plan, store, Console())).on_event
+        display = stack.enter_context(Progress(plan, store, Console(), recorder.activity))
+        return recorder.observe(plan, display.on_event)
 
     return show_progress

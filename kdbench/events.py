@@ -27,6 +27,14 @@ class WorkerDied:
 
 @final
 @dataclass(frozen=True)
+class SlotsCounted:
+    """The executor has `count` slots, each for one worker; emitted before the first job, and when it changes."""
+
+    count: int
+
+
+@final
+@dataclass(frozen=True)
 class JobStarted:
     """A worker started a job; always the first event of the job."""
 
@@ -189,6 +197,7 @@ class StopRequested:
 Event = (
     WorkerReady
     | WorkerDied
+    | SlotsCounted
     | JobStarted
     | JobEnded
     | JobFailed

@@ -22,6 +22,6 @@ def merge_folders(into: Path, source: Path, console: Console) -> None:
     merged = merge(store, Store(source, create=False))
     for note in [*merged.notes, *export(store)[1]]:
         print_line(console, note, style="yellow")
-    counts = {"run": merged.runs, "matrix file": merged.matrices, "timing": merged.timings}
+    counts = {"run": merged.runs, "matrix file": merged.matrices, "timing": merged.timings, "session": merged.sessions}
     copied = ", ".join(count_of(len(found), noun) for noun, found in counts.items())
     print_line(console, f"copied from {source} into {into}: {copied}")

@@ -14,7 +14,9 @@ from kdbench.formatting import count_of
 from kdbench.matrix import MatrixSpec, load
 from kdbench.progress import Progress
 from kdbench.results import MatrixIndex, Store
+from kdbench.results.sessions import Session
 from kdbench.resume import finished_index
+from kdbench.sessions import SessionRecorder
 
 if TYPE_CHECKING:
     from kdbench.plan import Plan
@@ -43,23 +45,28 @@ def run_matrix(
     """
     from kdbench.reporting import write_report
     from kdbench.reporting.formats.terminal import print_table
+    from kdbench.reporting.sessions import describe_sessions, done_rows
 
     matrix, store = load(file), Store(results)
-    index = finished_index(matrix, store)
+    index, session = finished_index(matrix, store), None
     if index is None:
-        index = _train(matrix, store, console, Ray(address) if on_ray else None)
+        index, session = _train(matrix, store, console, Ray(address) if on_ray else None)
     else:
         print_line(console, f"{count_of(len(index.run_ids), 'run')} of {index.name} finished before; nothing to train")
     (report,) = write_report(results, reports, [index.name])
     if not quiet:
         print_table(report.accuracy, console)
         print_line(console, f"report: {report.paths[0]}")
-    return _print_failures(index, store, console)
+    num_failed = _print_failures(index, store, console)
+    if session is not None and session.has_trained:
+        print_line(console, describe_sessions([session], done_rows(store, index.run_ids), index.run_ids))
+    return num_failed
 
 
-def _train(matrix: MatrixSpec, store: Store, console: Console, cluster: Ray | None) -> MatrixIndex:
+def _train(matrix: MatrixSpec, store: Store, console: Console, cluster: Ray | None) -> tuple[MatrixIndex, Session]:
     print_line(console, f"planning {matrix.file}")
     with ExitStack() as stack:
+        recorder = stack.enter_context(SessionRecorder(store, matrix.name))
         executor = cluster or stack.enter_context(start_workers(matrix.run, store))
         from kdbench.plan import make_plan  # the workers import torch at the same time
         from kdbench.runner import train
@@ -70,9 +77,11 @@ def _train(matrix: MatrixSpec, store: Store, console: Console, cluster: Ray | No
 
         def show_progress(part: "Plan") -> EventHandler:
             display.pop_all().close()
-            return display.enter_context(Progress(part, store, console)).on_event
+            progress = display.enter_context(Progress(part, store, console, recorder.activity))
+            return recorder.observe(part, progress.on_event)
 
-        return train(plan, store, show_progress, executor).index()
+        index = train(plan, store, show_progress, executor).index()
+    return index, recorder.session()
 
 
 def _print_plan(plan: "Plan", console: Console) -> None:

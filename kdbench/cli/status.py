@@ -4,6 +4,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import suppress
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +14,12 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from kdbench.errors import printable_lines
-from kdbench.formatting import count_of
+from kdbench.errors import printable, printable_lines
+from kdbench.formatting import count_of, format_duration
 from kdbench.results import MatrixIndex, State, Store
 from kdbench.results.integrity import corrupted_indexes, corrupted_timings
+from kdbench.results.sessions import Session, corrupted_sessions, read_sessions
+from kdbench.sessions.text import describe_idle, describe_worker
 
 STATES: tuple[State, ...] = ("done", "failed", "running", "pending")
 REFRESH = 2.0  # seconds
@@ -50,9 +53,27 @@ def watch_status(results: Path, console: Console) -> None:
 
 
 def _matrices(store: Store) -> dict[str, dict[str, Any]]:
-    """Return the counts of every matrix by its name; of a matrix whose file is corrupted, the error."""
+    """Return the counts and the running commands of every matrix by its name; of a corrupted one, the error."""
     errors = {name: {"error": error} for name, error in corrupted_indexes(store).items()}
-    return {index.name: _counts(store, index) for index in store.indexes()} | errors
+    matrices = {index.name: _counts(store, index) for index in store.indexes()} | errors
+    running = _running_sessions(store)
+    for name in (*matrices, *(session.matrix for session in running)):
+        sessions = [_describe_session(session) for session in running if session.matrix == name]
+        matrices.setdefault(name, {})["sessions"] = sessions
+    return matrices
+
+
+def _running_sessions(store: Store) -> list[Session]:
+    return [session.as_of_now() for session in read_sessions(store.sessions) if session.is_running]
+
+
+def _describe_session(session: Session) -> dict[str, Any]:
+    names = ("host", "pid", "wall_seconds", "busy_seconds", "slots", "seconds_left")
+    return {
+        "started": session.started.isoformat(timespec="seconds"),
+        **{name: getattr(session, name) for name in names},
+        "workers": [asdict(worker) for worker in session.workers],
+    }
 
 
 def _counts(store: Store, index: MatrixIndex) -> dict[str, Any]:
@@ -79,8 +100,23 @@ def _view(store: Store) -> RenderableType:
     for column in columns:
         grid.add_column(column, justify="right")
     for name, counts in matrices.items():
-        grid.add_row(Text(name), *(str(counts.get(column, "?")) for column in columns))
-    return Group(grid, *_notes(store, matrices))
+        if set(counts) != {"sessions"}:  # else it is planned for the first time
+            grid.add_row(Text(name), *(str(counts.get(column, "?")) for column in columns))
+    return Group(*([grid] if grid.rows else []), *_session_lines(store), *_notes(store, matrices))
+
+
+def _session_lines(store: Store) -> Iterator[Text]:
+    """Yield what each running command does, and each of its workers."""
+    for session in _running_sessions(store):
+        left = "" if session.seconds_left is None else f", about {format_duration(session.seconds_left)} left"
+        state = "running" if session.slots else "planning"
+        text = f"{session.matrix}: {state} for {format_duration(session.wall_seconds)}{left}; "
+        yield Text(printable(f"{text}process {session.pid} on {session.host}"))
+        for worker in session.workers:
+            if worker.state != "idle":
+                yield Text(printable(f"  worker {worker.worker}: {', '.join(filter(None, describe_worker(worker)))}"))
+        if idle := describe_idle(session.workers):
+            yield Text(f"  {idle}")
 
 
 def _notes(store: Store, matrices: dict[str, dict[str, Any]]) -> Iterator[Text]:
@@ -97,7 +133,7 @@ def _notes(store: Store, matrices: dict[str, dict[str, Any]]) -> Iterator[Text]:
     for run, reason in corrupted.items():
         yield Text(f"corrupted: {run}: {printable_lines(reason)}; `kdbench run` trains it again", style="red")
     errors = [counts["error"] for counts in matrices.values() if "error" in counts]
-    for text in [*errors, *corrupted_timings(store)]:
+    for text in [*errors, *corrupted_timings(store), *corrupted_sessions(store.sessions)]:
         yield Text(printable_lines(text), style="red")
 
 

@@ -16,6 +16,7 @@ from kdbench.matrix import load
 from kdbench.plan import Plan
 from kdbench.progress import Progress
 from kdbench.results import Store
+from kdbench.sessions import SessionRecorder
 from kdbench.tuning import Trial, TuningResult, default_matrix, find_label, tune
 
 
@@ -34,11 +35,12 @@ def tune_method(method: str, matrix: Path | None, trials: int, results: Path, co
         f"tuning {label} on {base.datasets[0]}, {pair.teacher} -> {pair.student}: {count_of(trials, 'trial')} x "
         f"{count_of(len(base.protocol.search_seeds or base.seeds), 'seed')}, chosen by validation accuracy",
     )
-    with ExitStack() as stack:
+    with SessionRecorder(store, base.name) as recorder, ExitStack() as stack:
 
         def show_progress(plan: Plan) -> EventHandler:
             stack.pop_all().close()
-            return stack.enter_context(Progress(plan, store, console)).on_event
+            progress = stack.enter_context(Progress(plan, store, console, recorder.activity))
+            return recorder.observe(plan, progress.on_event)
 
         result = tune(method, base, trials, store, show_progress)
     _print(result, label, results, console)

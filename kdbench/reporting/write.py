@@ -17,6 +17,7 @@ from kdbench.reporting.predictions import PredictionReader
 from kdbench.reporting.protocol import head_lines
 from kdbench.reporting.rows import make_rows
 from kdbench.reporting.selection import DESCRIPTIONS, Selection
+from kdbench.reporting.sessions import describe_matrix_sessions
 from kdbench.reporting.table import Table
 from kdbench.results import MatrixIndex, load_indexes
 from kdbench.results.timings import read_timings
@@ -80,7 +81,14 @@ def write_report(
     timings = read_timings(Path(results_root) / "timings")
     predictions = PredictionReader.of(results_root)
     reports = [
-        make_report(index, time_matrix(frame, index.run_ids, timings), selection, predictions) for index in indexes
+        make_report(
+            index,
+            time_matrix(frame, index.run_ids, timings),
+            selection,
+            predictions,
+            describe_matrix_sessions(Path(results_root) / "sessions", index, frame),
+        )
+        for index in indexes
     ]
     files = [report.files() for report in reports]
     try:
@@ -97,14 +105,17 @@ def make_report(
     frame: "pd.DataFrame",
     selection: Selection = "last",
     predictions: PredictionReader | None = None,
+    sessions: str = "",
 ) -> Report:
     """Return the tables of a matrix, with names that are different and valid in file names; write nothing.
+
+    `sessions` is a line of text for the summary; empty: none.
 
     Raises:
         ReportError: the matrix does not support the selection.
     """
     results = MatrixResults(index, frame, selection)
-    summary = _summary(results, head_lines(results, make_rows(results)))
+    summary = _summary(results, head_lines(results, make_rows(results)), sessions)
     return Report(index.name, summary, tuple(_with_file_names(build_tables(index, frame, selection, predictions))))
 
 
@@ -134,7 +145,7 @@ def _write(folder: Path, texts: Mapping[str, str]) -> tuple[Path, ...]:
     return tuple(folder / name for name in texts)
 
 
-def _summary(results: MatrixResults, protocol: Iterable[str]) -> str:
+def _summary(results: MatrixResults, protocol: Iterable[str], sessions: str) -> str:
     index, count = results.index, results.count_by_status(results.index.run_ids)
     states = ", ".join(f"{count[state]} {state}" for state in ("done", "failed", "running", "pending"))
     lines = (
@@ -144,6 +155,7 @@ def _summary(results: MatrixResults, protocol: Iterable[str]) -> str:
         *(f"- {escape(line[0].lower() + line[1:].removesuffix('.'))}" for line in protocol),
         f"- validation: {f'{index.validation:.6g} of the training images' if index.validation else 'none'}",
         f"- runs: {states}",
+        *([f"- training: {escape(sessions)}"] if sessions else []),
         *(f"- {title}: {escape(', '.join(values))}" for title, values in _environment(results) if values),
     )
     return lines[0] + "\n\n" + "\n".join(lines[1:]) + "\n"

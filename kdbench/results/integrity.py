@@ -14,6 +14,7 @@ from kdbench.errors import ResultsError
 from kdbench.matrix.spec import RunSpec
 from kdbench.results.files import read_json, without_remedy, writable
 from kdbench.results.locks import LOCK
+from kdbench.results.sessions import corrupted_sessions
 from kdbench.results.timings import read_timing
 
 if TYPE_CHECKING:
@@ -138,9 +139,10 @@ def corrupted_timings(store: "Store") -> Iterator[str]:
 
 
 def corrupt_files(store: "Store") -> Iterator[str]:
-    """Yield every corrupted file of matrices and timings, with the remedy."""
+    """Yield every corrupted file of matrices, timings and sessions, with the remedy."""
     yield from corrupted_indexes(store).values()
     yield from corrupted_timings(store)
+    yield from corrupted_sessions(store.sessions)
 
 
 def quarantine_folder(folder: Path, quarantine: Path, why: str) -> Path:

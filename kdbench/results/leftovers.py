@@ -1,6 +1,5 @@
 """Files left in a results folder by crashed processes."""
 
-import os
 import platform
 import re
 import shutil
@@ -14,6 +13,8 @@ from typing import final
 from kdbench.results import checkpoints
 from kdbench.results.files import writable
 from kdbench.results.locks import LOCK, is_locked
+from kdbench.results.processes import is_alive
+from kdbench.results.sessions import unused_sessions
 from kdbench.results.store import Store
 
 MIN_AGE = 60.0  # seconds; a process on another machine may still write a file that has no lock
@@ -37,13 +38,15 @@ def find(store: Store) -> Iterator[Leftover]:
     for folder in sorted(store.runs.glob("*/")):
         if not is_locked(folder / LOCK):
             yield from _find_in_run(store, folder)
-    for folder in (store.root, store.matrices, store.timings):
+    for folder in (store.root, store.matrices, store.timings, store.sessions):
         for path in sorted([*folder.glob(".*.tmp"), *folder.glob(".probe.*")]):
             if _is_abandoned(path):
                 yield Leftover(path, "probe" if path.name.startswith(".probe.") else "partial file", _size(path))
+    for path in unused_sessions(store.sessions):
+        yield Leftover(path, "state of a command that was killed before it trained", _size(path))
     for path in sorted((store.root / "workers").glob("*.log")):
         match = LOG.fullmatch(path.name)
-        if match and match["host"] == platform.node() and not _is_alive(int(match["pid"])):
+        if match and match["host"] == platform.node() and not is_alive(int(match["pid"])):
             yield Leftover(path, "log of an ended worker", _size(path))
 
 
@@ -73,22 +76,12 @@ def _find_in_run(store: Store, folder: Path) -> Iterator[Leftover]:
 
 def _is_abandoned(path: Path) -> bool:
     match = PID.search(path.name)
-    if match is None or _is_alive(int(match[1])):
+    if match is None or is_alive(int(match[1])):
         return False
     try:
         return time.time() - path.stat().st_mtime > MIN_AGE
     except FileNotFoundError:
         return False
-
-
-def _is_alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except PermissionError:
-        return True  # it belongs to another user
-    except (ProcessLookupError, OverflowError):
-        return False
-    return True
 
 
 def _size(path: Path) -> int:

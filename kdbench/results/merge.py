@@ -12,6 +12,7 @@ from kdbench.results import checkpoints
 from kdbench.results.files import writable
 from kdbench.results.integrity import quarantine_folder
 from kdbench.results.locks import LOCK
+from kdbench.results.sessions import copy_sessions
 from kdbench.results.store import Store
 from kdbench.results.timings import read_timings, write_timing
 
@@ -21,16 +22,17 @@ SCORES = ("test_", "val_", "teacher_agreement", "parameters", "epochs_run", "bes
 @final
 @dataclass
 class Merged:
-    """The runs, matrices and timings that were copied, and notes on those that were not."""
+    """The runs, matrices, timings and sessions that were copied, and notes on those that were not."""
 
     runs: list[str] = field(default_factory=list)
     matrices: list[str] = field(default_factory=list)
     timings: list[str] = field(default_factory=list)
+    sessions: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
 
 def merge(target: Store, source: Store) -> Merged:
-    """Copy runs, indexes of matrices and timings that `target` lacks from `source`.
+    """Copy runs, indexes of matrices, timings and ended sessions that `target` lacks from `source`.
 
     Timings of one architecture in two environments are kept both; reports show those of one environment, or name the
     rows that were timed in another.
@@ -57,6 +59,7 @@ def merge(target: Store, source: Store) -> Merged:
         if timing.key not in known:
             write_timing(target.timings, timing)
             merged.timings.append(timing.key)
+    merged.sessions += copy_sessions(target.sessions, source.sessions)
     return merged
 
 

@@ -33,6 +33,7 @@ class Store:
         self.runs = self.root / "runs"
         self.matrices = self.root / "matrices"
         self.timings = self.root / "timings"
+        self.sessions = self.root / "sessions"
         self._check_format(create)
 
     @staticmethod

@@ -15,14 +15,18 @@ from kdbench.events import (
     CohortHalved,
     CohortStarted,
     EpochEnded,
+    Event,
     InferenceTimed,
     JobEnded,
     JobStarted,
     RunDone,
     RunFailed,
     RunResumed,
+    RunsGivenAway,
     RunTakenElsewhere,
+    SlotsCounted,
     StopRequested,
+    TimeLeft,
     TimingStarted,
     WarningIssued,
     WorkerDied,
@@ -30,8 +34,9 @@ from kdbench.events import (
 )
 from kdbench.matrix import parse
 from kdbench.plan import Plan, make_plan
-from kdbench.progress import INTERVAL, Progress
+from kdbench.progress import INTERVAL, OVERVIEW_INTERVAL, Progress
 from kdbench.results import Store
+from kdbench.sessions import Activity
 
 DEATH = "the worker died (signal 9)"
 
@@ -47,6 +52,25 @@ class Clock:
 
 
 @dataclass
+class Shown:
+    """A display of progress, and the activity that handles each event first."""
+
+    progress: Progress
+    activity: Activity
+    console: Console
+
+    def on_event(self, event: Event) -> None:
+        self.activity.handle(event)
+        self.progress.on_event(event)
+
+    def lines(self) -> list[str]:
+        """What the live display shows now."""
+        text = io.StringIO()
+        Console(file=text, width=self.console.width).print(self.progress._view)
+        return [line.rstrip() for line in text.getvalue().splitlines()]
+
+
+@dataclass
 class Display:
     """A plan, and displays of its progress."""
 
@@ -54,10 +78,12 @@ class Display:
     store: Store
     clock: Clock
 
-    def start(self, terminal: bool = False) -> tuple[Progress, Callable[[], str]]:
+    def start(self, terminal: bool = False, width: int = 120) -> tuple["Shown", Callable[[], str]]:
         text = io.StringIO()
-        console = Console(file=text, width=120, force_terminal=terminal, color_system=None)
-        return Progress(self.plan, self.store, console), text.getvalue
+        console = Console(file=text, width=width, height=24, force_terminal=terminal, color_system=None)
+        activity = Activity()
+        activity.add_runs(self.plan.runs)
+        return Shown(Progress(self.plan, self.store, console, activity), activity, console), text.getvalue
 
     def runs(self, *methods: str) -> tuple[str, ...]:
         return tuple(run.id for method in methods for run in self.plan.runs if run.method == method)
@@ -93,10 +119,10 @@ def test_a_cohort_is_named_by_student_data_seed_and_methods(display: Display) ->
     progress, text = display.start()
     display.clock.now += 61.26
     progress.on_event(CohortStarted(1, 1, display.runs("vanilla", "logit_mse")))
-    progress.on_event(CohortStarted(1, 1, display.runs("rkd_v1")))
+    progress.on_event(CohortStarted(2, 2, display.runs("rkd_v1")))
     assert text().splitlines()[1:] == [
-        "[  61.3 s] training mlp_16 on digits, seed 0 (2 runs: vanilla, logit_mse)",
-        "[  61.3 s] training mlp_16 on digits, seed 0 (rkd_v1)",
+        "[  61.3 s] worker 1: training mlp_16 on digits, seed 0 (2 runs: vanilla, logit_mse)",
+        "[  61.3 s] worker 2: training mlp_16 on digits, seed 0 (rkd_v1)",
     ]
 
 
@@ -112,24 +138,25 @@ def test_at_most_three_methods_are_named(display: Display) -> None:
     assert text().endswith("(5 runs: vanilla, logit_mse, rkd_v1, ...)\n")
 
 
-def test_epochs_of_a_cohort_are_logged_at_intervals(display: Display) -> None:
+def test_epochs_of_a_worker_are_logged_at_intervals(display: Display) -> None:
     progress, text = display.start()
     runs = display.runs("vanilla")
-    progress.on_event(CohortStarted(1, 1, runs))
+    progress.on_event(CohortStarted(1, 2, runs))
     before = text()
     for seconds in (0, INTERVAL - 1, 1, 1, INTERVAL):
         display.clock.now += seconds
         progress.on_event(epoch(runs))
-    line = "mlp_16 on digits, seed 0 (vanilla): epoch 3/10, 1 min 15 s left, loss 1.235, best validation accuracy 0.988"
+    scores = "loss 1.235, best validation accuracy 0.988"
+    line = f"worker 2: mlp_16 on digits, seed 0 (vanilla), epoch 3/10, 1 min 15 s left, {scores}"
     assert text().removeprefix(before).splitlines() == [f"[  20.0 s] {line}", f"[  41.0 s] {line}"]
 
 
 def test_without_validation_no_accuracy_is_shown(display: Display) -> None:
     progress, text = display.start()
     runs = display.runs("vanilla")
-    for _ in range(2):
-        progress.on_event(epoch(runs, val_accuracy=None))
-        display.clock.now += INTERVAL
+    progress.on_event(CohortStarted(1, 1, runs))
+    display.clock.now += INTERVAL
+    progress.on_event(epoch(runs, val_accuracy=None))
     assert text().endswith("epoch 3/10, 1 min 15 s left, loss 1.235\n")
 
 
@@ -138,9 +165,9 @@ def test_without_validation_no_accuracy_is_shown(display: Display) -> None:
 )
 def test_the_time_left_has_at_most_two_units(display: Display, seconds: float, expected: str) -> None:
     progress, text = display.start()
-    for _ in range(2):
-        progress.on_event(epoch(display.runs("vanilla"), seconds_left=seconds))
-        display.clock.now += INTERVAL
+    progress.on_event(CohortStarted(1, 1, display.runs("vanilla")))
+    display.clock.now += INTERVAL
+    progress.on_event(epoch(display.runs("vanilla"), seconds_left=seconds))
     assert text().endswith(f", {expected} left, loss 1.235, best validation accuracy 0.988\n")
 
 
@@ -255,23 +282,115 @@ def test_other_events_print_nothing(display: Display) -> None:
     assert text() == before
 
 
-def test_a_terminal_shows_cohorts_while_they_train(display: Display) -> None:
+def test_runs_given_away_are_one_line(display: Display) -> None:
+    progress, text = display.start()
+    runs = display.runs("vanilla", "logit_mse", "rkd_v1")
+    progress.on_event(CohortStarted(1, 1, runs))
+    progress.on_event(epoch(runs))
+    before = text()
+    progress.on_event(RunsGivenAway(1, runs[1:], 3))
+    progress.on_event(CohortStarted(2, 2, runs[1:]))
+    for run in runs[1:]:
+        progress.on_event(RunResumed(run, 4))
+    line = "worker 2: training mlp_16 on digits, seed 0 (2 runs: logit_mse, rkd_v1), from worker 1 after epoch 3"
+    assert text().removeprefix(before) == f"[   0.0 s] {line}\n"
+    progress.on_event(RunDone(runs[0]))
+    assert text().endswith("1 of 7 runs finished\n"), "the other worker trains the rest of the cohort"
+
+
+def test_runs_given_away_before_they_began_are_trained_like_others(display: Display) -> None:
+    progress, text = display.start()
+    runs = display.runs("vanilla", "logit_mse")
+    progress.on_event(CohortStarted(1, 1, runs))
+    progress.on_event(RunsGivenAway(1, runs[1:], 0))
+    progress.on_event(CohortStarted(2, 2, runs[1:]))
+    assert text().endswith("worker 2: training mlp_16 on digits, seed 0 (logit_mse)\n")
+
+
+def test_a_run_given_away_that_resumes_later_again_is_logged(display: Display) -> None:
+    progress, text = display.start()
+    (run,) = display.runs("vanilla")
+    progress.on_event(CohortStarted(1, 1, (run,)))
+    progress.on_event(RunsGivenAway(1, (run,), 3))
+    progress.on_event(RunResumed(run, 4))
+    progress.on_event(RunResumed(run, 6))
+    assert text().count("resumes at epoch") == text().count("resumes at epoch 6") == 1
+
+
+def test_the_time_left_of_all_runs_is_logged_with_finished_runs_and_counts_down(display: Display) -> None:
+    progress, text = display.start()
+    progress.on_event(TimeLeft(100.0))
+    display.clock.now += 30
+    progress.on_event(RunDone(display.runs("vanilla")[0]))
+    assert text().endswith("1 of 7 runs finished, about 1 min 10 s left\n")
+
+
+def test_all_runs_and_idle_workers_are_logged_at_intervals(display: Display) -> None:
+    progress, text = display.start()
+    runs = display.runs("vanilla")
+    for event in (SlotsCounted(3), CohortStarted(1, 2, runs), JobStarted(1), TimeLeft(1000.0)):
+        progress.on_event(event)
+    before = text()
+    display.clock.now += OVERVIEW_INTERVAL - 1
+    progress.on_event(WorkerReady())
+    assert text() == before
+    display.clock.now += 1
+    progress.on_event(WorkerReady())
+    idle = "worker 1 idle for 1 min 00 s, worker 3 idle for 1 min 00 s"
+    assert text().removeprefix(before) == f"[  60.0 s] 0 of 7 runs finished, about 15 min 40 s left; {idle}\n"
+
+
+def test_many_idle_workers_are_counted(display: Display) -> None:
+    progress, text = display.start()
+    progress.on_event(SlotsCounted(8))
+    progress.on_event(CohortStarted(1, 1, display.runs("vanilla")))
+    display.clock.now += OVERVIEW_INTERVAL
+    progress.on_event(WorkerReady())
+    assert text().endswith("0 of 7 runs finished; 7 of 8 workers idle\n")
+
+
+def test_a_terminal_shows_each_worker(display: Display) -> None:
     progress, text = display.start(terminal=True)
     runs = display.runs("vanilla")
-    with progress:
-        progress.on_event(CohortStarted(1, 1, runs))
+    with progress.progress:
+        for event in (SlotsCounted(2), CohortStarted(1, 2, runs), JobStarted(1), TimeLeft(200.0)):
+            progress.on_event(event)
         progress.on_event(epoch(runs))
-        shown = Console(width=120, file=io.StringIO())
-        shown.print(progress._view())
-        assert isinstance(shown.file, io.StringIO)
-        lines = shown.file.getvalue().splitlines()
-        assert lines[0].startswith("mlp_16 on digits, seed 0 (vanilla)  epoch 3/10, 1 min 15 s left, loss 1.235, best")
-        assert "0/7" in lines[1]
+        display.clock.now += 15
+        first, second, bar = progress.lines()
+        assert first == "worker 1  idle for 15 s"
+        assert second.startswith(
+            "worker 2  mlp_16 on digits, seed 0 (vanilla)  epoch 3/10, 1 min 00 s left  loss 1.235, b"
+        )
+        assert bar.split(maxsplit=1) == ["m", "0/7 15 s, about 3 min 05 s left"]
         progress.on_event(RunDone(runs[0]))
     last = [line for line in text().splitlines() if "/7" in line][-1]
-    assert "1/7" in last
+    assert "1/7 15 s" in last
     assert "epoch" not in text().partition(last)[2]
     assert " s] " not in text()
+
+
+@pytest.mark.parametrize("width", [60, 80, 120])
+def test_no_line_is_wider_than_the_terminal_and_the_times_are_whole(display: Display, width: int) -> None:
+    progress, _ = display.start(terminal=True, width=width)
+    runs = display.runs("vanilla", "logit_mse", "rkd_v1", "rkd_v2")
+    for event in (CohortStarted(1, 1, runs), epoch(runs, seconds_left=4000.0), TimeLeft(100_000.0)):
+        progress.on_event(event)
+    worker, bar = progress.lines()
+    assert max(len(worker), len(bar)) <= width
+    assert "epoch 3/10, 1 h 06 min left" in worker
+    assert bar.endswith(" 0/7 0 s, about 27 h 46 min left")
+    assert ("loss" in worker) is (width == 120)
+
+
+def test_with_more_workers_than_lines_those_with_a_job_are_shown(display: Display) -> None:
+    progress, _ = display.start(terminal=True)
+    progress.on_event(SlotsCounted(100))
+    progress.on_event(CohortStarted(1, 90, display.runs("vanilla")))
+    lines = progress.lines()
+    assert len(lines) < 24
+    assert any(line.startswith("worker 90  mlp_16 on digits") for line in lines)
+    assert lines[-2].strip() == "and 80 more, 80 of them idle"
 
 
 @pytest.mark.parametrize("has_widgets", [True, False])
@@ -281,5 +400,5 @@ def test_a_notebook_shows_bars_with_ipywidgets_and_lines_without(
     find = importlib.util.find_spec
     found = find("json") if has_widgets else None
     monkeypatch.setattr("importlib.util.find_spec", lambda name: found if name == "ipywidgets" else find(name))
-    Progress(display.plan, display.store, Console(width=120, force_jupyter=True))
+    Progress(display.plan, display.store, Console(width=120, force_jupyter=True), Activity())
     assert (capsys.readouterr().out == "") is has_widgets
