@@ -1,6 +1,7 @@
 """`run` and `report`, end to end: what a small matrix leaves, and what running it again does."""
 
 import json
+import re
 import shlex
 import shutil
 import subprocess
@@ -20,6 +21,7 @@ from kdbench.plan import Plan, make_plan
 from kdbench.results import MatrixIndex, Store
 from kdbench.results.columns import METRICS
 from kdbench.results.hardware import cpu_model
+from kdbench.results.sessions import read_sessions
 from kdbench.results.timings import read_timings, write_timing
 
 RUNS = 1 + 2 + 4 + 2  # teacher, scratch, vanilla twice, the sum; for each of two seeds
@@ -190,9 +192,53 @@ def test_the_latex_tables_are_written(tiny: Any) -> None:
 
 
 def printed_report(result: Any) -> str:
-    """What a command printed from the accuracy table on."""
+    """What a command printed from the accuracy table to the path of the report."""
     assert result.out.count("Accuracy  ") == 1
-    return str(result.out[result.out.index("Accuracy  ") :])
+    end = "report.md\n"
+    return str(result.out[result.out.index("Accuracy  ") : result.out.rindex(end) + len(end)])
+
+
+SPEED = r"on 1 worker, \d+ % busy; one at a time without sharing: about \d+ s"
+
+
+def test_the_last_line_has_the_wall_time_the_busy_share_and_the_time_without_sharing(tiny: Any) -> None:
+    assert re.fullmatch(rf"{RUNS} runs in \d+ s {SPEED}", tiny.result.out.splitlines()[-1])
+
+
+def test_the_head_of_the_report_has_the_same(tiny: Any) -> None:
+    line = tiny.result.out.splitlines()[-1]
+    assert f"- training: {line}\n" in (tiny.reports / "tiny" / "report.md").read_text()
+
+
+def test_the_session_is_recorded(tiny: Any) -> None:
+    (session,) = read_sessions(tiny.results / "sessions")
+    assert (session.matrix, session.slots, len(session.done), session.failed) == ("tiny", 1, RUNS, ())
+    assert (session.has_ended, session.is_interrupted) == (True, False)
+    assert set(session.epochs.values()) == {2}
+
+
+def test_a_finished_matrix_adds_no_session(copied: Any, invoke: Callable[..., Any]) -> None:
+    before = sorted((copied.results / "sessions").iterdir())
+    report = (copied.reports / "tiny" / "report.md").read_text()
+    invoke("run", "tiny.toml")
+    assert sorted((copied.results / "sessions").iterdir()) == before
+    assert (copied.reports / "tiny" / "report.md").read_text() == report
+    copied.matrix.write_text(copied.matrix.read_text().replace("[methods.vanilla]", '[methods.kd]\nmethod = "vanilla"'))
+    assert invoke("run", "tiny.toml").out.endswith("report.md\n"), "planned again, but nothing trained"
+    assert sorted((copied.results / "sessions").iterdir()) == before
+
+
+@pytest.mark.slow
+def test_a_second_command_counts_what_it_trained_and_the_report_counts_both(
+    copied: Any, invoke: Callable[..., Any]
+) -> None:
+    Store(copied.results).clear_result(copied.run_of("vanilla"))
+    result = invoke("run", "tiny.toml")
+    assert re.fullmatch(
+        rf"1 run in \d+ s {SPEED}; {RUNS - 1} other runs trained by other commands", result.out.splitlines()[-1]
+    )
+    text = (copied.reports / "tiny" / "report.md").read_text()
+    assert re.search(rf"- training: {RUNS} runs in \d+ s \(2 commands\) {SPEED}\n", text)
 
 
 def test_a_finished_matrix_prints_its_table_and_imports_no_torch(
