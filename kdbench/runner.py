@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import fields
 
 from kdbench.errors import KdbenchError
-from kdbench.events import EventHandler, WarningIssued
+from kdbench.events import EventHandler, SlotsCounted, WarningIssued
 from kdbench.executor import Ray, check_threads, create_executor
 from kdbench.plan import Plan, batches_key
 from kdbench.plan.choice import choose_configurations, choose_finished
@@ -82,6 +82,7 @@ def run_plan(
     if executor is None or isinstance(executor, Ray):
         executor = create_executor(plan.matrix.run, store, executor)
     _fix_threads(plan.matrix.run.threads, store, executor)
+    on_event(SlotsCounted(executor.slot_count()))
     store.write_index(index or plan.index())
     runs = [QueuedRun(spec, batches_key(spec)) for spec in plan.runs]
     limits = Limits(plan.matrix.run.time_limit, plan.matrix.run.model_dump(include=WORKER_OPTIONS))

@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from kdbench.errors import KdbenchError, ResultsError
-from kdbench.events import CohortStarted, Event, EventHandler
+from kdbench.events import CohortStarted, Event, EventHandler, SlotsCounted
 from kdbench.matrix import parse
 from kdbench.plan import Plan, batches_key, make_plan
 from kdbench.queue.devices import Slot
@@ -37,6 +37,9 @@ class UnusedExecutor:
 
     def start(self) -> None:
         raise AssertionError
+
+    def slot_count(self) -> int:
+        return 3
 
     def free_slots(self) -> int:
         raise AssertionError
@@ -255,4 +258,4 @@ def test_events_of_the_scheduler_reach_the_handler(
 ) -> None:
     events: list[Event] = []
     run_plan(plan_with(), store, events.append)
-    assert events == [EVENT]
+    assert events == [SlotsCounted(3), EVENT]
