@@ -13,6 +13,7 @@ from torch.utils._pytree import tree_leaves
 
 from kdbench.errors import NetworkError
 from kdbench.training.billing import Bills
+from kdbench.training.dry_run import run_dry
 from kdbench.training.partial_output import MissingField
 from kdbench.training.stopwatch import Stopwatch
 
@@ -81,7 +82,7 @@ class Network(nn.Module, ABC):
 
 
 def shapes(network: nn.Module) -> Shapes:
-    """Return the shapes of a network's output, by a forward pass on the meta device.
+    """Return the shapes of a network's output, by a forward pass without its weights.
 
     Raises:
         NetworkError: the network has no attribute `image_shape`, does not return an `Output`, or returns a stage that
@@ -93,9 +94,7 @@ def shapes(network: nn.Module) -> Shapes:
             f"{type(network).__name__} has no attribute 'image_shape' (C, H, W); build it with "
             "kdbench.models.build, subclass kdbench.Network, or set the attribute"
         )
-    dry = copy.deepcopy(network).to("meta").eval()
-    with torch.no_grad():
-        output = dry(torch.empty(2, *shape, device="meta"))
+    output = run_dry(network, shape)
     if not isinstance(output, Output):
         raise NetworkError(f"{type(network).__name__} must return a kdbench.Output, got {type(output).__name__}")
     for stage in output.stages:

@@ -157,3 +157,11 @@ def test_a_missing_data_set_is_one_line(
 def test_no_id_is_provisional_if_the_data_are_there(matrix: Path, invoke: Callable[..., Any]) -> None:
     assert "provisional" not in invoke("plan", matrix).out
     assert invoke("plan", matrix, "--json").json["provisional"] == []
+
+
+def test_a_plan_of_small_networks_imports_torch_but_not_its_compiler(
+    matrix: Path, modules_after: Callable[..., set[str]]
+) -> None:
+    imported = modules_after("plan", matrix)
+    assert "torch" in imported
+    assert not imported & {"torch._dynamo", "torch._inductor", "sympy", "torchvision", "timm", "pandas", "optuna"}

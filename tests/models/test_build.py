@@ -8,7 +8,7 @@ import torch
 from kdbench import models
 from kdbench.errors import NetworkError
 from kdbench.matrix import NetworkSpec
-from kdbench.training.network import Output, shapes
+from kdbench.training.network import Output, Shapes, shapes
 
 NAMES = [name for family in models.FAMILIES for name in family.examples]
 DEFINED_HERE = [name for name in NAMES if ":" not in name]
@@ -25,6 +25,19 @@ def test_every_example_builds_on_the_meta_device() -> None:
         assert found.num_classes == 7, name
         assert found.preacts, name
         assert found.cuttable, name
+
+
+@pytest.mark.slow
+def test_shapes_are_the_same_on_the_cpu_and_on_the_meta_device(monkeypatch: pytest.MonkeyPatch) -> None:
+    def shapes_of(name: str) -> Shapes:
+        with torch.device("meta"):
+            network = models.build(name, num_classes=7, image_shape=(3, 32, 32))
+        return shapes(network)
+
+    small = [name for name in DEFINED_HERE if not name.startswith(("resnet101", "resnet152", "wrn_28"))]
+    on_cpu = {name: shapes_of(name) for name in small}
+    monkeypatch.setattr("kdbench.training.dry_run.MAX_PARAMETERS", 0)
+    assert {name: shapes_of(name) for name in small} == on_cpu
 
 
 @pytest.mark.slow
