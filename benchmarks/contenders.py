@@ -3,7 +3,7 @@
 On a GPU the last two let cuDNN benchmark its algorithms, as such scripts do; kdbench uses deterministic ones.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any, Literal, final
@@ -48,19 +48,13 @@ def kdbench(work: Work) -> Callable[[], None]:
 
 @final
 class ImageDataset(Dataset[tuple[Tensor, int]]):
-    """Images that are decoded one by one with Pillow and torchvision."""
+    """Images (N, H, W, C) that are decoded, augmented and normalized one by one with Pillow and torchvision."""
 
-    def __init__(self, count: int) -> None:
-        images, labels = random_images(count, torch.device("cpu"))
-        self._pixels: NDArray[Any] = images.permute(0, 2, 3, 1).numpy()
-        self._labels: list[int] = labels.tolist()
+    def __init__(self, pixels: NDArray[Any], labels: Sequence[int], augment: bool = True) -> None:
+        self._pixels, self._labels = pixels, labels
+        augmentations = [transforms.RandomCrop(SHAPE[1], padding=4), transforms.RandomHorizontalFlip()]
         self._transform = transforms.Compose(
-            [
-                transforms.RandomCrop(SHAPE[1], padding=4),
-                transforms.RandomHorizontalFlip(),
-                transforms.ToTensor(),
-                transforms.Normalize(MEAN, STD),
-            ]
+            [*(augmentations if augment else []), transforms.ToTensor(), transforms.Normalize(MEAN, STD)]
         )
 
     def __len__(self) -> int:
@@ -77,7 +71,8 @@ def _loader_options(work: Work) -> dict[str, Any]:
 
 
 def _images(work: Work) -> ImageDataset:
-    return ImageDataset(max(work.steps, WARM_UP[work.device]) * BATCH)
+    images, labels = random_images(max(work.steps, WARM_UP[work.device]) * BATCH, torch.device("cpu"))
+    return ImageDataset(images.permute(0, 2, 3, 1).numpy(), labels.tolist())
 
 
 @final
@@ -94,6 +89,36 @@ class LogitsOnly(nn.Module):
         return logits
 
 
+def plain_step(
+    student: nn.Module,
+    teacher: nn.Module | None,
+    optimizer: torch.optim.Optimizer,
+    batch: tuple[Tensor, Tensor],
+    alpha: float,
+    temperature: float,
+) -> None:
+    """Train a student on images and labels as published repositories do; without a teacher, on the labels alone."""
+    images, labels = batch
+    logits = student(images)
+    loss = F.cross_entropy(logits, labels)
+    if teacher is not None:
+        with torch.no_grad():
+            soft = teacher(images)
+        kl = F.kl_div(
+            F.log_softmax(logits / temperature, dim=1), F.softmax(soft / temperature, dim=1), reduction="batchmean"
+        )
+        loss = (1 - alpha) * loss + alpha * temperature**2 * kl
+    optimizer.zero_grad()
+    loss.backward()
+    optimizer.step()
+    loss.item()  # the running mean that such loops print
+
+
+def plain_optimizer(student: nn.Module) -> torch.optim.Optimizer:
+    """Return the optimizer of the plain loop."""
+    return torch.optim.SGD(student.parameters(), lr=RATE, momentum=0.9, weight_decay=5e-4)
+
+
 def plain(work: Work) -> Callable[[], None]:
     """Return a function that trains one configuration after the other, as published repositories do."""
     torch.backends.cudnn.benchmark = True
@@ -102,22 +127,11 @@ def plain(work: Work) -> Callable[[], None]:
     loader = DataLoader(_images(work), shuffle=True, **_loader_options(work))
 
     def train(student: nn.Module, steps: int, alpha: float, temperature: float) -> None:
-        optimizer = torch.optim.SGD(student.parameters(), lr=RATE, momentum=0.9, weight_decay=5e-4)
+        optimizer = plain_optimizer(student)
         student.train()
         for images, labels in islice(loader, steps):
-            images, labels = _to_device(images, work), _to_device(labels, work)
-            logits = student(images)
-            with torch.no_grad():
-                soft = teacher(images)
-            hard = F.cross_entropy(logits, labels)
-            kl = F.kl_div(
-                F.log_softmax(logits / temperature, dim=1), F.softmax(soft / temperature, dim=1), reduction="batchmean"
-            )
-            loss = (1 - alpha) * hard + alpha * temperature**2 * kl
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
-            loss.item()  # the running mean that such loops print
+            batch = _to_device(images, work), _to_device(labels, work)
+            plain_step(student, teacher, optimizer, batch, alpha, temperature)
 
     def make_student() -> nn.Module:
         return LogitsOnly(student_name).to(work.torch_device)
