@@ -1,4 +1,4 @@
-"""The data sets. `DATASETS` is the table of contents. Nothing here imports torch, except batches and augmentation."""
+"""The data sets. `DATASETS` is the table of contents. Only what reads and augments batches imports torch."""
 
 from collections.abc import Mapping
 

@@ -1,11 +1,14 @@
 """A decoded data set in memory, and the fingerprint of its content."""
 
 import hashlib
+from collections import Counter
 from dataclasses import dataclass
 from typing import Any, final
 
 import numpy as np
 from numpy.typing import NDArray
+
+from kdbench.data.memory_map import chunks
 
 Images = NDArray[np.uint8]
 Labels = NDArray[np.int64]
@@ -63,14 +66,15 @@ def compute_fingerprint(*arrays: NDArray[Any]) -> str:
     content = hashlib.sha256()
     for array in arrays:
         content.update(f"{array.shape}{array.dtype.str}".encode())
-        content.update(np.ascontiguousarray(array).data)
+        for part in chunks(array):
+            content.update(np.ascontiguousarray(part).data)
     return content.hexdigest()[:16]
 
 
 def count_duplicates(train_images: Images, test_images: Images) -> int:
     """Return the number of test images (N, C, H, W) that equal one of the training images (M, C, H, W)."""
-    known = {_hash(image) for image in train_images}
-    return sum(_hash(image) in known for image in test_images)
+    unseen = Counter(_hash(image) for part in chunks(test_images) for image in part)
+    return sum(unseen.pop(_hash(image), 0) for part in chunks(train_images) for image in part)
 
 
 def _hash(image: Images) -> bytes:

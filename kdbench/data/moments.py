@@ -7,11 +7,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kdbench.data.dataset import Dataset, Images
+from kdbench.data.memory_map import chunks, release
 from kdbench.data.run_images import split_images
 from kdbench.data.splits import IndexArray
 from kdbench.matrix.spec import RunSpec
-
-CHUNK = 4096  # images per step of the histogram
 
 
 @final
@@ -43,9 +42,11 @@ def channel_moments(images: Images, indices: IndexArray) -> Moments:
 
 def _histogram(images: Images, indices: IndexArray) -> NDArray[np.int64]:
     """Count how often each channel has each value, (C, 256)."""
+    import torch  # its `bincount` takes uint8, numpy's converts it to int64
+
     counts = np.zeros((images.shape[1], 256), dtype=np.int64)
-    for start in range(0, len(indices), CHUNK):
-        chunk = images[indices[start : start + CHUNK]]
-        for channel in range(images.shape[1]):
-            counts[channel] += np.bincount(chunk[:, channel].ravel(), minlength=256)
+    for chosen in chunks(indices, images[:1].nbytes):
+        planes = torch.from_numpy(images[chosen].swapaxes(0, 1).reshape(images.shape[1], -1))
+        release(images)
+        counts += torch.stack([torch.bincount(plane, minlength=256) for plane in planes]).numpy()
     return counts

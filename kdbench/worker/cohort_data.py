@@ -6,17 +6,21 @@ from typing import final
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from kdbench import data
 from kdbench.data.batches import Batches, evaluation_batches
+from kdbench.data.dataset import Images, Labels
+from kdbench.data.image_reader import ImageReader
 from kdbench.data.moments import run_moments
 from kdbench.data.run_images import count_steps, split_images
-from kdbench.data.splits import Indices
+from kdbench.data.splits import IndexArray, Indices
 from kdbench.errors import DataError
 from kdbench.matrix import RunSpec
 from kdbench.training.method import Batch, Task
+from kdbench.worker.memory import free_memory
+
+GPU_SHARE = 0.25  # of the free memory of a GPU, for each part of a split
 
 
 @final
@@ -24,7 +28,7 @@ from kdbench.training.method import Batch, Task
 class ImageSplit:
     """Images (N, C, H, W) uint8, labels (N,) int64, and the mean and standard deviation of each channel."""
 
-    images: Tensor
+    images: Tensor | ImageReader
     labels: Tensor
     mean: tuple[float, ...]
     std: tuple[float, ...]
@@ -57,7 +61,10 @@ def load_task(spec: RunSpec) -> Task:
 
 
 def load_cohort_data(spec: RunSpec, device: torch.device) -> CohortData:
-    """Read a run's data set, split it, and move it to the device.
+    """Read a run's data set and split it.
+
+    The images move to a GPU if they take at most `GPU_SHARE` of its free memory. Otherwise, and on the CPU, they are
+    read from the memory-mapped data set, batch by batch.
 
     Raises:
         DataError: the data set is missing, or its content differs from that at planning time.
@@ -65,16 +72,22 @@ def load_cohort_data(spec: RunSpec, device: torch.device) -> CohortData:
     loaded = _load(spec)
     indices, moments = split_images(loaded, spec.split, spec.recipe), run_moments(loaded, spec)
 
-    def images(pixels: NDArray[np.uint8], labels: NDArray[np.int64]) -> ImageSplit:
-        on_device = torch.tensor(pixels, device=device), torch.tensor(labels, device=device)
-        return ImageSplit(*on_device, moments.mean, moments.std)
+    def images(pixels: Images, labels: Labels, chosen: IndexArray) -> ImageSplit:
+        reader = ImageReader(pixels, chosen, device)
+        source = reader.to_device() if _fits(reader) else reader
+        return ImageSplit(source, torch.tensor(labels[chosen], device=device), moments.mean, moments.std)
 
     return CohortData(
         task=make_task(spec, loaded, indices),
-        train=images(loaded.train_images[indices.train], loaded.train_labels[indices.train]),
-        validation=images(loaded.train_images[indices.validation], loaded.train_labels[indices.validation]),
-        test=images(loaded.test_images, loaded.test_labels),
+        train=images(loaded.train_images, loaded.train_labels, indices.train),
+        validation=images(loaded.train_images, loaded.train_labels, indices.validation),
+        test=images(loaded.test_images, loaded.test_labels, np.arange(loaded.test_size)),
     )
+
+
+def _fits(images: ImageReader) -> bool:
+    """Return whether images are to be copied to their device."""
+    return images.device.type != "cpu" and images.nbytes <= GPU_SHARE * free_memory(images.device)
 
 
 def _load(spec: RunSpec) -> data.Dataset:

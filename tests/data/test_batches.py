@@ -1,11 +1,13 @@
 from collections.abc import Callable
 from contextlib import AbstractContextManager
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
 from kdbench.data.batches import Batches, evaluation_batches
+from kdbench.data.image_reader import ImageReader
 from kdbench.errors import DataError
 from kdbench.matrix.recipe import Augmentation, Crop, Flip, RandomErasing, Recipe, Rotate90, Translate
 from kdbench.training.method import Batch
@@ -133,6 +135,22 @@ def test_evaluation_batches_contain_every_image_in_order() -> None:
     assert [len(images) for images, _ in found] == [8, 8, 4]
     np.testing.assert_allclose(torch.cat([i for i, _ in found]), normalize(IMAGES), rtol=1e-5, atol=1e-5)
     assert torch.equal(torch.cat([labels for _, labels in found]), LABELS)
+
+
+def test_evaluation_batches_of_large_images_are_smaller() -> None:
+    large = torch.zeros(1, 2, 192, 256, dtype=torch.uint8).expand(300, -1, -1, -1)
+    batches = evaluation_batches(large, torch.zeros(300), MEAN, STD)
+    assert [len(images) for images, _ in batches] == [128, 128, 44]
+
+
+@pytest.mark.parametrize("size", [6, 3])
+def test_batches_of_images_that_are_read_equal_those_of_images_in_memory(size: int) -> None:
+    images = ImageReader(IMAGES.numpy(), np.arange(20), torch.device("cpu"))
+    recipe = AUGMENTED.model_copy(update={"batch_size": size})
+    options: Any = {"mean": MEAN, "std": STD, "recipe": recipe, "seed": 1, "views": 2}
+    for epoch in range(2):
+        read, expected = (Batches(one, LABELS, INDICES, **options).epoch(epoch, 2) for one in (images, IMAGES))
+        assert all(equal(one, other) for one, other in zip(read, expected, strict=True))
 
 
 @pytest.mark.parametrize("augmentation", [Crop(padding=2), Flip(), Translate(pixels=2), Rotate90(), RandomErasing()])

@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 
+from kdbench.data.image_reader import ImageReader
 from kdbench.errors import DataError
 from kdbench.training.method import Task
 from kdbench.worker.cohort_data import EmptyBatches, load_cohort_data, load_task, make_batches
@@ -21,17 +22,28 @@ def test_images_are_split(spec):
     data = load_cohort_data(spec, CPU)
     assert data.task == load_task(spec) == Task(10, 120, (1, 8, 8), 50)
     assert data.train.images.shape == (120, 1, 8, 8)
-    assert data.train.images.dtype == torch.uint8
-    training, validation = (data.train.images.flatten(1), data.validation.images.flatten(1))
+    assert data.train.images[:].dtype == torch.uint8
+    training, validation = (data.train.images[:].flatten(1), data.validation.images[:].flatten(1))
     assert 100 < len(validation) < 200
     assert len(data.test.labels) > 300
     assert len(torch.unique(torch.cat([training, validation]), dim=0)) == len(training) + len(validation)
 
 
+def test_images_stay_in_the_memory_map_unless_they_fit_on_a_gpu(spec, monkeypatch):
+    """The device "meta", which has no values, is in the place of a GPU."""
+    images = {device: load_cohort_data(spec, torch.device(device)).train.images for device in ("cpu", "meta")}
+    assert {device: type(found) for device, found in images.items()} == {"cpu": ImageReader, "meta": torch.Tensor}
+    assert images["meta"].shape == images["cpu"].shape
+    monkeypatch.setattr("kdbench.worker.cohort_data.GPU_SHARE", 0.0)
+    large = load_cohort_data(spec, torch.device("meta")).train
+    assert isinstance(large.images, ImageReader)
+    assert {tensor.device.type for tensor in (large.images[:], large.labels)} == {"meta"}
+
+
 def test_images_are_normalized_for_evaluation(spec):
     images = load_cohort_data(spec, CPU).validation
     normalized = torch.cat(list(images.batches()))
-    expected = (images.images / 255 - images.mean[0]) / images.std[0]
+    expected = (images.images[:] / 255 - images.mean[0]) / images.std[0]
     torch.testing.assert_close(normalized, expected)
 
 
@@ -83,7 +95,7 @@ def test_all_images_are_normalized_by_the_training_part_of_the_split(spec):
     """Also the images that `train_samples` leaves out count, but no validation image."""
     data = load_cohort_data(spec, CPU)
     everything = load_cohort_data(replace(spec, recipe=spec.recipe.model_copy(update={"train_samples": None})), CPU)
-    pixels = everything.train.images.double() / 255
+    pixels = everything.train.images[:].double() / 255
     for images in (data.train, data.validation, data.test):
         assert images.mean == pytest.approx((pixels.mean().item(),), rel=1e-9)
         assert images.std == pytest.approx((pixels.std(correction=0).item(),), rel=1e-9)
