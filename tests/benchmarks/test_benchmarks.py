@@ -9,12 +9,22 @@ import pytest
 import torch
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
-SMALL = ["--pair", "cnn_4_4:cnn_2_2", "--steps", "1"]
+PAIR = ["--pair", "cnn_4_4:cnn_2_2"]
+SMALL = [*PAIR, "--steps", "1"]
+SWEEP = ["--alphas", "0.5", "--temperatures", "2"]
 
 RUNS: dict[str, tuple[list[str], str]] = {
     "inference": (
-        ["--pair", "cnn_4_4:cnn_2_2", "--rounds", "1", "--seconds", "0.01", "--batch", "1"],
+        [*PAIR, "--rounds", "1", "--seconds", "0.01", "--batch", "1"],
         r"the student is (\d+\.\d+) times faster",
+    ),
+    "end_to_end": (
+        [*PAIR, "--precision", "fp32", "--images", "128", "--epochs", "1", "--seeds", "1", *SWEEP],
+        r"from command to report, kdbench in fp32 is faster than the plain loop (\d+\.\d+) times",
+    ),
+    "large_data": (
+        ["--gib", "0.002", "--small", "0.001", "--side", "16", "--steps", "1", "--epochs", "2"],
+        r"\na step takes (\d+\.\d+) times as long with 0.002 GiB as with 0.001 GiB\n$",
     ),
     "overhead": ([*SMALL, "--rounds", "2"], r"cnn_4_4:cnn_2_2, bf16: kdbench / by hand (\d+\.\d+) \("),
     "planning": (["2", "3", "2"], r"plan with all checks: 15 runs in .* s, ([\d,]+) runs/s"),
