@@ -1,7 +1,7 @@
 """Train a whole matrix with `kdbench run` and with a plain PyTorch loop, from the command to the written report.
 
     python benchmarks/end_to_end.py [--pair TEACHER:STUDENT ...] [--precision bf16 fp32] [--seeds 2] [--teachers 1]
-        [--images 1000] [--epochs 3] [--rounds 1]
+        [--images N] [--epochs 3] [--rounds 1]
 
 The matrix has one teacher for all seeds (kdbench's default) or one per seed (`--teachers` equal to `--seeds`), and for
 each seed a student from scratch and nine configurations of vanilla distillation (alpha x T). Images are random, with
@@ -46,7 +46,8 @@ from kdbench.results import Store
 
 PAIRS = ("wrn_40_2:wrn_16_2", "resnet32x4:resnet8x4")
 ALPHAS, TEMPERATURES = (0.1, 0.5, 0.9), (2.0, 4.0, 8.0)
-MIN_IMAGES = 2 * BATCH  # half of them may be for validation
+IMAGES_OF = {"resnet32x4:resnet8x4": 500}
+MIN_IMAGES = 2 * BATCH
 MATRIX = """name = "end_to_end"
 seeds = {seeds}
 datasets = ["random"]
@@ -109,7 +110,7 @@ def main() -> None:
     parser.add_argument("--teachers", type=int, default=1, help="1, or the number of seeds")
     parser.add_argument("--alphas", type=float, nargs="+", default=ALPHAS)
     parser.add_argument("--temperatures", type=float, nargs="+", default=TEMPERATURES)
-    parser.add_argument("--images", type=int, default=1000, help="training images, a tenth of them for validation")
+    parser.add_argument("--images", type=int, help="default: 500 for resnet32x4:resnet8x4, 1000 for any other pair")
     parser.add_argument("--epochs", type=int, default=3)
     parser.add_argument("--rounds", type=int, default=1)
     parser.add_argument("--child", help=argparse.SUPPRESS)
@@ -117,13 +118,14 @@ def main() -> None:
     if args.child:
         _child(**json.loads(args.child))
         return
-    if args.images < MIN_IMAGES:
+    if args.images is not None and args.images < MIN_IMAGES:
         parser.error(f"--images must be at least {MIN_IMAGES}, got {args.images}")
     if args.teachers not in (1, args.seeds):
         parser.error(f"--teachers must be 1 or the number of seeds, {args.seeds}, got {args.teachers}")
     sweep = tuple(args.alphas), tuple(args.temperatures)
     for pair in args.pair:
-        _compare(Work(pair, args.seeds, args.teachers, *sweep, args.images, args.epochs), args.precision, args.rounds)
+        images = args.images or IMAGES_OF.get(pair, 1000)
+        _compare(Work(pair, args.seeds, args.teachers, *sweep, images, args.epochs), args.precision, args.rounds)
 
 
 def _compare(work: Work, precisions: Sequence[str], rounds: int) -> None:
@@ -254,7 +256,7 @@ def _plain_process(folder: str, threads: int, **work: Any) -> None:
 def _write_images(folder: Path, count: int) -> None:
     """Write random images (N, H, W, C) with balanced labels, and a tenth as many test images."""
     random = np.random.default_rng(0)
-    classes = min(CLASSES, count // 2)
+    classes = min(CLASSES, count // 10)
     arrays = {}
     for part, size in (("train", count), ("test", max(classes, count // 10))):
         arrays[f"{part}_images"] = random.integers(0, 256, (size, *SHAPE[1:], SHAPE[0]), dtype=np.uint8)
