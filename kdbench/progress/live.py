@@ -14,7 +14,7 @@ from kdbench.results.sessions import WorkerActivity
 from kdbench.sessions import Activity
 from kdbench.sessions.text import describe_worker
 
-SHORTEST_TASK, LONGEST_BAR = 30, 40  # columns
+SHORTEST_TASK, SHORTEST_BAR, LONGEST_BAR = 30, 4, 40  # columns
 GAP = 2
 
 
@@ -49,10 +49,13 @@ class LiveView:
     def _bar(self) -> Table:
         count = f"{self.completed}/{self._total}"
         times = f"{format_duration(self._activity.wall_seconds)}{self._time_left()}"
-        room = self._console.width - len(self._title) - len(count) - len(times) - 3
-        bar = ProgressBar(max(1, self._total), self.completed, width=max(4, min(LONGEST_BAR, room)))
+        room = self._console.width - sum(cell_len(text) + 1 for text in (self._title, count, times))
+        bar = ProgressBar(max(1, self._total), self.completed, width=min(LONGEST_BAR, room))
+        cells = (Text(self._title), *([bar] if room >= SHORTEST_BAR else []), Text(count), Text(times))
         grid = Table.grid(padding=(0, 1))
-        grid.add_row(Text(self._title, no_wrap=True), bar, Text(count, no_wrap=True), Text(times, no_wrap=True))
+        for _ in cells:
+            grid.add_column(no_wrap=True)
+        grid.add_row(*cells)
         return grid
 
     def _time_left(self) -> str:

@@ -56,7 +56,7 @@ def describe_sessions(sessions: Sequence[Session], rows: Rows, run_ids: Iterable
         parts.append(f"one at a time without sharing: about {format_duration(sum(seconds.values()))}")
         hosts = {rows[run].get("host") for run in seconds}
         parts[-1] += f", measured on {len(hosts)} machines" if len(hosts) > 1 else ""
-    if unknown := trained - set(seconds):
+    if seconds and (unknown := trained - set(seconds)):
         parts[-1] += f" (without {count_of(len(unknown), 'run')} that failed or did not finish)"
     if others := [run for run in run_ids if run in rows and run not in trained]:
         parts.append(f"{count_of(len(others), 'other run')} trained by other commands")
