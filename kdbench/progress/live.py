@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import final
 
 from rich.cells import cell_len
-from rich.console import Console, Group
+from rich.console import Console, Group, RenderableType
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
@@ -51,7 +51,8 @@ class LiveView:
         times = f"{format_duration(self._activity.wall_seconds)}{self._time_left()}"
         room = self._console.width - sum(cell_len(text) + 1 for text in (self._title, count, times))
         bar = ProgressBar(max(1, self._total), self.completed, width=min(LONGEST_BAR, room))
-        cells = (Text(self._title), *([bar] if room >= SHORTEST_BAR else []), Text(count), Text(times))
+        shown: list[RenderableType] = [bar] if room >= SHORTEST_BAR else []
+        cells = (Text(self._title), *shown, Text(count), Text(times))
         grid = Table.grid(padding=(0, 1))
         for _ in cells:
             grid.add_column(no_wrap=True)
