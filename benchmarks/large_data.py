@@ -1,6 +1,6 @@
 """Train on a data set that is larger than the memory a worker may use, and on one that fits.
 
-    python benchmarks/large_data.py [--gib 20] [--small 0.2] [--side 224] [--network cnn_4_4] [--steps 50] [--epochs 4]
+    python benchmarks/large_data.py [--gib 20] [--small 0.5] [--side 224] [--network cnn_4_4] [--steps 50] [--epochs 4]
         [--folder FOLDER]
 
 Both sets have images of `side` x `side` pixels in the memory-mapped form of kdbench's cache; their content is a block
@@ -48,7 +48,7 @@ def main() -> None:
     """Measure both sets, or (as a child) train on one of them."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--gib", type=float, default=20.0, help="size of the larger set")
-    parser.add_argument("--small", type=float, default=0.2, help="size of the set that fits, in GiB")
+    parser.add_argument("--small", type=float, default=0.5, help="size of the set that fits, in GiB")
     parser.add_argument("--side", type=int, default=224)
     parser.add_argument("--network", default="cnn_4_4")
     parser.add_argument("--steps", type=int, default=50)
@@ -59,11 +59,14 @@ def main() -> None:
     if args.child:
         _child(**json.loads(args.child))
         return
+    images = {gib: int(gib * 2**30) // (3 * args.side**2) for gib in (args.small, args.gib)}
+    if min(images.values()) < args.steps * BATCH:
+        parser.error(f"{args.steps} steps need {args.steps * BATCH} images, but a set has only {min(images.values())}")
     work = {"network": args.network, "steps": args.steps, "epochs": args.epochs}
     measured = {}
     for name, gib in (("fits", args.small), ("large", args.gib)):
         with tempfile.TemporaryDirectory(dir=args.folder) as folder:
-            measured[name] = _measure(Path(folder), int(gib * 2**30) // (3 * args.side**2), args.side, work, name)
+            measured[name] = _measure(Path(folder), images[gib], args.side, work, name)
     ratio = measured["large"] / measured["fits"]
     print_line(f"a step takes {ratio:.2f} times as long with {args.gib:g} GiB as with {args.small:g} GiB")
 

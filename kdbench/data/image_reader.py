@@ -12,15 +12,14 @@ from kdbench.data.splits import IndexArray
 from kdbench.data.transfer import to_device_async
 
 MAPPED = 2**28  # bytes of a data set that stay mapped in this process; the system's cache may hold all of it
-MAPPED_PER_READ = 2**16  # bytes that Linux maps around a page that is read
 
 
 @final
 class ImageReader:
     """Some images of a data set, as tensors on a device; indexed like a tensor (N, C, H, W) uint8.
 
-    Of a data set larger than `MAPPED`, few pages stay in the process, and the next batch is read from disk while one
-    trains.
+    Of a data set larger than `MAPPED`, no page stays in the process after a read, and the next batch is read from disk
+    while one trains.
 
     Args:
         images: all images (M, C, H, W) of the data set, usually memory-mapped.
@@ -33,7 +32,6 @@ class ImageReader:
         self._indices = indices
         self.device = device
         self._is_large = images.nbytes > MAPPED
-        self._mapped = 0  # bytes since the last release, at most
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -57,9 +55,9 @@ class ImageReader:
         if isinstance(chosen, slice):
             start, stop, _ = chosen.indices(len(self))
             self._read_ahead(slice(start, 2 * stop - start))
-        rows = self._rows(chosen)
-        pixels = torch.from_numpy(self._images[rows])
-        self._release_after(len(rows))
+        pixels = torch.from_numpy(self._images[self._rows(chosen)])
+        if self._is_large:
+            release(self._images)
         return to_device_async(pixels, self.device)
 
     def batches(self, positions: Tensor) -> Iterator[Tensor]:
@@ -84,10 +82,3 @@ class ImageReader:
     def _rows(self, chosen: slice | Tensor) -> IndexArray:
         rows: IndexArray = self._indices[chosen if isinstance(chosen, slice) else chosen.numpy()]
         return rows
-
-    def _release_after(self, rows: int) -> None:
-        """Release the pages of the data set once enough may be mapped."""
-        self._mapped += rows * (self._images[:1].nbytes + MAPPED_PER_READ)
-        if self._is_large and self._mapped > MAPPED:
-            release(self._images)
-            self._mapped = 0

@@ -78,18 +78,7 @@ def test_the_next_slice_of_a_large_set_is_read_ahead(
     assert calls == [[9, 0, 3, 7], "release", [3, 7, 4, 8], "release"]
 
 
-def test_pages_are_released_only_if_many_may_be_mapped(
-    images: np.memmap, calls: list[Any], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(image_reader, "MAPPED", images.nbytes - 1)
-    monkeypatch.setattr(image_reader, "MAPPED_PER_READ", 0)
-    reader = ImageReader(images, INDICES, CPU)
-    for _ in range(4):
-        _ = reader[torch.arange(6)]
-    assert calls == ["release", "release"]
-
-
 def test_a_small_set_stays_mapped(images: np.memmap, calls: list[Any]) -> None:
     reader = ImageReader(images, INDICES, CPU)
-    _ = [*reader.batches(torch.arange(6).reshape(3, 2)), *(reader[:] for _ in range(5000))]
+    _ = [*reader.batches(torch.arange(6).reshape(3, 2)), reader[:]]
     assert calls == []
