@@ -1,6 +1,7 @@
 """The cache of decoded data sets: memory-mapped .npy files, with the fingerprint beside them."""
 
 import json
+import math
 import os
 import shutil
 import sys
@@ -12,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from filelock import FileLock
 
-from kdbench.data.dataset import Dataset, compute_fingerprint
+from kdbench.data.dataset import Dataset, Images, compute_fingerprint
 from kdbench.errors import DataError
 
 ARRAYS = ("train_images", "train_labels", "test_images", "test_labels")
@@ -53,6 +54,30 @@ def cached_fingerprint(key: str) -> str | None:
     """Return the fingerprint of the data set cached under `key`, or None; read no image."""
     found = _read(cache_folder() / key)
     return None if found is None else found.fingerprint
+
+
+def free_cache_space() -> int:
+    """Return the free bytes of the disk of the cache folder.
+
+    Raises:
+        DataError: the cache folder is not writable.
+    """
+    folder = cache_folder()
+    with _explain_write_errors(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        return shutil.disk_usage(folder).free
+
+
+def temporary_array(shape: tuple[int, ...]) -> Images:
+    """Return a memory-mapped array of zeros, in a file that vanishes with it.
+
+    Raises:
+        DataError: the cache folder is not writable, or its disk is full.
+    """
+    with _explain_write_errors(cache_folder()), tempfile.TemporaryFile(dir=cache_folder()) as file:
+        if hasattr(os, "posix_fallocate"):  # else a full disk would end the process at a later write
+            os.posix_fallocate(file.fileno(), 0, math.prod(shape))
+        return np.memmap(file, np.uint8, "w+", shape=shape)
 
 
 def _write(folder: Path, data: Dataset) -> Dataset:

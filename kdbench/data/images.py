@@ -1,6 +1,6 @@
 """Decode encoded images, one at a time, into one array of their final size."""
 
-import os
+import math
 from collections.abc import Iterable, Iterator, Sequence, Sized
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -13,10 +13,13 @@ import numpy as np
 from annotated_types import Ge, Le
 from PIL import Image, UnidentifiedImageError
 
+from kdbench.data.cache import cache_folder, free_cache_space, temporary_array
 from kdbench.data.dataset import Images
 from kdbench.errors import DataError
 
 Side = Annotated[int, Ge(1), Le(4096)] | None  # height and width in pixels
+
+IN_MEMORY = 2**30  # bytes of an array that is decoded in memory
 
 GRAY_MODES = ("1", "L", "LA")  # of Pillow
 DEEP_MODES = ("I", "F")  # prefixes of Pillow's modes with more than 8 bits per channel
@@ -57,18 +60,23 @@ def decode(parts: Sequence[EncodedImages], *, resize: Side = None, grayscale: bo
 
 
 def allocate(count: int, channels: int, height: int, width: int) -> Images:
-    """Return an uninitialized array (count, channels, height, width).
+    """Return an uninitialized array (count, channels, height, width); a large one is in a temporary file.
 
     Raises:
-        DataError: this machine has less memory.
+        DataError: the cache folder has too little free space for the temporary file and the cached data set.
     """
-    needed, memory = count * channels * height * width, os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    if needed > memory:
+    shape = count, channels, height, width
+    needed = math.prod(shape)
+    if needed <= IN_MEMORY:
+        return np.empty(shape, dtype=np.uint8)
+    folder, free = cache_folder(), free_cache_space()
+    if 2 * needed > free:
         raise DataError(
-            f"{count} images of {channels} x {height} x {width} need {needed / 1e9:.0f} GB decoded, but this machine "
-            f"has {memory / 1e9:.0f} GB; set a smaller resize, or fewer samples"
+            f"{count} images of {channels} x {height} x {width} need {needed / 1e9:.0f} GB decoded, and twice as much "
+            f"while they are decoded, but {folder} has {free / 1e9:.0f} GB free; set a smaller resize or fewer "
+            "samples, or set KDBENCH_CACHE to a folder on a larger disk"
         )
-    return np.empty((count, channels, height, width), dtype=np.uint8)
+    return temporary_array(shape)
 
 
 def _find_format(images: Iterable[EncodedImage], resize: Side, grayscale: bool) -> _Format:

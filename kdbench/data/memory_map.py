@@ -30,7 +30,8 @@ def chunks(array: NDArray[Any], row_bytes: int = 0) -> Iterator[NDArray[Any]]:
 def release(array: NDArray[Any]) -> None:
     """Remove the pages of a memory-mapped array from this process; do nothing for any other array.
 
-    The array stays readable: the next read maps its pages again, from the system's cache or from disk.
+    The array keeps its values: the next read maps its pages again, from the system's cache or from disk. (A private,
+    copy-on-write map would lose what was written to it.)
     """
     mapping = _mapping(array)
     if mapping is not None:

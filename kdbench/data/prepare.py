@@ -62,7 +62,7 @@ def resize_images(images: Images, size: int) -> Images:
     """Return images (N, C, H, W) as (N, C, size, size), with bilinear interpolation and antialiasing.
 
     Raises:
-        DataError: the result does not fit into the memory of this machine.
+        DataError: the result does not fit on the disk of the cache.
     """
     count, channels, height, width = images.shape
     if height == width == size:

@@ -41,6 +41,17 @@ def test_resizing_during_decoding_equals_resizing_afterwards(tmp_path: Path, gra
     assert np.array_equal(small, resize_images(to_gray(pixels) if grayscale else pixels, 7))
 
 
+def test_a_large_set_is_decoded_into_a_file_that_vanishes(
+    tmp_path: Path, cache_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expected = noise(tmp_path / "image.png", 5, 4)
+    monkeypatch.setattr("kdbench.data.images.IN_MEMORY", expected.nbytes - 1)
+    (images,) = decode([encoded(tmp_path / "image.png")])
+    assert isinstance(images, np.memmap)
+    assert np.array_equal(images[0], expected)
+    assert list(cache_folder.iterdir()) == []
+
+
 def test_images_stay_gray_unless_one_of_any_part_has_colors(write_image: WriteImage) -> None:
     gray_one, black, color = (
         write_image("g.png", 9, mode="L"),

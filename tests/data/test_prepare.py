@@ -64,7 +64,7 @@ def test_resize_images_is_antialiased_and_bilinear(size: int, height: int, width
         np.testing.assert_allclose(result, reference_resize(image, size), atol=1.01)
 
 
-def test_more_pixels_than_memory_raise() -> None:
+def test_more_pixels_than_the_disk_holds_raise() -> None:
     images = np.zeros((20_000_000, 1, 1, 1), dtype=np.uint8)
     with pytest.raises(
         DataError, match=r"20000000 images of 1 x 4096 x 4096 need 335544 GB decoded, .* smaller resize"
