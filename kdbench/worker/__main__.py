@@ -41,8 +41,10 @@ def main() -> None:
 
     try:
         from kdbench.worker.job_runner import JobRunner
+        from kdbench.worker.warm_up import warm_up
 
         runner = JobRunner(options.results, options.device, options.threads, options.log, emit, requests.of)
+        warm_up(runner.device)
         emit(WorkerReady())
         while True:
             job = jobs.get()

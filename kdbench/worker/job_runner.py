@@ -59,8 +59,8 @@ class JobRunner:
     ) -> None:
         torch.set_num_threads(threads)
         self._store = Store(results)
-        self._device = torch.device(device)
-        set_up_torch(self._device)
+        self.device = torch.device(device)
+        set_up_torch(self.device)
         self._log = log
         self._emit = on_event
         self._requested = requested
@@ -76,7 +76,7 @@ class JobRunner:
         try:
             if "time" in job:
                 spec = RunSpec.from_json(job["time"])
-                time_run(spec, self._store, self._device)
+                time_run(spec, self._store, self.device)
                 self._emit(InferenceTimed(spec.id))
             else:
                 self._options = Options(**job.get("options", {}))
@@ -103,7 +103,7 @@ class JobRunner:
                 train_within_memory(claimed, train, self._fail, emit_halved)
 
     def _cohort(self, specs: Sequence[RunSpec], claims: ClaimedRuns | None = None) -> CohortWorker:
-        return CohortWorker(specs, self._store, self._device, self._emit, self._options, claims)
+        return CohortWorker(specs, self._store, self.device, self._emit, self._options, claims)
 
     def _fail(self, spec: RunSpec, error: TrainingError) -> None:
         self._cohort([spec]).fail(spec, error)

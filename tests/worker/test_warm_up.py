@@ -1,0 +1,33 @@
+"""A worker is warm before its first job."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+HEAVY = {"pandas", "torch._dynamo", "torch._inductor", "sympy", "pyarrow.parquet", "safetensors"}
+CODE = """
+import gc, json, sys
+import torch
+from kdbench.worker.job_runner import JobRunner
+from kdbench.worker.warm_up import warm_up
+
+runner = JobRunner(sys.argv[1], "cpu", 1, None, lambda event: None)
+warm_up(torch.device("cpu"))
+before = set(sys.modules)
+runner.run_job({"id": 1, "train": [json.loads(sys.argv[2])]})
+print(json.dumps([sorted(before), sorted(set(sys.modules) - before), gc.get_freeze_count()]))
+"""
+
+
+@pytest.mark.slow
+def test_the_first_job_imports_nothing_heavy_and_collects_none_of_the_imports(store, plan_of):
+    (spec, *_) = plan_of({}, {"epochs": 1}).runs
+    command = [sys.executable, "-c", CODE, str(store.root), json.dumps(spec.to_json())]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
+    before, during, frozen = json.loads(done.stdout)
+    assert store.state(spec.id) == "done"
+    assert not HEAVY & set(during)
+    assert len(during) < 20, during
+    assert frozen > len(before) * 10
