@@ -174,7 +174,6 @@ def _train(matrix: MatrixSpec, store: Store, progress: bool) -> MatrixIndex:
     with ExitStack() as stack:
         recorder = stack.enter_context(SessionRecorder(store, matrix.name))
         executor = stack.enter_context(start_workers(matrix.run, store))
-        display = stack.enter_context(ExitStack())
         from kdbench.plan import make_plan  # the workers import torch at the same time
         from kdbench.runner import train
 
@@ -182,7 +181,7 @@ def _train(matrix: MatrixSpec, store: Store, progress: bool) -> MatrixIndex:
         if not plan.runs:
             reasons = f"`kdbench plan {matrix.file}` gives the reasons"
             raise MatrixError(f"{matrix.file}: all cells are incompatible or excluded; {reasons}")
-        return train(plan, store, _on_plan(store, recorder, progress, display), executor).index()
+        return train(plan, store, _on_plan(store, recorder, progress, stack), executor).index()
 
 
 def tune(
@@ -273,16 +272,17 @@ def report(
 
 
 def _on_plan(store: Store, recorder: "SessionRecorder", progress: bool, stack: ExitStack) -> "OnPlan":
-    """Return what makes the handler of a plan's events; the display of the last plan is closed with `stack`."""
+    """Return what makes the handler of a plan's events; the display is closed with `stack`."""
     if not progress:
         return lambda plan: recorder.observe(plan, lambda event: None)
     from rich.console import Console
 
     from kdbench.progress import Progress
 
+    display = stack.enter_context(Progress(store, Console(), recorder.activity))
+
     def show_progress(plan: "Plan") -> EventHandler:
-        stack.pop_all().close()
-        display = stack.enter_context(Progress(plan, store, Console(), recorder.activity))
+        display.show(plan)
         return recorder.observe(plan, display.on_event)
 
     return show_progress

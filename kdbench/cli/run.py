@@ -73,11 +73,10 @@ def _train(matrix: MatrixSpec, store: Store, console: Console, cluster: Ray | No
 
         plan = make_plan(matrix)
         _print_plan(plan, console)
-        display = stack.enter_context(ExitStack())
+        progress = stack.enter_context(Progress(store, console, recorder.activity))
 
         def show_progress(part: "Plan") -> EventHandler:
-            display.pop_all().close()
-            progress = display.enter_context(Progress(part, store, console, recorder.activity))
+            progress.show(part)
             return recorder.observe(part, progress.on_event)
 
         index = train(plan, store, show_progress, executor).index()

@@ -3,7 +3,6 @@
 import json
 import re
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -35,11 +34,10 @@ def tune_method(method: str, matrix: Path | None, trials: int, results: Path, co
         f"tuning {label} on {base.datasets[0]}, {pair.teacher} -> {pair.student}: {count_of(trials, 'trial')} x "
         f"{count_of(len(base.protocol.search_seeds or base.seeds), 'seed')}, chosen by validation accuracy",
     )
-    with SessionRecorder(store, base.name) as recorder, ExitStack() as stack:
+    with SessionRecorder(store, base.name) as recorder, Progress(store, console, recorder.activity) as progress:
 
         def show_progress(plan: Plan) -> EventHandler:
-            stack.pop_all().close()
-            progress = stack.enter_context(Progress(plan, store, console, recorder.activity))
+            progress.show(plan)
             return recorder.observe(plan, progress.on_event)
 
         result = tune(method, base, trials, store, show_progress)

@@ -25,11 +25,10 @@ class LiveView:
     Every rendering shows the state at that moment.
     """
 
-    def __init__(self, title: str, total: int, activity: Activity, console: Console) -> None:
-        self.completed = 0
+    def __init__(self, activity: Activity, console: Console) -> None:
+        self.title = ""
+        self.total = self.completed = 0
         self.has_ended = False
-        self._title = title
-        self._total = total
         self._activity = activity
         self._console = console
 
@@ -47,12 +46,12 @@ class LiveView:
         return _fit(rows, self._console.width)
 
     def _bar(self) -> Table:
-        count = f"{self.completed}/{self._total}"
+        count = f"{self.completed}/{self.total}"
         times = f"{format_duration(self._activity.wall_seconds)}{self._time_left()}"
-        room = self._console.width - sum(cell_len(text) + 1 for text in (self._title, count, times))
-        bar = ProgressBar(max(1, self._total), self.completed, width=min(LONGEST_BAR, room))
+        room = self._console.width - sum(cell_len(text) + 1 for text in (self.title, count, times))
+        bar = ProgressBar(max(1, self.total), self.completed, width=min(LONGEST_BAR, room))
         shown: list[RenderableType] = [bar] if room >= SHORTEST_BAR else []
-        cells = (Text(self._title), *shown, Text(count), Text(times))
+        cells = (Text(self.title), *shown, Text(count), Text(times))
         grid = Table.grid(padding=(0, 1))
         for _ in cells:
             grid.add_column(no_wrap=True)

@@ -24,7 +24,8 @@ from kdbench.events import (
     WarningIssued,
     WorkerDied,
 )
-from kdbench.formatting import format_duration, format_run
+from kdbench.formatting import count_of, format_duration, format_run
+from kdbench.matrix import RunSpec
 from kdbench.progress.live import LiveView
 from kdbench.results import Store
 from kdbench.sessions import Activity
@@ -44,25 +45,20 @@ class Progress:
     `activity` must have the runs of the plan and handle each event before `on_event` is called.
     """
 
-    def __init__(self, plan: "Plan", store: Store, console: Console, activity: Activity) -> None:
+    def __init__(self, store: Store, console: Console, activity: Activity) -> None:
         self._console = console
         self._store = store
         self._activity = activity
-        self._specs = {run.id: run for run in plan.runs}
-        self._labels = {run.id: cell.label for cell in reversed(plan.cells) for run in cell.runs.values()}
-        self._finished = {run for run in self._specs if store.is_finished(run)}
+        self._specs: dict[str, RunSpec] = {}
+        self._labels: dict[str, str] = {}
+        self._finished: set[str] = set()
         self._failed: set[str] = set()
         self._given_away: dict[str, tuple[int | None, int]] = {}  # run -> its last worker, and the epochs it has
         self._printed_at: dict[int | None, float] = {}  # worker -> time of the latest line about it; None: all
-        phase, title = ("search: ", f"{plan.matrix.name}: search") if plan.is_search else ("", plan.matrix.name)
-        self._view = LiveView(title, len(self._specs), activity, console)
-        self._view.completed = len(self._finished)
+        self._view = LiveView(activity, console)
         self._live = Live(self._view, console=console, refresh_per_second=2) if _can_refresh(console) else None
-        self._log(f"{phase}{len(self._specs)} runs, {len(self._finished)} already finished")
 
     def __enter__(self) -> "Progress":
-        if self._live is not None:
-            self._live.start()
         return self
 
     def __exit__(
@@ -71,6 +67,22 @@ class Progress:
         if self._live is not None:
             self._view.has_ended = True
             self._live.stop()
+
+    def show(self, plan: "Plan") -> None:
+        """Display the runs of a plan, which may replace another one."""
+        added = sum(run.id not in self._specs for run in plan.runs) if self._specs else 0
+        self._specs = {run.id: run for run in plan.runs}
+        self._labels = {run.id: cell.label for cell in reversed(plan.cells) for run in cell.runs.values()}
+        self._finished = {run for run in self._specs if self._store.is_finished(run)}
+        self._view.title = f"{plan.matrix.name}: search" if plan.is_search else plan.matrix.name
+        self._update_view()
+        if self._live is not None:
+            self._live.start()
+        phase = "search: " if plan.is_search else f"{count_of(added, 'run')} added: " if added else ""
+        self._log(f"{phase}{len(self._specs)} runs, {len(self._finished)} already finished")
+
+    def _update_view(self) -> None:
+        self._view.total, self._view.completed = len(self._specs), len(self._finished)
 
     def on_event(self, event: Event) -> None:
         """Update the display after an event."""
@@ -123,7 +135,7 @@ class Progress:
 
     def _finish(self, run: str, error: str | None) -> None:
         self._finished.add(run)
-        self._view.completed = len(self._finished)
+        self._update_view()
         if error is not None:
             self._failed.add(run)
             self._print(f"failed: {self._describe_run(run)}: {error}", "red")
@@ -146,7 +158,7 @@ class Progress:
     def _show_warning(self, event: WarningIssued) -> None:
         if event.run in self._finished and not self._store.is_finished(event.run):
             self._finished.discard(event.run)  # its files are corrupted, so it trains again
-            self._view.completed = len(self._finished)
+            self._update_view()
         run = f"{event.run}: " if event.run else ""
         self._print(f"warning: {run}{event.text}", "yellow")
 

@@ -105,7 +105,7 @@ def test_the_plan_counts_both_phases(tmp_path: Path, invoke: Callable[..., Any])
 
 def test_one_command_trains_both_phases(searched: Searched) -> None:
     assert "] search: 13 runs, 0 already finished\n" in searched.out
-    assert "] 20 runs, 13 already finished\n" in searched.out
+    assert "] 7 runs added: 20 runs, 13 already finished\n" in searched.out
     index = searched.index
     cells = [(cell.label, cell.phase, len(cell.runs)) for cell in index.cells]
     assert cells.count(("vanilla", "search", 2)) == 4

@@ -2,7 +2,8 @@
 
 import importlib.util
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -77,31 +78,39 @@ class Display:
     plan: Plan
     store: Store
     clock: Clock
+    stack: ExitStack
 
     def start(self, terminal: bool = False, width: int = 120) -> tuple["Shown", Callable[[], str]]:
         text = io.StringIO()
         console = Console(file=text, width=width, height=24, force_terminal=terminal, color_system=None)
         activity = Activity()
         activity.add_runs(self.plan.runs)
-        return Shown(Progress(self.plan, self.store, console, activity), activity, console), text.getvalue
+        progress = self.stack.enter_context(Progress(self.store, console, activity))
+        progress.show(self.plan)
+        return Shown(progress, activity, console), text.getvalue
 
     def runs(self, *methods: str) -> tuple[str, ...]:
         return tuple(run.id for method in methods for run in self.plan.runs if run.method == method)
 
 
 @pytest.fixture
-def display(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Display:
+def display(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Display]:
     clock = Clock()
     monkeypatch.setattr("time.monotonic", clock)
-    methods = {name: {} for name in ("vanilla", "logit_mse", "rkd_v1", "rkd_v2", "rkd_d")}
+    with ExitStack() as stack:
+        plan = plan_with("vanilla", "logit_mse", "rkd_v1", "rkd_v2", "rkd_d")
+        yield Display(plan, Store(tmp_path / "results"), clock, stack)
+
+
+def plan_with(*methods: str) -> Plan:
     raw = {
         "name": "m",
         "datasets": ["digits"],
         "pairs": [{"teacher": "cnn_4_8", "student": "mlp_16"}],
         "recipe": {"precision": "fp32"},
-        "methods": methods,
+        "methods": {name: {} for name in methods},
     }
-    return Display(make_plan(parse(raw, "m.toml")), Store(tmp_path / "results"), clock)
+    return make_plan(parse(raw, "m.toml"))
 
 
 def epoch(runs: tuple[str, ...], **changes: Any) -> EpochEnded:
@@ -113,6 +122,27 @@ def test_the_first_line_counts_finished_runs(display: Display) -> None:
     display.store.write_result(display.plan.runs[0].id, {"status": "done"})
     _, text = display.start()
     assert text() == "[   0.0 s] 7 runs, 1 already finished\n"
+
+
+def test_runs_that_a_search_adds_are_counted(display: Display) -> None:
+    whole, display.plan = display.plan, plan_with("vanilla")
+    progress, text = display.start()
+    display.store.write_result(whole.runs[0].id, {"status": "done"})
+    progress.progress.show(whole)
+    assert text().splitlines() == [
+        "[   0.0 s] 3 runs, 0 already finished",
+        "[   0.0 s] 4 runs added: 7 runs, 1 already finished",
+    ]
+
+
+def test_a_terminal_has_one_bar_for_all_plans(display: Display) -> None:
+    whole, display.plan = display.plan, plan_with("vanilla")
+    progress, text = display.start(terminal=True)
+    assert "0/3" in progress.lines()[-1]
+    progress.progress.show(whole)
+    assert "0/7" in progress.lines()[-1]
+    display.stack.close()
+    assert "0/7" in [line for line in text().splitlines() if "/" in line][-1]
 
 
 def test_a_cohort_is_named_by_student_data_seed_and_methods(display: Display) -> None:
@@ -400,5 +430,7 @@ def test_a_notebook_shows_bars_with_ipywidgets_and_lines_without(
     find = importlib.util.find_spec
     found = find("json") if has_widgets else None
     monkeypatch.setattr("importlib.util.find_spec", lambda name: found if name == "ipywidgets" else find(name))
-    Progress(display.plan, display.store, Console(width=120, force_jupyter=True), Activity())
-    assert (capsys.readouterr().out == "") is has_widgets
+    with Progress(display.store, Console(width=120, force_jupyter=True), Activity()) as progress:
+        progress.show(display.plan)
+        shown = capsys.readouterr().out
+    assert (shown == "") is has_widgets
