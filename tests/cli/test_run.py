@@ -6,6 +6,7 @@ import shlex
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -284,7 +285,9 @@ def test_workers_start_before_the_plan_and_an_error_in_it_leaves_none(
     during: list[str] = []
 
     def plan(matrix: MatrixSpec) -> Plan:
-        during.extend(processes_in(tmp_path))
+        deadline = time.monotonic() + 5
+        while not during and time.monotonic() < deadline:  # a new process has its command line some time after its id
+            during.extend(processes_in(tmp_path))
         return make_plan(matrix)
 
     monkeypatch.setattr("kdbench.plan.make_plan", plan)
