@@ -18,6 +18,7 @@ MAX_AGE = 30.0  # seconds without a write after which the command is taken for d
 
 Count = Annotated[int, Field(ge=0, le=10**9)]
 Seconds = Annotated[float, Field(ge=0, le=1e10, allow_inf_nan=False)]
+Text = Annotated[str, Field(max_length=10_000)]  # the limit also refuses text that is not valid Unicode
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 
 
@@ -42,8 +43,8 @@ class WorkerActivity:
     worker: Annotated[int, Field(ge=1, le=10**9)]
     state: Literal["idle", "starting", "training", "timing"]
     seconds: Seconds
-    task: str = ""
-    runs: tuple[str, ...] = ()
+    task: Text = ""
+    runs: tuple[Text, ...] = ()
     epoch: Count | None = None
     epochs: Count | None = None
     seconds_left: Seconds | None = None
@@ -80,18 +81,18 @@ class Session:
         workers: what each worker does.
     """
 
-    matrix: str
-    host: str
+    matrix: Text
+    host: Text
     pid: Count
-    pid_space: str
+    pid_space: Text
     started: AwareDatetime
     updated: AwareDatetime
     wall_seconds: Seconds
     busy_seconds: Seconds
     slots: Count
-    epochs: Mapping[str, Count] = field(default_factory=dict, hash=False)
-    done: tuple[str, ...] = ()
-    failed: tuple[str, ...] = ()
+    epochs: Mapping[Text, Count] = field(default_factory=dict, hash=False)
+    done: tuple[Text, ...] = ()
+    failed: tuple[Text, ...] = ()
     has_ended: bool = False
     is_interrupted: bool = False
     seconds_left: Seconds | None = None

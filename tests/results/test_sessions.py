@@ -102,6 +102,8 @@ BROKEN = {
     "text": {"slots": "many"},
     "time": {"started": "yesterday"},
     "no time zone": {"updated": "2026-01-01T00:00:00"},
+    "huge": {"wall_seconds": 10**400},
+    "not Unicode": {"host": "\ud800"},
     "worker": {"workers": [{"worker": 0, "state": "dancing"}]},
 }
 
