@@ -1,17 +1,20 @@
 """`kdbench run` as a process that is interrupted."""
 
+import json
 import re
 import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
 from processes import processes_in
 
 from kdbench.results import Store
+from kdbench.results.sessions import read_sessions
 
 MATRIX = """
 name = "endless"
@@ -49,6 +52,7 @@ def test_an_interrupted_run_writes_tables_and_leaves_no_process(tmp_path: Path) 
     with text.open("wb") as output, subprocess.Popen(command, stdout=output, stderr=output) as process:
         try:
             wait_for_training(text, process)
+            (running,) = status_of(tmp_path)["endless"]["sessions"]
             sent = time.monotonic()
             process.send_signal(signal.SIGTERM)
             assert process.wait(timeout=60) == 130, text.read_text()
@@ -62,3 +66,13 @@ def test_an_interrupted_run_writes_tables_and_leaves_no_process(tmp_path: Path) 
     assert set(pq.read_table(store.root / "results.parquet")["status"].to_pylist()) == {"pending"}
     (run, *_) = [run for run in store.run_ids() if store.next_epoch(run)]
     assert re.search(r"attempt 1: .*\.log from byte \d+$", (store.folder(run) / "log.txt").read_text(), re.MULTILINE)
+    assert running["pid"] == process.pid
+    assert status_of(tmp_path)["endless"]["sessions"] == []
+    (session,) = read_sessions(store.sessions)
+    assert (session.has_ended, session.is_interrupted, run in session.epochs) == (True, True, True)
+
+
+def status_of(folder: Path) -> Any:
+    """What `kdbench status --json` prints."""
+    command = [sys.executable, "-m", "kdbench", "status", "--json", "--results", str(folder / "results")]
+    return json.loads(subprocess.run(command, capture_output=True, check=True).stdout)
