@@ -3,6 +3,7 @@
 import platform
 import subprocess
 from datetime import UTC, datetime
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -13,7 +14,7 @@ def provenance() -> dict[str, str | None]:
     """Return the versions of kdbench and torch, kdbench's git commit, and the host's name."""
     return {
         "kdbench_version": kdbench.__version__,
-        "git_commit": _git_commit(),
+        "git_commit": _git_commit(Path(kdbench.__file__).parent),
         "torch_version": installed_version("torch"),
         "host": platform.node(),
     }
@@ -24,6 +25,7 @@ def now() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 
+@cache
 def installed_version(package: str) -> str | None:
     """Return the version of a package; None if it is not installed."""
     try:
@@ -32,9 +34,12 @@ def installed_version(package: str) -> str | None:
         return None
 
 
-def _git_commit() -> str | None:
-    """Return the commit of a checkout of kdbench, with "+" if files were changed; None for an installed package."""
-    folder = Path(kdbench.__file__).parent
+@cache
+def _git_commit(folder: Path) -> str | None:
+    """Return the commit of a checkout of kdbench, with "+" if files were changed; None for an installed package.
+
+    Read once: later changes are not what this process has imported.
+    """
     if not (folder.parent / ".git").exists():
         return None
     try:

@@ -3,15 +3,19 @@
 from collections.abc import Callable, Mapping
 from typing import Any, final
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from safetensors.torch import load_file
 from torch import nn
 
 from kdbench import methods, models
+from kdbench.analysis import predicted_classes
 from kdbench.errors import CorruptedError, ResultsError, TrainingError
 from kdbench.matrix import RunSpec
 from kdbench.results import Store
 from kdbench.results.integrity import WEIGHTS, file_corruption
+from kdbench.training.evaluation import compute_logits
 from kdbench.training.method import Method, Task
 from kdbench.training.network import Frozen, to_device
 from kdbench.training.randomness import seeded
@@ -121,11 +125,18 @@ class Teachers:
         self._compiled = compiled
         self._test = test
         self._loaded: dict[str, Frozen] = {}
+        self._predicted: dict[Frozen, NDArray[np.int64]] = {}
 
     @property
     def loaded(self) -> frozenset[Frozen]:
         """The networks that have been loaded."""
         return frozenset(self._loaded.values())
+
+    def predict(self, teacher: Frozen, test: ImageSplit) -> NDArray[np.int64]:
+        """Return the classes (N,) that a teacher predicts on the test images; computed once for all its students."""
+        if teacher not in self._predicted:
+            self._predicted[teacher] = predicted_classes(compute_logits(teacher, test.batches()))
+        return self._predicted[teacher]
 
     def __call__(self, spec: RunSpec) -> Frozen:
         """Return the trained network of a run.

@@ -237,7 +237,7 @@ class CohortWorker:
         if member.error is not None:
             self.fail(spec, member.error, record.started)
             return
-        writer = RunWriter(spec, member, data, self._store, self._device, self._options)
+        writer = RunWriter(spec, member, data, self._store, self._device, self._options, self._teachers)
         try:
             writer.write(record)
         except ResultsError:

@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from kdbench.analysis import agreement, classification_metrics, predicted_classes
+from kdbench.analysis import agreement, classification_metrics
 from kdbench.data.run_images import count_steps
 from kdbench.errors import NotFiniteError
 from kdbench.matrix import RunSpec
@@ -24,6 +24,7 @@ from kdbench.training.evaluation import compute_logits, count_flops, count_param
 from kdbench.training.member import Member, States
 from kdbench.training.network import Frozen
 from kdbench.training.precision import uses_tf32
+from kdbench.worker.build import Teachers
 from kdbench.worker.cohort_data import CohortData, ImageSplit
 from kdbench.worker.environment import device_name, processor_model
 from kdbench.worker.method_recipe import describe_method_recipe
@@ -44,10 +45,18 @@ class RunWriter:
         store: the results folder.
         device: where the run trained.
         options: how it trained.
+        teachers: the teachers of its cohort.
     """
 
     def __init__(
-        self, spec: RunSpec, member: Member, data: CohortData, store: Store, device: torch.device, options: Options
+        self,
+        spec: RunSpec,
+        member: Member,
+        data: CohortData,
+        store: Store,
+        device: torch.device,
+        options: Options,
+        teachers: Teachers,
     ) -> None:
         self._spec = spec
         self._member = member
@@ -55,6 +64,7 @@ class RunWriter:
         self._store = store
         self._device = device
         self._options = options
+        self._teachers = teachers
         self._deployed = member.method.deployed()
         self._predictions: dict[str, Predictions] = {}  # on the test images, by the name of the network
 
@@ -184,8 +194,7 @@ class RunWriter:
         teacher, spec = getattr(self._member.method, "teacher", None), self._spec.teacher
         if not isinstance(teacher, Frozen) or spec is None or spec.stream != "teacher":
             return None
-        theirs = predicted_classes(self._logits(teacher, self._data.test))
-        return agreement(self._predictions[STUDENT].predicted, theirs)
+        return agreement(self._predictions[STUDENT].predicted, self._teachers.predict(teacher, self._data.test))
 
     def _load(self, weights: States) -> None:
         for name, network in self._deployed.items():

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 import kdbench
+from kdbench.results import provenance as module
 from kdbench.results.provenance import now, provenance
 
 
@@ -41,15 +42,27 @@ def test_provenance() -> None:
     assert found["torch_version"] == version("torch")
 
 
+def commit_seen_by_a_new_process() -> str | None:
+    module._git_commit.cache_clear()
+    return provenance()["git_commit"]
+
+
 def test_the_commit_of_a_checkout(checkout: Path) -> None:
     head = commit(checkout)
     assert re.fullmatch("[0-9a-f]{12}", head)
     assert provenance()["git_commit"] == head
     (checkout / "kdbench" / "new.py").touch()
     (checkout / "README.md").touch()
+    assert commit_seen_by_a_new_process() == head
+    (checkout / "kdbench" / "__init__.py").write_text("changed")
+    assert commit_seen_by_a_new_process() == f"{head}+"
+
+
+def test_changes_after_the_first_run_of_a_process_are_not_what_it_runs(checkout: Path) -> None:
+    head = commit(checkout)
     assert provenance()["git_commit"] == head
     (checkout / "kdbench" / "__init__.py").write_text("changed")
-    assert provenance()["git_commit"] == f"{head}+"
+    assert provenance()["git_commit"] == head
 
 
 def test_changes_outside_the_package_do_not_count(checkout: Path) -> None:
@@ -68,7 +81,7 @@ def test_a_folder_that_only_looks_like_a_checkout(checkout: Path, monkeypatch: p
     assert provenance()["git_commit"] is None
     commit(checkout)
     monkeypatch.setenv("PATH", "")
-    assert provenance()["git_commit"] is None
+    assert commit_seen_by_a_new_process() is None
 
 
 def test_the_time_is_utc_to_the_second() -> None:

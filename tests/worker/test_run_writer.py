@@ -161,6 +161,24 @@ def test_the_teacher_agreement_is_computed_on_the_test_images(distilled):
     assert store.result(spec.teacher.id)["row"]["teacher_agreement"] is None
 
 
+def test_a_teacher_predicts_the_test_images_once_for_its_cohort(store, plan_of, train, monkeypatch):
+    plan = plan_of({"vanilla": {"alpha": [0.1, 0.5, 0.9]}})
+    students = [spec for spec in plan.runs if spec.method == "vanilla"]
+    train(store, students[0].teacher)
+    networks = []
+
+    def spy(network, batches):
+        networks.append(network)
+        return compute_logits(network, batches)
+
+    monkeypatch.setattr(build, "compute_logits", spy)
+    train(store, *students)
+    assert len(students) == 3
+    assert len(networks) == 1
+    rows = [store.result(spec.id)["row"] for spec in students]
+    assert all(row["teacher_agreement"] is not None for row in rows)
+
+
 def test_the_history_has_one_row_per_epoch(distilled):
     _, spec, store = distilled
     history = pq.read_table(store.folder(spec.id) / "history.parquet").to_pylist()
