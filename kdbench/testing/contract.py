@@ -177,33 +177,55 @@ def check_repeatable(subject: Subject) -> None:
 
 def check_cohort(subject: Subject) -> None:
     """Require the same weights alone and beside other methods, which share the teacher and its outputs."""
+    others = [Subject("vanilla"), Subject("zskt", {"zskt": {"student_steps": 1}})]
     for precision in ("fp32", "bf16"):
-        alone = _members([subject], precision)
-        beside = _members([Subject("vanilla"), subject, Subject("zskt", {"zskt": {"student_steps": 1}})], precision)
+        teachers = [Frozen(tiny_teacher()) for _ in range(2)]
+        alone = _members([subject], teachers[0], 2, precision)
+        beside = _members([others[0], subject, others[1]], teachers[1], 2, precision)
+        for members, teacher in zip((alone, beside), teachers, strict=True):
+            train(members, [teacher], last=2)
         rule = "a method must train to the same weights alone and beside others, and not write to the teacher's outputs"
         require_equal(weights(alone[0].method.players()), weights(beside[1].method.players()), rule)
 
 
-def _members(subjects: Sequence[Subject], precision: str) -> list[Member]:
-    teacher = Frozen(tiny_teacher())
-    members = [Member("", one.build(teacher), recipe(2, precision), seed=1) for one in subjects]
-    train(members, [teacher], last=2)
-    return members
-
-
 def check_resume(subject: Subject) -> None:
-    """Require that a run resumes from a checkpoint in the middle with the same numbers."""
+    """Require that a run that changes its worker, from a checkpoint, has the same numbers, alone and beside others.
+
+    It and a run of `vanilla` train for four epochs. After each epoch one of the two is given away to another worker.
+    """
     for precision in ("fp32", "bf16"):
-        complete, interrupted, resumed = (
-            Member("", subject.build(Frozen(tiny_teacher())), recipe(4, precision), seed=1) for _ in range(3)
-        )
-        train([complete], _shared(complete), last=4)
-        train([interrupted], _shared(interrupted), last=2)
-        torch.manual_seed(99)
-        resumed.load_state_dict(from_bytes(to_bytes(interrupted.state_dict(_shared(interrupted)))), _shared(resumed))
-        train([resumed], _shared(resumed), last=4, first=2)
+        complete = _members([subject], Frozen(tiny_teacher()), 4, precision)
+        train(complete, _shared(complete[0]), last=4)
+        changed = _train_on_four_workers(subject, precision)
         rule = "a run resumed from a checkpoint must equal an undisturbed one"
-        require_equal(_networks(complete.method), _networks(resumed.method), rule)
+        require_equal(_networks(complete[0].method), _networks(changed.method), rule)
+
+
+def _train_on_four_workers(subject: Subject, precision: str) -> Member:
+    """Train for four epochs: beside another run, alone, beside another run, and alone; return the member."""
+
+    def resume(subjects: Sequence[Subject], given: Sequence[Member]) -> tuple[list[Member], list[Frozen]]:
+        teacher = Frozen(tiny_teacher())
+        members = _members(subjects, teacher, 4, precision)
+        torch.manual_seed(99)
+        for member, other in zip(members, given, strict=False):
+            member.load_state_dict(from_bytes(to_bytes(other.state_dict(_shared(other)))), _shared(member))
+        return members, [teacher]
+
+    other = Subject("vanilla")
+    first, teachers = resume([other, subject], [])
+    train(first, teachers, last=2, leaving={first[0]: 1})
+    second, teachers = resume([other], first[:1])
+    train(second, teachers, first=1, last=2)
+    third, teachers = resume([other, subject], [second[0], first[1]])
+    train(third, teachers, first=2, last=4, leaving={third[1]: 3})
+    fourth, teachers = resume([subject], third[1:])
+    train(fourth, teachers, first=3, last=4)
+    return fourth[0]
+
+
+def _members(subjects: Sequence[Subject], teacher: Frozen, epochs: int, precision: str) -> list[Member]:
+    return [Member("", one.build(teacher), recipe(epochs, precision), seed=1) for one in subjects]
 
 
 def _networks(method: Method) -> dict[str, Tensor]:

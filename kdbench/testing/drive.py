@@ -100,16 +100,25 @@ def recipe(epochs: int, precision: str) -> Recipe:
     return Recipe.model_validate({"epochs": epochs, "precision": precision, "optimizer": Sgd(lr=1e-3)})
 
 
-def train(members: Sequence[Member], shared: Sequence[Frozen], last: int, first: int = 0) -> None:
-    """Train members side by side from epoch `first` until before epoch `last`, in the loop of the harness."""
+def train(
+    members: Sequence[Member],
+    shared: Sequence[Frozen],
+    last: int,
+    first: int = 0,
+    leaving: Mapping[Member, int] | None = None,
+) -> None:
+    """Train members side by side from epoch `first` until before epoch `last`, in the loop of the harness.
+
+    Members in `leaving` are dropped from the loop earlier, after that number of epochs.
+    """
     epochs = members[0].recipe.epochs
     views = max(member.method.views for member in members)
 
-    def stop(epoch: int, active: Sequence[Member]) -> None:
-        for member in active:
-            member.is_finished = epoch + 1 == last
+    def drop(epoch: int, active: Sequence[Member]) -> None:
+        loop.drop([member for member in active if epoch + 1 in (last, (leaving or {}).get(member))])
 
-    CohortLoop(members, _Repeated(random_batch(views)), shared, lambda member: {}, stop).train(epochs, first)
+    loop = CohortLoop(members, _Repeated(random_batch(views)), shared, lambda member: {}, drop)
+    loop.train(epochs, first)
     for member in members:
         if member.error is not None:
             raise AssertionError(f"steps() must not raise in the training loop, got {member.error!r}") from member.error

@@ -2,10 +2,9 @@
 
 from types import SimpleNamespace
 
-import pyarrow.parquet as pq
 import pytest
 import torch
-from safetensors.torch import load_file
+from same_runs import assert_same_runs
 
 from kdbench.events import EpochEnded, RunResumed, WarningIssued
 from kdbench.models.cnn import Convolution
@@ -18,7 +17,6 @@ from kdbench.worker.options import Options
 CPU = torch.device("cpu")
 METHODS = {"vanilla": {}, "fitnets": {}, "dml": {}, "snapshot": {"cycles": 2}, "scratch": {}}
 RECIPE = {"epochs": 4, "schedule": {"name": "plateau", "patience": 0}, "augment": ["translate"]}
-TIMES = {"train_seconds", "peak_memory_mb", "started", "finished", "cohort_size", "attempts"}
 
 
 class CrashError(Exception):
@@ -54,22 +52,6 @@ def train(store, specs, minutes=0.0, until=None, **options):
     return events
 
 
-def assert_same(specs, one, other):
-    for spec in specs:
-        first, second = (load_file(store.folder(spec.id) / "weights.safetensors") for store in (one, other))
-        assert first.keys() == second.keys()
-        assert all(torch.equal(first[key], second[key]) for key in first), spec.method
-        rows = [store.result(spec.id)["row"] for store in (one, other)]
-        assert rows[0].keys() == rows[1].keys()
-        assert {k: v for k, v in rows[0].items() if k not in TIMES} == {
-            k: v for k, v in rows[1].items() if k not in TIMES
-        }
-        histories = [
-            pq.read_table(store.folder(spec.id) / "history.parquet").drop(["seconds"]) for store in (one, other)
-        ]
-        assert histories[0].equals(histories[1])
-
-
 def test_a_cohort_interrupted_several_times_has_the_same_numbers(uninterrupted, tmp_path):
     specs, reference = uninterrupted
     store = Store(tmp_path)
@@ -80,7 +62,7 @@ def test_a_cohort_interrupted_several_times_has_the_same_numbers(uninterrupted, 
         assert {store.next_epoch(spec.id) for spec in specs[1:]} == {until - 1}
     events = train(store, specs[1:])
     assert [event.epoch for event in events if isinstance(event, EpochEnded)] == [4]
-    assert_same(specs, reference, store)
+    assert_same_runs(specs, reference, store)
     for spec in specs:
         assert not [name for name in checkpoints.NAMES if (store.folder(spec.id) / name).exists()]
 
@@ -113,7 +95,7 @@ def test_members_resume_from_different_epochs(uninterrupted, tmp_path):
     train(store, specs[1:3], until=3)
     train(store, specs[3:4], until=2)
     train(store, specs[1:])
-    assert_same(specs, reference, store)
+    assert_same_runs(specs, reference, store)
 
 
 @pytest.mark.parametrize(("corrupted", "epoch"), [(1, 1), (2, 0)])
@@ -131,7 +113,7 @@ def test_a_corrupted_checkpoint_is_skipped_with_a_warning(uninterrupted, tmp_pat
     ]
     assert "warning: checkpoint.pt is corrupted" in (store.folder(specs[0].id) / "log.txt").read_text()
     assert next(event.epoch for event in events if isinstance(event, EpochEnded)) == epoch + 1
-    assert_same(specs[:1], reference, store)
+    assert_same_runs(specs[:1], reference, store)
 
 
 def test_a_corrupted_checkpoint_does_not_replace_a_valid_one(uninterrupted, tmp_path):
@@ -145,7 +127,7 @@ def test_a_corrupted_checkpoint_does_not_replace_a_valid_one(uninterrupted, tmp_
     epochs = [head and head.epoch for _, head, _ in checkpoints.read(store.folder(specs[0].id))]
     assert epochs == [2, 1]
     train(store, specs[:1])
-    assert_same(specs[:1], reference, store)
+    assert_same_runs(specs[:1], reference, store)
 
 
 def test_checkpoints_are_written_only_when_due(uninterrupted, tmp_path):
@@ -212,4 +194,4 @@ def test_resuming_with_cuda_graphs_on_a_cpu_does_not_warn(uninterrupted, tmp_pat
     train(store, specs[:1], until=3)
     events = train(store, specs[:1], cuda_graphs=True)
     assert [event for event in events if isinstance(event, WarningIssued)] == []
-    assert_same(specs[:1], reference, store)
+    assert_same_runs(specs[:1], reference, store)
