@@ -285,3 +285,11 @@ def test_a_matrix_with_a_corrupted_run_is_not_complete(
     assert store.is_complete(index(teacher))
     (store.folder(teacher.id) / "weights.safetensors").unlink()
     assert not store.is_complete(index(teacher))
+
+
+def test_an_attempt_that_was_given_away_counts_once(store: Store, teacher: RunSpec) -> None:
+    assert store.begin_attempt(teacher.id) == 1
+    store.give_away(teacher.id)
+    assert store.attempts(teacher.id) == 1
+    assert store.begin_attempt(teacher.id) == 1
+    assert store.begin_attempt(teacher.id) == 2

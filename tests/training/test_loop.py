@@ -2,11 +2,13 @@
 
 import math
 import weakref
+from types import SimpleNamespace
 
 import pytest
 import torch
 
 from kdbench.matrix.recipe import EarlyStopping
+from kdbench.training import stopwatch
 from kdbench.training.loop import CohortLoop
 from kdbench.training.method import Batch
 from kdbench.training.network import Frozen
@@ -110,6 +112,47 @@ def test_a_member_that_stopped_early_trains_no_more(member, batches):
     assert epochs == [["stops", "goes"], ["stops", "goes"], ["goes"]]
     assert [len(stopping.history), len(going.history)] == [2, 3]
     assert len(stopping.method.modes) == 8
+
+
+def test_a_member_that_was_dropped_trains_no_more_and_goes_on_in_another_loop(member, batches, teacher):
+    alone, moved, other = member("alone", teacher), member("moved", teacher), member("other", teacher, seed=1)
+    train([alone], batches, [teacher])
+    epochs = []
+
+    def drop(epoch, active):
+        epochs.append([run.name for run in active])
+        first.drop([moved])
+
+    first = CohortLoop([moved, other], batches, [teacher], lambda run: SCORES, drop)
+    first.train(EPOCHS)
+    CohortLoop([moved], batches, [teacher], lambda run: SCORES, lambda epoch, active: None).train(EPOCHS, first=1)
+    assert epochs == [["moved", "other"], ["other"], ["other"]]
+    assert [len(run.history) for run in (moved, other)] == [EPOCHS, EPOCHS]
+    assert same(moved, alone)
+
+
+def test_a_teacher_is_called_only_while_a_member_reads_it(member, batches, teacher, monkeypatch):
+    calls, forward = [], teacher.network.forward
+    monkeypatch.setattr(teacher.network, "forward", lambda images: (calls.append(images), forward(images))[1])
+    reading = member("reading", teacher)
+    cohort = CohortLoop(
+        [reading, member("other")], batches, [teacher], lambda run: SCORES, lambda epoch, active: cohort.drop([reading])
+    )
+    cohort.train(EPOCHS)
+    assert len(calls) == 4
+
+
+def test_the_own_seconds_of_a_member_are_those_of_its_steps_and_evaluations(member, batches, monkeypatch):
+    """A clock advances by a second in each step of one member, and by 100 in each of its evaluations."""
+    clock = SimpleNamespace(now=0.0)
+    monkeypatch.setattr(stopwatch, "time", SimpleNamespace(perf_counter=lambda: clock.now))
+
+    def advance(seconds):
+        clock.now += seconds
+
+    slow, fast = member("slow", change_loss=lambda batch, loss: (advance(1.0), loss)[1]), member("fast")
+    cohort = train([slow, fast], batches, evaluate=lambda run: (advance(100.0 * (run is slow)), SCORES)[1])
+    assert [cohort.own_seconds(run) for run in (slow, fast)] == [EPOCHS * 104.0, 0.0]
 
 
 def test_members_return_to_training_mode_after_an_evaluation(member, batches):

@@ -1,6 +1,7 @@
 """Jobs without a results folder: inputs and outputs are the content of files."""
 
 import json
+from dataclasses import replace
 
 import pytest
 import torch
@@ -15,6 +16,7 @@ from kdbench.events import (
     JobStarted,
     RunDone,
     RunResumed,
+    RunsGivenAway,
     WorkerReady,
 )
 from kdbench.worker.remote import run_remote_job
@@ -60,6 +62,24 @@ def test_a_run_resumes_from_a_checkpoint_among_its_inputs(run_job, job):
     events = [message.event for message in run_job(job, saved.files)]
     assert RunResumed(saved.event.runs[0], 2) in events
     assert [event.epoch for event in events if isinstance(event, EpochEnded)] == [2]
+
+
+def test_a_run_that_is_given_away_is_sent_with_its_checkpoint_and_log(plan_of):
+    """The other run of the job goes on."""
+    (given,) = (spec for spec in plan_of({}).runs if spec.stream == "student")
+    kept = replace(given, seed=1)
+    calls, messages = [], []
+
+    def requested():
+        calls.append(None)
+        return [given.id] if len(calls) > 1 else []
+
+    job = {"id": 3, "train": [given.to_json(), kept.to_json()]}
+    run_remote_job(kdbench.__version__, job, (), "cpu", torch.get_num_threads(), messages.append, requested)
+    (sent,) = [message for message in messages if isinstance(message.event, RunsGivenAway)]
+    assert sent.event == RunsGivenAway(3, (given.id,), 1)
+    assert set(sent.files) == {f"runs/{given.id}/checkpoint.pt", f"runs/{given.id}/log.txt"}
+    assert [message.event.run for message in messages if isinstance(message.event, RunDone)] == [kept.id]
 
 
 def test_a_timing_is_sent_with_its_file(run_job, job):

@@ -13,7 +13,7 @@ import pytest
 from processes import has_exited
 
 from kdbench.errors import KdbenchError
-from kdbench.events import EpochEnded, JobEnded, WarningIssued, WorkerReady, to_json
+from kdbench.events import EpochEnded, JobEnded, RunsGivenAway, WarningIssued, WorkerReady, to_json
 from kdbench.queue.devices import Slot
 from kdbench.queue.executors.base import Job
 from kdbench.queue.executors.worker_process import WorkerProcess
@@ -85,6 +85,31 @@ def test_a_job_is_one_line_of_json_until_it_ends(script, queued, tmp_path, monke
         "options": {"checkpoint_minutes": 2.0},
     }
     assert worker.job is None
+
+
+def test_a_request_to_give_runs_away_is_one_line_of_json(script, queued, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    worker = script(f"""read job; read -r line; echo "$line" > line.json; echo '{ENDED}'; read job""")
+    job = Job(7, (queued("a").spec, queued("b").spec))
+    worker.give_away(job.runs[:1])  # it has no job
+    worker.start(job)
+    worker.give_away(job.runs[1:])
+    read_events(worker, 1)
+    assert json.loads((tmp_path / "line.json").read_text()) == {"give_away": [job.runs[1]], "job": 7}
+
+
+def test_the_output_of_a_worker_is_not_copied_into_the_logs_of_runs_that_it_gave_away(script, queued, store):
+    job = Job(7, (queued("a").spec, queued("b").spec))
+    given, kept = job.runs
+    event = json.dumps(to_json(RunsGivenAway(7, (given,), 1)))
+    worker = script(f"""read job; echo noise >&2; echo '{event}'; read job""")
+    worker.start(job)
+    assert worker.runs == job.runs
+    read_events(worker, 1)
+    assert worker.runs == (kept,)
+    worker.copy_log()
+    assert "noise" in (store.folder(kept) / "log.txt").read_text()
+    assert not (store.folder(given) / "log.txt").exists()
 
 
 def test_a_timing_job_has_one_spec(queued):
