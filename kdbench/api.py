@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 
     from kdbench.plan import Plan
     from kdbench.reporting import Selection
-    from kdbench.runner import OnPlan
     from kdbench.sessions import SessionRecorder
+    from kdbench.workload import OnPlan
 
 
 @final

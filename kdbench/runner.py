@@ -1,48 +1,49 @@
 """Trains a plan: what `run` and `tune` share."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import fields
 
 from kdbench.errors import KdbenchError
 from kdbench.events import EventHandler, SlotsCounted, WarningIssued
 from kdbench.executor import Ray, check_threads, create_executor
-from kdbench.plan import Plan, batches_key
+from kdbench.plan import Plan
 from kdbench.plan.choice import choose_configurations, choose_finished
+from kdbench.queue.costs import CostModel
 from kdbench.queue.executors.base import Executor
-from kdbench.queue.grouping import QueuedRun
-from kdbench.queue.scheduler import Limits, Scheduler
+from kdbench.queue.scheduler import Limits, Scheduler, Upcoming, Workload
 from kdbench.queue.signals import Interrupts
-from kdbench.results import MatrixIndex, Store
+from kdbench.results import Store
 from kdbench.results.integrity import corrupt_files
 from kdbench.results.table import export
 from kdbench.worker.options import Options
+from kdbench.workload import OnPlan, SearchedRuns, queue_runs
 
-OnPlan = Callable[[Plan], EventHandler]
 WORKER_OPTIONS = {field.name for field in fields(Options)}
 
 
 def train(plan: Plan, store: Store, on_plan: OnPlan, executor: Executor | Ray | None = None) -> Plan:
-    """Train a matrix: first the runs of the search, if there is one, then all others; return what was trained.
+    """Train a matrix; return what was trained.
+
+    If the matrix has a search, the runs of each chosen configuration are added when the search of its label ends.
 
     Args:
         plan: the runs of the matrix.
         store: the results folder.
-        on_plan: called with the plan of each phase before it is trained; returns the handler of its events.
+        on_plan: called with the plan before it is trained, and again with each plan that has more runs; returns the
+            handler of the events that follow.
         executor: as for `run_plan`.
 
     Raises:
         KdbenchError, KeyboardInterrupt: as for `run_plan`.
     """
-    plan = choose_finished(plan, store)
-    if plan.undecided:
-        search = plan.search()
-        on_event = on_plan(search)
-        run_plan(search, store, on_event, executor, index=plan.index())
-        plan = choose_configurations(plan, store)
-        for warning in _warn_of_undecided(plan):
-            on_event(warning)
-    run_plan(plan, store, on_plan(plan), executor)
-    return plan
+    searched = SearchedRuns(choose_finished(plan, store), store, on_plan)
+    run_plan(searched.plan, store, searched.on_event, executor, searched)
+    trained = choose_configurations(searched.plan, store)  # also where a run of the search could not train
+    if len(trained.undecided) < len(searched.plan.undecided):
+        run_plan(trained, store, on_plan(trained), executor)
+    for warning in _warn_of_undecided(trained):
+        searched.on_event(warning)
+    return trained
 
 
 def _warn_of_undecided(plan: Plan) -> Iterator[WarningIssued]:
@@ -57,7 +58,7 @@ def run_plan(
     store: Store,
     on_event: EventHandler,
     executor: Executor | Ray | None = None,
-    index: MatrixIndex | None = None,
+    upcoming: Upcoming | None = None,
 ) -> None:
     """Train the pending runs of a plan and export the tables.
 
@@ -69,7 +70,7 @@ def run_plan(
         store: the results folder.
         on_event: called with each event, in this thread.
         executor: where jobs run; by default on the device slots of this machine.
-        index: the index of the matrix, if the plan is a part of it.
+        upcoming: the runs that are added as others finish.
 
     Raises:
         ResultsError: the results folder is not writable.
@@ -83,12 +84,12 @@ def run_plan(
         executor = create_executor(plan.matrix.run, store, executor)
     _fix_threads(plan.matrix.run.threads, store, executor)
     on_event(SlotsCounted(executor.slot_count()))
-    store.write_index(index or plan.index())
-    runs = [QueuedRun(spec, batches_key(spec)) for spec in plan.runs]
+    store.write_index(plan.index())
+    workload = Workload(queue_runs(plan, plan.runs), _cost_model(store, executor), upcoming)
     limits = Limits(plan.matrix.run.time_limit, plan.matrix.run.model_dump(include=WORKER_OPTIONS))
     with Interrupts() as interrupts:
         try:
-            Scheduler(runs, store, executor, on_event, limits, interrupts).run()
+            Scheduler(workload, store, executor, on_event, limits, interrupts).run()
         finally:
             if not interrupts.is_kill_requested:
                 for text in export(store)[1]:
@@ -101,6 +102,13 @@ def _quarantine(plan: Plan, store: Store) -> Iterator[WarningIssued]:
         yield WarningIssued(reason, run)
     for text in corrupt_files(store):
         yield WarningIssued(text)
+
+
+def _cost_model(store: Store, executor: Executor) -> CostModel:
+    environments = executor.environments()
+    name = "; ".join(map(str, environments)) or "Ray"
+    is_cpu = all(environment.device == "cpu" for environment in environments)
+    return CostModel(store, name, "cpu" if is_cpu else "cuda")
 
 
 def _fix_threads(requested: int | None, store: Store, executor: Executor) -> None:

@@ -1,6 +1,6 @@
-"""The cohorts of pending runs, by kind."""
+"""The pending runs of a matrix, by kind."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import final
@@ -11,30 +11,26 @@ from kdbench.matrix import RunSpec
 from kdbench.plan import Plan, batches_key
 from kdbench.plan.choice import choose_finished
 from kdbench.plan.training import reads_images
-from kdbench.queue.grouping import QueuedRun, group_runs
+from kdbench.queue.queued_run import QueuedRun
 from kdbench.results import Store
 from kdbench.training.method import Task
 from kdbench.worker.cohort_data import make_task
+from kdbench.workload import queue_runs, queue_undecided
 
 
 @final
 @dataclass(frozen=True, eq=False)
 class Kind:
-    """Cohorts that share batches of one shape and the architecture of the teacher."""
+    """Runs that share batches of one shape and the architectures of teacher and student."""
 
-    cohorts: Sequence[Sequence[RunSpec]]
+    runs: Sequence[RunSpec]
     task: Task
     validation: int  # images
 
     @property
     def first(self) -> RunSpec:
         """A run with the data set, batch shape and recipe of all."""
-        return self.cohorts[0][0]
-
-    @property
-    def runs(self) -> list[RunSpec]:
-        """The runs of all cohorts."""
-        return [run for cohort in self.cohorts for run in cohort]
+        return self.runs[0]
 
     @property
     def steps(self) -> int:
@@ -50,30 +46,18 @@ class Kind:
         return f"{self.first.dataset.name}: {networks}; {', '.join(names)}; batch {recipe.batch_size}x{shape}"
 
 
-def group_by_kind(runs: Sequence[RunSpec], slot_count: int) -> list[Kind]:
-    """Group runs into cohorts as the queue does, and these by kind, in the order in which they start."""
-    found: dict[tuple[str, str], list[list[RunSpec]]] = {}
-    for cohort in _cohorts(runs, slot_count):
-        teacher = next((run.teacher.student.canonical for run in cohort if run.teacher), "")
-        found.setdefault((_shape(cohort[0]), teacher), []).append(cohort)
-    return [Kind(cohorts, *_sizes(cohorts[0][0])) for cohorts in found.values()]
+def group_by_kind(runs: Iterable[RunSpec]) -> list[Kind]:
+    """Group runs by kind, in their order."""
+    found: dict[tuple[str, str, str], list[RunSpec]] = {}
+    for run in runs:
+        teacher = run.teacher.student.canonical if run.teacher else ""
+        found.setdefault((_shape(run), teacher, run.student.canonical), []).append(run)
+    return [Kind(group, *_sizes(group[0])) for group in found.values()]
 
 
 def _shape(run: RunSpec) -> str:
     """Return a key that is equal for runs whose batches have the same shape, whatever their images."""
     return batches_key(replace(run, seed=0, stream="student", split=replace(run.split, split_seed=0)))
-
-
-def _cohorts(runs: Sequence[RunSpec], slot_count: int) -> list[list[RunSpec]]:
-    """Return the cohorts of the runs that need no other, then of those that need these, and so on."""
-    pending, planned = [QueuedRun(run, batches_key(run)) for run in runs], {run.id for run in runs}
-    found: list[list[RunSpec]] = []
-    while pending:
-        ready = [item for item in pending if not {need.id for _, need in item.spec.needs} & planned]
-        found += [[item.spec for item in cohort] for cohort in group_runs(ready, slot_count)]
-        planned -= {item.spec.id for item in ready}
-        pending = [item for item in pending if item.spec.id in planned]
-    return found
 
 
 def _sizes(run: RunSpec) -> tuple[Task, int]:
@@ -83,11 +67,12 @@ def _sizes(run: RunSpec) -> tuple[Task, int]:
     return make_task(run, loaded, indices), len(indices.validation)
 
 
-def find_pending(plan: Plan, results: Path) -> list[RunSpec]:
+def find_pending(plan: Plan, results: Path) -> list[QueuedRun]:
     """Return the runs of both phases that are not done in a results folder, which need not exist.
 
-    Of a label whose configuration is not chosen yet, the first one stands for it.
+    Of a label whose configuration is not chosen yet, the first one stands for it, after the search.
     """
     store = Store.existing(results)
-    runs = choose_finished(plan, store).choose_first().runs
+    plan = choose_finished(plan, store)
+    runs = [*queue_runs(plan, plan.runs), *queue_undecided(plan)]
     return [run for run in runs if store is None or store.state(run.id) != "done"]

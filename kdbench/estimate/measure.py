@@ -1,9 +1,8 @@
 """Measure the cost of each kind of run and add up.
 
-The queue's rules group the pending runs into cohorts. Runs of a kind (same batch shape and recipe, same networks,
-method and optimizer) cost the same, so one of each kind is measured: a few steps on random images with random weights
-(`kdbench.worker.step_cost`). A cohort takes the shared seconds of a step once, and the sum of its members' own. The
-wall time is that of a list schedule of these cohorts on the machine's device slots.
+Runs with the same batch shape and recipe, networks, method and optimizer cost the same, so one of each is measured: a
+few steps on random images with random weights (`kdbench.worker.step_cost`). The runs are then scheduled as `kdbench
+run` does it (`kdbench.queue.planning`).
 """
 
 import gc
@@ -16,15 +15,19 @@ import torch
 from kdbench import models
 from kdbench.estimate import Estimate, KindEstimate
 from kdbench.estimate.kinds import Kind, find_pending, group_by_kind
-from kdbench.estimate.schedule import simulate
 from kdbench.matrix import NetworkSpec, RunSpec, load
 from kdbench.plan import make_plan
+from kdbench.queue.costs import RunCost
 from kdbench.queue.devices import find_slots
+from kdbench.queue.items import make_items
+from kdbench.queue.planning import Schedule, make_schedule
+from kdbench.queue.queued_run import QueuedRun
+from kdbench.queue.simulation import Item, Machine
 from kdbench.training.memory import clear_frames, is_out_of_memory
 from kdbench.training.method import Task
 from kdbench.worker.job_runner import set_up_torch
 from kdbench.worker.options import Options
-from kdbench.worker.step_cost import StepCost, measure_step_cost
+from kdbench.worker.step_cost import measure_step_cost
 
 
 def measure(file: Path, results: Path) -> Estimate:
@@ -41,47 +44,55 @@ def measure(file: Path, results: Path) -> Estimate:
     set_up_torch(device)
     runs = find_pending(make_plan(matrix, provisional=True), results)
     options = Options(compile=matrix.run.compile, cuda_graphs=matrix.run.cuda_graphs)
-    kinds = group_by_kind(runs, len(device_slots))
-    epochs = {id(kind): _epoch_seconds(kind, device, options) for kind in kinds}
-    durations = {
-        cohort[0].id: seconds * kind.first.recipe.epochs
-        for kind in kinds
-        for cohort, seconds in zip(kind.cohorts, epochs[id(kind)] or [0.0] * len(kind.cohorts), strict=True)
-    }
-    cohorts = [(cohort, durations[cohort[0].id]) for kind in kinds for cohort in kind.cohorts]
-    results_bytes, checkpoint_bytes = _disk(kinds, len(device_slots))
+    kinds = group_by_kind(run.spec for run in runs)
+    costs = {id(kind): _costs(kind, device, options) for kind in kinds}
+    by_run = {run: cost for several in costs.values() for run, cost in (several or {}).items()}
+    items = _items(runs, by_run)
+    schedule = make_schedule(items, Machine((), [0.0] * len(device_slots), 0.0))
+    results_bytes, checkpoint_bytes = _disk(kinds, schedule, len(device_slots))
     return Estimate(
-        kinds=tuple(_summarize(kind, epochs[id(kind)]) for kind in kinds),
+        kinds=tuple(_summarize(kind, schedule, costs[id(kind)] is None) for kind in kinds),
         slots=len(device_slots),
         device=device.type,
         threads=threads,
-        busy_hours=sum(durations.values()) / 3600,
-        wall_hours=simulate(cohorts, len(device_slots)) / 3600,
+        busy_hours=make_schedule(items, Machine((), [0.0], 0.0)).end / 3600,
+        wall_hours=schedule.end / 3600,
         results_bytes=results_bytes,
         checkpoint_bytes=checkpoint_bytes,
         teacher_cache_bytes=int(matrix.run.teacher_cache_gb * 1e9),
     )
 
 
-def _summarize(kind: Kind, epochs: Sequence[float] | None) -> KindEstimate:
+def _items(runs: Sequence[QueuedRun], costs: Mapping[str, RunCost]) -> list[Item]:
+    """Return the items of the runs; one that does not fit into memory takes no time."""
+    pending = {run.id for run in runs}
+    none = RunCost(0.0, 0.0)
+    return make_items({run: run.needs & pending for run in runs}, lambda run: costs.get(run, none))
+
+
+def _summarize(kind: Kind, schedule: Schedule, is_too_large: bool) -> KindEstimate:
+    runs = {run.id for run in kind.runs}
+    parts = [part for part in schedule.parts if part.runs[-1] in runs]
+    epochs = kind.first.recipe.epochs
     return KindEstimate(
         kind=str(kind),
-        cohorts=len(kind.cohorts),
+        cohorts=len(parts),
         runs=len(kind.runs),
         steps=kind.steps,
-        epochs=kind.first.recipe.epochs,
-        epoch_seconds=None if epochs is None else max(epochs),
-        hours=None if epochs is None else sum(epochs) * kind.first.recipe.epochs / 3600,
+        epochs=epochs,
+        epoch_seconds=None if is_too_large else max((part.seconds for part in parts), default=0.0) / max(1, epochs),
+        hours=None if is_too_large else sum(part.seconds for part in parts) / 3600,
     )
 
 
-def _epoch_seconds(kind: Kind, device: torch.device, options: Options) -> list[float] | None:
-    """Return the seconds of an epoch of each cohort; None if a run does not fit into memory."""
-    costs: dict[Hashable, StepCost] = {}
+def _costs(kind: Kind, device: torch.device, options: Options) -> dict[str, RunCost] | None:
+    """Return what an epoch of each run costs; None if a run does not fit into memory."""
+    costs: dict[Hashable, RunCost] = {}
     try:
         for run in kind.runs:
             if _cost_key(run) not in costs:
-                costs[_cost_key(run)] = measure_step_cost(run, kind.task, kind.validation, device, options)
+                step = measure_step_cost(run, kind.task, kind.validation, device, options)
+                costs[_cost_key(run)] = RunCost(kind.steps * step.own + step.evaluation, kind.steps * step.shared)
     except Exception as error:
         if not is_out_of_memory(error):
             raise
@@ -91,7 +102,7 @@ def _epoch_seconds(kind: Kind, device: torch.device, options: Options) -> list[f
         gc.collect()
         if device.type == "cuda":
             torch.cuda.empty_cache()
-    return [_cohort_seconds(kind.steps, [costs[_cost_key(run)] for run in cohort]) for cohort in kind.cohorts]
+    return {run.id: costs[_cost_key(run)] for run in kind.runs}
 
 
 def _cost_key(run: RunSpec) -> Hashable:
@@ -101,12 +112,7 @@ def _cost_key(run: RunSpec) -> Hashable:
     return run.student.canonical, run.method, needs, peers, run.recipe.optimizer.name
 
 
-def _cohort_seconds(steps: int, costs: Sequence[StepCost]) -> float:
-    shared = max(cost.shared for cost in costs)  # a run without a teacher measures none
-    return steps * (shared + sum(cost.own for cost in costs)) + sum(cost.evaluation for cost in costs)
-
-
-def _disk(kinds: Sequence[Kind], slot_count: int) -> tuple[int, int]:
+def _disk(kinds: Sequence[Kind], schedule: Schedule, slot_count: int) -> tuple[int, int]:
     """Return the bytes of all weights, and of two checkpoints of the largest cohorts that train side by side.
 
     A checkpoint holds weights, moments and the best epoch's weights: about four times the weights.
@@ -121,5 +127,6 @@ def _disk(kinds: Sequence[Kind], slot_count: int) -> tuple[int, int]:
     def run_bytes(run: RunSpec, task: Task) -> int:
         return sum(weights(network, task) for network in (run.student, *run.peers))
 
-    cohorts = [sum(run_bytes(run, kind.task) for run in cohort) for kind in kinds for cohort in kind.cohorts]
+    sizes = {run.id: run_bytes(run, kind.task) for kind in kinds for run in kind.runs}
+    cohorts = [sum(sizes[run] for run in part.runs) for part in schedule.parts]
     return sum(cohorts), 2 * 4 * sum(sorted(cohorts)[-slot_count:])

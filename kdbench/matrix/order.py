@@ -8,14 +8,15 @@ from kdbench.matrix.spec import RunSpec
 
 def sort_runs(specs: Iterable[RunSpec]) -> tuple[RunSpec, ...]:
     """Return the runs and those that they need, without duplicates: first those that others need, then by seed."""
-    runs = {run.id: run for spec in specs for run in _with_needs(spec)}
+    runs = {run.id: run for spec in specs for run in with_needs(spec)}
     depth = _depths(runs.values())
     return tuple(sorted(runs.values(), key=lambda run: (-depth[run.id], run.seed if not depth[run.id] else 0)))
 
 
-def _with_needs(spec: RunSpec) -> Iterator[RunSpec]:
+def with_needs(spec: RunSpec) -> Iterator[RunSpec]:
+    """Yield the runs that a run needs, the first ones first, and the run."""
     for _, need in spec.needs:
-        yield from _with_needs(need)
+        yield from with_needs(need)
     yield spec
 
 

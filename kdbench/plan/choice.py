@@ -16,14 +16,22 @@ def choose_configurations(plan: Plan, store: Store) -> Plan:
 
 
 def choose_finished(plan: Plan, store: Store | None) -> Plan:
-    """As `choose_configurations`, where all runs of the search are finished; nothing is chosen elsewhere."""
+    """As `choose_configurations`, where all runs of the search are finished; elsewhere nothing is chosen.
+
+    A choice that was made stays.
+    """
     if store is None:
         return plan
 
     def is_finished(sweep: Sweep) -> bool:
         return all(store.is_finished(run.id) for cell in sweep.search for run in cell.runs.values())
 
-    return plan.choose(lambda sweep: _best(sweep, store) if is_finished(sweep) else None)
+    def choose(sweep: Sweep) -> int | None:
+        if sweep.chosen is None and is_finished(sweep):
+            return _best(sweep, store)
+        return sweep.chosen
+
+    return plan.choose(choose)
 
 
 def _best(sweep: Sweep, store: Store) -> int | None:

@@ -28,6 +28,7 @@ class Plan:
     excluded: tuple[Excluded, ...]
     warnings: tuple[str, ...]
     trainings: Mapping[str, Training] = field(default_factory=dict)  # what cells train on, by `training_key`
+    operations: Mapping[tuple[str, str], float] = field(default_factory=dict)  # for an image, by data set and network
     provisional: Mapping[str, str] = field(default_factory=dict)  # data sets whose files are missing -> message
 
     @cached_property
@@ -126,8 +127,16 @@ def make_plan(matrix: MatrixSpec, provisional: bool = False) -> Plan:
     with gc_paused():  # hundreds of thousands of objects without cycles
         expansion = expand(matrix, registry)
         items, incompatible = check_items(expansion.items, partial(registry.incompatibility, file=matrix.file))
-    trainings = registry.trainings(every_cell(items))
-    return Plan(matrix, items, incompatible, expansion.excluded, expansion.warnings, trainings, registry.missing_data)
+    return Plan(
+        matrix=matrix,
+        items=items,
+        incompatible=incompatible,
+        excluded=expansion.excluded,
+        warnings=expansion.warnings,
+        trainings=registry.trainings(every_cell(items)),
+        operations=registry.operations(every_cell(items)),
+        provisional=registry.missing_data,
+    )
 
 
 def _reads_files(spec: RunSpec) -> bool:

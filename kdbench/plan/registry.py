@@ -15,8 +15,10 @@ from kdbench.data.run_images import split_images
 from kdbench.errors import DataError, KdbenchError, MatrixError
 from kdbench.hyperparameters import declared, identity_fields, resolve, roles
 from kdbench.matrix import Cell, DataSpec, NetworkSpec, Part, Registry, RunSpec, Split
+from kdbench.matrix.order import with_needs
 from kdbench.matrix.recipe import Recipe
 from kdbench.plan.initial_weights import check_initial_weights
+from kdbench.plan.operations import count_operations
 from kdbench.plan.training import planned_steps, reads_images, training_key, views
 from kdbench.results import Training
 from kdbench.training.method import Method, Task
@@ -165,6 +167,18 @@ class LocalRegistry(Registry):
             built = models.build_from_spec(network, task)
             models.check_weights(network, built, task, is_trained)
             return shapes(built)
+
+    def operations(self, cells: Iterable[Cell]) -> dict[tuple[str, str], float]:
+        """Return the operations for an image of each network of compatible cells, by data set and network."""
+        found: dict[tuple[str, str], float] = {}
+        for spec in (run for cell in cells for run in with_needs(cell.first)):
+            for network in (spec.student, *spec.peers):
+                key = spec.dataset.canonical, network.canonical
+                if key not in found:
+                    with torch.device("meta"):
+                        built = models.build_from_spec(network.untrained(), self._task(spec, self.load(spec.dataset)))
+                    found[key] = count_operations(built)
+        return found
 
 
 def _without_loss(spec: RunSpec) -> str | None:

@@ -1,15 +1,17 @@
 """The scheduler: submits cohorts to an executor until every run has finished, then times the deployed networks."""
 
 import itertools
+import math
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Literal, final
+from typing import Literal, Protocol, final
 
 from kdbench.errors import KdbenchError
 from kdbench.events import (
     CohortStarted,
+    EpochEnded,
     Event,
     EventHandler,
     JobEnded,
@@ -17,21 +19,30 @@ from kdbench.events import (
     JobStarted,
     RunDone,
     RunFailed,
+    RunsGivenAway,
     RunTakenElsewhere,
     StopRequested,
+    TimeLeft,
     TimingStarted,
     WorkerDied,
     WorkerReady,
 )
 from kdbench.matrix import RunSpec
+from kdbench.queue.backlog import Backlog
+from kdbench.queue.costs import CostModel
+from kdbench.queue.dispatch import Dispatcher, Slots
 from kdbench.queue.executors.base import Executor, Job
-from kdbench.queue.grouping import QueuedRun, group_runs
+from kdbench.queue.queued_run import QueuedRun
+from kdbench.queue.running_job import RunningJob
 from kdbench.queue.signals import Interrupts
 from kdbench.results import Store
-from kdbench.results.provenance import now, provenance
+from kdbench.results.provenance import now as utc_now
+from kdbench.results.provenance import provenance
 from kdbench.results.timings import timed_architectures
 
 ATTEMPTS = 2
+ENDING_SECONDS = 10.0  # at most, from the end of the last run of a job to that of the job
+ESTIMATE_SECONDS = 5.0  # between two estimates of the time left
 START_SECONDS = 300.0  # time for a worker to start its job, if the time limit is shorter
 
 
@@ -44,49 +55,73 @@ class Limits:
     options: Mapping[str, float | bool] = field(default_factory=dict)
 
 
+class Upcoming(Protocol):
+    """Runs that depend on the results of others, such as the chosen configuration of a search."""
+
+    def finish(self, run: str) -> Sequence[QueuedRun]:
+        """Return the runs that can be added now that a run has finished or failed."""
+
+    def expected(self) -> Sequence[QueuedRun]:
+        """Return stand-ins of the runs that will be added later."""
+
+
 @final
-@dataclass(eq=False)
-class _RunningJob:
-    job: Job
-    runs: list[str]  # those that have not finished
-    deadline: float | None  # time.monotonic()
-    is_late: bool = False
-    worker: int = 0  # number of its slot, counted from 1
+@dataclass(frozen=True)
+class Workload:
+    """The runs of a command, finished or not, and how long their epochs take; `upcoming` are added as others finish."""
+
+    runs: Sequence[QueuedRun]
+    costs: CostModel
+    upcoming: Upcoming | None = None
 
 
 @final
 class Scheduler:
-    """Trains pending runs in their order, a cohort per free slot of the executor.
+    """Trains pending runs on the slots of the executor: those with most work behind them first.
 
-    The results folder holds the state. A run that another process finishes counts as done; a run that another process
-    trains is polled until it ends. If a worker dies, each run of its cohort is retried alone, and fails after
-    `ATTEMPTS` deaths.
+    The runs of a group are divided so that the last one ends as early as possible, and a long job gives runs away to
+    idle slots. The results folder holds the state. A run that another process finishes counts as done; a run that
+    another process trains is polled until it ends. If a worker dies, each run of its cohort is retried alone, and fails
+    after `ATTEMPTS` deaths.
+
+    Args:
+        workload: what is to be trained.
+        store: the results folder.
+        executor: where jobs run; closed at the end.
+        on_event: called with each event.
+        limits: limits of each job.
+        interrupts: the requests to stop.
+        clock: the time, in seconds.
     """
 
     def __init__(
         self,
-        runs: Sequence[QueuedRun],
+        workload: Workload,
         store: Store,
         executor: Executor,
         on_event: EventHandler,
         limits: Limits = Limits(),
         interrupts: Interrupts | None = None,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._runs = {run.spec.id: run for run in runs}
         self._store = store
         self._executor = executor
         self._emit = on_event
         self._limits = limits
         self._interrupts = interrupts or Interrupts()
-        self._pending = {run: self._with_next_epoch(run) for run in self._runs if not store.is_finished(run)}
-        self._jobs: dict[int, _RunningJob] = {}
+        self._costs = workload.costs
+        self._upcoming = workload.upcoming
+        self._clock = clock
+        self._backlog = Backlog(store)
+        self._alone: set[str] = set()
+        self._dispatcher = Dispatcher(self._backlog, self._costs, self._alone)
+        self._jobs: dict[int, RunningJob] = {}
         self._last_job = 0
         self._deaths: Counter[str] = Counter()
-        self._alone: set[str] = set()
-        self._elsewhere: set[str] = set()
-        self._done: set[str] = set()
         self._dead_jobs: set[int] = set()
         self._false_starts = 0
+        self._estimated_at = -math.inf  # when the time left was last emitted
+        self._add(workload.runs)
 
     def run(self) -> None:
         """Train every run whose needs are met, then time the deployed networks; stops all workers at the end.
@@ -96,10 +131,11 @@ class Scheduler:
             KeyboardInterrupt: the user requested a stop.
         """
         try:
-            while self._pending:
-                self._check_elsewhere()
+            while self._backlog.unfinished:
+                for run in self._backlog.check_elsewhere():
+                    self._finish(run)
                 self._dispatch()
-                if not self._jobs and not self._elsewhere:
+                if not self._jobs and not self._backlog.elsewhere:
                     break
                 self._poll()
             self._time_deployed()
@@ -112,83 +148,75 @@ class Scheduler:
         except KeyboardInterrupt:
             self._executor.close(kill=True)
             raise
+        finally:
+            self._costs.save()
 
-    def _with_next_epoch(self, run: str) -> QueuedRun:
-        return replace(self._runs[run], epoch=self._store.next_epoch(run))
-
-    def _check_elsewhere(self) -> None:
-        """Remove runs that another process finished; requeue those that it stopped training."""
-        for run in list(self._elsewhere):
-            if self._store.is_finished(run):
-                self._finish(run)
-            elif self._store.state(run) == "pending":
-                self._elsewhere.discard(run)
-                self._pending[run] = self._with_next_epoch(run)
+    def _add(self, runs: Sequence[QueuedRun]) -> None:
+        for run in runs:
+            self._costs.add(run.spec, run.work)
+        self._backlog.add(runs)
+        if self._upcoming is not None:
+            self._dispatcher.expect(self._upcoming.expected())
 
     def _finish(self, run: str) -> None:
-        self._pending.pop(run, None)
-        self._elsewhere.discard(run)
+        self._backlog.finish(run)
         self._remove_from_jobs(run)
+        if self._upcoming is not None and (added := self._upcoming.finish(run)):
+            self._add(added)
 
     def _remove_from_jobs(self, run: str) -> None:
         for running in self._jobs.values():
-            if run in running.runs:
-                running.runs.remove(run)
+            running.remove(run, self._clock())
 
     def _dispatch(self) -> None:
-        """Submit a cohort of ready runs to each free slot."""
-        free_slots = self._executor.free_slots()
-        if not free_slots:
+        """Submit cohorts to the free slots; if there are none, let long jobs give runs away to them."""
+        slots, jobs, now = (
+            Slots(self._executor.free_slots(), self._executor.slot_count()),
+            self._active(),
+            self._clock(),
+        )
+        if not slots.free or any(_is_ending(job, now) for job in self._jobs.values()):
             return
-        training = {run for running in self._jobs.values() for run in running.runs}
-        ready = [
-            queued
-            for run, queued in self._pending.items()
-            if run not in training and run not in self._elsewhere and self._is_ready(queued.spec)
-        ]
-        for cohort in self._group(ready, free_slots):
-            job = self._submit([queued.spec for queued in cohort], "train")
-            self._emit(CohortStarted(job.id, self._worker_of(job.id), job.runs))
+        cohorts = self._dispatcher.next_cohorts(jobs, slots, now)
+        for cohort in cohorts:
+            job = self._submit([queued.spec for queued in cohort], "train", [queued.epochs_left for queued in cohort])
+            self._emit(CohortStarted(job.job.id, job.worker, job.job.runs))
+        given = self._dispatcher.choose_given_away(jobs, slots.free - len(cohorts))
+        for job, parts in given.items():
+            job.request(1 + len(parts))
+            self._executor.give_away(job.job.id, [run for part in parts for run in part])
 
-    def _worker_of(self, job: int) -> int:
-        """Return the number of the slot of a job: the lowest that no other job has."""
-        taken = {running.worker for running in self._jobs.values()}
-        self._jobs[job].worker = next(number for number in itertools.count(1) if number not in taken)
-        return self._jobs[job].worker
+    def _slots(self) -> Slots:
+        return Slots(self._executor.free_slots(), self._executor.slot_count())
 
-    def _group(self, ready: Sequence[QueuedRun], free_slots: int) -> list[list[QueuedRun]]:
-        alone = [[queued] for queued in ready if queued.spec.id in self._alone]
-        others = [queued for queued in ready if queued.spec.id not in self._alone]
-        return [*alone, *group_runs(others, free_slots - len(alone))][:free_slots]
+    def _active(self) -> list[RunningJob]:
+        return [job for job in self._jobs.values() if job.job.kind == "train" and job.epochs_left]
 
-    def _is_ready(self, spec: RunSpec) -> bool:
-        return all(self._is_done(need.id) for _, need in spec.needs)
-
-    def _is_done(self, run: str) -> bool:
-        if run in self._pending:
-            return False  # without reading the disk
-        if run not in self._done and self._store.state(run) == "done":
-            self._done.add(run)
-        return run in self._done
-
-    def _submit(self, specs: Sequence[RunSpec], kind: Literal["train", "time"]) -> Job:
+    def _submit(
+        self, specs: Sequence[RunSpec], kind: Literal["train", "time"], epochs: Sequence[int] = ()
+    ) -> RunningJob:
+        """Submit a job; `epochs` are those that each run has left."""
         self._last_job += 1
         job = Job(self._last_job, tuple(specs), kind, self._limits.options if kind == "train" else {})
-        self._jobs[job.id] = _RunningJob(job, list(job.runs), self._deadline(job, at_least=START_SECONDS))
+        taken = {running.worker for running in self._jobs.values()}
+        worker = next(number for number in itertools.count(1) if number not in taken)
+        epochs_left = dict(zip(job.runs, epochs, strict=False))
+        deadline = self._deadline(job, at_least=START_SECONDS)
+        self._jobs[job.id] = RunningJob(job, worker, self._clock(), deadline, epochs_left)
         self._executor.submit(job)
-        return job
+        return self._jobs[job.id]
 
     def _deadline(self, job: Job, at_least: float = 0.0) -> float | None:
         if self._limits.time_limit is None:
             return None
-        return time.monotonic() + max(60 * self._limits.time_limit * len(job.specs), at_least)
+        return self._clock() + max(60 * self._limits.time_limit * len(job.specs), at_least)
 
     def _poll(self) -> None:
         """Handle new events, cancel jobs past their deadline, and check for a requested stop."""
         for event in self._executor.poll(1.0):
             self._handle(event)
         for running in self._jobs.values():
-            if running.deadline is not None and time.monotonic() > running.deadline and not running.is_late:
+            if running.deadline is not None and self._clock() > running.deadline and not running.is_late:
                 running.is_late = True
                 self._executor.cancel(running.job.id)
         if self._interrupts.is_stop_requested:
@@ -201,11 +229,15 @@ class Scheduler:
                 self._false_starts = 0
             case JobStarted(job) if job in self._jobs:
                 self._jobs[job].deadline = self._deadline(self._jobs[job].job)
+            case EpochEnded():
+                self._end_epoch(event)
             case RunDone(run) | RunFailed(run):
                 self._finish(run)
             case RunTakenElsewhere(run):
-                self._elsewhere.add(run)
+                self._backlog.take_elsewhere(run)
                 self._remove_from_jobs(run)
+            case RunsGivenAway(job) if job in self._jobs:
+                self._take_back(event)
             case JobEnded(job):
                 self._check_dropped(self._jobs.pop(job))
             case WorkerDied():
@@ -214,21 +246,34 @@ class Scheduler:
                 raise KdbenchError(error)
         self._emit(event)
 
-    def _check_dropped(self, ended: _RunningJob) -> None:
+    def _end_epoch(self, event: EpochEnded) -> None:
+        job = next((job for job in self._jobs.values() if event.runs[0] in job.epochs_left), None)
+        if job is None:
+            return
+        now = self._clock()
+        if event.run_seconds:
+            if not job.has_trained:
+                self._costs.observe_start(now - job.submitted - event.seconds)
+            self._costs.observe_epoch(event)
+        job.end_epoch(event, now)
+        if now - self._estimated_at >= ESTIMATE_SECONDS:
+            self._estimated_at = now
+            self._emit(TimeLeft(self._dispatcher.seconds_left(self._active(), self._slots(), now)))
+
+    def _take_back(self, event: RunsGivenAway) -> None:
+        """Queue again what a job has given away."""
+        job = self._jobs[event.job]
+        job.requested = 0
+        for run in event.runs:
+            job.remove(run, self._clock())
+            self._backlog.requeue(run)
+
+    def _check_dropped(self, ended: RunningJob) -> None:
         """Count an attempt for each run that a job left unfinished, unless a need of the run was corrupted."""
         for spec in ended.job.specs if ended.job.kind == "train" else ():
-            if spec.id in ended.runs and not self._requeue_needs(spec):
+            if spec.id in ended.runs and not self._backlog.requeue_needs(spec.id):
                 reason = f"the worker dropped this run without an error; see `kdbench logs {spec.id}`"
                 self._count_deaths([spec.id], reason)
-
-    def _requeue_needs(self, spec: RunSpec) -> bool:
-        """Requeue the needs of a run that are no longer done (corrupted and quarantined); return whether any is."""
-        lost = [need.id for _, need in spec.needs if self._store.state(need.id) != "done"]
-        for run in lost:
-            self._done.discard(run)
-            if not self._store.is_finished(run) and run in self._runs:
-                self._pending[run] = self._with_next_epoch(run)
-        return bool(lost)
 
     def _reap(self, event: WorkerDied) -> WorkerDied:
         """Count an attempt for each unfinished run of a dead worker; return the event with the complete reason."""
@@ -255,7 +300,7 @@ class Scheduler:
             self._alone.update(unfinished)
         for run in unfinished:
             self._deaths[run] += 1
-            self._pending[run] = self._with_next_epoch(run)
+            self._backlog.requeue(run)
             if self._deaths[run] >= ATTEMPTS:
                 self._fail(run, reason)
 
@@ -263,9 +308,9 @@ class Scheduler:
         """Write the failure of a run, unless another process has taken the run."""
         with self._store.claimed(run) as is_claimed:
             if not is_claimed or self._store.is_finished(run):
-                self._elsewhere.add(run)
+                self._backlog.take_elsewhere(run)
                 return
-            row = {"attempts": self._store.attempts(run), "finished": now(), **provenance()}
+            row = {"attempts": self._store.attempts(run), "finished": utc_now(), **provenance()}
             self._store.write_result(run, {"status": "failed", "error": reason, "row": row})
         self._store.log(run, f"failed: {reason}")
         self._handle(RunFailed(run, reason))
@@ -282,7 +327,7 @@ class Scheduler:
         for _ in range(ATTEMPTS):
             while not self._executor.free_slots():
                 self._poll()
-            job = self._submit([spec], "time").id
+            job = self._submit([spec], "time").job.id
             while job in self._jobs:
                 self._poll()
             if job not in self._dead_jobs:
@@ -292,11 +337,17 @@ class Scheduler:
     def _untimed(self) -> dict[str, RunSpec]:
         """Return one run per deployed architecture that was not timed where jobs run now."""
         timed = timed_architectures(self._store.timings, self._executor.environments())
-        architectures = self._store.architectures(self._runs)
-        return {key: self._runs[run].spec for key, run in architectures.items() if key not in timed}
+        runs = self._backlog.runs
+        architectures = self._store.architectures(runs)
+        return {key: runs[run].spec for key, run in architectures.items() if key not in timed}
 
 
-def _describe_limit(running: _RunningJob, limits: Limits) -> str:
+def _is_ending(job: RunningJob, now: float) -> bool:
+    """Return whether a worker is about to be free: its last run has ended."""
+    return job.job.kind == "train" and job.emptied is not None and now - job.emptied < ENDING_SECONDS
+
+
+def _describe_limit(running: RunningJob, limits: Limits) -> str:
     if not running.is_late:
         return ""
     size = len(running.job.specs)

@@ -1,13 +1,9 @@
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from kdbench.errors import TrainingError
 from kdbench.estimate import run_estimate
-from kdbench.estimate.schedule import simulate
-from kdbench.matrix import parse
-from kdbench.plan import make_plan
 
 MATRIX = """
 name = "small"
@@ -23,41 +19,6 @@ alpha = [0.5, 0.9]
 devices = "cpu"
 workers = 2
 """
-
-
-@pytest.fixture(scope="module")
-def cells() -> dict[str, Any]:
-    raw = {
-        "name": "m",
-        "seeds": [0, 1],
-        "datasets": ["digits"],
-        "pairs": [{"teacher": "cnn_4_4", "student": "mlp_8"}],
-        "methods": {"vanilla": {}},
-    }
-    return {cell.label: cell for cell in make_plan(parse(raw, "m.toml")).cells}
-
-
-def test_independent_cohorts_share_the_slots(cells: dict[str, Any]) -> None:
-    one, two = cells["scratch"].runs.values()
-    assert simulate([([one], 3.0), ([two], 2.0)], 1) == 5.0
-    assert simulate([([one], 3.0), ([two], 2.0)], 2) == 3.0
-
-
-def test_students_wait_for_their_teacher(cells: dict[str, Any]) -> None:
-    (teacher,) = cells["teacher"].runs.values()
-    first, second = cells["vanilla"].runs.values()
-    scratch = cells["scratch"].runs[0]
-    cohorts = [([teacher], 4.0), ([first], 1.0), ([second], 1.0), ([scratch], 3.0)]
-    assert simulate(cohorts, 2) == 5.0
-    assert simulate(cohorts, 1) == 9.0
-
-
-def test_a_teacher_that_is_done_delays_nobody(cells: dict[str, Any]) -> None:
-    assert simulate([([run], 1.0) for run in cells["vanilla"].runs.values()], 2) == 1.0
-
-
-def test_no_runs_take_no_time() -> None:
-    assert simulate([], 2) == 0.0
 
 
 @pytest.mark.slow

@@ -1,0 +1,165 @@
+"""How long epochs take: measured in earlier epochs on the same processor, or estimated from the operations."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import final
+
+from kdbench.errors import ResultsError
+from kdbench.events import EpochEnded
+from kdbench.matrix import RunSpec
+from kdbench.matrix.identity import canonical, digest
+from kdbench.results import Store
+from kdbench.results.files import read_json, write_json
+
+NAME = "epoch_times.json"
+WEIGHT = 0.5  # of a new measurement in the running mean
+OPERATIONS_PER_SECOND = {"cpu": 3e10, "cuda": 3e12}  # before anything was measured
+SECONDS_PER_STEP = 1e-3  # what a step of the smallest network takes
+START_SECONDS = 2.0  # from the submission of a job to the start of its first epoch
+
+
+@final
+@dataclass(frozen=True)
+class EpochWork:
+    """The work of an epoch of a run: operations of its own networks and of its teacher, and steps."""
+
+    own: float = 0.0
+    shared: float = 0.0
+    steps: int = 1
+
+
+@final
+@dataclass(frozen=True)
+class RunCost:
+    """The seconds of an epoch of a run: what it takes alone, and what it shares with its cohort."""
+
+    own: float
+    shared: float
+
+
+@final
+class CostModel:
+    """The seconds of an epoch of each run, from the epochs that ended so far.
+
+    Runs with the same networks, method, data and batches count as equal, whatever their hyperparameters. A run without
+    a measurement takes as long per operation as those with one: with the same student if there are any.
+
+    Args:
+        store: the results folder, which keeps the measurements.
+        environment: names the processor and the threads; the measurements of different environments are kept apart.
+        device: "cpu" or "cuda".
+    """
+
+    def __init__(self, store: Store, environment: str, device: str = "cpu") -> None:
+        self._path = store.root / NAME
+        self._environment = environment
+        self._rate = OPERATIONS_PER_SECOND[device]
+        self._seconds: dict[str, float] = _read(self._path).get(environment, {})
+        self._runs: dict[str, tuple[RunSpec, EpochWork]] = {}
+        self._keys: dict[str, _Keys] = {}  # by run
+        self._is_changed = False
+
+    @property
+    def start_seconds(self) -> float:
+        """The seconds from the submission of a job to the start of its first epoch."""
+        return self._seconds.get("start", START_SECONDS)
+
+    def add(self, spec: RunSpec, work: EpochWork) -> None:
+        """Add a run, so that its cost can be estimated."""
+        self._runs[spec.id] = spec, work
+
+    def cost(self, run: str) -> RunCost:
+        """Return the cost of an epoch of a run."""
+        keys, (_, work) = self._keys_of(run), self._runs[run]
+        own = self._seconds.get(keys.own)
+        if own is None:
+            own = self._prior(work.own, work.steps) * self._correction(keys.student)
+        shared = self._seconds.get(keys.shared)
+        if shared is None:
+            shared = self._prior(work.shared, 0) * self._correction(keys.student)
+        return RunCost(own, shared)
+
+    def _prior(self, operations: float, steps: int) -> float:
+        return operations / self._rate + steps * SECONDS_PER_STEP
+
+    def _correction(self, student: str) -> float:
+        """Return measured over estimated seconds: of runs with this student, else of all runs, else 1."""
+        for key in (student, "all"):
+            measured, estimated = self._seconds.get(f"{key} measured"), self._seconds.get(f"{key} estimated")
+            if measured and estimated:
+                return measured / estimated
+        return 1.0
+
+    def observe_epoch(self, event: EpochEnded) -> None:
+        """Take in the seconds of an epoch of a cohort."""
+        for run, seconds in zip(event.runs, event.run_seconds, strict=True):
+            keys, (_, work) = self._keys_of(run), self._runs[run]
+            self._update(keys.own, seconds)
+            for key in (keys.student, "all"):
+                self._update(f"{key} measured", seconds)
+                self._update(f"{key} estimated", self._prior(work.own, work.steps))
+        self._update(self._shared_key(event.runs), max(0.0, event.seconds - sum(event.run_seconds)))
+
+    def _shared_key(self, runs: Sequence[str]) -> str:
+        """Return the key of what a cohort shares: of a run with a teacher, if there is one."""
+        return max(map(self._keys_of, runs), key=lambda keys: keys.has_teacher).shared
+
+    def _keys_of(self, run: str) -> "_Keys":
+        if run not in self._keys:
+            self._keys[run] = _make_keys(*self._runs[run])
+        return self._keys[run]
+
+    def observe_start(self, seconds: float) -> None:
+        """Take in the seconds from the submission of a job to the start of its first epoch."""
+        self._update("start", max(0.0, seconds))
+
+    def _update(self, key: str, seconds: float) -> None:
+        known = self._seconds.get(key)
+        self._seconds[key] = seconds if known is None else (1 - WEIGHT) * known + WEIGHT * seconds
+        self._is_changed = True
+
+    def save(self) -> None:
+        """Write the measurements; those of other environments, and of other processes, are kept.
+
+        Raises:
+            ResultsError: the folder is not writable.
+        """
+        if self._is_changed:
+            known = _read(self._path)
+            write_json(self._path, {**known, self._environment: {**known.get(self._environment, {}), **self._seconds}})
+            self._is_changed = False
+
+
+@final
+@dataclass(frozen=True)
+class _Keys:
+    own: str
+    shared: str
+    student: str
+    has_teacher: bool
+
+
+def _make_keys(spec: RunSpec, work: EpochWork) -> _Keys:
+    teacher = spec.teacher.student.canonical if spec.teacher else None
+    batches = [spec.recipe.batch_size, spec.recipe.precision, work.steps, teacher]
+    networks = [network.canonical for network in (spec.student, *spec.peers)]
+    return _Keys(
+        own=digest(canonical([networks, spec.method, spec.recipe.optimizer.name, batches, work.own])),
+        shared=digest(canonical([spec.dataset.name, batches, work.shared])),
+        student=digest(canonical([networks, spec.recipe.precision])),
+        has_teacher=teacher is not None,
+    )
+
+
+def _read(path: Path) -> dict[str, dict[str, float]]:
+    """Return the measurements in a file by environment; none if it is missing or corrupted, for they are made again."""
+    try:
+        found = read_json(path)
+    except (FileNotFoundError, ResultsError):
+        return {}
+    environments = {name: times for name, times in found.items() if isinstance(times, dict)}
+    return {
+        name: {key: float(value) for key, value in times.items() if isinstance(value, int | float) and 0 <= value < 1e9}
+        for name, times in environments.items()
+    }

@@ -1,0 +1,170 @@
+"""Simulates a list schedule: a free slot takes, of the parts that are ready, the one with most seconds before it."""
+
+import heapq
+import math
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import final
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class Item:
+    """A run that is to be trained.
+
+    Attributes:
+        run: its id.
+        group: runs with the same group can train together.
+        own: the seconds that it takes, without what it shares.
+        shared: the seconds of what it shares with a cohort.
+        needs: the runs that must finish before, of those that are not finished.
+    """
+
+    run: str
+    group: object
+    own: float
+    shared: float
+    needs: frozenset[str] = frozenset()
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class Part:
+    """Runs that train together.
+
+    Attributes:
+        runs: the ids of its runs.
+        seconds: what it takes.
+        shared: the share of its seconds in what the runs share.
+        tail: the seconds of what waits behind it.
+        needs: the runs that must finish before.
+    """
+
+    runs: tuple[str, ...]
+    seconds: float
+    shared: float
+    tail: float = 0.0
+    needs: frozenset[str] = frozenset()
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class Machine:
+    """The slots: the parts that train, with their seconds left, and for each other slot the seconds until it is free.
+
+    A part takes `start_seconds` to start.
+    """
+
+    busy: Sequence[Part]
+    idle: Sequence[float]
+    start_seconds: float
+
+
+def shared_seconds(items: Iterable[Item]) -> float:
+    """Return the seconds of what a cohort shares; a run without a teacher shares less than one with it."""
+    return max(item.shared for item in items)
+
+
+def simulate(parts: Sequence[Part], machine: Machine) -> tuple[dict[int, float], float]:
+    """Return when each part starts, by its index and in this order, and when the last one ends.
+
+    An idle slot takes over half of the runs of the part that ends last, if that part delays no other and it pays.
+    """
+    simulation = _Simulation(parts, machine)
+    simulation.run()
+    return simulation.starts, max((load.end for load in simulation.loads.values()), default=0.0)
+
+
+@final
+@dataclass
+class _Load:
+    """What a slot trains."""
+
+    end: float
+    shared: float = 0.0  # share of the seconds
+    members: int = 1
+    is_divisible: bool = False
+
+
+@final
+class _Simulation:
+    def __init__(self, parts: Sequence[Part], machine: Machine) -> None:
+        self._parts = parts
+        self._start_seconds = machine.start_seconds
+        self.starts: dict[int, float] = {}
+        self.loads = {slot: _load(part, part.seconds) for slot, part in enumerate(machine.busy)}
+        self.loads |= {len(self.loads) + slot: _Load(time) for slot, time in enumerate(machine.idle)}
+        self._free = [(load.end, slot) for slot, load in self.loads.items()]
+        self._ends = {run: part.seconds for part in machine.busy for run in part.runs}
+        self._behind: dict[str, list[int]] = defaultdict(list)
+        self._waiting: dict[int, int] = {}
+        self._future: list[tuple[float, int]] = []
+        self._ready: list[tuple[float, int]] = []
+        self._add(set(self._ends).union(*(part.runs for part in parts)))
+
+    def _add(self, known: set[str]) -> None:
+        """Add the parts of which all needs are trained by this machine."""
+        for index, part in enumerate(self._parts):
+            if not part.needs <= known:
+                continue
+            self._waiting[index] = len(part.needs - self._ends.keys())
+            for need in part.needs - self._ends.keys():
+                self._behind[need].append(index)
+            if not self._waiting[index]:
+                self._release(index)
+
+    def _release(self, index: int) -> None:
+        time = max((self._ends[need] for need in self._parts[index].needs), default=0.0)
+        heapq.heappush(self._future, (time, index))
+
+    def run(self) -> None:
+        """Fill the slots until no part is left and no part can be divided further."""
+        heapq.heapify(self._free)
+        while self._free:
+            now, slot = heapq.heappop(self._free)
+            if now < self.loads[slot].end:
+                continue  # outdated: an entry with its later end follows
+            while self._future and self._future[0][0] <= now:
+                _, index = heapq.heappop(self._future)
+                heapq.heappush(self._ready, (-self._parts[index].seconds - self._parts[index].tail, index))
+            if self._ready:
+                self._start(heapq.heappop(self._ready)[1], slot, now)
+            elif not self._divide(slot, now) and self._future:
+                heapq.heappush(self._free, (self._future[0][0], slot))
+
+    def _start(self, index: int, slot: int, now: float) -> None:
+        part = self._parts[index]
+        self.starts[index] = now
+        self.loads[slot] = _load(part, now + part.seconds)
+        heapq.heappush(self._free, (now + part.seconds, slot))
+        for run in part.runs:
+            self._ends[run] = now + part.seconds
+            for other in self._behind.get(run, ()):
+                self._waiting[other] -= 1
+                if not self._waiting[other]:
+                    self._release(other)
+
+    def _divide(self, slot: int, now: float) -> bool:
+        """Let an idle slot take over half of the part that ends last; return whether it does."""
+        load = max(self.loads.values(), key=lambda load: load.end if load.is_divisible else 0.0)
+        if not load.is_divisible or load.end <= now:
+            return False
+        left = load.end - now
+        kept = math.ceil(load.members / 2)
+        longer, shorter = (
+            left * (load.shared + (1 - load.shared) * members / load.members) for members in (kept, load.members - kept)
+        )
+        if max(longer, shorter + self._start_seconds) + self._start_seconds > left:
+            return False
+        self.loads[slot] = _Load(now + self._start_seconds + shorter, load.shared, load.members - kept)
+        self.loads[slot].is_divisible = load.members - kept > 1
+        load.end, load.members, load.is_divisible = now + longer, kept, kept > 1
+        for number, changed in self.loads.items():
+            if changed is load or number == slot:
+                heapq.heappush(self._free, (changed.end, number))
+        return True
+
+
+def _load(part: Part, end: float) -> _Load:
+    return _Load(end, part.shared, len(part.runs), len(part.runs) > 1 and not part.tail)
