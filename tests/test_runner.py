@@ -15,8 +15,8 @@ from kdbench.matrix import parse
 from kdbench.plan import Plan, batches_key, make_plan
 from kdbench.queue.devices import Slot
 from kdbench.queue.executors.base import Executor, Job
-from kdbench.queue.grouping import QueuedRun
-from kdbench.queue.scheduler import Limits
+from kdbench.queue.queued_run import QueuedRun
+from kdbench.queue.scheduler import Limits, Workload
 from kdbench.queue.signals import Interrupts
 from kdbench.results import Store
 from kdbench.results.files import read_json
@@ -72,14 +72,14 @@ class FakeScheduler:
 
     def __call__(
         self,
-        runs: Sequence[QueuedRun],
+        workload: Workload,
         store: Store,
         executor: Executor,
         on_event: EventHandler,
         limits: Limits,
         interrupts: Interrupts,
     ) -> "FakeScheduler":
-        self.runs, self.executor, self.limits, self.interrupts = list(runs), executor, limits, interrupts
+        self.runs, self.executor, self.limits, self.interrupts = list(workload.runs), executor, limits, interrupts
         on_event(EVENT)
         return self
 

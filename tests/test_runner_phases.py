@@ -1,4 +1,4 @@
-"""Training in two phases: the search, the choice, and the rest; the queue is a fake."""
+"""Training a matrix with a search: its runs, the choices, and the runs that these add; the queue is a fake."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -11,9 +11,11 @@ from plans import plan_of
 from kdbench.events import Event, EventHandler, RunDone, WarningIssued
 from kdbench.matrix import RunSpec
 from kdbench.plan import Plan
-from kdbench.results import MatrixIndex, Store
+from kdbench.queue.scheduler import Upcoming
+from kdbench.results import Store
 from kdbench.resume import finished_index
 from kdbench.runner import train
+from kdbench.workload import SearchedRuns
 
 METHODS: dict[str, Any] = {"vanilla": {"alpha": [0.1, 0.5, 0.9]}, "logit_mse": {}}
 
@@ -24,20 +26,23 @@ def alpha(run: RunSpec) -> float | None:
 
 @dataclass
 class FakeQueue:
-    """Replaces `run_plan`; a run of which `score` returns None fails, and `stop_at` interrupts a phase."""
+    """Replaces `run_plan`; a run of which `score` returns None fails, `stop_at` interrupts the training."""
 
     score: Callable[[RunSpec], float | None] = alpha
     stop_at: int | None = None
-    phases: list[list[str]] = field(default_factory=list)  # the ids that each call trains
+    skipped: set[str] = field(default_factory=set)  # runs that cannot train
+    phases: list[list[str]] = field(default_factory=list)  # the ids that each call trains, in their order
     events: list[Event] = field(default_factory=list)
 
     def __call__(
-        self, plan: Plan, store: Store, on_event: EventHandler, executor: None = None, index: MatrixIndex | None = None
+        self, plan: Plan, store: Store, on_event: EventHandler, executor: None = None, upcoming: Upcoming | None = None
     ) -> None:
-        store.write_index(index or plan.index())
+        store.write_index(plan.index())
         self.phases.append([])
-        for run in plan.runs:
-            if store.is_finished(run.id):
+        pending = list(plan.runs)
+        while pending:
+            run = pending.pop(0)
+            if store.is_finished(run.id) or run.id in self.skipped:
                 continue
             if self.stop_at is not None and sum(map(len, self.phases)) == self.stop_at:
                 raise KeyboardInterrupt
@@ -47,6 +52,7 @@ class FakeQueue:
             store.write_result(run.id, {**result, "row": {"val_accuracy": score}})
             self.phases[-1].append(run.id)
             on_event(RunDone(run.id))
+            pending += [queued.spec for queued in upcoming.finish(run.id)] if upcoming else []
 
     def on_plan(self, plan: Plan) -> EventHandler:
         return self.events.append
@@ -68,23 +74,50 @@ def search_plan() -> Plan:
     return plan_of(methods=METHODS, protocol={"search_seeds": [100, 101]})
 
 
-def test_the_search_is_trained_before_all_else(queue: FakeQueue, store: Store) -> None:
+def test_the_runs_of_a_choice_are_added_when_its_search_ends(queue: FakeQueue, store: Store) -> None:
     plan = search_plan()
     trained = train(plan, store, queue.on_plan)
-    first, second = queue.phases
-    assert first == [run.id for run in plan.search().runs]
-    assert sorted([*first, *second]) == sorted(run.id for run in trained.runs)
+    (order,) = queue.phases
+    assert sorted(order) == sorted(run.id for run in trained.runs)
     (sweep,) = trained.sweeps
-    assert (alpha(sweep.report.first), set(second) & {run.id for run in sweep.report.runs.values()}) == (
-        0.9,
-        {run.id for run in sweep.report.runs.values()},
-    )
+    chosen = {run.id for run in sweep.report.runs.values()}
+    assert alpha(sweep.report.first) == 0.9
+    searched = [run.id for cell in sweep.search for run in cell.runs.values()]
+    assert min(map(order.index, chosen)) > max(map(order.index, searched))
     assert store.index("m") == trained.index()
 
 
-def test_a_matrix_without_a_search_has_one_phase(queue: FakeQueue, store: Store) -> None:
-    train(plan_of(methods=METHODS), store, queue.on_plan)
-    assert len(queue.phases) == 1
+def test_until_its_search_ends_the_first_configuration_is_expected(store: Store) -> None:
+    plan = search_plan()
+    searched = SearchedRuns(plan, store, lambda plan: lambda event: None)
+    (sweep,) = plan.sweeps
+    runs = [run.id for cell in sweep.search for run in cell.runs.values()]
+    expected = searched.expected()
+    assert {run.id for run in expected} == {run.id for run in sweep.candidates[0][1].runs.values()}
+    assert all(run.needs >= set(runs) for run in expected)
+    for number, run in enumerate(runs):
+        store.write_result(run, {"status": "done", "row": {"val_accuracy": number}})
+        added = searched.finish(run)
+        assert bool(added) == (run == runs[-1])
+    assert {run.id for run in added} == {run.id for run in sweep.candidates[2][1].runs.values()}
+    assert searched.expected() == []
+
+
+def test_every_plan_with_more_runs_gets_a_handler(queue: FakeQueue, store: Store) -> None:
+    sizes = []
+    train(search_plan(), store, lambda plan: sizes.append(len(plan.runs)) or queue.events.append)
+    assert len(sizes) == 2
+    assert sizes[1] > sizes[0]
+
+
+def test_a_search_with_a_run_that_cannot_train_is_decided_at_the_end(queue: FakeQueue, store: Store) -> None:
+    plan = search_plan()
+    (sweep,) = plan.sweeps
+    queue.skipped = {run.id for run in sweep.candidates[2][0].runs.values()}
+    trained = train(plan, store, queue.on_plan)
+    (decided,) = trained.sweeps
+    assert alpha(decided.report.first) == 0.5
+    assert len(queue.phases) == 2
 
 
 @pytest.mark.parametrize("stop_at", [0, 3, 7, 8, 12])
@@ -99,7 +132,7 @@ def test_an_interrupted_matrix_is_resumed_in_either_phase(queue: FakeQueue, stor
     assert set(done) == {run.id for run in trained.runs}
     queue.phases.clear()
     assert train(search_plan(), store, queue.on_plan).index() == trained.index()
-    assert queue.phases == [[]]  # the search is not even looked at
+    assert queue.phases == [[]]
 
 
 def test_during_the_search_the_index_has_the_runs_of_both_phases(queue: FakeQueue, store: Store) -> None:

@@ -247,7 +247,7 @@ class Scheduler:
         self._emit(event)
 
     def _end_epoch(self, event: EpochEnded) -> None:
-        job = next((job for job in self._jobs.values() if event.runs[0] in job.epochs_left), None)
+        job = next((job for job in self._jobs.values() if job.epochs_left.keys() & event.runs), None)
         if job is None:
             return
         now = self._clock()

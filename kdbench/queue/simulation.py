@@ -81,6 +81,7 @@ def simulate(parts: Sequence[Part], machine: Machine) -> tuple[dict[int, float],
 class _Load:
     """What a slot trains."""
 
+    start: float
     end: float
     shared: float = 0.0  # share of the seconds
     members: int = 1
@@ -93,8 +94,8 @@ class _Simulation:
         self._parts = parts
         self._start_seconds = machine.start_seconds
         self.starts: dict[int, float] = {}
-        self.loads = {slot: _load(part, part.seconds) for slot, part in enumerate(machine.busy)}
-        self.loads |= {len(self.loads) + slot: _Load(time) for slot, time in enumerate(machine.idle)}
+        self.loads = {slot: _load(part, -math.inf, part.seconds) for slot, part in enumerate(machine.busy)}
+        self.loads |= {len(self.loads) + slot: _Load(0.0, time) for slot, time in enumerate(machine.idle)}
         self._free = [(load.end, slot) for slot, load in self.loads.items()]
         self._ends = {run: part.seconds for part in machine.busy for run in part.runs}
         self._behind: dict[str, list[int]] = defaultdict(list)
@@ -136,7 +137,7 @@ class _Simulation:
     def _start(self, index: int, slot: int, now: float) -> None:
         part = self._parts[index]
         self.starts[index] = now
-        self.loads[slot] = _load(part, now + part.seconds)
+        self.loads[slot] = _load(part, now, now + part.seconds)
         heapq.heappush(self._free, (now + part.seconds, slot))
         for run in part.runs:
             self._ends[run] = now + part.seconds
@@ -147,9 +148,10 @@ class _Simulation:
 
     def _divide(self, slot: int, now: float) -> bool:
         """Let an idle slot take over half of the part that ends last; return whether it does."""
-        load = max(self.loads.values(), key=lambda load: load.end if load.is_divisible else 0.0)
-        if not load.is_divisible or load.end <= now:
+        candidates = [load for load in self.loads.values() if load.is_divisible and load.start < now < load.end]
+        if not candidates:
             return False
+        load = max(candidates, key=lambda load: load.end)
         left = load.end - now
         kept = math.ceil(load.members / 2)
         longer, shorter = (
@@ -157,7 +159,7 @@ class _Simulation:
         )
         if max(longer, shorter + self._start_seconds) + self._start_seconds > left:
             return False
-        self.loads[slot] = _Load(now + self._start_seconds + shorter, load.shared, load.members - kept)
+        self.loads[slot] = _Load(now, now + self._start_seconds + shorter, load.shared, load.members - kept)
         self.loads[slot].is_divisible = load.members - kept > 1
         load.end, load.members, load.is_divisible = now + longer, kept, kept > 1
         for number, changed in self.loads.items():
@@ -166,5 +168,5 @@ class _Simulation:
         return True
 
 
-def _load(part: Part, end: float) -> _Load:
-    return _Load(end, part.shared, len(part.runs), len(part.runs) > 1 and not part.tail)
+def _load(part: Part, start: float, end: float) -> _Load:
+    return _Load(start, end, part.shared, len(part.runs), len(part.runs) > 1 and not part.tail)

@@ -196,4 +196,4 @@ def test_the_estimate_counts_both_phases(store: Store) -> None:
     finish(store, plan.search().runs, alpha)
     pending = find_pending(plan, store.root)
     assert len(pending) == len(plan.runs) + 2 - len(plan.search().runs)
-    assert {alpha(run) for run in pending if run.method == "vanilla"} == {0.9}
+    assert {alpha(run.spec) for run in pending if run.spec.method == "vanilla"} == {0.9}

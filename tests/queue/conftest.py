@@ -7,7 +7,8 @@ import pytest
 
 from kdbench.matrix import DataSpec, NetworkSpec, Part, RunSpec, Split
 from kdbench.matrix.recipe import Recipe
-from kdbench.queue.grouping import QueuedRun
+from kdbench.queue.costs import EpochWork
+from kdbench.queue.queued_run import QueuedRun
 from kdbench.results import Store
 
 
@@ -20,7 +21,7 @@ def queued() -> Callable[..., QueuedRun]:
         parts = (Part("vanilla" if teacher else "scratch", {"name": name}),)
         network = NetworkSpec("mlp_8")
         spec = RunSpec(DataSpec("digits", "digits"), network, parts, Recipe(), Split(), 0, needs)
-        return QueuedRun(spec, batches, epoch)
+        return QueuedRun(spec, batches, EpochWork(own=3e10, shared=1e10 if teacher else 0.0), epoch)
 
     return make
 

@@ -8,13 +8,14 @@ from processes import has_exited
 
 from kdbench.events import CohortStarted, RunFailed, RunTakenElsewhere, TimingStarted
 from kdbench.matrix import parse
-from kdbench.plan import batches_key, make_plan
+from kdbench.plan import make_plan
+from kdbench.queue.costs import CostModel
 from kdbench.queue.devices import Slot
 from kdbench.queue.executors.local import LocalExecutor
-from kdbench.queue.grouping import QueuedRun
-from kdbench.queue.scheduler import Scheduler
+from kdbench.queue.scheduler import Scheduler, Workload
 from kdbench.results import Store
 from kdbench.results.timings import read_timings
+from kdbench.workload import queue_runs
 
 pytestmark = pytest.mark.slow
 
@@ -101,9 +102,9 @@ class Session:
 
     def run(self):
         """Train the pending runs; return the events."""
-        runs = [QueuedRun(spec, batches_key(spec)) for spec in self.plan.runs]
+        work = Workload(queue_runs(self.plan, self.plan.runs), CostModel(self.store, "here"))
         self.events = []
-        Scheduler(runs, self.store, LocalExecutor([Slot("cpu", 1)], self.store), self.on_event).run()
+        Scheduler(work, self.store, LocalExecutor([Slot("cpu", 1)], self.store), self.on_event).run()
         return self.events
 
     def on_event(self, event):

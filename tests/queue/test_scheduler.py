@@ -20,7 +20,8 @@ from kdbench.events import (
     WarningIssued,
     WorkerDied,
 )
-from kdbench.queue.scheduler import Limits, Scheduler
+from kdbench.queue.costs import CostModel
+from kdbench.queue.scheduler import Limits, Scheduler, Workload
 from kdbench.queue.signals import Interrupts
 from kdbench.results import checkpoints
 from kdbench.results.timings import read_timings
@@ -36,14 +37,20 @@ class FakeExecutor:
 
     def __init__(self, store, train, measure, slots, is_ready=True):
         self.store, self.train, self.measure, self.slots, self.is_ready = store, train, measure, slots, is_ready
-        self.jobs, self.canceled, self.kills = [], [], []
+        self.jobs, self.canceled, self.kills, self.given = [], [], [], []
         self._events, self._busy = [], 0
 
     def environments(self):
         return [HERE]
 
+    def slot_count(self):
+        return self.slots
+
     def free_slots(self):
         return self.slots - self._busy
+
+    def give_away(self, job, runs):
+        self.given.append((job, set(runs)))
 
     def submit(self, job):
         assert self.free_slots() > 0
@@ -82,6 +89,10 @@ def measure_mlp(store, job):
     return []
 
 
+def workload(runs, store):
+    return Workload(runs, CostModel(store, "here"))
+
+
 def ignore(event):
     pass
 
@@ -93,7 +104,7 @@ def schedule(store):
     def run(runs, train=succeed, slots=1, measure=measure_mlp, limits=LIMITS, is_ready=True):
         events, executor = [], FakeExecutor(store, train, measure, slots, is_ready)
         try:
-            Scheduler(runs, store, executor, events.append, limits).run()
+            Scheduler(workload(runs, store), store, executor, events.append, limits).run()
         finally:
             assert len(executor.kills) >= 1
         return events, executor
@@ -121,8 +132,8 @@ def test_teachers_train_first(queued, schedule, store):
 def test_each_free_slot_gets_a_cohort(queued, schedule):
     runs = [queued(name) for name in "abcd"]
     events, executor = schedule(runs, slots=2, limits=Limits(options={"checkpoint_minutes": 2.0, "compile": True}))
-    assert cohorts(events) == [ids(*runs[:2]), ids(*runs[2:])]
-    assert [job.specs for job in executor.jobs[:2]] == [tuple(r.spec for r in part) for part in (runs[:2], runs[2:])]
+    assert cohorts(events) == [ids(*runs[::2]), ids(*runs[1::2])]
+    assert [job.specs for job in executor.jobs[:2]] == [tuple(r.spec for r in part) for part in (runs[::2], runs[1::2])]
     assert executor.jobs[0].options == {"checkpoint_minutes": 2.0, "compile": True}
 
 
@@ -197,7 +208,7 @@ def test_a_run_that_another_process_has_taken_does_not_fail(queued, schedule, st
             locks.pop().release()
 
     executor = FakeExecutor(store, train, measure_mlp, 1)
-    Scheduler([run], store, executor, finish_elsewhere, LIMITS).run()
+    Scheduler(workload([run], store), store, executor, finish_elsewhere, LIMITS).run()
     assert cohorts(events) == [ids(run), ids(run)]
     assert not any(isinstance(event, RunFailed) for event in events)
     assert store.result(run.spec.id)["row"] == {"host": "elsewhere"}
@@ -314,7 +325,7 @@ def test_an_interrupt_stops_submitting_and_closes_the_executor(queued, store, si
 
     executor = FakeExecutor(store, interrupt, measure_mlp, slots=1)
     with Interrupts() as interrupts, pytest.raises(KeyboardInterrupt):
-        Scheduler(runs, store, executor, ignore, interrupts=interrupts).run()
+        Scheduler(workload(runs, store), store, executor, ignore, interrupts=interrupts).run()
     assert [job.runs for job in executor.jobs] == [(runs[0].spec.id,)]
     assert executor.kills == [kills]
 
@@ -330,7 +341,7 @@ def test_a_second_interrupt_while_workers_exit_kills_them(queued, store):
 
     executor.close = close
     with pytest.raises(KeyboardInterrupt):
-        Scheduler([queued("a")], store, executor, ignore).run()
+        Scheduler(workload([queued("a")], store), store, executor, ignore).run()
     assert kills == [False, True]
 
 

@@ -11,11 +11,12 @@ import pytest
 
 from kdbench.errors import KdbenchError
 from kdbench.events import CohortStarted, EpochEnded, JobEnded, JobStarted, WorkerDied, to_json
+from kdbench.queue.costs import CostModel
 from kdbench.queue.devices import Slot
 from kdbench.queue.executors import local
 from kdbench.queue.executors.base import Job
 from kdbench.queue.executors.local import LocalExecutor
-from kdbench.queue.scheduler import Limits, Scheduler
+from kdbench.queue.scheduler import Limits, Scheduler, Workload
 from kdbench.queue.signals import Interrupts
 
 READY = """echo '{"event": "WorkerReady"}'\n"""
@@ -25,6 +26,10 @@ ENDED = """echo '{"event": "JobEnded", "job": '$id'}'\n"""
 HANG = "sleep 600 & wait\n"
 IGNORE_SIGTERM = "trap '' TERM\n"
 CPU = [Slot("cpu", 1)]
+
+
+def workload(runs, store):
+    return Workload(runs, CostModel(store, "here"))
 
 
 @pytest.fixture
@@ -149,7 +154,7 @@ def test_cancel_kills_a_hanging_worker_and_its_children(queued, create):
 def test_a_hanging_run_fails_with_the_time_limit_as_its_reason(queued, create, store):
     executor = create(READY + STARTED + HANG)
     events, run = [], queued("a")
-    Scheduler([run], store, executor, events.append, Limits(time_limit=0.3 / 60)).run()
+    Scheduler(workload([run], store), store, executor, events.append, Limits(time_limit=0.3 / 60)).run()
     error = store.result(run.spec.id)["error"]
     assert error.startswith(
         "exceeded run.time_limit (0.005 minutes): the worker died (signal 9); last lines of its log "
@@ -163,7 +168,7 @@ def test_a_worker_that_cannot_start_is_an_error_after_two_attempts(queued, creat
     with pytest.raises(
         KdbenchError, match=r"^no worker can start: .*ImportError: libcudart\.so\.12; fix this and rerun"
     ):
-        Scheduler(runs, store, executor, lambda event: None).run()
+        Scheduler(workload(runs, store), store, executor, lambda event: None).run()
     assert {store.state(run.spec.id) for run in runs} == {"pending"}
     log = (store.folder(runs[0].spec.id) / "log.txt").read_text()
     assert log.count("ImportError: libcudart.so.12") == 2
@@ -186,7 +191,7 @@ def test_no_process_outlives_an_interrupt(queued, create, store, monkeypatch, sc
     runs = [queued("a", "x"), queued("b", "y"), queued("c", "z")]
     start = time.monotonic()
     with Interrupts() as interrupts, pytest.raises(KeyboardInterrupt):
-        Scheduler(runs, store, executor, interrupt_when_both_train, interrupts=interrupts).run()
+        Scheduler(workload(runs, store), store, executor, interrupt_when_both_train, interrupts=interrupts).run()
     assert time.monotonic() - start < 10
     assert interrupts.is_kill_requested is (signals == 2)
     assert events.count(CohortStarted) == len(workers) == 2

@@ -26,15 +26,16 @@ from kdbench.events import (
     WorkerDied,
 )
 from kdbench.matrix import parse
-from kdbench.plan import Plan, batches_key, make_plan
+from kdbench.plan import Plan, make_plan
+from kdbench.queue.costs import CostModel
 from kdbench.queue.executors.base import Job
 from kdbench.queue.executors.ray import RayExecutor
-from kdbench.queue.grouping import QueuedRun
-from kdbench.queue.scheduler import Limits, Scheduler
+from kdbench.queue.scheduler import Limits, Scheduler, Workload
 from kdbench.results import Store
 from kdbench.results.timings import read_timings
 from kdbench.worker.cohort import CohortWorker
 from kdbench.worker.remote import run_remote_job
+from kdbench.workload import queue_runs
 
 pytestmark = pytest.mark.slow
 EPOCHS = 200
@@ -97,8 +98,8 @@ def cluster() -> Iterator[Cluster]:
     made.shutdown()
 
 
-def queue(plan: Plan) -> list[QueuedRun]:
-    return [QueuedRun(spec, batches_key(spec)) for spec in plan.runs]
+def queue(plan: Plan, store: Store) -> Workload:
+    return Workload(queue_runs(plan, plan.runs), CostModel(store, "Ray"))
 
 
 def assert_same(plan: Plan, store: Store, undisturbed: Store) -> None:
@@ -122,7 +123,7 @@ def test_a_node_dies_and_nothing_is_lost(plan: Plan, cluster: Cluster, undisturb
             kills.append(event)
             cluster.kill()
 
-    Scheduler(queue(plan), store, executor, kill_once, Limits(options={"checkpoint_minutes": 0.0})).run()
+    Scheduler(queue(plan, store), store, executor, kill_once, Limits(options={"checkpoint_minutes": 0.0})).run()
     assert len(kills) == 1
     assert sum(isinstance(event, RunDone) for event in events) == len(plan.runs)
     assert {store.state(spec.id) for spec in plan.runs} == {"done"}
@@ -135,7 +136,9 @@ def test_a_node_dies_and_nothing_is_lost(plan: Plan, cluster: Cluster, undisturb
     assert timings.keys() == store.architectures(spec.id for spec in plan.runs).keys()
     assert all(milliseconds > 0 for milliseconds in timings.values())
     again: list[Any] = []
-    Scheduler(queue(plan), store, RayExecutor(store, cluster.address, "auto", 1, run_remote_job), again.append).run()
+    Scheduler(
+        queue(plan, store), store, RayExecutor(store, cluster.address, "auto", 1, run_remote_job), again.append
+    ).run()
     assert again == []
 
 
@@ -163,7 +166,9 @@ def test_a_teacher_with_corrupted_weights_is_retrained_before_it_is_sent(
     store.clear_result(student.id)
     weights = store.folder(teacher.id) / "weights.safetensors"
     weights.write_bytes(weights.read_bytes()[:-1] + b"X")
-    Scheduler(queue(plan), store, RayExecutor(store, cluster.address, "cpu", 1, run_remote_job), events.append).run()
+    Scheduler(
+        queue(plan, store), store, RayExecutor(store, cluster.address, "cpu", 1, run_remote_job), events.append
+    ).run()
     warnings = [event for event in events if isinstance(event, WarningIssued)]
     assert [warning.run for warning in warnings] == [teacher.id]
     assert "weights.safetensors does not match its checksum" in warnings[0].text
@@ -181,7 +186,9 @@ def test_another_version_of_kdbench_on_a_node_is_an_error(
         with pytest.raises(
             KdbenchError, match=r"the job was submitted by kdbench 0\.0, but .* install the same version"
         ):
-            Scheduler(queue(plan), Store(tmp_path / "results"), executor, lambda event: None).run()
+            Scheduler(
+                queue(plan, Store(tmp_path / "results")), Store(tmp_path / "results"), executor, lambda event: None
+            ).run()
     finally:
         executor.close()
     assert not ray.is_initialized()  # also after the second close
