@@ -46,11 +46,6 @@ class Plan:
         """The sweeps of which no configuration is chosen."""
         return tuple(sweep for sweep in self.sweeps if sweep.chosen is None)
 
-    @property
-    def is_search(self) -> bool:
-        """Whether it has runs of the search only."""
-        return all(cell.phase == "search" for cell in self.cells)
-
     def search(self) -> "Plan":
         """Return the plan of the runs that choose configurations."""
         cells = [cell for cell in self.cells if cell.phase == "search"]

@@ -69,20 +69,19 @@ class Progress:
             self._live.stop()
 
     def show(self, plan: "Plan") -> None:
-        """Display the runs of a plan, which may replace another one."""
-        added = sum(run.id not in self._specs for run in plan.runs) if self._specs else 0
+        """Display the runs of a plan, and those that its searches will add; it may replace another one."""
         self._specs = {run.id: run for run in plan.runs}
         self._labels = {run.id: cell.label for cell in reversed(plan.cells) for run in cell.runs.values()}
         self._finished = {run for run in self._specs if self._store.is_finished(run)}
-        self._view.title = f"{plan.matrix.name}: search" if plan.is_search else plan.matrix.name
-        self._update_view()
+        self._view.title = plan.matrix.name
+        total, self._view.total = self._view.total, len(plan.choose_first().runs)
+        self._view.completed = len(self._finished)
         if self._live is not None:
             self._live.start()
-        phase = "search: " if plan.is_search else f"{count_of(added, 'run')} added: " if added else ""
-        self._log(f"{phase}{len(self._specs)} runs, {len(self._finished)} already finished")
-
-    def _update_view(self) -> None:
-        self._view.total, self._view.completed = len(self._specs), len(self._finished)
+        if self._view.total != total:
+            searched = {run.id for sweep in plan.sweeps for cell in sweep.search for run in cell.runs.values()}
+            search = f", {len(searched)} of them in the search" if searched else ""
+            self._log(f"{count_of(self._view.total, 'run')}{search}, {len(self._finished)} already finished")
 
     def on_event(self, event: Event) -> None:
         """Update the display after an event."""
@@ -124,18 +123,18 @@ class Progress:
         return is_due
 
     def _log_overview(self) -> None:
-        if self._is_due(None, OVERVIEW_INTERVAL) and len(self._finished) < len(self._specs):
+        if self._is_due(None, OVERVIEW_INTERVAL) and len(self._finished) < self._view.total:
             idle = describe_idle(self._activity.workers())
             self._log(self._count_finished() + (f"; {idle}" if idle else ""))
 
     def _count_finished(self) -> str:
         left = self._activity.seconds_left
         about = "" if left is None else f", about {format_duration(left)} left"
-        return f"{len(self._finished)} of {len(self._specs)} runs finished{about}"
+        return f"{len(self._finished)} of {self._view.total} runs finished{about}"
 
     def _finish(self, run: str, error: str | None) -> None:
         self._finished.add(run)
-        self._update_view()
+        self._view.completed = len(self._finished)
         if error is not None:
             self._failed.add(run)
             self._print(f"failed: {self._describe_run(run)}: {error}", "red")
@@ -158,7 +157,7 @@ class Progress:
     def _show_warning(self, event: WarningIssued) -> None:
         if event.run in self._finished and not self._store.is_finished(event.run):
             self._finished.discard(event.run)  # its files are corrupted, so it trains again
-            self._update_view()
+            self._view.completed = len(self._finished)
         run = f"{event.run}: " if event.run else ""
         self._print(f"warning: {run}{event.text}", "yellow")
 
