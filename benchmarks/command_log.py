@@ -95,7 +95,9 @@ class CommandLog:
             jobs = [job for job in self.jobs if job.worker == worker]
             free = start
             for job in jobs:
-                idle[before if job.submitted <= first else between] += max(0.0, job.submitted - free)
+                waiting = max(0.0, min(job.submitted, first) - free)
+                idle[before] += waiting
+                idle[between] += max(0.0, job.submitted - free) - waiting
                 free = job.ended
             idle[after] += end - free
         return idle
