@@ -8,9 +8,10 @@ of random bytes, repeated, and all of it is on disk. A worker trains the network
 epoch, chosen at random from the whole set. Before each timed epoch (all but the first) the pages of the larger set are
 removed from the system's cache, so that every image is read from disk; the smaller set stays in the cache.
 
-It prints the seconds per step, and the peak of the worker's resident memory with its two parts: anonymous memory, which
-only the process itself can give back, and mapped pages of files, which the system can take at any time. The worker
-also runs under a limit of 2 GiB of private memory (RLIMIT_DATA), so that more would end it.
+It prints the time per step with the CPU time in it, and the peak of the worker's resident memory with its two parts:
+anonymous memory, which only the process itself can give back, and mapped pages of files (also those of the libraries),
+which the system can take at any time. The worker runs under a limit of 2 GiB of private memory (RLIMIT_DATA), so that
+more would end it.
 Requirement: less than 2 GiB of resident memory, and at most 1.1 times the seconds per step of the set that fits.
 """
 
@@ -83,14 +84,14 @@ def _measure(folder: Path, images: int, side: int, work: dict[str, Any], name: s
     if child.returncode:
         raise SystemExit(f"the worker failed with {images} images: {output}")
     found = json.loads(output.splitlines()[-1])
-    seconds = [epoch / work["steps"] for epoch in found["epochs"]]
-    step = statistics.median(seconds)
+    milliseconds = [[1000 * seconds / work["steps"] for seconds in kind] for kind in zip(*found["epochs"], strict=True)]
+    step, cpu = (f"{statistics.median(kind):.0f} ms ({min(kind):.0f} to {max(kind):.0f})" for kind in milliseconds)
     print_line(
-        f"{images * 3 * side**2 / 2**30:6.2f} GiB, {images} images of {side} x {side}: {step * 1000:.0f} ms per step "
-        f"({min(seconds) * 1000:.0f} to {max(seconds) * 1000:.0f}), start {found['start']:.0f} s; peak of resident "
-        f"memory {found['VmHWM']:.0f} MiB: anonymous {found['RssAnon']:.0f}, mapped files {found['RssFile']:.0f}"
+        f"{images * 3 * side**2 / 2**30:6.2f} GiB, {images} images of {side} x {side}: a step takes {step}, CPU time "
+        f"{cpu}; the start {found['start']:.0f} s; peak of resident memory {found['VmHWM']:.0f} MiB, anonymous "
+        f"{found['RssAnon']:.0f} MiB, mapped files {found['RssFile']:.0f} MiB"
     )
-    return step
+    return statistics.median(milliseconds[0])
 
 
 def _write_dataset(folder: Path, images: int, side: int) -> DataSpec:
@@ -136,18 +137,19 @@ class Worker:
 
     evicted: list[str]
     peaks: dict[str, float] = field(default_factory=dict)  # MiB
-    ends: list[float] = field(default_factory=list)  # when each epoch ended and its files left the cache
-    epochs: list[float] = field(default_factory=list)  # seconds of each epoch but the first
+    ends: list[tuple[float, float]] = field(default_factory=list)  # of each epoch, after its files left the cache
+    epochs: list[tuple[float, float]] = field(default_factory=list)  # seconds and CPU seconds of all but the first
 
     def on_event(self, event: Event) -> None:
         """Measure an epoch, and prepare the next one."""
         match event:
             case EpochEnded():
                 if self.ends:
-                    self.epochs.append(time.perf_counter() - self.ends[-1])
+                    seconds, cpu = (now - last for now, last in zip(_clocks(), self.ends[-1], strict=True))
+                    self.epochs.append((seconds, cpu))
                 for path in self.evicted:
                     _evict(path)
-                self.ends.append(time.perf_counter())
+                self.ends.append(_clocks())
             case RunFailed() | JobFailed():
                 raise SystemExit(event.error)
 
@@ -159,6 +161,11 @@ class Worker:
                 if name in ("VmHWM", "RssAnon", "RssFile"):
                     self.peaks[name] = max(self.peaks.get(name, 0.0), int(value.split()[0]) / 1024)
             time.sleep(0.02)
+
+
+def _clocks() -> tuple[float, float]:
+    """Return the time and the CPU time of this process."""
+    return time.perf_counter(), time.process_time()
 
 
 def _evict(path: str) -> None:
@@ -176,8 +183,8 @@ def _child(spec: dict[str, Any], results: str, evicted: list[str]) -> None:
     threading.Thread(target=worker.sample_memory, daemon=True).start()
     start = time.perf_counter()
     runner.run_job({"id": 1, "train": [spec]})
-    first = worker.ends[0] - start
-    print_line(json.dumps({**worker.peaks, "epochs": worker.epochs, "start": first - worker.epochs[0]}))
+    first = worker.ends[0][0] - start
+    print_line(json.dumps({**worker.peaks, "epochs": worker.epochs, "start": max(0.0, first - worker.epochs[0][0])}))
 
 
 if __name__ == "__main__":
