@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import final
+from typing import TYPE_CHECKING, final
 
 from kdbench.events import (
     CohortStarted,
@@ -19,7 +19,9 @@ from kdbench.events import (
     from_json,
     to_json,
 )
-from kdbench.results import Store
+
+if TYPE_CHECKING:  # `run_logged` imports nothing that the command does not import itself
+    from kdbench.results import Store
 
 IDLE = "idle, "
 
@@ -103,8 +105,15 @@ class CommandLog:
         return idle
 
 
-def run_logged(command: Sequence[str], log: str) -> None:
-    """Run a command of kdbench in this process, and write the time and the content of each event to a file."""
+def logged_command(arguments: Sequence[str], log: Path) -> list[str]:
+    """Return a command that runs kdbench and writes the time and the content of each event to a file."""
+    call = f"import command_log; command_log.run_logged({list(arguments)!r}, {str(log)!r})"
+    return [sys.executable, "-c", call]
+
+
+def run_logged(arguments: Sequence[str], log: str) -> None:
+    """Run kdbench in this process."""
+    from kdbench.cli.app import app
     from kdbench.progress import Progress
 
     show = Progress.on_event
@@ -114,14 +123,11 @@ def run_logged(command: Sequence[str], log: str) -> None:
             file.write(json.dumps([time.time(), to_json(event)]) + "\n")
             show(progress, event)
 
-        Progress.on_event = on_event  # type: ignore[method-assign]
-        sys.argv[1:] = command
-        from kdbench.cli.app import app
-
-        app(prog_name="kdbench", standalone_mode=False)
+        Progress.on_event = on_event  # type: ignore[assignment, method-assign]
+        app(arguments, prog_name="kdbench")
 
 
-def read_log(log: Path, store: Store, start: float, end: float, workers: int) -> CommandLog:
+def read_log(log: Path, store: "Store", start: float, end: float, workers: int) -> CommandLog:
     """Read what `run_logged` wrote, of a command that ran from `start` to `end`, as `time.time()` returns them."""
     lines = [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines()]
     jobs, timed = _read_jobs(((time - start, from_json(event)) for time, event in lines), store)
@@ -129,7 +135,7 @@ def read_log(log: Path, store: Store, start: float, end: float, workers: int) ->
     return CommandLog(end - start, workers, jobs, timed or trained)
 
 
-def _read_jobs(events: Iterable[tuple[float, Event]], store: Store) -> tuple[list[Job], float | None]:
+def _read_jobs(events: Iterable[tuple[float, Event]], store: "Store") -> tuple[list[Job], float | None]:
     """Return the cohorts, and the time of the last event about inference."""
     jobs: dict[int, Job] = {}
     job_of: dict[str, Job] = {}

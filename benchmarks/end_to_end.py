@@ -36,7 +36,7 @@ from typing import Any, final
 
 import numpy as np
 import torch
-from command_log import CommandLog, read_log, run_logged
+from command_log import CommandLog, logged_command, read_log
 from plain_matrix import IMAGES, list_runs, train_runs
 from processes import CORES, format_spread, print_line
 from vanilla import BATCH, CLASSES, RATE, SHAPE, Configurations
@@ -48,6 +48,8 @@ PAIRS = ("wrn_40_2:wrn_16_2", "resnet32x4:resnet8x4")
 ALPHAS, TEMPERATURES = (0.1, 0.5, 0.9), (2.0, 4.0, 8.0)
 IMAGES_OF = {"resnet32x4:resnet8x4": 500}
 MIN_IMAGES = 2 * BATCH
+Process = subprocess.Popen[bytes]
+
 MATRIX = """name = "end_to_end"
 seeds = {seeds}
 datasets = ["random"]
@@ -102,7 +104,7 @@ class Seconds:
 
 
 def main() -> None:
-    """Train each matrix with both contenders, or (as a child) run one process of a contender."""
+    """Train each matrix with both contenders, or (as a child) run one process of the plain loop."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--pair", nargs="+", default=PAIRS)
     parser.add_argument("--precision", nargs="+", choices=["bf16", "fp32"], default=["bf16", "fp32"])
@@ -196,12 +198,13 @@ def _setup(processes: int) -> str:
 def _run_plain(work: Work, processes: int) -> Seconds:
     """Run the plain loop; its accuracies are printed by its processes, and not shown."""
     with tempfile.TemporaryDirectory() as name:
-        folder, threads = Path(name), str(CORES // processes)
+        folder, threads = Path(name), CORES // processes
         _write_images(folder, work.images)
-        arguments = {"contender": "plain", "folder": name, "threads": int(threads), **asdict(work)}
-        environment = {**os.environ, "OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads}
+        arguments = json.dumps({"folder": name, "threads": threads, **asdict(work)})
+        command = [sys.executable, str(Path(__file__).resolve()), "--child", arguments]
+        environment = {"OMP_NUM_THREADS": str(threads), "MKL_NUM_THREADS": str(threads)}
         start = time.time()
-        _wait([_start(arguments, folder, environment) for _ in range(processes)])
+        _wait([_start(command, folder, environment) for _ in range(processes)])
         end = time.time()
         first = list_runs(work.seeds, work.teachers, work.configurations)[0]
         return Seconds(end - start, end - (folder / str(first)).stat().st_mtime)  # the file marks the start of the run
@@ -213,21 +216,22 @@ def _run_kdbench(work: Work, precision: str) -> CommandLog:
         _write_images(folder, work.images)
         _write_matrix(folder, work, precision)
         log = folder / "events"
-        arguments = {"contender": "kdbench", "command": ["run", "matrix.toml"], "log": str(log)}
-        environment = {key: value for key, value in os.environ.items() if not key.startswith("KDBENCH_")}
+        command = logged_command(["run", "matrix.toml"], log)
         start = time.time()
-        _wait([_start(arguments, folder, {**environment, "KDBENCH_CACHE": str(folder / "cache")})])
+        _wait([_start(command, folder, {"KDBENCH_CACHE": str(folder / "cache")})])
         return read_log(log, Store(folder / "results"), start, time.time(), CORES)
 
 
-def _start(arguments: dict[str, Any], folder: Path, environment: dict[str, str]) -> "subprocess.Popen[bytes]":
-    script = Path(__file__).resolve()
-    environment["PYTHONPATH"] = os.pathsep.join([str(script.parents[1]), *sys.path[1:]])
-    command = [sys.executable, str(script), "--child", json.dumps(arguments)]
+def _start(command: Sequence[str], folder: Path, environment: dict[str, str]) -> Process:
+    """Start a process in a folder, without the settings of kdbench that the environment may have."""
+    inherited = {key: value for key, value in os.environ.items() if not key.startswith("KDBENCH_")}
+    here = Path(__file__).resolve().parent
+    path = os.pathsep.join(map(str, (here, here.parent, *sys.path[1:])))
+    environment = {**inherited, "PYTHONPATH": path, **environment}
     return subprocess.Popen(command, cwd=folder, env=environment, stdout=subprocess.DEVNULL)
 
 
-def _wait(children: Sequence["subprocess.Popen[bytes]"]) -> None:
+def _wait(children: Sequence[Process]) -> None:
     """Wait until all processes have ended; if one fails, kill the others."""
     while any(child.poll() is None for child in children):
         if any(child.poll() for child in children):
@@ -239,14 +243,7 @@ def _wait(children: Sequence["subprocess.Popen[bytes]"]) -> None:
             raise SystemExit("a process failed")
 
 
-def _child(contender: str, **arguments: Any) -> None:
-    if contender == "kdbench":
-        run_logged(**arguments)
-    else:
-        _plain_process(**arguments)
-
-
-def _plain_process(folder: str, threads: int, **work: Any) -> None:
+def _child(folder: str, threads: int, **work: Any) -> None:
     torch.set_num_threads(threads)
     own = Work(**work)
     runs = list_runs(own.seeds, own.teachers, own.configurations)
@@ -257,7 +254,7 @@ def _write_images(folder: Path, count: int) -> None:
     """Write random images (N, H, W, C) with balanced labels, and a tenth as many test images."""
     random = np.random.default_rng(0)
     classes = min(CLASSES, count // 10)
-    arrays = {}
+    arrays: dict[str, Any] = {}
     for part, size in (("train", count), ("test", max(classes, count // 10))):
         arrays[f"{part}_images"] = random.integers(0, 256, (size, *SHAPE[1:], SHAPE[0]), dtype=np.uint8)
         arrays[f"{part}_labels"] = np.arange(size) % classes

@@ -91,7 +91,7 @@ def _measure(folder: Path, images: int, side: int, work: dict[str, Any], name: s
         f"{cpu}; the start {found['start']:.0f} s; peak of resident memory {found['VmHWM']:.0f} MiB, anonymous "
         f"{found['RssAnon']:.0f} MiB, mapped files {found['RssFile']:.0f} MiB"
     )
-    return statistics.median(milliseconds[0])
+    return float(statistics.median(milliseconds[0]))
 
 
 def _write_dataset(folder: Path, images: int, side: int) -> DataSpec:
