@@ -355,6 +355,15 @@ def test_the_time_left_of_all_runs_is_logged_with_finished_runs_and_counts_down(
     assert text().endswith("1 of 7 runs finished, about 1 min 10 s left\n")
 
 
+def test_no_time_is_left_when_all_runs_have_finished(display: Display) -> None:
+    progress, text = display.start()
+    progress.on_event(TimeLeft(1.0))
+    for run in display.plan.runs:
+        progress.on_event(RunDone(run.id))
+    assert text().endswith("7 of 7 runs finished\n")
+    assert " left" not in progress.lines()[-1]
+
+
 def test_all_runs_and_idle_workers_are_logged_at_intervals(display: Display) -> None:
     progress, text = display.start()
     runs = display.runs("vanilla")
