@@ -60,7 +60,11 @@ class LiveView:
 
     def _time_left(self) -> str:
         left = self._activity.seconds_left
-        return "" if left is None or self.completed >= self.total or self.has_ended else f", about {format_duration(left)} left"
+        return (
+            ""
+            if left is None or self.completed >= self.total or self.has_ended
+            else f", about {format_duration(left)} left"
+        )
 
 
 def _select(workers: tuple[WorkerActivity, ...], limit: int) -> tuple[WorkerActivity, ...]:

@@ -128,7 +128,7 @@ class Progress:
             self._log(self._count_finished() + (f"; {idle}" if idle else ""))
 
     def _count_finished(self) -> str:
-        left = self._activity.seconds_left if len(self._finished) < len(self._specs) else None
+        left = self._activity.seconds_left if len(self._finished) < self._view.total else None
         about = "" if left is None else f", about {format_duration(left)} left"
         return f"{len(self._finished)} of {self._view.total} runs finished{about}"
 

@@ -129,6 +129,7 @@ def test_runs_that_a_search_adds_are_counted(display: Display) -> None:
     progress, text = display.start()
     display.store.write_result(whole.runs[0].id, {"status": "done"})
     progress.progress.show(whole)
+    progress.progress.show(whole)
     assert text().splitlines() == [
         "[   0.0 s] 3 runs, 0 already finished",
         "[   0.0 s] 7 runs, 1 already finished",
