@@ -11,6 +11,7 @@ from kdbench.queue.devices import find_slots
 from kdbench.queue.executors.base import Executor
 from kdbench.queue.executors.local import LocalExecutor
 from kdbench.queue.executors.ray import RayExecutor
+from kdbench.queue.signals import sigterm_as_interrupt
 from kdbench.results import Store
 from kdbench.worker.remote import run_remote_job
 
@@ -27,6 +28,8 @@ class Ray:
 def start_workers(options: RunOptions, store: Store) -> Iterator[Executor]:
     """Start the workers of a matrix on this machine; those that are left at the end of the block are killed.
 
+    SIGTERM raises KeyboardInterrupt inside the block.
+
     Args:
         options: the `[run]` table of the matrix.
         store: the results folder.
@@ -37,11 +40,12 @@ def start_workers(options: RunOptions, store: Store) -> Iterator[Executor]:
     """
     store.check_writable()
     executor = create_executor(options, store)
-    try:
-        executor.start()
-        yield executor
-    finally:
-        executor.close(kill=True)
+    with sigterm_as_interrupt():
+        try:
+            executor.start()
+            yield executor
+        finally:
+            executor.close(kill=True)
 
 
 def create_executor(options: RunOptions, store: Store, cluster: Ray | None = None) -> Executor:

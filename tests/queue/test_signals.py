@@ -5,7 +5,7 @@ import threading
 
 import pytest
 
-from kdbench.queue.signals import SIGNALS, Interrupts
+from kdbench.queue.signals import SIGNALS, Interrupts, sigterm_as_interrupt
 
 
 @pytest.mark.parametrize("number", SIGNALS)
@@ -47,3 +47,32 @@ def test_outside_the_main_thread_nothing_changes():
     thread.start()
     thread.join()
     assert seen == [(signal.getsignal(signal.SIGTERM), False)]
+
+
+def test_sigterm_raises_inside_the_block_alone():
+    before = signal.getsignal(signal.SIGTERM)
+    with sigterm_as_interrupt(), pytest.raises(KeyboardInterrupt):
+        signal.raise_signal(signal.SIGTERM)
+    assert signal.getsignal(signal.SIGTERM) == before
+
+
+def test_sigterm_that_is_ignored_stays_ignored():
+    before = signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    try:
+        with sigterm_as_interrupt():
+            signal.raise_signal(signal.SIGTERM)
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def test_sigterm_outside_the_main_thread_changes_nothing():
+    seen = []
+
+    def work():
+        with sigterm_as_interrupt():
+            seen.append(signal.getsignal(signal.SIGTERM))
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+    assert seen == [signal.getsignal(signal.SIGTERM)]
