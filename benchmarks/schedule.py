@@ -29,7 +29,8 @@ from kdbench.matrix.recipe import Recipe
 from kdbench.queue.costs import CostModel, EpochWork, RunCost
 from kdbench.queue.planning import MAX_COHORT_SIZE
 from kdbench.queue.queued_run import QueuedRun
-from kdbench.queue.scheduler import Scheduler, Workload
+from kdbench.queue.scheduler import Scheduler
+from kdbench.queue.workload import Workload
 from kdbench.results import Store
 
 RATE = 3e10  # operations per second

@@ -10,8 +10,9 @@ from kdbench.plan import Plan
 from kdbench.plan.choice import choose_configurations, choose_finished
 from kdbench.queue.costs import CostModel
 from kdbench.queue.executors.base import Executor
-from kdbench.queue.scheduler import Limits, Scheduler, Upcoming, Workload
+from kdbench.queue.scheduler import Scheduler
 from kdbench.queue.signals import Interrupts
+from kdbench.queue.workload import Limits, Upcoming, Workload
 from kdbench.results import Store
 from kdbench.results.integrity import corrupt_files
 from kdbench.results.table import export

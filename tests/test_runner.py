@@ -16,8 +16,8 @@ from kdbench.plan import Plan, batches_key, make_plan
 from kdbench.queue.devices import Slot
 from kdbench.queue.executors.base import Executor, Job
 from kdbench.queue.queued_run import QueuedRun
-from kdbench.queue.scheduler import Limits, Workload
 from kdbench.queue.signals import Interrupts
+from kdbench.queue.workload import Limits, Workload
 from kdbench.results import Store
 from kdbench.results.files import read_json
 from kdbench.results.timings import TimingEnvironment

@@ -11,7 +11,7 @@ from plans import plan_of
 from kdbench.events import Event, EventHandler, RunDone, WarningIssued
 from kdbench.matrix import RunSpec
 from kdbench.plan import Plan
-from kdbench.queue.scheduler import Upcoming
+from kdbench.queue.workload import Upcoming
 from kdbench.results import Store
 from kdbench.resume import finished_index
 from kdbench.runner import train

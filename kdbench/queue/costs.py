@@ -16,6 +16,7 @@ NAME = "epoch_times.json"
 WEIGHT = 0.5  # of a new measurement in the running mean
 OPERATIONS_PER_SECOND = {"cpu": 3e10, "cuda": 3e12}  # before anything was measured
 SECONDS_PER_STEP = 1e-3  # what a step of the smallest network takes
+TIMING_SECONDS = 3.0  # to time the inference of a network
 START_SECONDS = 2.0  # from the submission of a job to the start of its first epoch
 
 
@@ -32,10 +33,11 @@ class EpochWork:
 @final
 @dataclass(frozen=True)
 class RunCost:
-    """The seconds of an epoch of a run: what it takes alone, and what it shares with its cohort."""
+    """The seconds of an epoch of a run, own and shared with its cohort, and of its end, when it is scored."""
 
     own: float
     shared: float
+    end: float = 0.0
 
 
 @final
@@ -65,6 +67,11 @@ class CostModel:
         """The seconds from the submission of a job to the start of its first epoch."""
         return self._seconds.get("start", START_SECONDS)
 
+    @property
+    def timing_seconds(self) -> float:
+        """The seconds in which the inference of a network is timed."""
+        return self._seconds.get("timing", TIMING_SECONDS)
+
     def add(self, spec: RunSpec, work: EpochWork) -> None:
         """Add a run, so that its cost can be estimated."""
         self._runs[spec.id] = spec, work
@@ -78,7 +85,7 @@ class CostModel:
         shared = self._seconds.get(keys.shared)
         if shared is None:
             shared = self._prior(work.shared, 0) * self._correction(keys.student)
-        return RunCost(own, shared)
+        return RunCost(own, shared, self._seconds.get(f"{keys.student} end", 0.0))
 
     def _prior(self, operations: float, steps: int) -> float:
         return operations / self._rate + steps * SECONDS_PER_STEP
@@ -109,6 +116,14 @@ class CostModel:
         if run not in self._keys:
             self._keys[run] = _make_keys(*self._runs[run])
         return self._keys[run]
+
+    def observe_end(self, run: str, seconds: float) -> None:
+        """Take in the seconds from the end of the last epoch of a run to that of the run."""
+        self._update(f"{self._keys_of(run).student} end", max(0.0, seconds))
+
+    def observe_timing(self, seconds: float) -> None:
+        """Take in the seconds in which the inference of a network was timed."""
+        self._update("timing", seconds)
 
     def observe_start(self, seconds: float) -> None:
         """Take in the seconds from the submission of a job to the start of its first epoch."""

@@ -51,7 +51,7 @@ def make_schedule(items: Sequence[Item], machine: Machine, counts: Counts | None
     tails = _tails(items, slots)
     groups: dict[object, list[Item]] = defaultdict(list)
     for item in items:
-        groups[item.group, tails[item.run] > 0].append(item)  # what delays others waits for no other
+        groups[item.group, slots > 1 and tails[item.run] > 0].append(item)  # what delays others waits for no other
 
     def simulate_cut(counts: Counts) -> Schedule:
         parts = [

@@ -21,7 +21,7 @@ class RunningJob:
         submitted: when it was submitted, in seconds of the scheduler's clock.
         deadline: when it is canceled; None: never.
         epochs_left: the unfinished runs of the job, with the epochs that each has left.
-        since: when the latest epoch of the job ended, or when it was submitted.
+        since: when its latest epoch or run ended, or when it was submitted.
         has_trained: whether an epoch has ended.
         requested: the number of workers that its runs were divided among by a request to give runs away; 0: no request.
         emptied: when its last run ended; None while it trains.
@@ -50,8 +50,8 @@ class RunningJob:
 
     def remove(self, run: str, now: float) -> None:
         """Remove a run that has ended, or that the job no longer trains."""
-        if self.epochs_left.pop(run, None) is not None and not self.epochs_left:
-            self.emptied = now
+        if self.epochs_left.pop(run, None) is not None:
+            self.since, self.emptied = now, None if self.epochs_left else now
 
     def request(self, workers: int) -> None:
         """Record that its runs are to be divided among this number of workers."""
@@ -79,5 +79,5 @@ def _seconds(epochs_left: Mapping[str, int], costs: CostModel) -> tuple[float, f
     for epochs in set(epochs_left.values()):
         members = [costs.cost(run) for run, left in epochs_left.items() if left == epochs]
         shared += epochs * max(cost.shared for cost in members)
-        own += epochs * sum(cost.own for cost in members)
+        own += sum(epochs * cost.own + cost.end for cost in members)
     return shared, own

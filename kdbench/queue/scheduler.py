@@ -3,10 +3,9 @@
 import itertools
 import math
 import time
-from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from typing import Literal, Protocol, final
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Literal, final
 
 from kdbench.errors import KdbenchError
 from kdbench.events import (
@@ -28,51 +27,22 @@ from kdbench.events import (
     WorkerReady,
 )
 from kdbench.matrix import RunSpec
+from kdbench.queue.attempts import ATTEMPTS, Attempts
 from kdbench.queue.backlog import Backlog
-from kdbench.queue.costs import CostModel
 from kdbench.queue.dispatch import Dispatcher, Slots
 from kdbench.queue.executors.base import Executor, Job
 from kdbench.queue.queued_run import QueuedRun
 from kdbench.queue.running_job import RunningJob
 from kdbench.queue.signals import Interrupts
+from kdbench.queue.workload import NO_LIMITS, Limits, Workload
 from kdbench.results import Store
 from kdbench.results.provenance import now as utc_now
 from kdbench.results.provenance import provenance
 from kdbench.results.timings import timed_architectures
 
-ATTEMPTS = 2
 ENDING_SECONDS = 10.0  # at most, from the end of the last run of a job to that of the job
 ESTIMATE_SECONDS = 5.0  # between two estimates of the time left
 START_SECONDS = 300.0  # time for a worker to start its job, if the time limit is shorter
-
-
-@final
-@dataclass(frozen=True)
-class Limits:
-    """The keys of `[run]` that apply to every job: minutes per run (None: no limit) and the worker's options."""
-
-    time_limit: float | None = None
-    options: Mapping[str, float | bool] = field(default_factory=dict)
-
-
-class Upcoming(Protocol):
-    """Runs that depend on the results of others, such as the chosen configuration of a search."""
-
-    def finish(self, run: str) -> Sequence[QueuedRun]:
-        """Return the runs that can be added now that a run has finished or failed."""
-
-    def expected(self) -> Sequence[QueuedRun]:
-        """Return stand-ins of the runs that will be added later."""
-
-
-@final
-@dataclass(frozen=True)
-class Workload:
-    """The runs of a command, finished or not, and how long their epochs take; `upcoming` are added as others finish."""
-
-    runs: Sequence[QueuedRun]
-    costs: CostModel
-    upcoming: Upcoming | None = None
 
 
 @final
@@ -100,7 +70,7 @@ class Scheduler:
         store: Store,
         executor: Executor,
         on_event: EventHandler,
-        limits: Limits = Limits(),
+        limits: Limits = NO_LIMITS,
         interrupts: Interrupts | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -113,13 +83,11 @@ class Scheduler:
         self._upcoming = workload.upcoming
         self._clock = clock
         self._backlog = Backlog(store)
-        self._alone: set[str] = set()
-        self._dispatcher = Dispatcher(self._backlog, self._costs, self._alone)
+        self._attempts = Attempts()
+        self._dispatcher = Dispatcher(self._backlog, self._costs, self._attempts.alone)
         self._jobs: dict[int, RunningJob] = {}
         self._last_job = 0
-        self._deaths: Counter[str] = Counter()
         self._dead_jobs: set[int] = set()
-        self._false_starts = 0
         self._estimated_at = -math.inf  # when the time left was last emitted
         self._add(workload.runs)
 
@@ -170,11 +138,7 @@ class Scheduler:
 
     def _dispatch(self) -> None:
         """Submit cohorts to the free slots; if there are none, let long jobs give runs away to them."""
-        slots, jobs, now = (
-            Slots(self._executor.free_slots(), self._executor.slot_count()),
-            self._active(),
-            self._clock(),
-        )
+        slots, jobs, now = self._slots(), self._active(), self._clock()
         if not slots.free or any(_is_ending(job, now) for job in self._jobs.values()):
             return
         cohorts = self._dispatcher.next_cohorts(jobs, slots, now)
@@ -226,12 +190,13 @@ class Scheduler:
     def _handle(self, event: Event) -> None:
         match event:
             case WorkerReady():
-                self._false_starts = 0
+                self._attempts.count_start()
             case JobStarted(job) if job in self._jobs:
                 self._jobs[job].deadline = self._deadline(self._jobs[job].job)
             case EpochEnded():
                 self._end_epoch(event)
             case RunDone(run) | RunFailed(run):
+                self._observe_end(run)
                 self._finish(run)
             case RunTakenElsewhere(run):
                 self._backlog.take_elsewhere(run)
@@ -258,7 +223,15 @@ class Scheduler:
         job.end_epoch(event, now)
         if now - self._estimated_at >= ESTIMATE_SECONDS:
             self._estimated_at = now
-            self._emit(TimeLeft(self._dispatcher.seconds_left(self._active(), self._slots(), now)))
+            seconds = self._dispatcher.seconds_left(self._active(), self._slots(), now)
+            networks = {run.spec.student.canonical for run in self._backlog.runs.values()}
+            self._emit(TimeLeft(seconds + len(networks) * self._costs.timing_seconds))
+
+    def _observe_end(self, run: str) -> None:
+        """Take in what the end of a run cost: the time since the end of its last epoch, or of another run."""
+        for job in self._jobs.values():
+            if run in job.epochs_left and job.has_trained:
+                self._costs.observe_end(run, self._clock() - job.since)
 
     def _take_back(self, event: RunsGivenAway) -> None:
         """Queue again what a job has given away."""
@@ -281,28 +254,20 @@ class Scheduler:
         self._dead_jobs.add(event.job)
         reason = _describe_limit(running, self._limits) + event.reason
         if not event.was_ready:
-            self._count_false_start(reason)
+            self._attempts.count_false_start(reason)
         elif running.job.kind == "train":
             self._count_deaths(running.runs, reason)
         return replace(event, reason=reason)
-
-    def _count_false_start(self, reason: str) -> None:
-        """Count a worker that died before its first job; no run is at fault."""
-        self._false_starts += 1
-        if self._false_starts >= ATTEMPTS:
-            raise KdbenchError(f"no worker can start: {reason}; fix this and rerun the command")
 
     def _count_deaths(self, runs: Sequence[str], reason: str) -> None:
         unfinished = [run for run in runs if not self._store.is_finished(run)]
         for run in set(runs) - set(unfinished):
             self._finish(run)
-        if len(runs) > 1:
-            self._alone.update(unfinished)
+        failed = self._attempts.count_death(runs, unfinished)
         for run in unfinished:
-            self._deaths[run] += 1
             self._backlog.requeue(run)
-            if self._deaths[run] >= ATTEMPTS:
-                self._fail(run, reason)
+        for run in failed:
+            self._fail(run, reason)
 
     def _fail(self, run: str, reason: str) -> None:
         """Write the failure of a run, unless another process has taken the run."""
@@ -327,10 +292,12 @@ class Scheduler:
         for _ in range(ATTEMPTS):
             while not self._executor.free_slots():
                 self._poll()
+            started = self._clock()
             job = self._submit([spec], "time").job.id
             while job in self._jobs:
                 self._poll()
             if job not in self._dead_jobs:
+                self._costs.observe_timing(self._clock() - started)
                 return
         raise KdbenchError(f"the worker that times {spec.student.name} died {ATTEMPTS} times; rerun the command")
 

@@ -12,7 +12,8 @@ from kdbench.plan import make_plan
 from kdbench.queue.costs import CostModel
 from kdbench.queue.devices import Slot
 from kdbench.queue.executors.local import LocalExecutor
-from kdbench.queue.scheduler import Scheduler, Workload
+from kdbench.queue.scheduler import Scheduler
+from kdbench.queue.workload import Workload
 from kdbench.results import Store
 from kdbench.results.timings import read_timings
 from kdbench.workload import queue_runs

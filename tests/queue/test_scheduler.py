@@ -21,8 +21,9 @@ from kdbench.events import (
     WorkerDied,
 )
 from kdbench.queue.costs import CostModel
-from kdbench.queue.scheduler import Limits, Scheduler, Workload
+from kdbench.queue.scheduler import Scheduler
 from kdbench.queue.signals import Interrupts
+from kdbench.queue.workload import Limits, Workload
 from kdbench.results import checkpoints
 from kdbench.results.timings import read_timings
 

@@ -16,8 +16,9 @@ from kdbench.queue.devices import Slot
 from kdbench.queue.executors import local
 from kdbench.queue.executors.base import Job
 from kdbench.queue.executors.local import LocalExecutor
-from kdbench.queue.scheduler import Limits, Scheduler, Workload
+from kdbench.queue.scheduler import Scheduler
 from kdbench.queue.signals import Interrupts
+from kdbench.queue.workload import Limits, Workload
 
 READY = """echo '{"event": "WorkerReady"}'\n"""
 STARTED = """read job; id=$(expr "$job" : '{"id": \\([0-9]*\\)'); echo '{"event": "JobStarted", "job": '$id'}'\n"""

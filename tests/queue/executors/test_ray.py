@@ -30,7 +30,8 @@ from kdbench.plan import Plan, make_plan
 from kdbench.queue.costs import CostModel
 from kdbench.queue.executors.base import Job
 from kdbench.queue.executors.ray import RayExecutor
-from kdbench.queue.scheduler import Limits, Scheduler, Workload
+from kdbench.queue.scheduler import Scheduler
+from kdbench.queue.workload import Limits, Workload
 from kdbench.results import Store
 from kdbench.results.timings import read_timings
 from kdbench.worker.cohort import CohortWorker
