@@ -92,8 +92,11 @@ class ClaimedRuns:
 
     def give_away_waiting(self, runs: Iterable[str]) -> None:
         """Release runs that do not train at this time; their checkpoints, if any, are earlier ones."""
+        by_epoch: dict[int, list[str]] = {}
         for run in sorted(runs):
-            self.give_away([run], self._store.next_epoch(run))
+            by_epoch.setdefault(self._store.next_epoch(run), []).append(run)
+        for epoch, waiting in by_epoch.items():
+            self.give_away(waiting, epoch)
 
     def _lock(self, run: str) -> bool:
         """Take the lock of a run; return whether the run is to be trained."""

@@ -3,7 +3,7 @@
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,11 +21,13 @@ from kdbench.events import (
     RemoteEvent,
     RunDone,
     RunFailed,
+    RunResumed,
+    RunsGivenAway,
     RunTakenElsewhere,
     WarningIssued,
     WorkerDied,
 )
-from kdbench.matrix import parse
+from kdbench.matrix import RunSpec, parse
 from kdbench.plan import Plan, make_plan
 from kdbench.queue.costs import CostModel
 from kdbench.queue.executors.base import Job
@@ -103,13 +105,58 @@ def queue(plan: Plan, store: Store) -> Workload:
     return Workload(queue_runs(plan, plan.runs), CostModel(store, "Ray"))
 
 
-def assert_same(plan: Plan, store: Store, undisturbed: Store) -> None:
-    for spec in plan.runs:
+def assert_same(specs: Iterable[RunSpec], store: Store, undisturbed: Store) -> None:
+    for spec in specs:
         ours, theirs = (load_file(s.folder(spec.id) / "weights.safetensors") for s in (store, undisturbed))
         assert all(torch.equal(ours[key], theirs[key]) for key in theirs), spec.method
         rows = [s.result(spec.id)["row"] for s in (store, undisturbed)]  # type: ignore[index]
         first, second = ({k: v for k, v in row.items() if k not in MACHINE_COLUMNS} for row in rows)
         assert first == second
+
+
+def poll_until(executor: RayExecutor, kind: type[Event], events: list[Event]) -> Event:
+    """Add the events up to the first new one of a kind to `events`, and return that one."""
+    count = len(events)
+    for _ in range(60):
+        events += executor.poll(1.0)
+        if found := [event for event in events[count:] if isinstance(event, kind)]:
+            return found[0]
+    raise AssertionError(events)
+
+
+def test_a_run_goes_on_in_another_task_that_dies_and_in_a_third_one(
+    plan: Plan, cluster: Cluster, undisturbed: Store, tmp_path: Path
+) -> None:
+    """The checkpoint is on disk and the lock is free when the event is returned, although the task goes on."""
+    students = [spec for spec in plan.runs if spec.needs]
+    given, kept = students[:2]
+    store, events, options = Store(tmp_path / "results"), [], {"checkpoint_minutes": 5.0}
+    for teacher in {spec.needs[0][1].id for spec in students}:
+        shutil.copytree(undisturbed.folder(teacher), store.folder(teacher))
+    executor = RayExecutor(store, cluster.address, "cpu", 1, run_remote_job)
+    try:
+        executor.submit(Job(1, (given, kept), options=options))
+        poll_until(executor, EpochEnded, events)
+        executor.give_away(1, [given.id])
+        executor.give_away(9, [kept.id])  # no such job
+        away = poll_until(executor, RunsGivenAway, events)
+        assert isinstance(away, RunsGivenAway)
+        assert (away.job, away.runs, store.next_epoch(given.id)) == (1, (given.id,), away.epoch)
+        assert [store.state(spec.id) for spec in (given, kept)] == ["pending", "running"]
+        assert "given away after epoch" in (store.folder(given.id) / "log.txt").read_text()
+        executor.submit(Job(2, (given,), options=options))
+        assert poll_until(executor, RunResumed, events) == RunResumed(given.id, away.epoch + 1)
+        executor.cancel(2)
+        died = poll_until(executor, WorkerDied, events)
+        assert isinstance(died, WorkerDied)
+        assert died.runs == (given.id,)
+        executor.submit(Job(3, (given,), options=options))
+        while sum(isinstance(event, JobEnded) for event in events) < 2:
+            poll_until(executor, JobEnded, events)
+    finally:
+        executor.close()
+    assert [store.attempts(spec.id) for spec in (given, kept)] == [2, 1]
+    assert_same([given, kept], store, undisturbed)
 
 
 def test_a_node_dies_and_nothing_is_lost(plan: Plan, cluster: Cluster, undisturbed: Store, tmp_path: Any) -> None:
@@ -132,7 +179,7 @@ def test_a_node_dies_and_nothing_is_lost(plan: Plan, cluster: Cluster, undisturb
     died = [event for event in events if isinstance(event, WorkerDied)]
     assert died, "the killed node was idle"
     assert "the Ray task died" in died[0].reason
-    assert_same(plan, store, undisturbed)
+    assert_same(plan.runs, store, undisturbed)
     timings = {timing.architecture: timing.times["inference_ms"] for timing in read_timings(store.timings)}
     assert timings.keys() == store.architectures(spec.id for spec in plan.runs).keys()
     assert all(milliseconds > 0 for milliseconds in timings.values())
@@ -175,7 +222,7 @@ def test_a_teacher_with_corrupted_weights_is_retrained_before_it_is_sent(
     assert "weights.safetensors does not match its checksum" in warnings[0].text
     assert {event.run for event in events if isinstance(event, RunDone)} == {teacher.id, student.id}
     assert not any(isinstance(event, RunFailed) for event in events)
-    assert_same(plan, store, undisturbed)
+    assert_same(plan.runs, store, undisturbed)
 
 
 def test_another_version_of_kdbench_on_a_node_is_an_error(
