@@ -1,16 +1,17 @@
 """The logits of a trained network and its costs: parameters, operations, inference time."""
 
 import statistics
+import sys
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import final
 
 import torch
 from torch import Tensor, nn
-from torch.utils.flop_counter import FlopCounterMode
 
+from kdbench.training.flops import make_flop_counter
 from kdbench.training.network import Frozen
 from kdbench.training.precision import full_precision
 
@@ -46,13 +47,18 @@ def _evaluation_mode(network: nn.Module) -> Iterator[None]:
     training = network.training
     network.eval()
     try:
-        with torch.compiler.set_stance("force_eager"):
+        with _without_compile():
             yield
     finally:
         network.train(training)
         for module in network.modules():
             if isinstance(module, Frozen):
                 module.clear_cache()
+
+
+def _without_compile() -> AbstractContextManager[object]:
+    """Disable torch.compile. Setting the stance imports the compiler; before that import nothing is compiled."""
+    return torch.compiler.set_stance("force_eager") if "torch._dynamo" in sys.modules else nullcontext()
 
 
 def count_parameters(network: nn.Module) -> int:
@@ -64,7 +70,7 @@ def count_parameters(network: nn.Module) -> int:
 def count_flops(network: nn.Module, image_shape: tuple[int, int, int]) -> int:
     """Return the operations of the convolutions and matrix products for one image (a multiply-add counts as two)."""
     device = next(network.parameters()).device
-    counter = FlopCounterMode(display=False)
+    counter = make_flop_counter()
     with _evaluation_mode(network), counter:
         network(torch.zeros(1, *image_shape, device=device))
     return counter.get_total_flops()

@@ -8,25 +8,30 @@ from torch import Tensor, nn
 
 from kdbench.errors import TrainingError
 from kdbench.matrix.recipe import Adam, AdamW, OneCycle, Optimizer, Plateau, Recipe, Schedule, Sgd
+from kdbench.training.foreach import ForeachOptimizer
 from kdbench.training.method import OptimizerSpec
 from kdbench.training.schedule import PlateauFactor, cycle_at, cycled_momentum, lr_factor
 
 GRAPH_DEVICES = {"cuda"}  # the device types on which steps can be captured in a graph
 
 
-def make_torch_optimizer(optimizer: Optimizer, parameters: list[nn.Parameter]) -> torch.optim.Optimizer:
-    """Return the torch optimizer of a recipe.
+def make_optimizer(optimizer: Optimizer, parameters: list[nn.Parameter]) -> torch.optim.Optimizer | ForeachOptimizer:
+    """Return what steps as the optimizer of a recipe says; on a device with graphs, the fused optimizer of torch."""
+    if parameters and parameters[0].device.type not in GRAPH_DEVICES:
+        return ForeachOptimizer(optimizer, parameters)
+    return _make_fused_optimizer(optimizer, parameters)
 
-    On a device with graphs it is the fused one, and its learning rate is a tensor, which can change after the capture.
-    """
+
+def _make_fused_optimizer(optimizer: Optimizer, parameters: list[nn.Parameter]) -> torch.optim.Optimizer:
+    """Return the fused optimizer of torch; its learning rate is a tensor, which can change after a capture."""
     device = parameters[0].device if parameters else torch.device("cpu")
-    has_graphs, is_cuda = device.type in GRAPH_DEVICES, device.type == "cuda"
-    lr = torch.tensor(optimizer.lr, device=device) if has_graphs else optimizer.lr
-    decay, fast = optimizer.weight_decay, {"fused" if has_graphs else "foreach": True}
+    is_cuda = device.type == "cuda"
+    lr = torch.tensor(optimizer.lr, device=device)
+    decay, fast = optimizer.weight_decay, {"fused": True}
     match optimizer:
         case Sgd(momentum=momentum, nesterov=nesterov):
             sgd = torch.optim.SGD(parameters, lr, momentum, weight_decay=decay, nesterov=nesterov, **fast)
-            if has_graphs and momentum:  # the fused one needs a momentum buffer for all parameters or for none
+            if momentum:  # the fused one needs a momentum buffer for all parameters or for none
                 sgd.state.update({p: {"momentum_buffer": torch.zeros_like(p)} for p in parameters})
             return sgd
         case Adam(betas=betas):
@@ -53,7 +58,7 @@ class PlayerOptimizer:
         self._grad_clip_norm = spec.grad_clip_norm if spec.grad_clip_norm is not None else recipe.grad_clip_norm
         self._plateau = PlateauFactor(self._schedule) if isinstance(self._schedule, Plateau) else None
         self.parameters = [p for p in player.parameters() if p.requires_grad]
-        self._torch = make_torch_optimizer(self._optimizer, self.parameters)
+        self._steps = make_optimizer(self._optimizer, self.parameters)
 
     @property
     def cycles_momentum(self) -> bool:
@@ -80,7 +85,7 @@ class PlayerOptimizer:
 
     def set_lr(self, progress: float, share: float = 0.0) -> None:
         """Set the learning rate of the next steps, and the momentum if it cycles, with the arguments of `lr`."""
-        for group in self._torch.param_groups:
+        for group in self._steps.param_groups:
             if isinstance(group["lr"], Tensor):
                 group["lr"].fill_(self.lr(progress, share))
             else:
@@ -102,8 +107,8 @@ class PlayerOptimizer:
             ) in self.parameters:  # two parameters may share one gradient tensor, which would be scaled twice
                 parameter.grad = None if parameter.grad is None else parameter.grad.clone()
             nn.utils.clip_grad_norm_(self.parameters, self._grad_clip_norm)
-        self._torch.step()
-        self._torch.zero_grad(set_to_none=True)
+        self._steps.step()
+        self._steps.zero_grad(set_to_none=True)
 
     def _gradients(self, losses: Mapping[str, Tensor]) -> Sequence[Tensor | None]:
         total = torch.stack([loss.float() for loss in losses.values()]).sum()
@@ -116,15 +121,15 @@ class PlayerOptimizer:
         return gradients
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the state for `load_state_dict`: that of the torch optimizer and of the plateau schedule."""
+        """Return the state for `load_state_dict`: that of a torch optimizer and of the plateau schedule."""
         plateau = self._plateau.state_dict() if self._plateau else None
-        return {"torch": self._torch.state_dict(), "plateau": plateau}
+        return {"torch": self._steps.state_dict(), "plateau": plateau}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Restore what `state_dict` returned, possibly on another device."""
-        ours = self._torch.state_dict()  # on another device groups and momentum buffers may differ
+        ours = self._steps.state_dict()  # on another device groups and momentum buffers may differ
         moments = {**ours["state"], **state["torch"]["state"]}
-        self._torch.load_state_dict({"state": moments, "param_groups": ours["param_groups"]})
+        self._steps.load_state_dict({"state": moments, "param_groups": ours["param_groups"]})
         if self._plateau is not None:
             self._plateau.load_state_dict(state["plateau"])
 

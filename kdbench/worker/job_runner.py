@@ -30,7 +30,8 @@ from kdbench.worker.timing import time_run
 def set_up_torch(device: torch.device) -> None:
     """Configure torch for a device as every worker does: deterministic algorithms on a GPU, and no TF32."""
     allow_tf32(False)
-    torch.use_deterministic_algorithms(device.type == "cuda", warn_only=True)
+    if torch.are_deterministic_algorithms_enabled() != (device.type == "cuda"):  # setting it imports torch's compiler
+        torch.use_deterministic_algorithms(device.type == "cuda", warn_only=True)
     # no code here reads uninitialized memory, and filling it costs a kernel per tensor
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
 

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from kdbench.matrix.recipe import Sgd
-from kdbench.training.optimizer import make_torch_optimizer
+from kdbench.training.optimizer import make_optimizer
 
 
 def warm_up(device: torch.device) -> None:
@@ -18,6 +18,6 @@ def warm_up(device: torch.device) -> None:
     """
     weight = nn.Parameter(torch.zeros(1, device=device))
     weight.grad = torch.zeros_like(weight)
-    make_torch_optimizer(Sgd(), [weight]).step()  # imports torch's compiler
+    make_optimizer(Sgd(), [weight]).step()  # on a GPU it imports torch's compiler
     pa.array([0])  # imports pandas
     gc.freeze()

@@ -1,7 +1,8 @@
 """The numbers of short fp32 runs, networks, augmentations, metrics and splits are those that are stored."""
 
+from typing import Any
+
 import pytest
-import torch
 from golden_runs import of_methods
 from golden_values import GROUPS, REMEDY, compute, differences, stored, stored_numerics
 
@@ -9,6 +10,7 @@ from kdbench.data import augment
 from kdbench.methods import METHODS
 from kdbench.models import FAMILIES
 from kdbench.numerics import NUMERICS
+from kdbench.training import foreach
 
 
 @pytest.mark.filterwarnings("default")
@@ -45,12 +47,12 @@ def test_a_change_of_the_code_is_noticed(monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 def test_another_weight_decay_of_a_few_steps_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
-    original = torch.optim.SGD.__init__
+    original = foreach.sgd
 
-    def without_decay(self: torch.optim.SGD, *args: object, **options: object) -> None:
-        original(self, *args, **{**options, "weight_decay": 0.0})  # type: ignore[arg-type]
+    def without_decay(*args: Any, **options: Any) -> None:
+        original(*args, **{**options, "weight_decay": 0.0})
 
-    monkeypatch.setattr(torch.optim.SGD, "__init__", without_decay)
+    monkeypatch.setattr(foreach, "sgd", without_decay)
     moved = list(differences(compute("recipes"), stored("recipes")))
     assert {line.split(",")[0] for line in moved} >= {"schedule cosine", "schedule plateau", "augment crop"}
 
