@@ -71,8 +71,9 @@ def test_killing_the_command_or_all_processes_repeatedly_loses_nothing(
 
 def test_an_interrupt_stops_all_processes_and_rerunning_finishes(sandbox: Any, reference: Any) -> None:
     for signals, seconds in [([signal.SIGINT], 10), ([signal.SIGTERM], 10), ([signal.SIGINT, signal.SIGTERM], 6)]:
+        before = sandbox.attempts()
         process = sandbox.start()
-        sandbox.wait_until(sandbox.worker_pids)
+        sandbox.wait_until(lambda before=before: sandbox.attempts() != before)
         sandbox.wait_until(lambda: sandbox.checkpoints() or sandbox.done_runs())
         interrupted_at = time.monotonic()
         for number in signals:
