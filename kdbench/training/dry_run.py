@@ -8,6 +8,7 @@ import torch
 from torch import nn
 from torch.func import functional_call
 
+IMAGES = 2  # in the batch of a dry run
 MAX_PARAMETERS = 30_000_000  # of a network that runs on the CPU
 MAX_PIXELS = 64 * 64
 
@@ -25,9 +26,9 @@ def run_dry(network: nn.Module, image_shape: tuple[int, int, int]) -> object:
     if is_small and image_shape[1] * image_shape[2] <= MAX_PIXELS:
         with suppress(Exception), torch.device("cpu"), _one_thread():  # of tensors that are no parameters, for example
             zeros = {name: torch.zeros(tensor.shape, dtype=tensor.dtype) for name, tensor in tensors.items()}
-            return functional_call(empty, zeros, torch.zeros(2, *image_shape))
+            return functional_call(empty, zeros, torch.zeros(IMAGES, *image_shape))
     with torch.device("meta"):
-        return empty(torch.empty(2, *image_shape))
+        return empty(torch.empty(IMAGES, *image_shape))
 
 
 @contextmanager
