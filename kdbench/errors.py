@@ -79,6 +79,11 @@ def printable_lines(text: str) -> str:
     return "\n".join(map(printable, text.splitlines()))
 
 
+def encodable(text: str) -> str:
+    """Return text with the bytes of a file name that are no UTF-8 as their codes."""
+    return text.encode(errors="backslashreplace").decode()
+
+
 def did_you_mean(name: str, valid: Iterable[str]) -> str:
     """Return a hint for an unknown name: the most similar valid name, or all of them.
 

@@ -7,6 +7,7 @@ from typing import Any
 from rich.console import Console
 
 from kdbench.cli.console import print_line
+from kdbench.errors import encodable, printable
 from kdbench.formatting import count_of, format_bytes
 from kdbench.results import Store, leftovers
 
@@ -20,12 +21,12 @@ def clean_results(dry_run: bool, results: Path, as_json: bool, console: Console)
     store = Store(results, create=False)
     found = [leftover for leftover in leftovers.find(store) if dry_run or leftovers.remove(store, leftover)]
     if as_json:
-        files = [{"path": str(one.path), "kind": one.kind, "bytes": one.bytes} for one in found]
+        files = [{"path": encodable(str(one.path)), "kind": one.kind, "bytes": one.bytes} for one in found]
         console.print_json(data={"removed": not dry_run, "files": files})
         return
     if dry_run:
         for leftover in found:
-            print_line(console, f"{leftover.path} ({leftover.kind})")
+            print_line(console, f"{printable(str(leftover.path))} ({leftover.kind})")
     for line in _summarize(found, "would remove" if dry_run else "removed"):
         print_line(console, line)
     if not found:

@@ -1,5 +1,6 @@
 """`kdbench logs`: the log of a run, and what its worker prints now."""
 
+import os
 import re
 import time
 from collections.abc import Iterator
@@ -9,10 +10,13 @@ from rich.console import Console
 
 from kdbench.errors import printable
 from kdbench.results import Store
+from kdbench.results.files import corrupted
+from kdbench.results.regular_files import open_regular
 
 INTERVAL = 0.5  # seconds
 MAX_LINE = 10_000  # characters of a line
-ATTEMPT = re.compile(r"attempt \d+: (?P<log>.+) from byte (?P<byte>\d+)$", re.MULTILINE)
+MAX_BYTES = 2**22  # that are read at once
+ATTEMPT = re.compile(r"attempt \d+: (?:.*/)?(?P<log>[^/\0]+\.log) from byte (?P<byte>\d{1,18})$", re.MULTILINE)
 
 
 def print_log(prefix: str, follow: bool, results: Path, console: Console) -> None:
@@ -36,7 +40,7 @@ def _texts(store: Store, run: str, follow: bool) -> Iterator[str]:
     attempts = list(ATTEMPT.finditer(text))
     if not attempts or store.state(run) != "running":
         return
-    worker_log, position = _worker_log(store, attempts[-1]["log"]), int(attempts[-1]["byte"])
+    worker_log, position = store.root / "workers" / attempts[-1]["log"], int(attempts[-1]["byte"])
     while True:
         has_ended = store.state(run) != "running"  # before the last read, so that no line is missed
         text, position = _read(worker_log, position)
@@ -48,22 +52,25 @@ def _texts(store: Store, run: str, follow: bool) -> Iterator[str]:
         time.sleep(INTERVAL)
 
 
-def _worker_log(store: Store, name: str) -> Path:
-    path = Path(name)
-    return path if path.exists() else store.root / "workers" / path.name
-
-
 def _printable_text(text: str) -> str:
     """Replace control characters by their codes; line ends stay."""
     return "\n".join(printable(line.rstrip("\r").expandtabs(), MAX_LINE) for line in text.split("\n"))
 
 
 def _read(path: Path, position: int) -> tuple[str, int]:
-    """Return the text of a file from a byte position on, and the position of its end."""
+    """Return the text of a file from a byte position on, of much text its end, and the position of the file's end.
+
+    Raises:
+        ResultsError: the file cannot be read.
+    """
     try:
-        with path.open("rb") as handle:
-            handle.seek(position)
-            content = handle.read()
+        with open_regular(path) as handle:
+            start = max(position, handle.seek(0, os.SEEK_END) - MAX_BYTES)
+            handle.seek(start)
+            content = handle.read(MAX_BYTES)
     except FileNotFoundError:
         return "", position
-    return content.decode("utf-8", errors="replace"), position + len(content)
+    except (OSError, ValueError) as error:
+        raise corrupted(path, error) from None
+    skipped = f"({start - position} earlier bytes are in {path})\n" if start > position else ""
+    return skipped + content.decode("utf-8", errors="replace"), start + len(content)

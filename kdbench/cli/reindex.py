@@ -8,6 +8,7 @@ from kdbench.cli.console import print_line
 from kdbench.formatting import count_of
 from kdbench.results import Store
 from kdbench.results.integrity import corrupt_files
+from kdbench.results.names import is_run_id
 
 
 def reindex_results(deep: bool, results: Path, console: Console) -> None:
@@ -19,7 +20,7 @@ def reindex_results(deep: bool, results: Path, console: Console) -> None:
     from kdbench.results.table import export
 
     store = Store(results, create=False)
-    run_ids = sorted(path.name for path in store.runs.glob("*/"))
+    run_ids = sorted(path.name for path in store.runs.glob("*/") if is_run_id(path.name))
     corrupted = [f"{run}: {reason}" for run, reason in store.quarantine_corrupted(run_ids, deep)]
     for text in (*corrupted, *corrupt_files(store), *export(store)[1]):
         print_line(console, text, style="yellow")

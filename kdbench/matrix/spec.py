@@ -3,14 +3,17 @@
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
-from functools import cached_property, lru_cache
-from typing import Any, Literal, final
+from functools import cache, cached_property, lru_cache
+from typing import Any, Literal, TypeVar, final
+
+from pydantic import TypeAdapter
 
 from kdbench.matrix.identity import canonical, digest
 from kdbench.matrix.recipe import Recipe
 from kdbench.numerics import NUMERICS
 
 Option = str | int | float | bool | None
+T = TypeVar("T")
 
 
 @final
@@ -204,23 +207,51 @@ class RunSpec:
 
     @staticmethod
     def from_json(data: Mapping[str, Any]) -> "RunSpec":
-        """Return the spec that `to_json` converted."""
-        return RunSpec(
-            dataset=DataSpec(**data["dataset"]),
-            student=NetworkSpec(**data["student"]),
-            parts=tuple(Part(**part) for part in data["parts"]),
-            recipe=_recipe(canonical(data["recipe"])),
-            split=Split(**data["split"]),
-            seed=data["seed"],
-            needs=tuple((role, _need(canonical(spec))) for role, spec in data["needs"].items()),
-            peers=tuple(NetworkSpec(**peer) for peer in data["peers"]),
-            numerics=data["numerics"],
-            stream=data["stream"],
-        )
+        """Return the spec that `to_json` converted.
+
+        Raises:
+            ValueError: the data have another structure.
+        """
+        try:
+            return _from_json(data)
+        except (AttributeError, LookupError, RecursionError, TypeError) as error:
+            raise ValueError(f"{type(error).__name__}: {error}") from None
 
     def scratch(self) -> "RunSpec":
         """Return the run with the same network, data, recipe and seed, but without a teacher."""
         return replace(self, parts=(Part("scratch"),), needs=(), peers=())
+
+
+def _from_json(data: Mapping[str, Any]) -> RunSpec:
+    return RunSpec(
+        dataset=_typed(DataSpec, data["dataset"]),
+        student=_typed(NetworkSpec, data["student"]),
+        parts=tuple(_typed(Part, part) for part in data["parts"]),
+        recipe=_recipe(canonical(data["recipe"])),
+        split=_typed(Split, data["split"]),
+        seed=_whole(data["seed"]),
+        needs=tuple((role, _need(canonical(spec))) for role, spec in data["needs"].items()),
+        peers=tuple(_typed(NetworkSpec, peer) for peer in data["peers"]),
+        numerics=_whole(data["numerics"]),
+        stream=data["stream"],
+    )
+
+
+def _typed(kind: type[T], data: Mapping[str, Any]) -> T:
+    """Return a part of a spec, unconverted, because a conversion would change the run's id."""
+    _adapter(kind.__name__).validate_python(data)
+    return kind(**data)
+
+
+def _whole(value: Any) -> int:
+    if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value < 2**63:
+        raise ValueError(f"must be an integer from 0 to 2^63 - 1, got {value!r}")
+    return value
+
+
+@cache
+def _adapter(kind: str) -> TypeAdapter[Any]:
+    return TypeAdapter({one.__name__: one for one in (DataSpec, NetworkSpec, Part, Split)}[kind])
 
 
 @lru_cache(64)

@@ -117,13 +117,13 @@ def _open(path: str) -> Iterator[Any]:
 
 
 def _find_file(path: Path) -> Path:
-    missing = [name for name in RUN_FILES if not (path / name).exists()]
+    missing = [name for name in RUN_FILES if not (path / name).is_file()]
     if path.is_dir() and missing:
         raise NetworkError(
             f"{path}: not the folder of a finished run ({missing[0]} is missing); finish the run, or set 'weights' to "
             "another run"
         )
-    if not path.exists():
+    if not path.is_dir() and not path.is_file():
         raise NetworkError(
             f"{path}: not found; 'weights' must name a safetensors file or the folder of a finished run (relative "
             "paths start at the current folder)"

@@ -98,7 +98,7 @@ def teacher_agreement(results: "MatrixResults", cell: "IndexCell") -> "pd.Series
             continue
         ours = results.predictions.selected(run, results.selection)
         theirs = None if ours is None else results.predictions.saved(teacher)
-        if ours is not None and theirs is not None:
+        if ours is not None and theirs is not None and len(ours.predicted) == len(theirs.predicted):
             found[seed] = agreement(ours.predicted, theirs.predicted)
     return pd.Series(found, dtype=float)
 
@@ -106,7 +106,7 @@ def teacher_agreement(results: "MatrixResults", cell: "IndexCell") -> "pd.Series
 def gain_over_images(results: "MatrixResults", cell: "IndexCell", baseline: "IndexCell") -> Interval | None:
     """Return the 95 % interval of the mean gain over seeds and test images, by `bootstrap_interval`.
 
-    None for fewer than two common seeds, or if one of them has no predictions.
+    None for fewer than two common seeds, or if one of them has no predictions or those of another number of images.
     """
     gains: list[NDArray[Any]] = []
     for seed, run in cell.runs.items():
@@ -114,7 +114,7 @@ def gain_over_images(results: "MatrixResults", cell: "IndexCell", baseline: "Ind
         if not _are_done(results, runs):
             continue
         first, second = (results.predictions.selected(str(one), results.selection) for one in runs)
-        if first is None or second is None:
+        if first is None or second is None or len({len(first.correct), len(second.correct), *map(len, gains)}) > 1:
             return None
         gains.append(first.correct.astype(np.int8) - second.correct)
     return bootstrap_interval(np.stack(gains)) if gains else None

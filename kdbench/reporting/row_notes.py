@@ -122,7 +122,7 @@ def _run_notes(results: MatrixResults, cell: IndexCell) -> Iterator[RowNote]:
 
 def _student_steps(results: MatrixResults, cell: IndexCell) -> str:
     """Return how many steps the student takes, if it takes more or fewer than one per batch."""
-    steps, batches = (results.values(cell, column) for column in ("student_steps", "steps"))
+    steps, batches = results.values(cell, "student_steps").align(results.values(cell, "steps"), join="inner")
     if steps.empty or not batches.gt(0).all() or (steps == batches).all():
         return ""
     return f"{(steps / batches).mean():.3g} steps of the student per batch; {BASELINES['scratch']}: 1"

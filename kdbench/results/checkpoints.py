@@ -5,14 +5,21 @@ The content is bytes here, so this module needs no torch.
 
 import hashlib
 import json
+import os
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
+from functools import cache
 from pathlib import Path
-from typing import final
+from typing import Annotated, final
+
+from annotated_types import Ge, Lt
+from pydantic import TypeAdapter
 
 from kdbench.results.files import writable, write_bytes
+from kdbench.results.regular_files import open_regular
 
 FORMAT = 2
+MAX_HEADER = 4096  # bytes
 NAMES = ("checkpoint.pt", "checkpoint.previous.pt")  # newest first
 
 
@@ -21,10 +28,10 @@ NAMES = ("checkpoint.pt", "checkpoint.previous.pt")  # newest first
 class Header:
     """The first line of a checkpoint file."""
 
-    epoch: int  # finished epochs
-    bytes: int
+    epoch: Annotated[int, Ge(0), Lt(2**31)]  # finished epochs
+    bytes: Annotated[int, Ge(0), Lt(2**63)]
     sha256: str
-    made_with: Mapping[str, str | int]
+    made_with: Mapping[str, str | int | bool]
     format: int = FORMAT
 
 
@@ -67,8 +74,8 @@ def read(folder: Path) -> Iterator[tuple[Path, Header | None, bytes]]:
     for path in _paths(folder):
         header = _read_header(path)
         try:
-            content = path.read_bytes().split(b"\n", 1)[1] if header is not None else b""
-        except OSError:  # the disk failed after the header was read
+            content = b"" if header is None else _read_content(path)
+        except (OSError, ValueError):  # the disk failed after the header was read
             header, content = None, b""
         is_intact = header is not None and hashlib.sha256(content).hexdigest() == header.sha256
         yield (path, header, content) if is_intact else (path, None, b"")
@@ -88,10 +95,21 @@ def _paths(folder: Path) -> list[Path]:
 def _read_header(path: Path) -> Header | None:
     """Return a file's header; None if it has none or not the size that the header states."""
     try:
-        with path.open("rb") as handle:
-            line = handle.readline(4096)
-        header = Header(**json.loads(line))
-        is_complete = path.stat().st_size == len(line) + header.bytes
-    except (OSError, ValueError, TypeError):
+        with open_regular(path) as handle:
+            line = handle.readline(MAX_HEADER)
+            size = os.fstat(handle.fileno()).st_size
+        header = _adapter().validate_python(json.loads(line))
+    except (OSError, ValueError, RecursionError):
         return None
-    return header if is_complete and header.format == FORMAT and isinstance(header.epoch, int) else None
+    return header if size == len(line) + header.bytes and header.format == FORMAT else None
+
+
+def _read_content(path: Path) -> bytes:
+    with open_regular(path) as handle:
+        handle.readline(MAX_HEADER)
+        return handle.read()
+
+
+@cache
+def _adapter() -> TypeAdapter[Header]:
+    return TypeAdapter(Header)

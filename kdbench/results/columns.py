@@ -1,5 +1,6 @@
 """The columns of `results.parquet`: one row per run. Further columns are `param.<name>` and `<metric>_best_test`."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal, final
@@ -8,10 +9,11 @@ from typing import Literal, final
 @final
 @dataclass(frozen=True)
 class Column:
-    """An Arrow type and what the values mean, with their unit."""
+    """An Arrow type and what the values mean, with their unit. Numbers are finite and from 0 to `highest`."""
 
     type: Literal["string", "int64", "double", "bool"]
     description: str
+    highest: float = math.inf
 
 
 METRICS: Mapping[str, str] = {
@@ -32,7 +34,9 @@ SEARCH_COLUMN = "val_accuracy"  # what chooses a configuration on the search see
 
 def _metrics(suffix: str, epoch: str) -> dict[str, Column]:
     return {
-        f"{split}_{metric}{suffix}": Column("double", f"{images} {description}, with the weights of {epoch}")
+        f"{split}_{metric}{suffix}": Column(
+            "double", f"{images} {description}, with the weights of {epoch}", math.inf if metric == "nll" else 1
+        )
         for split, images in (("val", "validation"), ("test", "test"))
         for metric, description in METRICS.items()
     }
@@ -51,7 +55,7 @@ COLUMNS: Mapping[str, Column] = {
     "params": Column("string", "all hyperparameters, as JSON"),
     "seed": Column("int64", "seed of the initial weights and of the batches"),
     "recipe": Column("string", "complete recipe, with the values that a sweep gave it, as JSON"),
-    "validation": Column("double", "fraction of the training images that is used for validation; 0 in a refit"),
+    "validation": Column("double", "fraction of the training images that is used for validation; 0 in a refit", 1),
     "split_seed": Column("int64", "seed of the split into training and validation images"),
     "needs": Column("string", "runs that had to finish first, as JSON: id of the run by role"),
     "status": Column("string", "`done`, `failed`, `running` or `pending`"),
@@ -62,6 +66,7 @@ COLUMNS: Mapping[str, Column] = {
         "double",
         "fraction of the test images on which the student and a teacher of the matrix agree, with the saved weights; "
         "empty if the method reads no such teacher",
+        highest=1,
     ),
     "parameters": Column("int64", "parameters of the deployed network"),
     "parameters_training": Column("int64", "parameters of everything that was trained"),
@@ -115,3 +120,12 @@ COLUMNS: Mapping[str, Column] = {
     "started": Column("string", "start of the training, in UTC, ISO 8601"),
     "finished": Column("string", "end of the training, in UTC, ISO 8601"),
 }
+
+# Columns that no result.json has: they come from the spec, the matrices, the state of the run, or inference times.
+DERIVED = frozenset(
+    {
+        *("run_id", "cell", "matrix", "dataset", "teacher", "student", "method", "label", "phase", "params", "seed"),
+        *("recipe", "validation", "split_seed", "needs", "status", "error", "numerics", "architecture"),
+        *(name for name in COLUMNS if name.startswith(("inference_ms", "timing_")) or name == "throughput"),
+    }
+)

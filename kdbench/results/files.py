@@ -1,15 +1,23 @@
-"""Atomic writes: a file is either complete or missing."""
+"""Atomic writes: a file is either complete or missing. Bounded reads: hostile content is refused with its reason."""
 
 import json
+import math
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from itertools import count
 from pathlib import Path
 from typing import Any
 
-from kdbench.errors import ResultsError
+from pydantic import ValidationError
+
+from kdbench.errors import ResultsError, printable
+from kdbench.results.regular_files import read_regular
 
 REMEDY = "; run `kdbench reindex --deep`, then run the matrix again"
+MAX_JSON_BYTES = 2**24
+MAX_JSON_DEPTH = 200  # two levels per run in a chain of runs that need each other
+MAX_DIGITS = 300  # of an integer: it can be converted to float
 
 
 def write_atomic(path: Path, write: Callable[[Path], None]) -> None:
@@ -25,9 +33,17 @@ def write_atomic(path: Path, write: Callable[[Path], None]) -> None:
             write(temporary)
             with temporary.open("rb") as handle:
                 os.fsync(handle.fileno())
+            _move_directory(path)
             temporary.replace(path)
         finally:
             temporary.unlink(missing_ok=True)
+
+
+def _move_directory(path: Path) -> None:
+    """Rename a directory in the place of a file, which no file can replace."""
+    if path.is_dir() and not path.is_symlink():
+        names = (path.with_name(f"{path.name}.replaced-{number}") for number in count(1))
+        path.rename(next(name for name in names if not os.path.lexists(name)))
 
 
 def write_bytes(path: Path, content: bytes) -> None:
@@ -53,19 +69,21 @@ def write_json(path: Path, data: object) -> None:
     write_bytes(path, text.encode())
 
 
-def read_json(path: Path) -> dict[str, Any]:
-    """Read a JSON object.
+def read_json(path: Path, max_bytes: int = MAX_JSON_BYTES) -> dict[str, Any]:
+    """Read a JSON object as `write_json` writes it: all numbers are finite, and all text can be encoded.
 
     Raises:
         ResultsError: the file cannot be read, or is corrupted.
         FileNotFoundError: the file is missing.
     """
     try:
-        data = json.loads(path.read_text(encoding="utf-8"))
+        data = _parse(read_regular(path, max_bytes).decode())
     except FileNotFoundError:
         raise
     except OSError as error:
-        raise ResultsError(f"{path}: cannot be read ({error.strerror})") from None
+        raise ResultsError(f"{printable(str(path))}: cannot be read ({error.strerror})") from None
+    except RecursionError:
+        raise corrupted(path, _too_deep()) from None
     except ValueError as error:
         raise corrupted(path, error) from None
     if not isinstance(data, dict):
@@ -73,9 +91,50 @@ def read_json(path: Path) -> dict[str, Any]:
     return data
 
 
+def _parse(text: str) -> Any:
+    data = json.loads(text, parse_float=_finite, parse_int=_bounded, parse_constant=_refuse)
+    if text.count("[") + text.count("{") > MAX_JSON_DEPTH and _depth(data) > MAX_JSON_DEPTH:
+        raise _too_deep()
+    if "\\u" in text:
+        json.dumps(data, ensure_ascii=False).encode()  # half of a surrogate pair is no text
+    return data
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if not math.isfinite(number):
+        _refuse(text)
+    return number
+
+
+def _bounded(text: str) -> int:
+    if len(text) > MAX_DIGITS:
+        raise ValueError(f"an integer has {len(text)} digits, at most {MAX_DIGITS} are allowed")
+    return int(text)
+
+
+def _refuse(text: str) -> Any:
+    raise ValueError(f"numbers must be finite, got {text}")
+
+
+def _depth(data: Any) -> int:
+    level, depth = [data], 0
+    while level:
+        children = (child for one in level for child in (one.values() if isinstance(one, dict) else one))
+        level, depth = [child for child in children if isinstance(child, dict | list)], depth + 1
+    return depth
+
+
+def _too_deep() -> ValueError:
+    return ValueError(f"is nested deeper than {MAX_JSON_DEPTH} levels")
+
+
 def corrupted(path: Path, reason: object) -> ResultsError:
-    """Return the error for a file that cannot be parsed."""
-    return ResultsError(f"{path}: corrupted ({reason}){REMEDY}")
+    """Return the error for a file that cannot be parsed, in one line."""
+    if isinstance(reason, ValidationError):
+        first = reason.errors(include_url=False)[0]
+        reason = f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
+    return ResultsError(f"{printable(str(path))}: corrupted ({printable(' '.join(str(reason).split()))}){REMEDY}")
 
 
 def without_remedy(error: ResultsError) -> str:
@@ -93,7 +152,8 @@ def writable(folder: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
+        path = printable(str(error.filename if isinstance(error, IsADirectoryError) else folder))
         raise ResultsError(
-            f"{folder}: cannot be written ({error.strerror or error}); choose another results folder with --results, "
+            f"{path}: cannot be written ({error.strerror or error}); choose another results folder with --results, "
             "or free space or permissions there and rerun the command; finished runs are kept"
         ) from error

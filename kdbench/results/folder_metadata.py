@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from kdbench.errors import ResultsError
-from kdbench.results.files import read_json, without_remedy, write_json
+from kdbench.results.files import corrupted, read_json, without_remedy, write_json
+from kdbench.results.regular_files import irregularity
 
 FORMAT = 1
 NAME = "kdbench.json"
@@ -21,7 +22,7 @@ def check_format(root: Path, threads_of_runs: ThreadsOfRuns) -> None:
         ResultsError: the folder has a newer format, or its `kdbench.json` is corrupted.
     """
     found = _read(root, threads_of_runs).get("format", 0)
-    if not isinstance(found, int) or found > FORMAT:
+    if found > FORMAT:
         raise ResultsError(
             f"{root}: written by a newer kdbench (format {found}, this version reads formats up to {FORMAT}); "
             "upgrade kdbench or choose another results folder with --results"
@@ -39,12 +40,15 @@ def read_threads(root: Path, threads_of_runs: ThreadsOfRuns) -> int | None:
         found = _read(root, threads_of_runs).get("threads")
     except FileNotFoundError:
         found = None
-    return int(found) if found is not None else threads_of_runs()
+    return found if found is not None else threads_of_runs()
 
 
 def fix_threads(root: Path, threads: int, threads_of_runs: ThreadsOfRuns) -> int:
     """Record the threads per worker of all runs, unless they are recorded already; return what is recorded."""
-    metadata = _read(root, threads_of_runs)
+    try:
+        metadata = _read(root, threads_of_runs)
+    except FileNotFoundError:
+        metadata = {"format": FORMAT}
     if "threads" not in metadata:
         metadata["threads"] = threads_of_runs() or threads
         write_json(root / NAME, metadata)
@@ -54,9 +58,18 @@ def fix_threads(root: Path, threads: int, threads_of_runs: ThreadsOfRuns) -> int
 def _read(root: Path, threads_of_runs: ThreadsOfRuns) -> dict[str, Any]:
     path = root / NAME
     try:
-        return read_json(path)
+        return _checked(path, read_json(path))
     except ResultsError as error:
         threads = threads_of_runs()
         content = json.dumps({"format": FORMAT} | ({} if threads is None else {"threads": threads}))
-        command = f"echo {shlex.quote(content)} > {shlex.quote(str(path))}"
+        remove = f"rm -r {shlex.quote(str(path))} && " if irregularity(path) else ""
+        command = f"{remove}echo {shlex.quote(content)} > {shlex.quote(str(path))}"
         raise ResultsError(f"{without_remedy(error)}; restore it with: {command}") from None
+
+
+def _checked(path: Path, metadata: dict[str, Any]) -> dict[str, Any]:
+    for key, lowest in (("format", 0), ("threads", 1)):
+        value = metadata.get(key, lowest)
+        if not isinstance(value, int) or isinstance(value, bool) or not lowest <= value < 2**31:
+            raise corrupted(path, f"{key!r} must be an integer of at least {lowest}, got {value!r}")
+    return metadata

@@ -5,6 +5,8 @@ import subprocess
 from functools import cache
 from pathlib import Path
 
+from kdbench.errors import printable
+
 CPUINFO = Path("/proc/cpuinfo")
 
 
@@ -15,7 +17,7 @@ def cpu_model() -> str:
     In virtual machines the name alone does not tell two generations apart.
     """
     try:
-        return parse_cpuinfo(CPUINFO.read_text(encoding="utf-8", errors="replace")) or platform.machine()
+        return printable(parse_cpuinfo(CPUINFO.read_text(encoding="utf-8", errors="replace"))) or platform.machine()
     except OSError:  # not Linux
         return _apple_model() or platform.processor() or platform.machine()
 

@@ -3,11 +3,20 @@
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from functools import cache
-from typing import Any, Literal, final
+from typing import Annotated, Any, Literal, final
 
-from pydantic import TypeAdapter
+from annotated_types import Ge, Le, Lt
+from pydantic import StringConstraints, TypeAdapter
 
 from kdbench.formatting import format_run
+from kdbench.matrix.recipe import Recipe
+from kdbench.matrix.schema import Line
+from kdbench.results.names import RUN_ID
+
+RunId = Annotated[str, StringConstraints(pattern=RUN_ID)]
+SeedText = Annotated[str, StringConstraints(pattern="^[0-9]{1,18}$")]
+Count = Annotated[int, Ge(0), Lt(2**63)]
+Fraction = Annotated[float, Ge(0), Le(1)]
 
 
 @final
@@ -16,16 +25,16 @@ class IndexCell:
     """A cell: one configuration of a method on a pair and a data set, over seeds."""
 
     kind: Literal["teacher", "scratch", "method"]  # the two baselines, or a distilled student
-    label: str  # all configurations of a sweep share one label
-    dataset: str
-    teacher: str  # of the pair, also for a method without a teacher
-    student: str
-    method: str
-    hyperparameters: Mapping[str, Any] = field(hash=False)
-    runs: Mapping[str, str] = field(hash=False)  # seed -> run id; a teacher that all seeds share has one entry
+    label: Line  # all configurations of a sweep share one label
+    dataset: Line
+    teacher: Line  # of the pair, also for a method without a teacher
+    student: Line
+    method: Line
+    hyperparameters: Mapping[Line, Any] = field(hash=False)
+    runs: Mapping[SeedText, RunId] = field(hash=False)  # seed -> run id; a teacher that all seeds share has one entry
     phase: Literal["report", "search"] = "report"  # search: on `protocol.search_seeds`, to choose a configuration
     training: str = ""  # the key of its `Training` in `MatrixIndex.trainings`
-    teachers: Mapping[str, str] = field(default_factory=dict, hash=False)  # seed -> run id of the row's teacher
+    teachers: Mapping[SeedText, RunId] = field(default_factory=dict, hash=False)  # seed -> run id of the row's teacher
 
 
 @final
@@ -34,15 +43,15 @@ class Training:
     """What the runs of a cell are trained on, and for how long."""
 
     recipe: Mapping[str, Any] = field(hash=False)  # resolved, every key
-    train_images: int
-    validation_images: int
-    available_images: int  # training images of the data set: what a run could train on
-    test_images: int
-    steps: int  # optimizer steps per run without early stopping: epochs times batches per epoch
+    train_images: Count
+    validation_images: Count
+    available_images: Count  # training images of the data set: what a run could train on
+    test_images: Annotated[Count, Ge(1)]
+    steps: Count  # optimizer steps per run without early stopping: epochs times batches per epoch
     reads_images: bool = True  # False: the method generates its inputs
-    views: int = 1  # augmented views of each image in a batch
+    views: Count = 1  # augmented views of each image in a batch
     initial_weights: str = ""  # of the network that trains: a path, or "pretrained"; empty: random
-    test_duplicates: int = 0  # test images of the data set that are also training images, pixel by pixel
+    test_duplicates: Count = 0  # test images of the data set that are also training images, pixel by pixel
 
 
 @final
@@ -50,12 +59,12 @@ class Training:
 class IncompatibleCell:
     """An incompatible cell of the matrix, with the reason."""
 
-    label: str
-    dataset: str
-    teacher: str
-    student: str
+    label: Line
+    dataset: Line
+    teacher: Line
+    student: Line
     reason: str
-    runs: int
+    runs: Count
 
 
 @final
@@ -63,11 +72,11 @@ class IncompatibleCell:
 class ExcludedCell:
     """Seeds of a label that the matrix excludes on a pair and a data set."""
 
-    label: str
-    dataset: str
-    teacher: str
-    student: str
-    seeds: tuple[int, ...]
+    label: Line
+    dataset: Line
+    teacher: Line
+    student: Line
+    seeds: tuple[Count, ...]
     why: str
 
 
@@ -79,19 +88,19 @@ class MatrixIndex:
     name: str
     file: str
     digest: str  # of everything that the plan depends on; empty if it depends on the user's own files
-    validation: float  # fraction of the training images that is used for validation
+    validation: Fraction  # fraction of the training images that is used for validation
     track_test: bool
     cells: tuple[IndexCell, ...]
     incompatible: tuple[IncompatibleCell, ...] = ()
     excluded: tuple[ExcludedCell, ...] = ()
-    needed: tuple[str, ...] = ()  # runs that others need, such as the generations of a born-again network
+    needed: tuple[RunId, ...] = ()  # runs that others need, such as the generations of a born-again network
     trainings: Mapping[str, Training] = field(default_factory=dict, hash=False)  # by the key that cells have
-    seeds: tuple[int, ...] = ()
-    search_seeds: tuple[int, ...] = ()  # empty: configurations are chosen on `seeds`
-    split_seed: int | Literal["paired"] = 0
-    teacher_seed: int | Literal["paired"] = 0
+    seeds: tuple[Count, ...] = ()
+    search_seeds: tuple[Count, ...] = ()  # empty: configurations are chosen on `seeds`
+    split_seed: Count | Literal["paired"] = 0
+    teacher_seed: Count | Literal["paired"] = 0
     refit: bool = False  # whether the report phase trains on the validation images too
-    undecided: int = 0  # labels, on each data set and pair, whose configuration is not chosen yet
+    undecided: Count = 0  # labels, on each data set and pair, whose configuration is not chosen yet
 
     @property
     def run_ids(self) -> tuple[str, ...]:
@@ -121,7 +130,11 @@ class MatrixIndex:
         Raises:
             ValueError: the data have another structure.
         """
-        return _adapter().validate_python(dict(data))
+        index = _adapter().validate_python(dict(data))
+        for training in index.trainings.values():
+            if Recipe.model_validate(training.recipe).model_dump(mode="json") != training.recipe:
+                raise ValueError("a recipe is incomplete")
+        return index
 
 
 @cache

@@ -5,15 +5,20 @@ timings are rewritten by the next run of their matrix.
 """
 
 import hashlib
+import os
 from collections.abc import Iterator, Mapping
 from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from kdbench.errors import ResultsError
+from kdbench.errors import ResultsError, printable
 from kdbench.matrix.spec import RunSpec
-from kdbench.results.files import read_json, without_remedy, writable
+from kdbench.results.checkpoints import NAMES as CHECKPOINTS
+from kdbench.results.files import corrupted, read_json, without_remedy, writable
 from kdbench.results.locks import LOCK
+from kdbench.results.names import is_architecture, is_run_id
+from kdbench.results.regular_files import irregularity, open_regular, read_regular
+from kdbench.results.row_values import result_values_corruption
 from kdbench.results.sessions import corrupted_sessions
 from kdbench.results.timings import read_timing
 
@@ -22,6 +27,8 @@ if TYPE_CHECKING:
 
 WEIGHTS, HISTORY, PREDICTIONS = "weights.safetensors", "history.parquet", "predictions.safetensors"
 FILES = (WEIGHTS, HISTORY, PREDICTIONS)  # of a run that is done, beside its JSON files and its log
+RUN_FILES = frozenset({"spec.json", "attempt.json", "result.json", "log.txt", *FILES, *CHECKPOINTS})
+MAX_HISTORY, MAX_PREDICTIONS = 2**26, 2**28  # bytes
 
 
 def checksums(folder: Path) -> dict[str, dict[str, int | str]]:
@@ -42,14 +49,26 @@ def result_corruption(result: Mapping[str, Any], run_id: str) -> str | None:
         return f"result.json has the status {result.get('status')!r}; it must be 'done' or 'failed'"
     types = {"row": dict, "deployed": dict, "files": dict, "architecture": str}
     wrong = next((key for key, kind in types.items() if key in result and not isinstance(result[key], kind)), None)
-    return f"{wrong!r} in result.json is not a {types[wrong].__name__}" if wrong else None
+    if wrong is not None:
+        return f"{wrong!r} in result.json is not a {types[wrong].__name__}"
+    if not isinstance(result.get("error"), str | None):
+        return "'error' in result.json is not a str"
+    architecture = result.get("architecture")
+    if architecture is not None and not is_architecture(architecture):
+        return f"'architecture' in result.json must be letters and digits, got {architecture!r}"
+    return result_values_corruption(result)
 
 
 def run_corruption(folder: Path, run_id: str, deep: bool = False) -> str | None:
-    """Return why a finished run is corrupted, or None if it is not, or not finished.
+    """Return why a run is corrupted, or None if it is not.
 
-    By default the sizes of its files are compared, with `deep` also their checksums and formats.
+    Of an unfinished run only the kinds of its files are checked: anything but a regular file cannot be read or written.
+    By default the content of the JSON files and the sizes of the others are checked, with `deep` also their checksums
+    and formats.
     """
+    reason = _irregular_file(folder)
+    if reason is not None:
+        return reason
     try:
         result = read_json(folder / "result.json")
     except FileNotFoundError:
@@ -59,11 +78,55 @@ def run_corruption(folder: Path, run_id: str, deep: bool = False) -> str | None:
     reason = result_corruption(result, run_id)
     if reason is not None or result["status"] == "failed":
         return reason
-    if not (folder / "spec.json").exists():
+    return _done_corruption(folder, run_id, result, deep)
+
+
+def _irregular_file(folder: Path) -> str | None:
+    """Return which file of a run is something else, such as a directory or a FIFO, or None."""
+    try:
+        with os.scandir(folder) as entries:
+            found = sorted(entry.name for entry in entries if entry.name in RUN_FILES and not entry.is_file())
+        kinds = ((name, irregularity(folder / name)) for name in found)
+        return next((f"{name} is {kind}, not a regular file" for name, kind in kinds if kind), None)
+    except OSError:  # no folder, or one that cannot be read, which is found where it is used
+        return None
+
+
+def _done_corruption(folder: Path, run_id: str, result: Mapping[str, Any], deep: bool) -> str | None:
+    try:
+        spec = read_spec(folder)
+    except FileNotFoundError:
         return "spec.json is missing"
+    except ResultsError as error:
+        return f"spec.json cannot be read: {without_remedy(error)}"
+    if spec.id != run_id:
+        return f"spec.json belongs to the run {spec.id}"
     files = result.get("files", {})
     reasons = (file_corruption(folder / name, files.get(name), deep) for name in FILES)
-    return next(filter(None, reasons), None) or (_format_corruption(folder, run_id) if deep else None)
+    return (
+        next(filter(None, reasons), None)
+        or _missing_score(spec, result)
+        or (_format_corruption(folder, result) if deep else None)
+    )
+
+
+def _missing_score(spec: RunSpec, result: Mapping[str, Any]) -> str | None:
+    needed = ["test_accuracy", *(["val_accuracy"] if spec.split.validation else [])]
+    return next((f"result.json has no {name}" for name in needed if name not in result.get("row", {})), None)
+
+
+def read_spec(folder: Path) -> RunSpec:
+    """Return the spec of the run in a folder.
+
+    Raises:
+        ResultsError: the file is corrupted.
+        FileNotFoundError: it is missing.
+    """
+    path = folder / "spec.json"
+    try:
+        return RunSpec.from_json(read_json(path))
+    except ValueError as error:
+        raise corrupted(path, error) from None
 
 
 def file_corruption(path: Path, expected: object, deep: bool = False) -> str | None:
@@ -71,7 +134,9 @@ def file_corruption(path: Path, expected: object, deep: bool = False) -> str | N
     if not isinstance(expected, dict):
         return f"result.json has no checksum of {path.name}"
     try:
-        size = path.stat().st_size
+        kind, size = irregularity(path), path.stat().st_size
+        if kind is not None:
+            return f"{path.name} is {kind}, not a regular file"
         if size != expected.get("bytes"):
             return f"{path.name} has {size} bytes, expected {expected.get('bytes')}"
         if deep and _sha256(path) != expected.get("sha256"):
@@ -83,37 +148,28 @@ def file_corruption(path: Path, expected: object, deep: bool = False) -> str | N
     return None
 
 
-def _format_corruption(folder: Path, run_id: str) -> str | None:
-    """Return which file of a run cannot be parsed, or None."""
-    import pyarrow.parquet as pq
+def _format_corruption(folder: Path, result: Mapping[str, Any]) -> str | None:
+    """Return which binary file of a run cannot be parsed, or None."""
     from safetensors import safe_open
 
+    from kdbench.results.history import parse_history
     from kdbench.results.predictions import decode
 
+    name = HISTORY
     try:
-        spec = RunSpec.from_json(read_json(folder / "spec.json"))
-        if spec.id != run_id:
-            return f"spec.json belongs to the run {spec.id}"
-    except Exception as error:  # whatever its content makes the schema raise
-        return f"spec.json cannot be read ({type(error).__name__}: {error})"
-    try:
-        pq.read_table(folder / HISTORY)
-    except Exception as error:  # Arrow raises its own types, and OSError
-        return f"{HISTORY} cannot be read ({error})"
-    try:
-        with safe_open(folder / WEIGHTS, framework="np"):
-            pass
-    except Exception as error:  # safetensors raises its own type, and OSError
-        return f"{WEIGHTS} cannot be read ({error})"
-    try:
-        decode((folder / PREDICTIONS).read_bytes())
-    except Exception as error:  # safetensors raises its own type, and OSError
-        return f"{PREDICTIONS} cannot be read ({error})"
-    return None
+        epochs = parse_history(read_regular(folder / name, MAX_HISTORY)).num_rows
+        name = WEIGHTS
+        with safe_open(folder / name, framework="np"):
+            name = PREDICTIONS
+        decode(read_regular(folder / name, MAX_PREDICTIONS))
+    except Exception as error:  # Arrow and safetensors raise their own types, and OSError
+        return f"{name} cannot be read ({' '.join(str(error).split())})"
+    expected = result["row"].get("epochs_run")
+    return f"{HISTORY} has {epochs} epochs, expected {expected}" if expected not in (None, epochs) else None
 
 
 def _sha256(path: Path) -> str:
-    with path.open("rb") as handle:
+    with open_regular(path) as handle:
         return hashlib.file_digest(handle, "sha256").hexdigest()
 
 
@@ -126,8 +182,7 @@ def corrupted_indexes(store: "Store") -> dict[str, str]:
         except FileNotFoundError:
             continue
         except ResultsError as error:
-            reason = " ".join(without_remedy(error).split())
-            found[path.stem] = f"{reason}; run the matrix again to rewrite the file"
+            found[printable(path.stem)] = f"{without_remedy(error)}; run the matrix again to rewrite the file"
     return found
 
 
@@ -135,14 +190,17 @@ def corrupted_timings(store: "Store") -> Iterator[str]:
     """Yield the corrupted files of inference times, with the remedy."""
     for path in sorted(store.timings.glob("*.json")):
         if read_timing(path) is None and path.exists():
-            yield f"{path}: corrupted; run the matrix again to time the network again"
+            yield f"{printable(str(path))}: corrupted; run the matrix again to time the network again"
 
 
 def corrupt_files(store: "Store") -> Iterator[str]:
-    """Yield every corrupted file of matrices, timings and sessions, with the remedy."""
+    """Yield every corrupted file of matrices, timings and sessions, and every foreign file among the runs."""
     yield from corrupted_indexes(store).values()
     yield from corrupted_timings(store)
     yield from corrupted_sessions(store.sessions)
+    for path in sorted(store.runs.glob("*")):
+        if not is_run_id(path.name):
+            yield f"{printable(str(path))}: ignored, because its name is not the id of a run; move it elsewhere"
 
 
 def quarantine_folder(folder: Path, quarantine: Path, why: str) -> Path:

@@ -1,6 +1,7 @@
 """Check whether a lock file is locked, without taking the lock."""
 
 import fcntl
+import os
 from pathlib import Path
 
 LOCK = "lock"  # the lock file in a run's folder
@@ -10,7 +11,7 @@ def is_locked(path: Path) -> bool:
     """Return whether a process has locked the file."""
     try:
         inode = path.stat().st_ino
-    except (FileNotFoundError, NotADirectoryError):
+    except OSError:  # nothing is there
         return False
     listed = _locked_inodes()
     return (listed is None or inode in listed) and _has_exclusive_lock(path)
@@ -31,10 +32,16 @@ def _locked_inodes() -> set[int] | None:
 
 def _has_exclusive_lock(path: Path) -> bool:
     """Return whether a process has an exclusive lock on a file: then a shared lock is refused."""
-    with path.open("rb") as handle:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return True
-        fcntl.flock(handle, fcntl.LOCK_UN)
-        return False
+    try:
+        descriptor = os.open(
+            path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC
+        )  # without waiting for the writer of a FIFO
+    except OSError:
+        return True
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(descriptor)  # which unlocks it
+    return False

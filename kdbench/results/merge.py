@@ -7,15 +7,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, final
 
-from kdbench.errors import ResultsError
+from kdbench.errors import ResultsError, printable
 from kdbench.results import checkpoints
 from kdbench.results.files import writable
-from kdbench.results.integrity import quarantine_folder
+from kdbench.results.integrity import FILES, quarantine_folder
 from kdbench.results.locks import LOCK
+from kdbench.results.regular_files import irregularity
 from kdbench.results.sessions import copy_sessions
 from kdbench.results.store import Store
 from kdbench.results.timings import read_timings, write_timing
 
+MAX_TEXT_BYTES = 2**28  # of a log; the size of the other files is checked
 SCORES = ("test_", "val_", "teacher_agreement", "parameters", "epochs_run", "best_epoch")  # columns, by prefix
 
 
@@ -109,7 +111,11 @@ def _differences(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> str:
 def _copy(target: Store, source: Store, run: str) -> bool:
     """Copy a run to a temporary folder, then rename its files, the result last: until then it is not finished."""
     temporary = target.root / f".{run}.{os.getpid()}.tmp"
-    ignored = shutil.ignore_patterns(LOCK, ".*.tmp", *checkpoints.NAMES)
+    named = shutil.ignore_patterns(LOCK, ".*.tmp", *checkpoints.NAMES)
+
+    def ignored(folder: str, names: list[str]) -> set[str]:
+        return named(folder, names) | {name for name in names if _is_foreign(Path(folder, name))}
+
     try:
         with writable(target.root):
             shutil.copytree(source.folder(run), temporary, ignore=ignored)
@@ -120,6 +126,11 @@ def _copy(target: Store, source: Store, run: str) -> bool:
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
     return True
+
+
+def _is_foreign(path: Path) -> bool:
+    """Return whether a file is none that a run writes: no regular file, or of a size that none of its texts has."""
+    return irregularity(path) is not None or (path.name not in FILES and path.stat().st_size > MAX_TEXT_BYTES)
 
 
 def _replace(target: Store, folder: Path, temporary: Path, why: str) -> None:
@@ -133,8 +144,8 @@ def _replace(target: Store, folder: Path, temporary: Path, why: str) -> None:
 def _merge_index(target: Store, source: Store, name: str, merged: Merged) -> None:
     try:
         index = source.read_index(name)
-    except ResultsError as error:
-        merged.notes.append(f"matrix {name}: not copied: {error}")
+    except (FileNotFoundError, ResultsError) as error:
+        merged.notes.append(f"matrix {printable(name)}: not copied: {error}")
         return
     ours = target.index(name)
     if ours is None or (ours.undecided > index.undecided and ours.digest == index.digest):

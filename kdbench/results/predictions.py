@@ -25,7 +25,8 @@ from numpy.typing import NDArray
 
 from kdbench.errors import ResultsError
 from kdbench.results.files import corrupted, write_bytes
-from kdbench.results.integrity import PREDICTIONS, file_corruption
+from kdbench.results.integrity import MAX_PREDICTIONS, PREDICTIONS, file_corruption
+from kdbench.results.regular_files import read_regular
 
 if TYPE_CHECKING:
     from kdbench.results.store import Store
@@ -145,7 +146,7 @@ def read_predictions(store: "Store", run_id: str) -> dict[str, Predictions]:
     if reason is not None:
         raise corrupted(path, reason)
     try:
-        return decode(path.read_bytes())
+        return decode(read_regular(path, MAX_PREDICTIONS))
     except Exception as error:  # safetensors raises its own type, and OSError
         raise corrupted(path, error) from None
 

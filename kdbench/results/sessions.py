@@ -10,7 +10,7 @@ from typing import Annotated, Literal, final
 from pydantic import AwareDatetime, Field, TypeAdapter, ValidationError
 
 from kdbench.errors import ResultsError
-from kdbench.results.files import read_json, without_remedy, write_json
+from kdbench.results.files import corrupted, read_json, without_remedy, write_json
 from kdbench.results.processes import is_alive, pid_space
 
 INTERVAL = 2.0  # seconds between two writes of a session that is running
@@ -142,9 +142,7 @@ def read_session(path: Path) -> Session:
     try:
         return _adapter().validate_python(read_json(path))
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(map(str, first["loc"]))
-        raise ResultsError(f"{path}: corrupted ({where}: {first['msg']})") from None
+        raise corrupted(path, error) from None
 
 
 def read_sessions(folder: Path, matrix: str | None = None) -> list[Session]:

@@ -9,15 +9,19 @@ from typing import Any, Literal, final
 
 from filelock import FileLock, Timeout
 
-from kdbench.errors import ResultsError, did_you_mean
+from kdbench.errors import ResultsError, did_you_mean, printable
 from kdbench.matrix.spec import RunSpec
 from kdbench.results import checkpoints, folder_metadata, integrity
 from kdbench.results.files import corrupted, read_json, writable, write_json
 from kdbench.results.index import MatrixIndex
 from kdbench.results.locks import LOCK, is_locked
+from kdbench.results.names import is_matrix_name, is_run_id
 from kdbench.results.provenance import now
+from kdbench.results.regular_files import append
 
 State = Literal["done", "failed", "running", "pending"]
+MAX_ATTEMPTS = 10**6  # a higher number is corrupted
+MAX_INDEX_BYTES = 2**28
 
 
 @final
@@ -138,7 +142,7 @@ class Store:
         return None if integrity.result_corruption(result, run_id) else result
 
     def corruption(self, run_id: str, deep: bool = False) -> str | None:
-        """Return why a finished run is corrupted, by the sizes of its files, with `deep` also by their checksums."""
+        """Return why a run is corrupted, by the sizes of its files, with `deep` also by their checksums."""
         return integrity.run_corruption(self.folder(run_id), run_id, deep)
 
     def quarantine(self, run_id: str, why: str) -> Path:
@@ -192,7 +196,8 @@ class Store:
     def attempts(self, run_id: str) -> int:
         """Return the number of times that the training of a run was started."""
         count = self._attempt(run_id).get("count", 0)
-        return count if isinstance(count, int) else 0
+        is_count = isinstance(count, int) and not isinstance(count, bool) and 0 <= count <= MAX_ATTEMPTS
+        return count if is_count else 0
 
     def give_away(self, run_id: str) -> None:
         """Record that another worker continues the attempt of a run. The caller must have locked the run."""
@@ -213,8 +218,7 @@ class Store:
         folder = self.folder(run_id)
         with writable(folder):
             folder.mkdir(parents=True, exist_ok=True)
-            with (folder / "log.txt").open("a", encoding="utf-8", errors="replace") as handle:
-                handle.write(f"{now()} {text.rstrip()}\n")
+            append(folder / "log.txt", f"{now()} {text.rstrip()}\n".encode(errors="replace"))
 
     def write_spec(self, spec: RunSpec) -> None:
         """Write `spec.json`, which describes a run completely."""
@@ -226,13 +230,13 @@ class Store:
         Raises:
             ResultsError: there is no such run, or its file is corrupted.
         """
-        path = self.folder(run_id) / "spec.json"
         try:
-            return RunSpec.from_json(read_json(path))
+            spec = integrity.read_spec(self.folder(run_id))
         except FileNotFoundError:
             raise ResultsError(f"{run_id}: no such run in {self.root}") from None
-        except (LookupError, TypeError, ValueError) as error:
-            raise corrupted(path, f"{type(error).__name__}: {error}") from None
+        if spec.id != run_id:
+            raise corrupted(self.folder(run_id) / "spec.json", f"it belongs to the run {spec.id}")
+        return spec
 
     def find_run(self, prefix: str) -> str:
         """Return the id of the one run whose id starts with `prefix`.
@@ -253,14 +257,17 @@ class Store:
         raise ResultsError(f"{prefix}: no such run in {self.root}; {did_you_mean(prefix, self.run_ids()[:20])}")
 
     def run_ids(self) -> list[str]:
-        """Return the ids of all runs that were ever started here, sorted."""
+        """Return the ids of all runs that were ever started here, sorted; folders with other names are no runs."""
         if not self.runs.is_dir():
             return []
-        return sorted(entry.name for entry in os.scandir(self.runs) if (Path(entry.path) / "spec.json").exists())
+        names = (entry.name for entry in os.scandir(self.runs))
+        return sorted(name for name in names if is_run_id(name) and (self.runs / name / "spec.json").exists())
 
     def write_result(self, run_id: str, result: Mapping[str, Any]) -> None:
         """Write `result.json`, which makes a run finished, and remove its checkpoints."""
-        write_json(self.folder(run_id) / "result.json", {"run_id": run_id, **result})
+        row = {key: _as_line(value) for key, value in result.get("row", {}).items()}
+        content = {"run_id": run_id, **result} | ({"row": row} if row else {})
+        write_json(self.folder(run_id) / "result.json", content)
         checkpoints.remove(self.folder(run_id))
 
     def clear_result(self, run_id: str) -> None:
@@ -286,10 +293,12 @@ class Store:
             FileNotFoundError: the matrix was never run.
         """
         path = self.matrices / f"{name}.json"
+        if not is_matrix_name(name):
+            raise corrupted(path, "no matrix can have this name")
         try:
-            index = MatrixIndex.from_json(read_json(path))
-        except (TypeError, LookupError, ValueError) as error:
-            raise corrupted(path, f"{type(error).__name__}: {error}") from None
+            index = MatrixIndex.from_json(read_json(path, MAX_INDEX_BYTES))
+        except ValueError as error:
+            raise corrupted(path, error) from None
         if index.name != name:
             raise corrupted(path, f"it belongs to the matrix {index.name!r}")
         return index
@@ -312,3 +321,7 @@ class Store:
             index = self.index(path.stem)
             if index is not None:
                 yield index
+
+
+def _as_line(value: object) -> object:
+    return printable(value, len(value) * 10) if isinstance(value, str) else value

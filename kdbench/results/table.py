@@ -13,9 +13,10 @@ from filelock import FileLock
 from kdbench.errors import ResultsError, did_you_mean
 from kdbench.matrix.spec import RunSpec
 from kdbench.results.columns import COLUMNS
-from kdbench.results.files import corrupted, without_remedy, writable, write_atomic
+from kdbench.results.files import without_remedy, writable, write_atomic
+from kdbench.results.history import read_history
 from kdbench.results.index import IndexCell
-from kdbench.results.integrity import HISTORY
+from kdbench.results.regular_files import open_regular
 from kdbench.results.store import Store
 from kdbench.results.timings import Timing, choose_timings, read_timings
 
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
 Row = dict[str, Any]
 Request = tuple[str, IndexCell, int]  # the matrix, the cell and the seed that a run is part of
 
-EPOCH_TYPES: Mapping[str, pa.DataType] = {"epoch": pa.int64(), "lr": pa.float64(), "seconds": pa.float64()}
 _TYPES = {name: pa.type_for_alias(column.type) for name, column in COLUMNS.items()}
 
 
@@ -81,8 +81,9 @@ def export(store: Store) -> tuple[list[Row], list[str]]:
 
 def _is_parquet(path: Path) -> bool:
     try:
-        pq.read_schema(path)
-    except (pa.ArrowException, OSError):
+        with open_regular(path) as file:
+            pq.read_schema(file)
+    except (pa.ArrowException, OSError, ValueError):
         return False
     return True
 
@@ -112,22 +113,6 @@ def to_frame(rows: list[Row]) -> "pd.DataFrame":
     return pd.DataFrame(rows, columns=None if rows else [*COLUMNS])
 
 
-def read_history(store: Store, run_id: str) -> pa.Table:
-    """Return the epochs of a run, one row each; no rows if the run is not finished.
-
-    Raises:
-        ResultsError: the file is corrupted.
-    """
-    path = store.folder(run_id) / HISTORY
-    try:
-        with pq.ParquetFile(pa.BufferReader(path.read_bytes())) as file:
-            return file.read(use_threads=False)
-    except FileNotFoundError:
-        return pa.table({"epoch": pa.array([], pa.int64())})
-    except (pa.ArrowException, OSError) as error:
-        raise corrupted(path, error) from None
-
-
 def to_arrow(rows: Iterable[Mapping[str, Any]], types: Mapping[str, pa.DataType]) -> pa.Table:
     """Return rows with different keys as a table.
 
@@ -142,8 +127,9 @@ def _column(values: list[Any], known: pa.DataType | None) -> pa.Array:
     if known is not None:
         return pa.array(values, known)
     mixes_booleans = len({isinstance(v, bool) for v in values if v is not None}) > 1  # Arrow takes true for 1.0
+    has_tables = any(isinstance(value, dict) for v in values for value in (v if isinstance(v, list) else [v]))
     try:
-        if not mixes_booleans:
+        if not (mixes_booleans or has_tables):
             return pa.array(values)
     except (pa.ArrowException, OverflowError):
         pass

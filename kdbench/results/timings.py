@@ -15,7 +15,9 @@ from kdbench.formatting import count_of
 from kdbench.matrix.identity import canonical, digest
 from kdbench.results.files import read_json, write_json
 from kdbench.results.hardware import cpu_model
+from kdbench.results.names import is_architecture
 from kdbench.results.provenance import installed_version
+from kdbench.results.row_values import TIMED, values_corruption
 
 
 @final
@@ -68,7 +70,10 @@ def read_timing(path: Path) -> Timing | None:
         timing = _adapter().validate_python(read_json(path))
     except (FileNotFoundError, ResultsError, ValidationError):
         return None
-    return timing if timing.key == path.stem else None
+    is_timing = (
+        is_architecture(timing.architecture) and timing.key == path.stem and timing.columns.keys() <= TIMED.keys()
+    )
+    return timing if is_timing and values_corruption(timing.columns, TIMED, TIMED) is None else None
 
 
 def read_timings(folder: Path) -> list[Timing]:

@@ -2,22 +2,24 @@
 
 import re
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any, final
 
 import optuna
-from optuna.distributions import distribution_to_json
+from optuna.distributions import BaseDistribution, distribution_to_json
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial, TrialState
 
-from kdbench.errors import MatrixError, MethodError
+from kdbench.errors import MatrixError, MethodError, ResultsError
 from kdbench.events import EventHandler
 from kdbench.matrix import Cell, MatrixSpec, RunSpec
 from kdbench.matrix.identity import canonical, digest
 from kdbench.matrix.sweep import RECIPE, Key
 from kdbench.plan import Plan, make_plan
 from kdbench.results import Store
-from kdbench.results.files import writable
+from kdbench.results.files import corrupted, without_remedy, writable
+from kdbench.results.regular_files import open_regular
 from kdbench.runner import run_plan
 from kdbench.tuning.label import Label, overrides_of, read_label
 from kdbench.tuning.result import Trial, TuningResult, make_result, score_cell
@@ -49,7 +51,7 @@ def tune(method: str, base: MatrixSpec, num_trials: int, store: Store, on_plan: 
     if base.protocol.validation == 0:
         raise MatrixError(f"{base.file}: protocol.validation is 0, but tuning needs validation images; set it to 0.1")
     search = _Search(base, read_label(method, base))
-    study = _load_study(search.name, store)
+    study = _load_study(search.name, search.space, store)
     if not study.get_trials(deepcopy=False):
         study.enqueue_trial(search.default)
     while batch := _next_batch(study, num_trials, search):
@@ -168,20 +170,45 @@ def _lowest(space: Space, label: Label) -> dict[str, Any]:
     }
 
 
-def _load_study(name: str, store: Store) -> optuna.Study:
+def _load_study(name: str, space: Mapping[str, BaseDistribution], store: Store) -> optuna.Study:
+    """Return the study of a name, with the trials of earlier commands.
+
+    Raises:
+        ResultsError: the folder is not writable, or the journal of the study is corrupted.
+    """
     folder = store.root / "tuning"
     with writable(folder):
         folder.mkdir(parents=True, exist_ok=True)
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    study = optuna.create_study(
-        study_name=name,
-        storage=JournalStorage(JournalFileBackend(str(folder / f"{name}.journal"))),
-        direction="maximize",
-        load_if_exists=True,
-    )
+    path = folder / f"{name}.journal"
+    try:
+        open_regular(path).close()
+    except FileNotFoundError:
+        pass
+    except (OSError, ValueError) as error:
+        raise _corrupted(path, error) from None
+    try:
+        study = optuna.create_study(
+            study_name=name,
+            storage=JournalStorage(JournalFileBackend(str(path))),
+            direction="maximize",
+            load_if_exists=True,
+        )
+        distributions = [trial.distributions for trial in study.get_trials(deepcopy=False) if trial.params]
+    except Exception as error:  # whatever the content of the file makes Optuna raise
+        raise _corrupted(path, f"{type(error).__name__}: {error}") from error
+    if any(one != space for one in distributions):
+        raise _corrupted(path, "a trial has other hyperparameters")
     seed = len(study.get_trials(deepcopy=False))  # with a constant seed a resumed study would repeat its first trials
     study.sampler = optuna.samplers.TPESampler(seed=seed, constant_liar=True)
     return study
+
+
+def _corrupted(path: Path, reason: object) -> ResultsError:
+    return ResultsError(
+        f"{without_remedy(corrupted(path, reason))}; move it elsewhere and rerun the command: the trials start again; "
+        "finished runs are kept"
+    )
 
 
 def _next_batch(study: optuna.Study, num_trials: int, search: _Search) -> list[FrozenTrial | optuna.Trial]:

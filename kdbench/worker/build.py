@@ -15,6 +15,7 @@ from kdbench.errors import CorruptedError, ResultsError, TrainingError
 from kdbench.matrix import RunSpec
 from kdbench.results import Store
 from kdbench.results.integrity import WEIGHTS, file_corruption
+from kdbench.results.regular_files import open_regular
 from kdbench.training.evaluation import compute_logits
 from kdbench.training.method import Method, Task
 from kdbench.training.network import Frozen, to_device
@@ -201,6 +202,7 @@ def read_weights(store: Store, run_id: str) -> Mapping[str, torch.Tensor]:
     """
     path = store.folder(run_id) / WEIGHTS
     try:
+        open_regular(path).close()
         return load_file(path)
     except Exception as error:  # safetensors raises its own error type, and OSError
         raise ResultsError(

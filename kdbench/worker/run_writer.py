@@ -16,10 +16,11 @@ from kdbench.matrix import RunSpec
 from kdbench.matrix.identity import canonical, digest
 from kdbench.results import Store
 from kdbench.results.files import write_atomic
+from kdbench.results.history import EPOCH_TYPES
 from kdbench.results.integrity import HISTORY, WEIGHTS, checksums
 from kdbench.results.predictions import BEST, STUDENT, Predictions, write_predictions
 from kdbench.results.provenance import now, provenance
-from kdbench.results.table import EPOCH_TYPES, to_arrow
+from kdbench.results.table import to_arrow
 from kdbench.training.evaluation import compute_logits, count_flops, count_parameters, drop_probability_metrics
 from kdbench.training.member import Member, States
 from kdbench.training.network import Frozen

@@ -112,8 +112,9 @@ def test_a_results_folder_written_by_the_store(tmp_path: Path) -> None:
     specs = [RunSpec(data, network, (Part("scratch"),), Recipe(), Split(), seed) for seed in (0, 1, 2)]
     runs = {str(spec.seed): spec.id for spec in specs}
     cell = IndexCell("scratch", "scratch", "digits", "mlp_64", "mlp_8", "scratch", {}, runs)
+    recipe = Recipe().model_dump(mode="json")
     store.write_index(
-        MatrixIndex("tiny", "tiny.toml", "0", 0.1, False, (cell,), trainings={"": Training({}, 9, 1, 10, 10, 1)})
+        MatrixIndex("tiny", "tiny.toml", "0", 0.1, False, (cell,), trainings={"": Training(recipe, 9, 1, 10, 10, 1)})
     )
     for spec, accuracy in zip(specs[:2], (0.5, 0.7), strict=True):
         store.write_spec(spec)

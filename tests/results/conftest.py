@@ -71,6 +71,7 @@ def finished() -> Callable[..., None]:
         save_file({"student.w": np.arange(6, dtype=np.float32)}, folder / "weights.safetensors")
         pq.write_table(pa.table({"epoch": [0], "val_nll": [0.5]}), folder / "history.parquet")
         write_predictions(store, run.id, {"student": PREDICTIONS})
+        row = {"val_accuracy": 0.5, "test_accuracy": 0.5, **row}
         store.write_result(run.id, {"status": "done", "row": row, "files": checksums(folder)})
 
     return make

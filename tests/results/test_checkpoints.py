@@ -1,7 +1,6 @@
 """The checkpoint file is either complete or recognized as corrupted."""
 
 import errno
-from pathlib import Path
 
 import pytest
 
@@ -59,14 +58,14 @@ def test_a_corrupted_checkpoint_has_no_header(tmp_path, corrupt):
 def test_an_unreadable_checkpoint_has_no_header(tmp_path, monkeypatch):
     for epoch in (1, 2):
         checkpoints.write(tmp_path, epoch, b"content", MADE_WITH)
-    read_bytes = Path.read_bytes
+    read_content = checkpoints._read_content
 
     def failing(path):
         if path.name == NEWEST:
             raise OSError(errno.EIO, "Input/output error")
-        return read_bytes(path)
+        return read_content(path)
 
-    monkeypatch.setattr(Path, "read_bytes", failing)
+    monkeypatch.setattr(checkpoints, "_read_content", failing)
     assert contents(tmp_path) == [(NEWEST, None, b""), (PREVIOUS, 1, b"content")]
 
 

@@ -73,11 +73,14 @@ def test_a_file_in_place_of_the_folder(tmp_path: Path) -> None:
         write_atomic(tmp_path / "results" / "runs" / "file", lambda path: path.write_text("x"))
 
 
-def test_a_folder_in_place_of_the_file(tmp_path: Path) -> None:
-    (tmp_path / "result").mkdir()
-    with pytest.raises(ResultsError, match=r"cannot be written \(Is a directory\)"):
+def test_a_directory_in_place_of_the_file_is_kept_under_another_name(tmp_path: Path) -> None:
+    for number in (1, 2):
+        (tmp_path / "result").mkdir()
+        (tmp_path / "result" / "file").touch()
         write_json(tmp_path / "result", {})
-    assert names(tmp_path) == ["result"]
+        assert (tmp_path / f"result.replaced-{number}" / "file").exists()
+        assert read_json(tmp_path / "result") == {}
+        (tmp_path / "result").unlink()
 
 
 JSON = st.recursive(
@@ -132,7 +135,7 @@ def test_corrupted_json(tmp_path: Path, content: bytes, why: str) -> None:
 def test_json_that_is_missing_or_not_a_file(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match="none"):
         read_json(tmp_path / "none.json")
-    with pytest.raises(ResultsError, match=r"cannot be read \(Is a directory\)$"):
+    with pytest.raises(ResultsError, match=r": corrupted \(is a directory, not a regular file\); run `kdbench reindex"):
         read_json(tmp_path)
     (tmp_path / "file").write_text(json.dumps({}))
     with pytest.raises(ResultsError, match=r"a\.json: cannot be read \(Not a directory\)$"):

@@ -58,10 +58,9 @@ def test_a_folder_that_is_only_read_is_not_created(tmp_path: Path) -> None:
     assert list(root.iterdir()) == []
 
 
-@pytest.mark.parametrize("found", [FORMAT + 1, "2"])
-def test_a_newer_format_is_refused(tmp_path: Path, found: object) -> None:
-    (tmp_path / "kdbench.json").write_text(json.dumps({"format": found}))
-    reason = f"written by a newer kdbench (format {found}, this version reads formats up to {FORMAT})"
+def test_a_newer_format_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "kdbench.json").write_text(json.dumps({"format": FORMAT + 1}))
+    reason = f"written by a newer kdbench (format {FORMAT + 1}, this version reads formats up to {FORMAT})"
     for create in (True, False):
         with pytest.raises(ResultsError) as caught:
             Store(tmp_path, create=create)
@@ -178,7 +177,7 @@ def test_a_missing_or_corrupted_spec(store: Store, teacher: RunSpec) -> None:
     for changes, why in [
         ({}, "KeyError: 'dataset'"),
         ({"split": {"validaton": 1}}, "TypeError: "),
-        ({"recipe": {"epochs": "x"}}, "ValidationError: 1 validation error for Recipe"),
+        ({"recipe": {"epochs": "x"}}, "epochs: Input should be a valid integer"),
     ]:
         path.write_text(json.dumps({**spec, **changes} if changes else {}))
         with pytest.raises(ResultsError) as caught:

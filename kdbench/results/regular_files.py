@@ -1,0 +1,88 @@
+"""Read regular files only: opening a FIFO waits for a writer, and a device has no end."""
+
+import errno
+import os
+import stat
+from io import BufferedReader
+from pathlib import Path
+
+from kdbench.formatting import format_bytes
+
+KINDS = {
+    stat.S_IFDIR: "a directory",
+    stat.S_IFIFO: "a FIFO",
+    stat.S_IFSOCK: "a socket",
+    stat.S_IFCHR: "a device",
+    stat.S_IFBLK: "a device",
+}
+
+
+def irregularity(path: Path) -> str | None:
+    """Return what is in the place of a regular file, such as "a FIFO"; None if it is one, or nothing is there.
+
+    Raises:
+        OSError: the file system does not answer.
+    """
+    try:
+        return _kind(path.stat().st_mode)
+    except OSError as error:
+        if error.errno not in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP):
+            raise
+        return "a dangling link" if path.is_symlink() else None
+
+
+def open_regular(path: Path) -> BufferedReader:
+    """Open a regular file for reading, without waiting.
+
+    Raises:
+        ValueError: something else is in its place.
+        OSError: it is missing or cannot be opened.
+    """
+    _check(path.stat().st_mode)  # before it is opened, which can have an effect on a device
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    handle = os.fdopen(descriptor, "rb")
+    try:
+        _check(os.fstat(descriptor).st_mode)
+    except ValueError:
+        handle.close()
+        raise
+    return handle
+
+
+def read_regular(path: Path, max_bytes: int) -> bytes:
+    """Return the content of a regular file.
+
+    Raises:
+        ValueError: it has more bytes, or something else is in its place.
+        OSError: it is missing or cannot be read.
+    """
+    with open_regular(path) as handle:
+        size = os.fstat(handle.fileno()).st_size
+        content = b"" if size > max_bytes else handle.read(max_bytes + 1)
+    if max(size, len(content)) > max_bytes:
+        raise ValueError(f"has {format_bytes(max(size, len(content)))}, at most {format_bytes(max_bytes)} are read")
+    return content
+
+
+def append(path: Path, content: bytes) -> None:
+    """Append to a regular file, which is created if it is missing.
+
+    Raises:
+        OSError: something else is in its place, or it cannot be written to.
+    """
+    flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NONBLOCK | os.O_CLOEXEC
+    with os.fdopen(os.open(path, flags, 0o666), "ab") as handle:
+        kind = _kind(os.fstat(handle.fileno()).st_mode)
+        if kind is not None:
+            raise OSError(errno.EINVAL, f"{path.name} is {kind}, not a regular file")
+        handle.write(content)
+
+
+def _kind(mode: int) -> str | None:
+    return None if stat.S_ISREG(mode) else KINDS.get(stat.S_IFMT(mode), "a special file")
+
+
+def _check(mode: int) -> None:
+    kind = _kind(mode)
+    if kind is not None:
+        raise ValueError(f"is {kind}, not a regular file")
