@@ -61,7 +61,7 @@ def test_report_works_on_a_folder_that_cannot_be_written(copied: Any, invoke: Ca
     before = (copied.results / "results.parquet").read_bytes()
     result = invoke("report")
     assert result.status == 0
-    assert "note: results.parquet and history.parquet were not updated: results: cannot be written" in result.out
+    assert f"note: results.parquet and history.parquet were not updated: {copied.results / 'export.lock'}: cannot be written (Is a directory)" in result.out
     assert "report: reports/tiny/report.md" in result.out
     assert (copied.results / "results.parquet").read_bytes() == before
 

@@ -65,7 +65,7 @@ class NoDefault(Plain):
 def score_near_half(spec: RunSpec) -> float | None:
     """Return a score that is highest at alpha 0.5; the offsets of the seeds cancel out."""
     alpha = spec.hyperparameters.get("alpha", spec.hyperparameters.get("vanilla.alpha", 0.5))
-    return 1 - abs(float(alpha) - 0.5) + (0.01 if spec.seed else -0.01)
+    return 0.9 - abs(float(alpha) - 0.5) + (0.01 if spec.seed else -0.01)
 
 
 @dataclass
