@@ -7,7 +7,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from kdbench.formatting import format_bytes
+from kdbench.formatting import count_of, format_bytes
 from kdbench.results.files import corrupted
 from kdbench.results.integrity import HISTORY, MAX_HISTORY
 from kdbench.results.regular_files import read_regular
@@ -67,7 +67,7 @@ def _types(found: pa.Schema) -> pa.Schema:
 
 def _check_size(metadata: pq.FileMetaData) -> None:
     if metadata.num_rows > MAX_EPOCHS:
-        raise ValueError(f"has {metadata.num_rows} epochs, at most {MAX_EPOCHS} are read")
+        raise ValueError(f"has {count_of(metadata.num_rows, 'epoch')}, at most {MAX_EPOCHS} are read")
     size = sum(metadata.row_group(group).total_byte_size for group in range(metadata.num_row_groups))
     if size > MAX_UNPACKED:
         raise ValueError(f"has {format_bytes(size)} unpacked, at most {format_bytes(MAX_UNPACKED)} are read")

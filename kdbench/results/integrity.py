@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kdbench.errors import ResultsError, printable
+from kdbench.formatting import count_of
 from kdbench.matrix.spec import RunSpec
 from kdbench.results.checkpoints import NAMES as CHECKPOINTS
 from kdbench.results.files import corrupted, read_json, without_remedy, writable
@@ -165,7 +166,7 @@ def _format_corruption(folder: Path, result: Mapping[str, Any]) -> str | None:
     except Exception as error:  # Arrow and safetensors raise their own types, and OSError
         return f"{name} cannot be read ({' '.join(str(error).split())})"
     expected = result["row"].get("epochs_run")
-    return f"{HISTORY} has {epochs} epochs, expected {expected}" if expected not in (None, epochs) else None
+    return f"{HISTORY} has {count_of(epochs, 'epoch')}, expected {expected}" if expected not in (None, epochs) else None
 
 
 def _sha256(path: Path) -> str:

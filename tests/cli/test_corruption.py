@@ -61,7 +61,9 @@ def test_report_works_on_a_folder_that_cannot_be_written(copied: Any, invoke: Ca
     before = (copied.results / "results.parquet").read_bytes()
     result = invoke("report")
     assert result.status == 0
-    assert f"note: results.parquet and history.parquet were not updated: {copied.results / 'export.lock'}: cannot be written (Is a directory)" in result.out
+    lock = copied.results / "export.lock"
+    note = f"note: results.parquet and history.parquet were not updated: {lock}: cannot be written (Is a directory)"
+    assert note in result.out
     assert "report: reports/tiny/report.md" in result.out
     assert (copied.results / "results.parquet").read_bytes() == before
 

@@ -1,5 +1,6 @@
 """`logs`: the log of a run, and what its worker prints now."""
 
+import os
 import shlex
 import subprocess
 import sys
@@ -141,3 +142,33 @@ def test_a_moved_results_folder_works(logged: Logged, invoke: Callable[..., Any]
     moved = logged.store.root.rename(logged.store.root.with_name("moved"))
     with Store(moved).claimed(SPEC.id):
         assert invoke("logs", SPEC.id, "--results", moved).out.splitlines()[1:] == ["here"]
+
+
+def test_of_a_large_log_the_end_is_printed(logged: Logged, invoke: Callable[..., Any]) -> None:
+    log = logged.store.folder(SPEC.id) / "log.txt"
+    with log.open("wb") as file:
+        file.truncate(10**10)
+        file.seek(0, os.SEEK_END)
+        file.write(b"\nthe end\n")
+    shown = invoke("logs", SPEC.id).out.splitlines()
+    assert shown[0] == f"({10**10 + 9 - 2**22} earlier bytes are in results/runs/{SPEC.id}/log.txt)"
+    assert shown[-1] == "the end"
+
+
+@pytest.mark.parametrize("name", ["/etc/hostname", "\0.log", "../../secret.log"])
+def test_only_logs_of_workers_are_printed(logged: Logged, invoke: Callable[..., Any], name: str) -> None:
+    (logged.store.root.parent / "secret.log").write_text("secret\n")
+    logged.store.log(SPEC.id, f"attempt 2: {name} from byte 0")
+    with logged.store.claimed(SPEC.id):
+        shown = invoke("logs", SPEC.id)
+    assert shown.status == 0
+    assert "secret\n" not in shown.out
+
+
+def test_a_fifo_in_place_of_a_log_is_named(logged: Logged, invoke: Callable[..., Any]) -> None:
+    log = logged.store.folder(SPEC.id) / "log.txt"
+    log.unlink()
+    os.mkfifo(log)
+    assert invoke("logs", SPEC.id).error.startswith(
+        f"results/runs/{SPEC.id}/log.txt: corrupted (is a FIFO, not a regular file)"
+    )

@@ -1,6 +1,8 @@
 """The checkpoint file is either complete or recognized as corrupted."""
 
 import errno
+import os
+import re
 
 import pytest
 
@@ -45,6 +47,11 @@ def test_without_a_checkpoint_a_run_starts_from_the_first_epoch(tmp_path):
         lambda file: file.replace(b'"format": 2', b'"format": 9'),
         lambda file: b"\x00\xff" * 100,
         lambda file: file[:-1] + b"X",
+        lambda file: b"[" * 4000 + b"\n" + file,
+        lambda file: file.replace(b'"epoch": 2', b'"epoch": -2'),
+        lambda file: file.replace(b'"epoch": 2', b'"epoch": 1e999'),
+        lambda file: re.sub(rb'"bytes": (\d+)', rb'"bytes": "a"', file),
+        lambda file: re.sub(rb'"made_with": {.*?}', rb'"made_with": 7', file),
     ],
 )
 def test_a_corrupted_checkpoint_has_no_header(tmp_path, corrupt):
@@ -98,3 +105,11 @@ def test_a_folder_that_cannot_be_written(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(ResultsError, match="cannot be written"):
         checkpoints.write(tmp_path / "file", 1, b"", MADE_WITH)
+
+
+def test_a_fifo_in_place_of_a_checkpoint_is_skipped(tmp_path):
+    checkpoints.write(tmp_path, 1, b"content", MADE_WITH)
+    (tmp_path / NEWEST).replace(tmp_path / PREVIOUS)
+    os.mkfifo(tmp_path / NEWEST)
+    assert checkpoints.next_epoch(tmp_path) == 1
+    assert contents(tmp_path) == [(NEWEST, None, b""), (PREVIOUS, 1, b"content")]

@@ -122,6 +122,11 @@ def test_json_is_indented(tmp_path: Path) -> None:
         (b"\xff\xfe", "'utf-8' codec can't decode byte 0xff in position 0: invalid start byte"),
         (b"[1]", "must be a JSON object, got list"),
         (b"null", "must be a JSON object, got NoneType"),
+        (b"[" * 100_000, "is nested deeper than 200 levels"),
+        (b'{"a":' * 201 + b"1" + b"}" * 201, "is nested deeper than 200 levels"),
+        (b'{"a": [0.5, NaN]}', "numbers must be finite, got NaN"),
+        (b'{"a": -1e999}', "numbers must be finite, got -1e999"),
+        (b'{"a": ' + b"9" * 301 + b"}", "an integer has 301 digits, at most 300 are allowed"),
     ],
 )
 def test_corrupted_json(tmp_path: Path, content: bytes, why: str) -> None:
@@ -140,3 +145,28 @@ def test_json_that_is_missing_or_not_a_file(tmp_path: Path) -> None:
     (tmp_path / "file").write_text(json.dumps({}))
     with pytest.raises(ResultsError, match=r"a\.json: cannot be read \(Not a directory\)$"):
         read_json(tmp_path / "file" / "a.json")
+
+
+def test_text_that_cannot_be_encoded_is_corrupted(tmp_path: Path) -> None:
+    path = tmp_path / "a.json"
+    path.write_text('{"a": "\\ud83d\\ude00"}')
+    assert read_json(path) == {"a": "\U0001f600"}
+    path.write_text('{"a": "\\ud83d"}')
+    with pytest.raises(ResultsError, match=r"corrupted \('utf-8' codec can't encode character"):
+        read_json(path)
+
+
+def test_the_largest_depth_and_size_are_read(tmp_path: Path) -> None:
+    path = tmp_path / "a.json"
+    path.write_text('{"a":' * 200 + "1" + "}" * 200)
+    assert read_json(path)
+    with pytest.raises(ResultsError, match=r"has 1\.2 kB, at most 100 bytes are read"):
+        read_json(path, max_bytes=100)
+
+
+def test_the_path_of_a_corrupted_file_is_printed_as_codes(tmp_path: Path) -> None:
+    path = tmp_path / "a\n\x1b[31m.json"
+    path.write_text("{")
+    with pytest.raises(ResultsError) as caught:
+        read_json(path)
+    assert f"{tmp_path}/a\\n\\x1b[31m.json: corrupted (" in str(caught.value)

@@ -1,10 +1,13 @@
 import json
 from dataclasses import replace
+from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kdbench.results import ExcludedCell, IncompatibleCell, IndexCell, MatrixIndex
+from kdbench.matrix.recipe import Recipe
+from kdbench.results import ExcludedCell, IncompatibleCell, IndexCell, MatrixIndex, Training
 
 NAMES = st.text(st.characters(categories=("L", "N", "P", "S")), max_size=5)
 IDS = st.dictionaries(st.integers(0, 9).map(str), st.sampled_from(["a", "b", "c"]), max_size=3)
@@ -54,3 +57,39 @@ def test_run_ids_include_needed_runs(index: MatrixIndex) -> None:
     wider = replace(index, needed=("generation", *index.run_ids))
     assert wider.run_ids == (*index.run_ids, "generation")
     assert MatrixIndex.from_json(json.loads(json.dumps(wider.to_json()))) == wider
+
+
+RECIPE = Recipe().model_dump(mode="json")
+CELL = IndexCell("method", "a", "d", "t", "s", "vanilla", {}, {"1": "3f2a90bc5d6e7f80"}, training="x")
+INTACT = MatrixIndex("m", "m.toml", "", 0.1, False, (CELL,), trainings={"x": Training(RECIPE, 9, 1, 10, 10, 1)})
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        *("cells.0.label", "cells.0.dataset", "cells.0.runs", "cells.0.runs.1", "cells.0.teachers", "seeds", "needed"),
+        *("trainings.x.recipe", "trainings.x.recipe.monitor", "trainings.x.test_images", "trainings.x.steps"),
+        "validation",
+    ],
+)
+@pytest.mark.parametrize("value", ["a\x1b[31m\n", "../../x", "a\0", 2**70, -1, [[]], {"x": "../y"}, {"1": "a/b"}])
+def test_other_values_are_refused(path: str, value: object) -> None:
+    data = json.loads(json.dumps(INTACT.to_json()))
+    assert MatrixIndex.from_json(data) == INTACT
+    *keys, last = path.split(".")
+    part: Any = data
+    for key in keys:
+        part = part[int(key)] if isinstance(part, list) else part[key]
+    part[last] = value
+    if path in ("cells.0.label", "cells.0.dataset") and value == "../../x":
+        assert MatrixIndex.from_json(data).cells[0] != CELL  # never a path
+        return
+    with pytest.raises(ValueError, match=r".+"):
+        MatrixIndex.from_json(data)
+
+
+def test_a_recipe_without_a_key_is_refused() -> None:
+    data = INTACT.to_json()
+    data["trainings"]["x"]["recipe"] = {key: value for key, value in RECIPE.items() if key != "monitor"}
+    with pytest.raises(ValueError, match="a recipe is incomplete"):
+        MatrixIndex.from_json(data)

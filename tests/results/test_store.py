@@ -5,6 +5,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -292,3 +293,71 @@ def test_an_attempt_that_was_given_away_counts_once(store: Store, teacher: RunSp
     assert store.attempts(teacher.id) == 1
     assert store.begin_attempt(teacher.id) == 1
     assert store.begin_attempt(teacher.id) == 2
+
+
+@pytest.mark.parametrize("value", ["many", True, -1, 2**70, None, [], 1.5])
+def test_an_impossible_number_of_attempts_is_none(store: Store, value: object) -> None:
+    store.folder("abc").mkdir()
+    (store.folder("abc") / "attempt.json").write_text(json.dumps({"count": value}))
+    assert store.attempts("abc") == 0
+    assert store.begin_attempt("abc") == 1
+
+
+@pytest.mark.parametrize("threads", ["two", 0, -1, True, [], 2**70])
+def test_an_impossible_number_of_threads_is_corrupted(store: Store, threads: object) -> None:
+    (store.root / "kdbench.json").write_text(json.dumps({"format": FORMAT, "threads": threads}))
+    with pytest.raises(ResultsError, match=r"corrupted \('threads' must be an integer of at least 1, got"):
+        Store(store.root)
+
+
+def test_threads_are_fixed_in_an_empty_folder(tmp_path: Path) -> None:
+    assert Store(tmp_path, create=False).fix_threads(2) == 2
+    assert Store(tmp_path).threads == 2
+
+
+def test_only_names_of_runs_and_matrices_are_used(store: Store, teacher: RunSpec) -> None:
+    for name in ("a\nb", "..x", "a" * 65):
+        (store.runs / name).mkdir()
+        (store.runs / name / "spec.json").touch()
+    assert store.run_ids() == []
+    for name in ("..", "a\nb", "../kdbench"):
+        assert store.index(name) is None
+        with pytest.raises(ResultsError, match="no matrix can have this name"):
+            store.read_index(name)
+
+
+def test_a_log_that_is_no_file_is_an_error(store: Store) -> None:
+    store.folder("abc").mkdir()
+    os.mkfifo(store.folder("abc") / "log.txt")
+    with pytest.raises(ResultsError, match=r"abc: cannot be written \(.+\); choose"):
+        store.log("abc", "text")
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"seed": "0"},
+        {"seed": 2**70},
+        {"numerics": True},
+        {"needs": []},
+        {"parts": 5},
+        {"dataset": None},
+        {"dataset": {"name": [], "kind": "digits", "options": {}, "fingerprint": "f00d"}},
+        {"student": {"name": {"a": 1}}},
+        {"peers": {"a": 1}},
+    ],
+)
+def test_a_spec_with_other_types_is_corrupted(store: Store, teacher: RunSpec, changes: dict[str, Any]) -> None:
+    store.write_spec(teacher)
+    path = store.folder(teacher.id) / "spec.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
+    with pytest.raises(ResultsError, match=r"spec\.json: corrupted \("):
+        store.spec(teacher.id)
+
+
+def test_a_spec_of_another_run_is_corrupted(store: Store, teacher: RunSpec) -> None:
+    store.write_spec(teacher)
+    path = store.folder(teacher.id) / "spec.json"
+    path.write_text(json.dumps({**teacher.to_json(), "seed": 7}))
+    with pytest.raises(ResultsError, match=r"spec\.json: corrupted \(it belongs to the run "):
+        store.spec(teacher.id)

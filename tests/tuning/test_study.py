@@ -1,12 +1,13 @@
 """The search, with a fake queue that gives runs a validation score and, by default, no test score."""
 
+import os
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from kdbench import methods
-from kdbench.errors import KdbenchError, MatrixError, MethodError
+from kdbench.errors import KdbenchError, MatrixError, MethodError, ResultsError
 from kdbench.events import Event, EventHandler, RunDone
 from kdbench.hyperparameters import declared
 from kdbench.matrix import MatrixSpec, parse
@@ -432,3 +433,27 @@ def test_a_table_that_cannot_be_tuned_is_refused(queue: Any, store: Store, table
     with pytest.raises(KdbenchError, match=message):
         tune("fitnets", matrix(pairs=pairs, methods=table), 2, store, on_plan)
     assert queue.trained == []
+
+
+@pytest.mark.parametrize("kind", ["nested", "text", "foreign", "FIFO"])
+def test_a_corrupted_journal_is_named(queue: Any, store: Store, kind: str) -> None:
+    tune("vanilla", matrix(), 1, store, on_plan)
+    (path,) = (store.root / "tuning").glob("*.journal")
+    match kind:
+        case "nested":
+            path.write_text("[" * 10_000 + "\n" + path.read_text())
+        case "text":
+            path.write_text(path.read_text() + "[]\n{}\n")
+        case "foreign":
+            path.write_text(path.read_text().replace("alpha", "beta"))
+        case "FIFO":
+            path.unlink()
+            os.mkfifo(path)
+    with pytest.raises(ResultsError) as caught:
+        tune("vanilla", matrix(), 2, store, on_plan)
+    assert str(caught.value).startswith(f"{path}: corrupted (")
+    assert len(str(caught.value).splitlines()) == 1
+    path.unlink()
+    trained = len(queue.trained)
+    tune("vanilla", matrix(), 1, store, on_plan)
+    assert len(queue.trained) == trained
