@@ -9,7 +9,7 @@ from kdbench.data.dataset_info import DatasetInfo
 from kdbench.data.run_images import split_images
 from kdbench.errors import NetworkError, ResultsError
 from kdbench.matrix import NetworkSpec, RunSpec
-from kdbench.results.files import read_json
+from kdbench.results.integrity import read_spec
 
 
 def check_initial_weights(run: RunSpec, loaded: Dataset | DatasetInfo) -> None:
@@ -55,8 +55,8 @@ def _origin(network: NetworkSpec) -> RunSpec | None:
     if not path.exists():
         return None
     try:
-        return RunSpec.from_json(read_json(path))
-    except (ResultsError, LookupError, TypeError, ValueError) as error:
+        return read_spec(path.parent)
+    except ResultsError as error:
         raise NetworkError(
             f"network '{network.name}': {path} cannot be read ({error}), so it is unknown which images its weights "
             "were trained on; give the file of the weights instead of the folder"

@@ -18,7 +18,7 @@ from kdbench.results.checkpoints import NAMES as CHECKPOINTS
 from kdbench.results.files import corrupted, read_json, without_remedy, writable
 from kdbench.results.locks import LOCK
 from kdbench.results.names import is_architecture, is_run_id
-from kdbench.results.regular_files import irregularity, open_regular, read_regular
+from kdbench.results.regular_files import irregularity, kind_of, open_regular, read_regular
 from kdbench.results.row_values import result_values_corruption
 from kdbench.results.sessions import corrupted_sessions
 from kdbench.results.timings import read_timing
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 WEIGHTS, HISTORY, PREDICTIONS = "weights.safetensors", "history.parquet", "predictions.safetensors"
 FILES = (WEIGHTS, HISTORY, PREDICTIONS)  # of a run that is done, beside its JSON files and its log
 RUN_FILES = frozenset({"spec.json", "attempt.json", "result.json", "log.txt", *FILES, *CHECKPOINTS})
-MAX_HISTORY, MAX_PREDICTIONS = 2**26, 2**28  # bytes
+MAX_SPEC, MAX_HISTORY, MAX_PREDICTIONS = 2**27, 2**26, 2**28  # bytes; a spec has those of all runs that it needs
 
 
 def checksums(folder: Path) -> dict[str, dict[str, int | str]]:
@@ -125,7 +125,7 @@ def read_spec(folder: Path) -> RunSpec:
     """
     path = folder / "spec.json"
     try:
-        return RunSpec.from_json(read_json(path))
+        return RunSpec.from_json(read_json(path, MAX_SPEC))
     except ValueError as error:
         raise corrupted(path, error) from None
 
@@ -135,7 +135,8 @@ def file_corruption(path: Path, expected: object, deep: bool = False) -> str | N
     if not isinstance(expected, dict):
         return f"result.json has no checksum of {path.name}"
     try:
-        kind, size = irregularity(path), path.stat().st_size
+        status = path.stat()
+        kind, size = kind_of(status.st_mode), status.st_size
         if kind is not None:
             return f"{path.name} is {kind}, not a regular file"
         if size != expected.get("bytes"):

@@ -24,7 +24,7 @@ def irregularity(path: Path) -> str | None:
         OSError: the file system does not answer.
     """
     try:
-        return _kind(path.stat().st_mode)
+        return kind_of(path.stat().st_mode)
     except OSError as error:
         if error.errno not in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP):
             raise
@@ -58,7 +58,7 @@ def read_regular(path: Path, max_bytes: int) -> bytes:
     """
     with open_regular(path) as handle:
         size = os.fstat(handle.fileno()).st_size
-        content = b"" if size > max_bytes else handle.read(max_bytes + 1)
+        content = b"" if size > max_bytes else handle.read(size + 1)
     if max(size, len(content)) > max_bytes:
         raise ValueError(f"has {format_bytes(max(size, len(content)))}, at most {format_bytes(max_bytes)} are read")
     return content
@@ -72,17 +72,18 @@ def append(path: Path, content: bytes) -> None:
     """
     flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NONBLOCK | os.O_CLOEXEC
     with os.fdopen(os.open(path, flags, 0o666), "ab") as handle:
-        kind = _kind(os.fstat(handle.fileno()).st_mode)
+        kind = kind_of(os.fstat(handle.fileno()).st_mode)
         if kind is not None:
             raise OSError(errno.EINVAL, f"{path.name} is {kind}, not a regular file")
         handle.write(content)
 
 
-def _kind(mode: int) -> str | None:
+def kind_of(mode: int) -> str | None:
+    """Return what a file with this mode is, such as "a FIFO"; None for a regular file."""
     return None if stat.S_ISREG(mode) else KINDS.get(stat.S_IFMT(mode), "a special file")
 
 
 def _check(mode: int) -> None:
-    kind = _kind(mode)
+    kind = kind_of(mode)
     if kind is not None:
         raise ValueError(f"is {kind}, not a regular file")

@@ -10,6 +10,7 @@ ROUNDING = 1e-6  # how far a computed fraction may lie outside its range
 MAX_INT = 2**63 - 1
 
 SCORES = {f"{split}_{metric}": COLUMNS[f"{split}_{metric}"] for split in ("val", "test") for metric in METRICS}
+NOT_EMPTY = frozenset({*SCORES, *(f"{name}_best" for name in SCORES)})  # of a run that is done
 MEASURED: Mapping[str, Column] = {  # what a result.json may have; further columns must be scalars
     **{name: column for name, column in COLUMNS.items() if name not in DERIVED},
     **{f"{name}_best_test": column for name, column in SCORES.items()},
@@ -25,11 +26,6 @@ def result_values_corruption(result: Mapping[str, Any]) -> str | None:
 
     The scores of a run that is done may not be empty.
     """
-    row = result.get("row", {})
-    required = [name for name in row if name.removesuffix("_best") in SCORES] if result["status"] == "done" else ()
-    derived = next((name for name in row if name in DERIVED or name.startswith("param.")), None)
-    if derived is not None:
-        return f"result.json must not have the column {derived!r}, which comes from elsewhere"
     for name, scores in result.get("deployed", {}).items():
         if not isinstance(scores, dict):
             return f"the scores of {name!r} in result.json are not a dict"
@@ -37,26 +33,29 @@ def result_values_corruption(result: Mapping[str, Any]) -> str | None:
         reason = unknown or values_corruption(scores, DEPLOYED, scores)
         if reason is not None:
             return reason
-    return values_corruption(row, MEASURED, required)
+    return values_corruption(result.get("row", {}), MEASURED, NOT_EMPTY if result["status"] == "done" else ())
 
 
-def values_corruption(row: Mapping[str, Any], columns: Mapping[str, Column], required: Collection[str]) -> str | None:
+def values_corruption(row: Mapping[str, Any], columns: Mapping[str, Column], not_empty: Collection[str]) -> str | None:
     """Return why a row is corrupted, or None: the first column whose value has another type or range.
 
     Args:
         row: the values by column; those of unknown columns must be scalars.
         columns: the known columns.
-        required: the columns of the row that may not be empty.
+        not_empty: the columns that may be missing, but not empty.
     """
     for name, value in row.items():
+        column = columns.get(name)
+        if column is None and (name in DERIVED or name.startswith("param.")):
+            return f"result.json must not have the column {name!r}, which comes from elsewhere"
         if value is None:
-            if name in required:
+            if name in not_empty:
                 return f"{name} is empty"
-        elif name not in columns:
+        elif column is None:
             if not isinstance(value, str | int | float):
                 return f"{name!r} must be a number, text, true or false, got {value!r}"
-        elif not _is_valid(value, columns[name]):
-            return f"{name} must be {_describe(columns[name])}, got {value!r}"
+        elif not _is_valid(value, column):
+            return f"{name} must be {_describe(column)}, got {value!r}"
     return None
 
 
@@ -67,9 +66,7 @@ def _is_valid(value: object, column: Column) -> bool:
         return column.type == "bool" and isinstance(value, bool)
     if column.type == "int64":
         return isinstance(value, int) and 0 <= value <= MAX_INT
-    if not isinstance(value, int | float):
-        return False
-    return math.isfinite(value) and -ROUNDING <= value <= column.highest + ROUNDING
+    return isinstance(value, int | float) and -ROUNDING <= value <= column.highest + ROUNDING and value != math.inf
 
 
 def _describe(column: Column) -> str:

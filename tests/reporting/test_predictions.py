@@ -123,6 +123,17 @@ def test_common_seeds_alone_are_compared(paired: Any, folder: Folder) -> None:
     assert list(teacher_agreement(results, vanilla).index) == ["1"]
 
 
+def test_predictions_of_another_number_of_images_are_not_compared(paired: Any, folder: Folder) -> None:
+    _, scratch, vanilla = paired.cells
+    ours = folder.runs[vanilla.runs["1"]]["student"]
+    folder.runs[vanilla.runs["1"]] = {
+        "student": replace(ours, predicted=ours.predicted[1:], correct=ours.correct[1:]),
+    }
+    results = MatrixResults(paired.index, paired.frame, "last", PredictionReader(folder.load))
+    assert list(teacher_agreement(results, vanilla).index) == ["0", "2"]
+    assert gain_over_images(results, vanilla, scratch) is None
+
+
 def test_a_cell_without_a_teacher_is_blank(paired: Any, folder: Folder) -> None:
     paired.cells[2] = replace(paired.cells[2], teachers={})
     assert accuracy(paired, folder)["vanilla"]["agreement with teacher (%)"].display == ""

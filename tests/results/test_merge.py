@@ -1,6 +1,7 @@
 """Merging two results folders."""
 
 import json
+import os
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -208,3 +209,20 @@ def test_a_copy_that_fails_leaves_the_run_unchanged(
     assert store.state(teacher.id) == "pending"
     monkeypatch.undo()
     assert merge(store, other).runs == [teacher.id]
+
+
+def test_neither_special_nor_endless_files_are_copied(
+    store: Store, other: Store, teacher: RunSpec, finished: Finished
+) -> None:
+    finished(other, teacher)
+    folder = other.folder(teacher.id)
+    os.mkfifo(folder / "fifo")
+    (folder / "device").symlink_to("/dev/zero")
+    (folder / "nothing").symlink_to("nowhere")
+    with (folder / "log.txt").open("wb") as file:
+        file.truncate(10**10)
+    assert merge(store, other).runs == [teacher.id]
+    assert set(content(store.folder(teacher.id))) == {
+        *("lock", "result.json", "spec.json", "weights.safetensors", "history.parquet", "predictions.safetensors")
+    }
+    assert store.corruption(teacher.id, deep=True) is None

@@ -38,7 +38,13 @@ def test_a_value_of_another_type_or_range_is_corrupted(name: str, value: object)
         *[("host", value, value == "a") for value in ("a", "a\nb", "\0", 1)],
         *[("teacher_agreement", value, True) for value in (None, 0.5)],
         *[("of a later version", value, value == 1.5) for value in (1.5, [], {})],
-        *[("seed", 1, False), ("status", "done", False), ("param.alpha", 0.5, False), ("inference_ms", 0.5, False)],
+        *[
+            ("seed", 1, False),
+            ("status", "done", False),
+            ("param.alpha", 0.5, False),
+            ("inference_ms", 0.5, False),
+            ("seed", None, False),
+        ],
     ],
 )
 def test_values(name: str, value: object, is_valid: bool) -> None:
