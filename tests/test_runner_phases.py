@@ -96,7 +96,7 @@ def test_until_its_search_ends_the_first_configuration_is_expected(store: Store)
     assert {run.id for run in expected} == {run.id for run in sweep.candidates[0][1].runs.values()}
     assert all(run.needs >= set(runs) for run in expected)
     for number, run in enumerate(runs):
-        store.write_result(run, {"status": "done", "row": {"val_accuracy": number}})
+        store.write_result(run, {"status": "done", "row": {"val_accuracy": number / len(runs)}})
         added = searched.finish(run)
         assert bool(added) == (run == runs[-1])
     assert {run.id for run in added} == {run.id for run in sweep.candidates[2][1].runs.values()}
