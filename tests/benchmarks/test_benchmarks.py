@@ -32,6 +32,10 @@ RUNS: dict[str, tuple[list[str], str]] = {
     "scale commands": (["--runs", "10"], r"\n +16 +.* (\d+\.\d+) s\n$"),
     "scale cohort": ([*SMALL, "--sizes", "1", "2"], r"\n +2 .* (\d+\.\d+)\n$"),
     "significance": (["--tables", "20"], r"smallest p = (0\.\d+)\n$"),
+    "start": (
+        ["--rounds", "1", "--seeds", "1", "--epochs", "1"],
+        r"\n +(\d+\.\d+) s \(.*\)  from the command to the table\n",
+    ),
     "sweep": (
         [*SMALL, "--rounds", "1", "--configurations", "2"],
         r"kdbench is faster than plain loop .* (\d+\.\d+) times",
