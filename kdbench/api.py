@@ -160,14 +160,14 @@ def run(
 
     spec = matrix.spec if isinstance(matrix, Matrix) else load(matrix)
     store = Store(results)
-    index = finished_index(spec, store)
+    index, frame = finished_index(spec, store), None
     if index is None:
-        index = _train(spec, store, progress)
-    write_report(results, reports, [index.name])
+        index, frame = _train(spec, store, progress)
+    write_report(results, reports, [index.name], frame=frame)
     return load_results(results, index.name)
 
 
-def _train(matrix: MatrixSpec, store: Store, progress: bool) -> MatrixIndex:
+def _train(matrix: MatrixSpec, store: Store, progress: bool) -> "tuple[MatrixIndex, pd.DataFrame]":
     from kdbench.executor import start_workers
     from kdbench.sessions import SessionRecorder
 
@@ -175,13 +175,15 @@ def _train(matrix: MatrixSpec, store: Store, progress: bool) -> MatrixIndex:
         recorder = stack.enter_context(SessionRecorder(store, matrix.name))
         executor = stack.enter_context(start_workers(matrix.run, store))
         from kdbench.plan import make_plan  # the workers import torch at the same time
+        from kdbench.results.table import to_frame
         from kdbench.runner import train
 
         plan = make_plan(matrix)
         if not plan.runs:
             reasons = f"`kdbench plan {matrix.file}` gives the reasons"
             raise MatrixError(f"{matrix.file}: all cells are incompatible or excluded; {reasons}")
-        return train(plan, store, _on_plan(store, recorder, progress, stack), executor).index()
+        trained, rows = train(plan, store, _on_plan(store, recorder, progress, stack), executor)
+    return trained.index(), to_frame(rows)
 
 
 def tune(

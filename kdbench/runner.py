@@ -15,15 +15,15 @@ from kdbench.queue.signals import Interrupts
 from kdbench.queue.workload import Limits, Upcoming, Workload
 from kdbench.results import Store
 from kdbench.results.integrity import corrupt_files
-from kdbench.results.table import export
+from kdbench.results.table import Row, export
 from kdbench.worker.options import Options
 from kdbench.workload import OnPlan, SearchedRuns, queue_runs
 
 WORKER_OPTIONS = {field.name for field in fields(Options)}
 
 
-def train(plan: Plan, store: Store, on_plan: OnPlan, executor: Executor | Ray | None = None) -> Plan:
-    """Train a matrix; return what was trained.
+def train(plan: Plan, store: Store, on_plan: OnPlan, executor: Executor | Ray | None = None) -> tuple[Plan, list[Row]]:
+    """Train a matrix; return what was trained, and the rows of `results.parquet`.
 
     If the matrix has a search, the runs of each chosen configuration are added when the search of its label ends.
 
@@ -38,13 +38,13 @@ def train(plan: Plan, store: Store, on_plan: OnPlan, executor: Executor | Ray | 
         KdbenchError, KeyboardInterrupt: as for `run_plan`.
     """
     searched = SearchedRuns(choose_finished(plan, store), store, on_plan)
-    run_plan(searched.plan, store, searched.on_event, executor, searched)
+    rows = run_plan(searched.plan, store, searched.on_event, executor, searched)
     trained = choose_configurations(searched.plan, store)  # also where a run of the search could not train
     if len(trained.undecided) < len(searched.plan.undecided):
-        run_plan(trained, store, on_plan(trained), executor)
+        rows = run_plan(trained, store, on_plan(trained), executor)
     for warning in _warn_of_undecided(trained):
         searched.on_event(warning)
-    return trained
+    return trained, rows
 
 
 def _warn_of_undecided(plan: Plan) -> Iterator[WarningIssued]:
@@ -60,8 +60,8 @@ def run_plan(
     on_event: EventHandler,
     executor: Executor | Ray | None = None,
     upcoming: Upcoming | None = None,
-) -> None:
-    """Train the pending runs of a plan and export the tables.
+) -> list[Row]:
+    """Train the pending runs of a plan and export the tables; return the rows of `results.parquet`.
 
     The first Ctrl-C or SIGTERM stops the workers and exports the tables; the second one kills the workers and exports
     nothing.
@@ -92,9 +92,15 @@ def run_plan(
         try:
             Scheduler(workload, store, executor, on_event, limits, interrupts).run()
         finally:
-            if not interrupts.is_kill_requested:
-                for text in export(store)[1]:
-                    on_event(WarningIssued(text))
+            rows = [] if interrupts.is_kill_requested else _export(store, on_event)
+    return rows
+
+
+def _export(store: Store, on_event: EventHandler) -> list[Row]:
+    rows, warnings = export(store)
+    for text in warnings:
+        on_event(WarningIssued(text))
+    return rows
 
 
 def _quarantine(plan: Plan, store: Store) -> Iterator[WarningIssued]:

@@ -13,6 +13,7 @@ from kdbench.matrix import RunSpec
 from kdbench.plan import Plan
 from kdbench.queue.workload import Upcoming
 from kdbench.results import Store
+from kdbench.results.table import Row, read_rows
 from kdbench.resume import finished_index
 from kdbench.runner import train
 from kdbench.workload import SearchedRuns
@@ -36,7 +37,7 @@ class FakeQueue:
 
     def __call__(
         self, plan: Plan, store: Store, on_event: EventHandler, executor: None = None, upcoming: Upcoming | None = None
-    ) -> None:
+    ) -> list[Row]:
         store.write_index(plan.index())
         self.phases.append([])
         pending = list(plan.runs)
@@ -53,6 +54,7 @@ class FakeQueue:
             self.phases[-1].append(run.id)
             on_event(RunDone(run.id))
             pending += [queued.spec for queued in upcoming.finish(run.id)] if upcoming else []
+        return read_rows(store)
 
     def on_plan(self, plan: Plan) -> EventHandler:
         return self.events.append
@@ -76,7 +78,7 @@ def search_plan() -> Plan:
 
 def test_the_runs_of_a_choice_are_added_when_its_search_ends(queue: FakeQueue, store: Store) -> None:
     plan = search_plan()
-    trained = train(plan, store, queue.on_plan)
+    trained, _ = train(plan, store, queue.on_plan)
     (order,) = queue.phases
     assert sorted(order) == sorted(run.id for run in trained.runs)
     (sweep,) = trained.sweeps
@@ -114,7 +116,7 @@ def test_a_search_with_a_run_that_cannot_train_is_decided_at_the_end(queue: Fake
     plan = search_plan()
     (sweep,) = plan.sweeps
     queue.skipped = {run.id for run in sweep.candidates[2][0].runs.values()}
-    trained = train(plan, store, queue.on_plan)
+    trained, _ = train(plan, store, queue.on_plan)
     (decided,) = trained.sweeps
     assert alpha(decided.report.first) == 0.5
     assert len(queue.phases) == 2
@@ -126,12 +128,12 @@ def test_an_interrupted_matrix_is_resumed_in_either_phase(queue: FakeQueue, stor
     with pytest.raises(KeyboardInterrupt):
         train(search_plan(), store, queue.on_plan)
     queue.stop_at = None
-    trained = train(search_plan(), store, queue.on_plan)
+    trained, _ = train(search_plan(), store, queue.on_plan)
     done = [run for phase in queue.phases for run in phase]
     assert len(done) == len(set(done))
     assert set(done) == {run.id for run in trained.runs}
     queue.phases.clear()
-    assert train(search_plan(), store, queue.on_plan).index() == trained.index()
+    assert train(search_plan(), store, queue.on_plan)[0].index() == trained.index()
     assert queue.phases == [[]]
 
 
@@ -155,13 +157,13 @@ def test_a_matrix_is_not_finished_before_its_configurations_are_chosen(
     plan = search_plan()
     store.write_index(plan.index())
     assert finished_index(plan.matrix, store) is None
-    trained = train(plan, store, queue.on_plan)
+    trained, _ = train(plan, store, queue.on_plan)
     assert finished_index(plan.matrix, store) == trained.index()
 
 
 def test_a_label_of_which_every_configuration_failed_is_a_warning(queue: FakeQueue, store: Store) -> None:
     queue.score = lambda run: None if run.seed >= 100 else 0.5
-    trained = train(search_plan(), store, queue.on_plan)
+    trained, _ = train(search_plan(), store, queue.on_plan)
     assert [event.text for event in queue.events if isinstance(event, WarningIssued)] == [
         "vanilla on digits, cnn_8_16 -> mlp_16: no configuration is chosen, because all failed on protocol.search_seeds"
     ]

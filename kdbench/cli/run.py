@@ -19,7 +19,11 @@ from kdbench.resume import finished_index
 from kdbench.sessions import SessionRecorder
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from kdbench.plan import Plan
+
+Trained = tuple[MatrixIndex, "pd.DataFrame", Session]  # the frame has the runs of the whole results folder
 
 
 def run_matrix(
@@ -48,12 +52,12 @@ def run_matrix(
     from kdbench.reporting.sessions import describe_sessions, done_rows
 
     matrix, store = load(file), Store(results)
-    index, session = finished_index(matrix, store), None
+    index, frame, session = finished_index(matrix, store), None, None
     if index is None:
-        index, session = _train(matrix, store, console, Ray(address) if on_ray else None)
+        index, frame, session = _train(matrix, store, console, Ray(address) if on_ray else None)
     else:
         print_line(console, f"{count_of(len(index.run_ids), 'run')} of {index.name} finished before; nothing to train")
-    (report,) = write_report(results, reports, [index.name])
+    (report,) = write_report(results, reports, [index.name], frame=frame)
     if not quiet:
         print_table(report.accuracy, console)
         print_line(console, f"report: {report.paths[0]}")
@@ -63,12 +67,13 @@ def run_matrix(
     return num_failed
 
 
-def _train(matrix: MatrixSpec, store: Store, console: Console, cluster: Ray | None) -> tuple[MatrixIndex, Session]:
+def _train(matrix: MatrixSpec, store: Store, console: Console, cluster: Ray | None) -> Trained:
     print_line(console, f"planning {matrix.file}")
     with ExitStack() as stack:
         recorder = stack.enter_context(SessionRecorder(store, matrix.name))
         executor = cluster or stack.enter_context(start_workers(matrix.run, store))
         from kdbench.plan import make_plan  # the workers import torch at the same time
+        from kdbench.results.table import to_frame
         from kdbench.runner import train
 
         plan = make_plan(matrix)
@@ -79,8 +84,8 @@ def _train(matrix: MatrixSpec, store: Store, console: Console, cluster: Ray | No
             progress.show(part)
             return recorder.observe(part, progress.on_event)
 
-        index = train(plan, store, show_progress, executor).index()
-    return index, recorder.session()
+        trained, rows = train(plan, store, show_progress, executor)
+    return trained.index(), to_frame(rows), recorder.session()
 
 
 def _print_plan(plan: "Plan", console: Console) -> None:

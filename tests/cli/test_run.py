@@ -23,6 +23,7 @@ from kdbench.results import MatrixIndex, Store
 from kdbench.results.columns import METRICS
 from kdbench.results.hardware import cpu_model
 from kdbench.results.sessions import read_sessions
+from kdbench.results.table import read_rows
 from kdbench.results.timings import read_timings, write_timing
 
 RUNS = 1 + 2 + 4 + 2  # teacher, scratch, vanilla twice, the sum; for each of two seeds
@@ -275,6 +276,24 @@ def test_networks_that_were_timed_elsewhere_are_timed_again(
     assert set(rows["timing_processor"]) == {cpu_model()}
     assert "2.7.1" not in set(rows["timing_torch_version"])
     assert invoke("run", "tiny.toml").out.startswith(f"{RUNS} runs of tiny finished before; nothing to train\n")
+
+
+def test_the_report_is_made_of_the_rows_that_are_in_memory(
+    copied: Any, invoke: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    matrix = copied.matrix.read_text(encoding="utf-8").replace("seeds = [0, 1]", "seeds = [0, 1, 2]")
+    copied.matrix.write_text(matrix, encoding="utf-8")
+    calls: list[Store] = []
+
+    def read(store: Store, matrix: str | None = None) -> list[dict[str, Any]]:
+        calls.append(store)
+        return read_rows(store, matrix)
+
+    monkeypatch.setattr("kdbench.results.table.read_rows", read)
+    result = invoke("run", "tiny.toml")
+    assert result.status == 0
+    assert len(calls) == 1  # for the tables of the results folder
+    assert f"- runs: {RUNS + 4} done," in (copied.reports / "tiny" / "report.md").read_text(encoding="utf-8")
 
 
 def test_workers_start_before_the_plan_and_an_error_in_it_leaves_none(
