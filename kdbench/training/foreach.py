@@ -1,7 +1,7 @@
 """Torch's optimizer steps on the CPU, without `torch.optim.Optimizer`.
 
 That class imports torch's compiler, which takes as long as the import of torch itself, and its bookkeeping is a third
-of the step of a small network.
+of an optimizer step of a small network.
 """
 
 from collections.abc import Mapping, Sequence

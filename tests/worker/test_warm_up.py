@@ -1,10 +1,15 @@
 """A worker is warm before its first job."""
 
+import gc
 import json
 import subprocess
 import sys
 
 import pytest
+import torch
+
+from kdbench.training import optimizer
+from kdbench.worker.warm_up import warm_up
 
 HEAVY = {"pandas", "torch._dynamo", "torch._inductor", "sympy", "pyarrow.parquet", "safetensors"}
 CODE = """
@@ -32,3 +37,14 @@ def test_a_first_job_on_the_cpu_imports_nothing_heavy_and_the_compiler_of_torch_
     assert not {"torch._dynamo", "torch._inductor", "sympy"} & set(before)
     assert len(during) < 20, during
     assert frozen > len(before) * 10
+
+
+def test_it_also_steps_with_the_fused_optimizer_of_a_gpu(monkeypatch):
+    frozen = gc.get_freeze_count()
+    monkeypatch.setattr(optimizer, "GRAPH_DEVICES", {"cpu"})
+    try:
+        warm_up(torch.device("cpu"))
+        assert gc.get_freeze_count() > frozen
+    finally:
+        gc.unfreeze()
+    assert "torch._dynamo" in sys.modules  # that optimizer imports it
