@@ -8,6 +8,7 @@ from kdbench.results.columns import COLUMNS, DERIVED, METRICS, Column
 
 ROUNDING = 1e-6  # how far a computed fraction may lie outside its range
 MAX_INT = 2**63 - 1
+MAX_EXACT = 2**53  # integers up to here are exact as double
 
 SCORES = {f"{split}_{metric}": COLUMNS[f"{split}_{metric}"] for split in ("val", "test") for metric in METRICS}
 NOT_EMPTY = frozenset({*SCORES, *(f"{name}_best" for name in SCORES)})  # of a run that is done
@@ -66,7 +67,9 @@ def _is_valid(value: object, column: Column) -> bool:
         return column.type == "bool" and isinstance(value, bool)
     if column.type == "int64":
         return isinstance(value, int) and 0 <= value <= MAX_INT
-    return isinstance(value, int | float) and -ROUNDING <= value <= column.highest + ROUNDING and value != math.inf
+    if not isinstance(value, int | float) or (isinstance(value, int) and value > MAX_EXACT):
+        return False
+    return -ROUNDING <= value <= column.highest + ROUNDING and value != math.inf
 
 
 def _describe(column: Column) -> str:

@@ -19,7 +19,7 @@ def corruption(result: Mapping[str, Any]) -> str | None:
 
 
 @pytest.mark.parametrize("name", [name for name in COLUMNS if name not in DERIVED])
-@pytest.mark.parametrize("value", [[], [0.5], {}, {"a": 1}, math.nan, math.inf, -1, "\x1b[31m"])
+@pytest.mark.parametrize("value", [[], [0.5], {}, {"a": 1}, math.nan, math.inf, -1, 2**70, "\x1b[31m"])
 def test_a_value_of_another_type_or_range_is_corrupted(name: str, value: object) -> None:
     found = corruption({"row": {name: value}}) or ""
     assert found.startswith(f"{name} must be ")
