@@ -66,6 +66,7 @@ class Workers:
 
     def run_job(self, specs):
         number = len(self.jobs) + 1
+        assert number < 100, "runs are given away without progress"
         self.jobs.append([spec.id for spec in specs])
         self.left = list(self.jobs[-1])
         runner = JobRunner(str(self.store.root), "cpu", torch.get_num_threads(), self.log, self.handle, self.requested)
@@ -198,6 +199,15 @@ def test_runs_of_the_last_epoch_are_not_given_away(undisturbed, workers):
     ours.run_job(specs)
     assert not ours.of_kind(RunsGivenAway)
     assert len(ours.of_kind(RunDone)) == 4
+
+
+def test_runs_that_are_requested_before_the_job_begins_are_given_away_at_once(undisturbed, workers):
+    specs, _ = undisturbed
+    given = [spec.id for spec in specs[:3]]
+    ours = workers(lambda left: given)
+    ours.run_job(specs)
+    assert ours.of_kind(RunsGivenAway) == [RunsGivenAway(1, tuple(sorted(given)), 0)]
+    assert {event.runs for event in ours.of_kind(EpochEnded)} == {(specs[3].id,)}
 
 
 def test_a_job_that_gives_all_its_runs_away_ends(undisturbed, workers):
