@@ -85,7 +85,8 @@ class CostModel:
         shared = self._seconds.get(keys.shared)
         if shared is None:
             shared = self._prior(work.shared, 0) * self._correction(keys.student)
-        return RunCost(own, shared, self._seconds.get(f"{keys.student} end", 0.0))
+        end = self._seconds.get(f"{keys.student} end", self._seconds.get("all end", 0.0))
+        return RunCost(own, shared, end)
 
     def _prior(self, operations: float, steps: int) -> float:
         return operations / self._rate + steps * SECONDS_PER_STEP
@@ -119,7 +120,8 @@ class CostModel:
 
     def observe_end(self, run: str, seconds: float) -> None:
         """Take in the seconds from the end of the last epoch of a run to that of the run."""
-        self._update(f"{self._keys_of(run).student} end", max(0.0, seconds))
+        for key in (self._keys_of(run).student, "all"):
+            self._update(f"{key} end", max(0.0, seconds))
 
     def observe_timing(self, seconds: float) -> None:
         """Take in the seconds in which the inference of a network was timed."""
