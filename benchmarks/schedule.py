@@ -21,7 +21,7 @@ from pathlib import Path
 from time import perf_counter
 from typing import final
 
-from virtual_machine import VirtualMachine
+from virtual_machine import STEPS, VirtualMachine
 
 from kdbench.events import Event, TimeLeft
 from kdbench.matrix import DataSpec, NetworkSpec, Part, RunSpec, Split
@@ -125,10 +125,10 @@ def make_problem(matrix: Matrix, seed: int) -> Problem:
             key = number if matrix.paired else 0
             if key not in trained:
                 name = f"teacher{index}"
-                trained[key] = add(name, "scratch", key, EpochWork(own, 0.0), teachers[name], None)
-            work = EpochWork(matrix.student * own, own / 3)
+                trained[key] = add(name, "scratch", key, EpochWork(own, 0.0, STEPS), teachers[name], None)
+            work = EpochWork(matrix.student * own, own / 3, STEPS)
             student = f"student{index}"
-            add(student, "scratch", number, EpochWork(work.own, 0.0), factor, None)
+            add(student, "scratch", number, EpochWork(work.own, 0.0, STEPS), factor, None)
             for label, method in enumerate(methods):
                 add(student, f"method{label}", number, work, factor * method, trained[key])
             last = trained[key]

@@ -13,6 +13,7 @@ from kdbench.events import (
     JobEnded,
     JobStarted,
     RunDone,
+    RunMeasured,
     RunsGivenAway,
 )
 from kdbench.queue.costs import RunCost
@@ -23,7 +24,11 @@ from kdbench.results.timings import TimingEnvironment
 START_SECONDS = 2.0  # from the submission of a job to its first epoch
 END_SECONDS = 0.2  # from the end of the last run of a job to that of the job
 CHECKPOINT_SECONDS = 0.1  # per run that is given away
+STEPS = 200  # of every run, per epoch
 JITTER = 0.03  # of the seconds of an epoch
+MEASUREMENT_SECONDS = 2.0  # of a run, besides its steps
+MEASURED_STEPS = 6
+NOISE = 0.1  # of measured steps
 
 
 @final
@@ -69,10 +74,23 @@ class VirtualMachine:
 
     def submit(self, job: Job) -> None:
         """Start a job."""
+        if job.kind == "measure":
+            self._measure(job)
+            return
         trained = {run: self._store.next_epoch(run) for run in job.runs}
         self._jobs[job.id] = _Training(job, trained, self.clock)
         self._at(self.clock, JobStarted(job.id))
         self._begin_epoch(self._jobs[job.id], self.clock + START_SECONDS)
+
+    def _measure(self, job: Job) -> None:
+        self._jobs[job.id] = _Training(job, {}, self.clock)
+        self._at(self.clock, JobStarted(job.id))
+        time = self.clock + START_SECONDS
+        for spec in job.specs:
+            time += MEASUREMENT_SECONDS + MEASURED_STEPS * self._costs[spec.id].own / STEPS
+            cost, noise = self._costs[spec.id], self._random.uniform(1 - NOISE, 1 + NOISE)
+            self._at(time, RunMeasured(spec.id, noise * cost.own / STEPS, noise * cost.shared / STEPS, 0.0))
+        self._at(time, JobEnded(job.id))
 
     def give_away(self, job: int, runs: Sequence[str]) -> None:
         """Let a job give away runs at the end of its epoch."""

@@ -164,6 +164,34 @@ class TimeLeft:
 
 @final
 @dataclass(frozen=True)
+class MeasurementStarted:
+    """A job was submitted that measures a few steps of each of these runs, which it does not train."""
+
+    job: int
+    worker: int
+    runs: tuple[str, ...]
+
+
+@final
+@dataclass(frozen=True)
+class RunMeasured:
+    """A few steps of a run were measured.
+
+    Attributes:
+        run: the run, which was not trained.
+        own: seconds of its own per step.
+        shared: seconds per step of what it would share with a cohort.
+        evaluation: seconds of its scores after an epoch.
+    """
+
+    run: str
+    own: float
+    shared: float
+    evaluation: float
+
+
+@final
+@dataclass(frozen=True)
 class TimingStarted:
     """The inference of a deployed network is being timed."""
 
@@ -211,6 +239,8 @@ Event = (
     | RunTakenElsewhere
     | RunsGivenAway
     | TimeLeft
+    | MeasurementStarted
+    | RunMeasured
     | TimingStarted
     | InferenceTimed
     | WarningIssued

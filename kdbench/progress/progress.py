@@ -15,6 +15,7 @@ from kdbench.events import (
     CohortStarted,
     EpochEnded,
     Event,
+    MeasurementStarted,
     RunDone,
     RunFailed,
     RunResumed,
@@ -168,6 +169,8 @@ class Progress:
                     self._log(f"{self._name([run])} resumes at epoch {epoch}")
             case CohortHalved(runs):
                 self._print(f"{self._name(runs)}: out of memory; training its halves one after the other", "yellow")
+            case MeasurementStarted(_, worker, runs):
+                self._log(f"worker {worker}: measuring a few steps of {count_of(len(runs), 'run')}")
             case TimingStarted(_, network):
                 self._log(f"timing the inference of {network}")
             case StopRequested():

@@ -1,12 +1,12 @@
 """How long epochs take: measured in earlier epochs on the same processor, or estimated from the operations."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import final
 
 from kdbench.errors import ResultsError
-from kdbench.events import EpochEnded
+from kdbench.events import EpochEnded, RunMeasured
 from kdbench.matrix import RunSpec
 from kdbench.matrix.identity import canonical, digest
 from kdbench.results import Store
@@ -45,7 +45,7 @@ class CostModel:
     """The seconds of an epoch of each run, from the epochs that ended so far.
 
     Runs with the same networks, method, data and batches count as equal, whatever their hyperparameters. A run without
-    a measurement takes as long per operation as those with one: with the same student if there are any.
+    a measurement takes as long per operation as those with one: with the same network if there are any.
 
     Args:
         store: the results folder, which keeps the measurements.
@@ -84,16 +84,16 @@ class CostModel:
             own = self._prior(work.own, work.steps) * self._correction(keys.student)
         shared = self._seconds.get(keys.shared)
         if shared is None:
-            shared = self._prior(work.shared, 0) * self._correction(keys.student)
+            shared = self._prior(work.shared, 0) * self._correction(keys.teacher or keys.student)
         end = self._seconds.get(f"{keys.student} end", self._seconds.get("all end", 0.0))
         return RunCost(own, shared, end)
 
     def _prior(self, operations: float, steps: int) -> float:
         return operations / self._rate + steps * SECONDS_PER_STEP
 
-    def _correction(self, student: str) -> float:
-        """Return measured over estimated seconds: of runs with this student, else of all runs, else 1."""
-        for key in (student, "all"):
+    def _correction(self, network: str) -> float:
+        """Return measured over estimated seconds: of runs that train this network, else of all runs, else 1."""
+        for key in (network, "all"):
             measured, estimated = self._seconds.get(f"{key} measured"), self._seconds.get(f"{key} estimated")
             if measured and estimated:
                 return measured / estimated
@@ -102,21 +102,40 @@ class CostModel:
     def observe_epoch(self, event: EpochEnded) -> None:
         """Take in the seconds of an epoch of a cohort."""
         for run, seconds in zip(event.runs, event.run_seconds, strict=True):
-            keys, (_, work) = self._keys_of(run), self._runs[run]
-            self._update(keys.own, seconds)
-            for key in (keys.student, "all"):
-                self._update(f"{key} measured", seconds)
-                self._update(f"{key} estimated", self._prior(work.own, work.steps))
+            self._observe_own(run, seconds)
         self._update(self._shared_key(event.runs), max(0.0, event.seconds - sum(event.run_seconds)))
+
+    def _observe_own(self, run: str, seconds: float) -> None:
+        keys, (_, work) = self._keys_of(run), self._runs[run]
+        self._update(keys.own, seconds)
+        for key in (keys.student, "all"):
+            self._update(f"{key} measured", seconds)
+            self._update(f"{key} estimated", self._prior(work.own, work.steps))
 
     def _shared_key(self, runs: Sequence[str]) -> str:
         """Return the key of what a cohort shares: of a run with a teacher, if there is one."""
-        return max(map(self._keys_of, runs), key=lambda keys: keys.has_teacher).shared
+        return max(map(self._keys_of, runs), key=lambda keys: keys.teacher).shared
 
     def _keys_of(self, run: str) -> "_Keys":
         if run not in self._keys:
             self._keys[run] = _make_keys(*self._runs[run])
         return self._keys[run]
+
+    def observe_measurement(self, event: RunMeasured) -> None:
+        """Take in the steps of a run that were measured before it trains."""
+        keys, (_, work) = self._keys_of(event.run), self._runs[event.run]
+        self._observe_own(event.run, work.steps * event.own + event.evaluation)
+        self._update(keys.shared, work.steps * event.shared)
+
+    def unmeasured(self, runs: Iterable[str]) -> list[str]:
+        """Return a run of each kind that was never measured."""
+        kinds = {self._keys_of(run).own: run for run in runs}
+        return [run for key, run in kinds.items() if key not in self._seconds]
+
+    def step_seconds(self, run: str) -> float:
+        """Return the seconds of a step of a run, alone."""
+        cost = self.cost(run)
+        return (cost.own + cost.shared) / max(1, self._runs[run][1].steps)
 
     def observe_end(self, run: str, seconds: float) -> None:
         """Take in the seconds from the end of the last epoch of a run to that of the run."""
@@ -154,19 +173,23 @@ class _Keys:
     own: str
     shared: str
     student: str
-    has_teacher: bool
+    teacher: str  # empty without a teacher
 
 
 def _make_keys(spec: RunSpec, work: EpochWork) -> _Keys:
-    teacher = spec.teacher.student.canonical if spec.teacher else None
+    teacher = spec.teacher.student.canonical if spec.teacher else ""
     batches = [spec.recipe.batch_size, spec.recipe.precision, work.steps, teacher]
     networks = [network.canonical for network in (spec.student, *spec.peers)]
     return _Keys(
         own=digest(canonical([networks, spec.method, spec.recipe.optimizer.name, batches, work.own])),
         shared=digest(canonical([spec.dataset.name, batches, work.shared])),
-        student=digest(canonical([networks, spec.recipe.precision])),
-        has_teacher=teacher is not None,
+        student=_network_key(networks, spec),
+        teacher=_network_key([teacher], spec) if teacher else "",
     )
+
+
+def _network_key(networks: Sequence[str], spec: RunSpec) -> str:
+    return digest(canonical([networks, spec.recipe.precision]))
 
 
 def _read(path: Path) -> dict[str, dict[str, float]]:

@@ -12,6 +12,8 @@ from kdbench.queue.queued_run import QueuedRun
 from kdbench.queue.running_job import RunningJob
 from kdbench.queue.simulation import Item, Machine
 
+MEASURED_SHARE = 0.01  # of all that is to be trained
+MEASURED_STEPS, MEASUREMENT_SECONDS = 6, 2.0  # what a measurement takes: steps of the run, and everything else
 CHECKPOINT_SECONDS = 0.1  # for the checkpoint of a run: writing and reading
 
 
@@ -46,6 +48,17 @@ class Dispatcher:
         self._expected = runs
         for run in runs:
             self._costs.add(run.spec, run.work)
+
+    def worth_measuring(self, slots: Slots) -> list[list[str]]:
+        """Return, for each free slot, runs of which a few steps are to be measured before anything trains.
+
+        It is a run of each kind that was never measured; none if this would take more than `MEASURED_SHARE` of all.
+        """
+        runs = self._costs.unmeasured(self._backlog.unfinished)
+        seconds = sum(MEASUREMENT_SECONDS + MEASURED_STEPS * self._costs.step_seconds(run) for run in runs)
+        if not slots.free or seconds / slots.free > MEASURED_SHARE * self.seconds_left((), slots, 0.0):
+            return []
+        return [part for first in range(slots.free) if (part := runs[first :: slots.free])]
 
     def next_cohorts(self, jobs: Sequence[RunningJob], slots: Slots, now: float) -> list[list[QueuedRun]]:
         """Return the cohorts for the free slots."""

@@ -32,6 +32,7 @@ def make_items(
 
     def item(run: QueuedRun, needs: frozenset[str]) -> Item:
         seconds, epochs = cost(run.id), run.epochs_left
-        return Item(run.id, group(run, needs), epochs * seconds.own + seconds.end, epochs * seconds.shared, needs)
+        own, shared = epochs * seconds.own + seconds.end, epochs * seconds.shared
+        return Item(run.id, group(run, needs), own, shared, needs, epochs)
 
     return [item(run, needs) for run, needs in runs.items()]

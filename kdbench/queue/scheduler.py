@@ -5,7 +5,7 @@ import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Literal, final
+from typing import final
 
 from kdbench.errors import KdbenchError
 from kdbench.events import (
@@ -16,8 +16,10 @@ from kdbench.events import (
     JobEnded,
     JobFailed,
     JobStarted,
+    MeasurementStarted,
     RunDone,
     RunFailed,
+    RunMeasured,
     RunsGivenAway,
     RunTakenElsewhere,
     StopRequested,
@@ -30,7 +32,7 @@ from kdbench.matrix import RunSpec
 from kdbench.queue.attempts import ATTEMPTS, Attempts
 from kdbench.queue.backlog import Backlog
 from kdbench.queue.dispatch import Dispatcher, Slots
-from kdbench.queue.executors.base import Executor, Job
+from kdbench.queue.executors.base import Executor, Job, JobKind
 from kdbench.queue.queued_run import QueuedRun
 from kdbench.queue.running_job import RunningJob
 from kdbench.queue.signals import Interrupts
@@ -99,6 +101,7 @@ class Scheduler:
             KeyboardInterrupt: the user requested a stop.
         """
         try:
+            self._measure()
             while self._backlog.unfinished:
                 for run in self._backlog.check_elsewhere():
                     self._finish(run)
@@ -109,6 +112,17 @@ class Scheduler:
             self._time_deployed()
         finally:
             self._close()
+
+    def _measure(self) -> None:
+        """Measure a few steps of each kind of run that was never measured, if this takes little of the whole."""
+        if self._limits.options.get("compile"):
+            return  # it takes long to compile
+        unfinished = self._backlog.unfinished
+        for runs in self._dispatcher.worth_measuring(self._slots()):
+            job = self._submit([unfinished[run].spec for run in runs], "measure")
+            self._emit(MeasurementStarted(job.job.id, job.worker, job.job.runs))
+        while self._jobs:
+            self._poll()
 
     def _close(self) -> None:
         try:
@@ -156,12 +170,10 @@ class Scheduler:
     def _active(self) -> list[RunningJob]:
         return [job for job in self._jobs.values() if job.job.kind == "train" and job.epochs_left]
 
-    def _submit(
-        self, specs: Sequence[RunSpec], kind: Literal["train", "time"], epochs: Sequence[int] = ()
-    ) -> RunningJob:
+    def _submit(self, specs: Sequence[RunSpec], kind: JobKind, epochs: Sequence[int] = ()) -> RunningJob:
         """Submit a job; `epochs` are those that each run has left."""
         self._last_job += 1
-        job = Job(self._last_job, tuple(specs), kind, self._limits.options if kind == "train" else {})
+        job = Job(self._last_job, tuple(specs), kind, self._limits.options if kind != "time" else {})
         taken = {running.worker for running in self._jobs.values()}
         worker = next(number for number in itertools.count(1) if number not in taken)
         epochs_left = dict(zip(job.runs, epochs, strict=False))
@@ -193,8 +205,8 @@ class Scheduler:
                 self._attempts.count_start()
             case JobStarted(job) if job in self._jobs:
                 self._jobs[job].deadline = self._deadline(self._jobs[job].job)
-            case EpochEnded():
-                self._end_epoch(event)
+            case EpochEnded() | RunMeasured():
+                self._observe(event)
             case RunDone(run) | RunFailed(run):
                 self._observe_end(run)
                 self._finish(run)
@@ -210,6 +222,12 @@ class Scheduler:
             case JobFailed(error):
                 raise KdbenchError(error)
         self._emit(event)
+
+    def _observe(self, event: EpochEnded | RunMeasured) -> None:
+        if isinstance(event, RunMeasured):
+            self._costs.observe_measurement(event)
+        else:
+            self._end_epoch(event)
 
     def _end_epoch(self, event: EpochEnded) -> None:
         job = next((job for job in self._jobs.values() if job.epochs_left.keys() & event.runs), None)

@@ -19,6 +19,7 @@ class Item:
         own: the seconds that it takes, without what it shares.
         shared: the seconds of what it shares with a cohort.
         needs: the runs that must finish before, of those that are not finished.
+        epochs: the number of epochs in which it takes this time.
     """
 
     run: str
@@ -26,6 +27,7 @@ class Item:
     own: float
     shared: float
     needs: frozenset[str] = frozenset()
+    epochs: int = 1
 
 
 @final
@@ -39,6 +41,7 @@ class Part:
         shared: the share of its seconds in what the runs share.
         tail: the seconds of what waits behind it.
         needs: the runs that must finish before.
+        epoch: the seconds of an epoch: before it has ended, the part cannot be divided.
     """
 
     runs: tuple[str, ...]
@@ -46,6 +49,7 @@ class Part:
     shared: float
     tail: float = 0.0
     needs: frozenset[str] = frozenset()
+    epoch: float = 0.0
 
 
 @final
@@ -81,7 +85,7 @@ def simulate(parts: Sequence[Part], machine: Machine) -> tuple[dict[int, float],
 class _Load:
     """What a slot trains."""
 
-    start: float
+    divisible_at: float
     end: float
     shared: float = 0.0  # share of the seconds
     members: int = 1
@@ -147,11 +151,14 @@ class _Simulation:
                     self._release(other)
 
     def _divide(self, slot: int, now: float) -> bool:
-        """Let an idle slot take over half of the part that ends last; return whether it does."""
-        candidates = [load for load in self.loads.values() if load.is_divisible and load.start < now < load.end]
+        """Let an idle slot take over half of the part that ends last, or wait for it; return whether it does."""
+        candidates = [load for load in self.loads.values() if load.is_divisible and now < load.end]
         if not candidates:
             return False
         load = max(candidates, key=lambda load: load.end)
+        if load.divisible_at > now:
+            heapq.heappush(self._free, (min([load.divisible_at, *(time for time, _ in self._future[:1])]), slot))
+            return True
         left = load.end - now
         kept = math.ceil(load.members / 2)
         longer, shorter = (
@@ -159,7 +166,8 @@ class _Simulation:
         )
         if max(longer, shorter + self._start_seconds) + self._start_seconds > left:
             return False
-        self.loads[slot] = _Load(now, now + self._start_seconds + shorter, load.shared, load.members - kept)
+        taken = now + self._start_seconds
+        self.loads[slot] = _Load(taken, taken + shorter, load.shared, load.members - kept)
         self.loads[slot].is_divisible = load.members - kept > 1
         load.end, load.members, load.is_divisible = now + longer, kept, kept > 1
         for number, changed in self.loads.items():
@@ -169,4 +177,4 @@ class _Simulation:
 
 
 def _load(part: Part, start: float, end: float) -> _Load:
-    return _Load(start, end, part.shared, len(part.runs), len(part.runs) > 1 and not part.tail)
+    return _Load(start + part.epoch, end, part.shared, len(part.runs), len(part.runs) > 1 and not part.tail)

@@ -41,7 +41,7 @@ class WorkerActivity:
     """
 
     worker: Annotated[int, Field(ge=1, le=10**9)]
-    state: Literal["idle", "starting", "training", "timing"]
+    state: Literal["idle", "starting", "training", "measuring", "timing"]
     seconds: Seconds
     task: Text = ""
     runs: tuple[Text, ...] = ()

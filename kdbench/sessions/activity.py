@@ -11,6 +11,7 @@ from kdbench.events import (
     Event,
     JobEnded,
     JobStarted,
+    MeasurementStarted,
     RunDone,
     RunFailed,
     RunsGivenAway,
@@ -20,6 +21,7 @@ from kdbench.events import (
     TimingStarted,
     WorkerDied,
 )
+from kdbench.formatting import count_of
 from kdbench.matrix import RunSpec
 from kdbench.results.sessions import WorkerActivity
 from kdbench.sessions.text import name_runs
@@ -68,6 +70,8 @@ class Activity:
                     self._count_slots(count)
                 case CohortStarted(job, worker, runs):
                     self._submit(job, WorkerJob(worker, "training", self._clock(), self.name(runs), list(runs)))
+                case MeasurementStarted(job, worker, runs):
+                    self._submit(job, WorkerJob(worker, "measuring", self._clock(), count_of(len(runs), "run")))
                 case TimingStarted(_, network):
                     self._network = network
                 case JobStarted(job):

@@ -23,6 +23,8 @@ def describe_worker(worker: WorkerActivity) -> tuple[str, str, str]:
         return f"idle for {format_duration(worker.seconds)}", "", ""
     if worker.state == "timing":
         return f"timing the inference of {worker.task}", "", ""
+    if worker.state == "measuring":
+        return f"measuring a few steps of {worker.task}", "", ""
     if worker.state == "starting":
         return worker.task, "starting", ""
     if worker.epoch is None:

@@ -14,7 +14,7 @@ class WorkerJob:
     """A job that was submitted to a worker. All times are those of one clock, in seconds."""
 
     worker: int
-    state: Literal["training", "timing"]
+    state: Literal["training", "measuring", "timing"]
     submitted_at: float
     task: str
     runs: list[str] = field(default_factory=list)  # those that have not finished

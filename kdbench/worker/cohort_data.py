@@ -56,8 +56,18 @@ def load_task(spec: RunSpec) -> Task:
     Raises:
         DataError: the data set is missing, or its content differs from that at planning time.
     """
+    return load_sizes(spec)[0]
+
+
+def load_sizes(spec: RunSpec) -> tuple[Task, int]:
+    """Read a run's data set and return the task and the number of validation images.
+
+    Raises:
+        DataError: as for `load_task`.
+    """
     loaded = _load(spec)
-    return make_task(spec, loaded, split_images(loaded, spec.split, spec.recipe))
+    indices = split_images(loaded, spec.split, spec.recipe)
+    return make_task(spec, loaded, indices), len(indices.validation)
 
 
 def load_cohort_data(spec: RunSpec, device: torch.device) -> CohortData:

@@ -1,4 +1,4 @@
-"""Runs the jobs of a worker: trains a cohort, or times a network."""
+"""Runs the jobs of a worker: trains a cohort, measures steps, or times a network."""
 
 import platform
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -14,16 +14,20 @@ from kdbench.events import (
     InferenceTimed,
     JobFailed,
     JobStarted,
+    RunMeasured,
 )
 from kdbench.matrix import RunSpec
 from kdbench.numerics import NUMERICS
 from kdbench.results import Store
+from kdbench.training.memory import clear_frames
 from kdbench.training.precision import allow_tf32
 from kdbench.worker.claimed_runs import ClaimedRuns
 from kdbench.worker.cohort import CohortWorker
+from kdbench.worker.cohort_data import load_sizes
 from kdbench.worker.compiler import missing_compiler
 from kdbench.worker.memory import train_within_memory
 from kdbench.worker.options import Options
+from kdbench.worker.step_cost import measure_step_cost
 from kdbench.worker.timing import time_run
 
 
@@ -79,6 +83,8 @@ class JobRunner:
                 spec = RunSpec.from_json(job["time"])
                 time_run(spec, self._store, self.device)
                 self._emit(InferenceTimed(spec.id))
+            elif "measure" in job:
+                self._measure([RunSpec.from_json(spec) for spec in job["measure"]], Options(**job["options"]))
             else:
                 self._options = Options(**job.get("options", {}))
                 if self._options.compile:
@@ -86,6 +92,16 @@ class JobRunner:
                 self._train(job["id"], [_check_numerics(RunSpec.from_json(spec)) for spec in job["train"]])
         except KdbenchError as error:
             self._emit(JobFailed(str(error)))
+
+    def _measure(self, specs: Sequence[RunSpec], options: Options) -> None:
+        """Measure a few steps of each run; an error is left to its training."""
+        for spec in specs:
+            try:
+                cost = measure_step_cost(spec, *load_sizes(spec), self.device, options)
+            except Exception as error:  # a custom network or method may raise anything
+                clear_frames(error)
+                continue
+            self._emit(RunMeasured(spec.id, cost.own, cost.shared, cost.evaluation))
 
     def _train(self, job: int, specs: Sequence[RunSpec]) -> None:
         """Train those of the runs that are not finished and that no other process trains."""

@@ -11,15 +11,20 @@ from kdbench.events import Event
 from kdbench.matrix import RunSpec
 from kdbench.results.timings import TimingEnvironment
 
+JobKind = Literal["train", "measure", "time"]
+
 
 @final
 @dataclass(frozen=True, eq=False)
 class Job:
-    """A unit of work for one worker: train a cohort, or time the inference of the one network in `specs`."""
+    """A unit of work for one worker.
+
+    It trains a cohort, measures a few steps of each run, or times the inference of the one network in `specs`.
+    """
 
     id: int
     specs: tuple[RunSpec, ...]
-    kind: Literal["train", "time"] = "train"
+    kind: JobKind = "train"
     options: Mapping[str, Any] = field(default_factory=dict)
 
     @property
@@ -31,7 +36,7 @@ class Job:
         """Return the JSON object that `python -m kdbench.worker` reads."""
         if self.kind == "time":
             return {"id": self.id, "time": self.specs[0].to_json()}
-        return {"id": self.id, "train": [spec.to_json() for spec in self.specs], "options": dict(self.options)}
+        return {"id": self.id, self.kind: [spec.to_json() for spec in self.specs], "options": dict(self.options)}
 
 
 class Executor(Protocol):

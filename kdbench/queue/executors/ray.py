@@ -95,11 +95,12 @@ class RayExecutor:
     def submit(self, job: Job) -> None:
         """Start a job with those of its runs that no other process trains."""
         task = self._tasks[job.id] = _Task(job, None)
-        specs = job.specs if job.kind == "time" else [spec for spec in job.specs if self._claim(spec, task)]
-        if not specs or (job.kind == "train" and not self._are_needs_intact(specs)):
+        is_training = job.kind == "train"
+        specs = [spec for spec in job.specs if self._claim(spec, task)] if is_training else job.specs
+        if not specs or (is_training and not self._are_needs_intact(specs)):
             return
         claimed = Job(job.id, tuple(specs), job.kind, job.options).to_json()
-        inputs = [*self._put_needs(specs), *([] if job.kind == "time" else [self._put_checkpoints(specs)])]
+        inputs = [*self._put_needs(specs), self._put_checkpoints(specs)] if is_training else []
         arguments = (kdbench.__version__, claimed, self._device, self._threads)
         remote = self._ray.remote(run_task).options(**self._options())
         task.reference = remote.remote(self._mailbox, job.id, self._run_job, arguments, *inputs)
