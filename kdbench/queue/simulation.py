@@ -85,6 +85,7 @@ def simulate(parts: Sequence[Part], machine: Machine) -> tuple[dict[int, float],
 class _Load:
     """What a slot trains."""
 
+    epoch: float  # seconds
     divisible_at: float
     end: float
     shared: float = 0.0  # share of the seconds
@@ -99,7 +100,7 @@ class _Simulation:
         self._start_seconds = machine.start_seconds
         self.starts: dict[int, float] = {}
         self.loads = {slot: _load(part, -math.inf, part.seconds) for slot, part in enumerate(machine.busy)}
-        self.loads |= {len(self.loads) + slot: _Load(0.0, time) for slot, time in enumerate(machine.idle)}
+        self.loads |= {len(self.loads) + slot: _Load(0.0, 0.0, time) for slot, time in enumerate(machine.idle)}
         self._free = [(load.end, slot) for slot, load in self.loads.items()]
         self._ends = {run: part.seconds for part in machine.busy for run in part.runs}
         self._behind: dict[str, list[int]] = defaultdict(list)
@@ -159,17 +160,19 @@ class _Simulation:
         if load.divisible_at > now:
             heapq.heappush(self._free, (min([load.divisible_at, *(time for time, _ in self._future[:1])]), slot))
             return True
-        left = load.end - now
+        left = load.end - now - load.epoch / 2
         kept = math.ceil(load.members / 2)
         longer, shorter = (
             left * (load.shared + (1 - load.shared) * members / load.members) for members in (kept, load.members - kept)
         )
         if max(longer, shorter + self._start_seconds) + self._start_seconds > left:
             return False
+        now += load.epoch / 2  # until the epoch ends
         taken = now + self._start_seconds
-        self.loads[slot] = _Load(taken, taken + shorter, load.shared, load.members - kept)
+        self.loads[slot] = _Load(load.epoch, taken + load.epoch, taken + shorter, load.shared, load.members - kept)
         self.loads[slot].is_divisible = load.members - kept > 1
         load.end, load.members, load.is_divisible = now + longer, kept, kept > 1
+        load.divisible_at = now + load.epoch
         for number, changed in self.loads.items():
             if changed is load or number == slot:
                 heapq.heappush(self._free, (changed.end, number))
@@ -177,4 +180,4 @@ class _Simulation:
 
 
 def _load(part: Part, start: float, end: float) -> _Load:
-    return _Load(start + part.epoch, end, part.shared, len(part.runs), len(part.runs) > 1 and not part.tail)
+    return _Load(part.epoch, start + part.epoch, end, part.shared, len(part.runs), len(part.runs) > 1 and not part.tail)

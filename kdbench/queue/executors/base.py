@@ -46,7 +46,7 @@ class Executor(Protocol):
         """Return the environments in which jobs run; empty if they are not known."""
 
     def start(self) -> None:
-        """Start the workers of all slots now, so that they are ready when the first job is submitted.
+        """Start workers now, so that they are ready when the first jobs are submitted.
 
         Raises:
             KdbenchError: no worker can start.

@@ -14,6 +14,7 @@ from kdbench.queue.executors.worker_process import WorkerProcess
 from kdbench.results import Store
 from kdbench.results.timings import TimingEnvironment
 
+EARLY_WORKERS = 8  # before the number of runs is known; each takes hundreds of megabytes
 EXIT_SECONDS = 5.0  # time to exit after SIGTERM
 
 
@@ -31,8 +32,8 @@ class LocalExecutor:
         return timing_environments(self._slots)
 
     def start(self) -> None:
-        """Start a worker on each slot that has none."""
-        for slot in range(len(self._slots)):
+        """Start a worker on each slot that has none, but only on the first `EARLY_WORKERS` ones."""
+        for slot in range(len(self._slots[:EARLY_WORKERS])):
             self._start_worker(slot)
 
     def slot_count(self) -> int:
