@@ -76,7 +76,7 @@ def _part(items: Sequence[Item], tails: Mapping[str, float], start_seconds: floa
         shared=shared / seconds if seconds else 0.0,
         tail=max(tails[item.run] for item in items),
         needs=frozenset().union(*(item.needs for item in items)),
-        epoch=seconds / max(1, *(item.epochs for item in items)),
+        epochs=max(item.epochs for item in items),
     )
 
 

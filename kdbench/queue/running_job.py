@@ -70,9 +70,8 @@ class RunningJob:
         shared, own = _seconds(self.epochs_left, costs)
         start = 0.0 if self.has_trained else costs.start_seconds
         seconds = max(0.0, start + shared + own - (now - self.since))
-        epochs = max(1, *self.epochs_left.values())
-        ratio = shared / (shared + own) if shared + own else 0.0
-        return Part(tuple(self.epochs_left), seconds, ratio, epoch=(shared + own) / epochs)
+        share = shared / (shared + own) if shared + own else 0.0
+        return Part(tuple(self.epochs_left), seconds, share, epochs=max(self.epochs_left.values(), default=1))
 
 
 def _seconds(epochs_left: Mapping[str, int], costs: CostModel) -> tuple[float, float]:

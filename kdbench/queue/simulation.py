@@ -19,7 +19,7 @@ class Item:
         own: the seconds that it takes, without what it shares.
         shared: the seconds of what it shares with a cohort.
         needs: the runs that must finish before, of those that are not finished.
-        epochs: the number of epochs in which it takes this time.
+        epochs: the number of epochs to train.
     """
 
     run: str
@@ -41,7 +41,7 @@ class Part:
         shared: the share of its seconds in what the runs share.
         tail: the seconds of what waits behind it.
         needs: the runs that must finish before.
-        epoch: the seconds of an epoch: before it has ended, the part cannot be divided.
+        epochs: the number of epochs to train; it can be divided only between epochs.
     """
 
     runs: tuple[str, ...]
@@ -49,7 +49,7 @@ class Part:
     shared: float
     tail: float = 0.0
     needs: frozenset[str] = frozenset()
-    epoch: float = 0.0
+    epochs: int = 1
 
 
 @final
@@ -83,14 +83,33 @@ def simulate(parts: Sequence[Part], machine: Machine) -> tuple[dict[int, float],
 @final
 @dataclass
 class _Load:
-    """What a slot trains."""
+    """What a slot trains; `epoch`: seconds, `shared`: share of the seconds."""
 
-    epoch: float  # seconds
-    divisible_at: float
+    start: float
     end: float
-    shared: float = 0.0  # share of the seconds
+    epoch: float = 0.0
+    shared: float = 0.0
     members: int = 1
     is_divisible: bool = False
+
+    def divide(self, now: float, start_seconds: float) -> "_Load | None":
+        """Give half of the members away after the epoch that is running; return them, or None where it does not pay."""
+        start = now + self.epoch
+        left = self.end - start
+        if left <= 0:
+            return None
+        given = self.members // 2
+        longer, shorter = (
+            left * (self.shared + (1 - self.shared) * members / self.members)
+            for members in (self.members - given, given)
+        )
+        taken = shorter + start_seconds
+        if max(longer, taken) + start_seconds > left:
+            return None
+        shared, epochs = self.shared * left, left / self.epoch
+        self.end, self.epoch, self.shared = start + longer, longer / epochs, shared / longer
+        self.members -= given
+        return _Load(now, start + taken, shorter / epochs, (shared + start_seconds) / taken, given, is_divisible=True)
 
 
 @final
@@ -100,7 +119,7 @@ class _Simulation:
         self._start_seconds = machine.start_seconds
         self.starts: dict[int, float] = {}
         self.loads = {slot: _load(part, -math.inf, part.seconds) for slot, part in enumerate(machine.busy)}
-        self.loads |= {len(self.loads) + slot: _Load(0.0, 0.0, time) for slot, time in enumerate(machine.idle)}
+        self.loads |= {len(self.loads) + slot: _Load(0.0, time) for slot, time in enumerate(machine.idle)}
         self._free = [(load.end, slot) for slot, load in self.loads.items()]
         self._ends = {run: part.seconds for part in machine.busy for run in part.runs}
         self._behind: dict[str, list[int]] = defaultdict(list)
@@ -152,32 +171,22 @@ class _Simulation:
                     self._release(other)
 
     def _divide(self, slot: int, now: float) -> bool:
-        """Let an idle slot take over half of the part that ends last, or wait for it; return whether it does."""
-        candidates = [load for load in self.loads.values() if load.is_divisible and now < load.end]
-        if not candidates:
+        """Let an idle slot take over half of the part that ends last; return whether it does."""
+        candidates = [
+            load
+            for load in self.loads.values()
+            if load.is_divisible and load.members > 1 and load.start <= now < load.end
+        ]
+        longest = max(candidates, key=lambda load: load.end, default=None)
+        given = longest.divide(now, self._start_seconds) if longest else None
+        if given is None:
             return False
-        load = max(candidates, key=lambda load: load.end)
-        if load.divisible_at > now:
-            heapq.heappush(self._free, (min([load.divisible_at, *(time for time, _ in self._future[:1])]), slot))
-            return True
-        left = load.end - now - load.epoch / 2
-        kept = math.ceil(load.members / 2)
-        longer, shorter = (
-            left * (load.shared + (1 - load.shared) * members / load.members) for members in (kept, load.members - kept)
-        )
-        if max(longer, shorter + self._start_seconds) + self._start_seconds > left:
-            return False
-        now += load.epoch / 2  # until the epoch ends
-        taken = now + self._start_seconds
-        self.loads[slot] = _Load(load.epoch, taken + load.epoch, taken + shorter, load.shared, load.members - kept)
-        self.loads[slot].is_divisible = load.members - kept > 1
-        load.end, load.members, load.is_divisible = now + longer, kept, kept > 1
-        load.divisible_at = now + load.epoch
-        for number, changed in self.loads.items():
-            if changed is load or number == slot:
-                heapq.heappush(self._free, (changed.end, number))
+        self.loads[slot] = given
+        for number, load in self.loads.items():
+            if load is longest or load is given:
+                heapq.heappush(self._free, (load.end, number))
         return True
 
 
 def _load(part: Part, start: float, end: float) -> _Load:
-    return _Load(part.epoch, start + part.epoch, end, part.shared, len(part.runs), len(part.runs) > 1 and not part.tail)
+    return _Load(start, end, part.seconds / max(1, part.epochs), part.shared, len(part.runs), not part.tail)

@@ -5,11 +5,12 @@ from dataclasses import replace
 import pytest
 import torch
 
-from kdbench.events import InferenceTimed, JobFailed, JobStarted, RunDone, RunTakenElsewhere
+from kdbench.events import InferenceTimed, JobFailed, JobStarted, RunDone, RunMeasured, RunTakenElsewhere
 from kdbench.results import Store
 from kdbench.worker import job_runner
 from kdbench.worker.job_runner import JobRunner
 from kdbench.worker.options import Options
+from kdbench.worker.step_cost import StepCost
 
 
 @pytest.fixture
@@ -98,3 +99,28 @@ def test_runs_that_are_locked_or_finished_are_not_trained(cohorts, run_job, plan
 def test_a_timing_job_times_the_network_of_its_run(run_job, spec, tmp_path):
     assert run_job(time=spec.to_json()) == [JobStarted(1), InferenceTimed(spec.id)]
     assert len(list(Store(tmp_path).timings.glob("*.json"))) == 1
+
+
+def test_a_few_steps_are_measured_without_training(run_job, spec, tmp_path):
+    started, measured = run_job(measure=[spec.to_json()], options={})
+    assert started == JobStarted(1)
+    assert isinstance(measured, RunMeasured)
+    assert measured.run == spec.id
+    assert measured.own > 0
+    assert measured.shared > 0
+    assert measured.evaluation > 0
+    assert not list(tmp_path.glob("runs/*"))
+
+
+def test_a_run_that_cannot_be_measured_is_left_to_its_training(run_job, spec, monkeypatch):
+    def measure(run, *_):
+        if run.id == spec.id:
+            raise ValueError("a method's own error")
+        return StepCost(0.1, 0.2, 0.3)
+
+    monkeypatch.setattr(job_runner, "measure_step_cost", measure)
+    other = replace(spec, seed=7)
+    assert run_job(measure=[spec.to_json(), other.to_json()], options={}) == [
+        JobStarted(1),
+        RunMeasured(other.id, 0.2, 0.1, 0.3),
+    ]
