@@ -31,6 +31,10 @@ RUNS: dict[str, tuple[list[str], str]] = {
     "teacher_cache": ([*SMALL, "--epochs", "1", "--rounds", "1"], r"(\d+\.\d+) times"),
     "scale commands": (["--runs", "10"], r"\n +16 +.* (\d+\.\d+) s\n$"),
     "scale cohort": ([*SMALL, "--sizes", "1", "2"], r"\n +2 .* (\d+\.\d+)\n$"),
+    "schedule": (
+        ["--slots", "2", "--matrices", "1", "--random", "1"],
+        r"\n1 random matrices .* geometric mean (\d+\.\d+), worst",
+    ),
     "significance": (["--tables", "20"], r"smallest p = (0\.\d+)\n$"),
     "start": (
         ["--rounds", "1", "--seeds", "1", "--epochs", "1"],
