@@ -1,5 +1,6 @@
 """Fit a cohort into memory: by an estimate before it trains, and by halving it after an out-of-memory error."""
 
+import ctypes
 import gc
 import os
 from collections.abc import Callable, Sequence
@@ -78,8 +79,16 @@ def train_within_memory(
 def _free_earlier_cohorts() -> None:
     """Collect earlier cohorts, which are in reference cycles: freeing CUDA graphs later would disturb this cohort."""
     gc.collect()
+    _trim_heap()
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
+
+
+def _trim_heap() -> None:
+    """Return the memory of freed tensors, which workers keep, to the system; does nothing without glibc."""
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    if trim is not None:
+        trim(0)
 
 
 def _out_of_memory(specs: Sequence[RunSpec], train: Callable[[Sequence[RunSpec]], None]) -> str | None:
