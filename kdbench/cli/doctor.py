@@ -64,9 +64,16 @@ def _devices() -> Iterator[Check]:
 
 
 def _precision() -> Iterator[Check]:
-    from kdbench.training.precision import resolve_precision
+    from kdbench.plan.bf16_ratio import cached_bf16_ratio
+    from kdbench.training.precision import is_bf16_slow, resolve_precision
 
-    yield Check(True, 'precision "auto"', resolve_precision("auto"))
+    found: str = resolve_precision("auto", cached_bf16_ratio)
+    if is_bf16_slow(cached_bf16_ratio):
+        found += (
+            f"; this processor has bf16, but torch {version('torch')} runs its bf16 convolutions with slow reference "
+            f"code: {cached_bf16_ratio():.0f} times the time of fp32"
+        )
+    yield Check(True, 'precision "auto"', found)
 
 
 def _compiler() -> Iterator[Check]:

@@ -1,6 +1,7 @@
 """A digest by which an earlier plan is recognized as current, without importing torch."""
 
 from collections.abc import Mapping
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import kdbench
@@ -11,15 +12,15 @@ from kdbench.matrix.schema import MatrixSpec
 def plan_digest(matrix: MatrixSpec, contents: Mapping[str, str | None]) -> str:
     """Return a hash of everything that the plan of a matrix depends on, except for the user's own code and weights.
 
-    It covers the matrix without `[run]`, the source of kdbench, the hardware that determines the precision "auto", and
-    the content of the data sets.
+    It covers the matrix without `[run]`, the source of kdbench, the processor and torch, which determine the precision
+    "auto", and the content of the data sets.
 
     Args:
         matrix: the matrix.
         contents: the fingerprint of each data set, by name.
     """
     inputs = canonical([matrix.model_dump(mode="json", exclude={"run"}), dict(contents)])
-    return digest("\n".join([inputs, source_digest(), _bf16_flags(), _gpus()]))
+    return digest("\n".join([inputs, source_digest(), _processor(), _torch(), _gpus()]))
 
 
 def source_digest() -> str:
@@ -28,12 +29,24 @@ def source_digest() -> str:
     return digest("\n".join(file.read_text(encoding="utf-8") for file in sorted(package.rglob("*.py"))))
 
 
-def _bf16_flags() -> str:
+def _processor() -> str:
+    """Return the model of the processor and what it supports."""
     try:
-        flags = Path("/proc/cpuinfo").read_text(encoding="utf-8")
+        text = Path("/proc/cpuinfo").read_text(encoding="utf-8")
     except OSError:
         return ""
-    return " ".join(flag for flag in ("avx512_bf16", "amx_bf16") if flag in flags)
+    first = text.split("\n\n", 1)[0].splitlines()
+    return "\n".join(
+        line for line in first if line.startswith(("model", "cpu family", "CPU part", "flags", "Features"))
+    )
+
+
+def _torch() -> str:
+    """Return the version of torch without importing it."""
+    try:
+        return version("torch")
+    except PackageNotFoundError:
+        return ""
 
 
 def _gpus() -> str:

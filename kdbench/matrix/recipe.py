@@ -244,7 +244,7 @@ class Recipe(TomlTable):
     )
     precision: Literal["auto", "bf16", "fp32", "tf32"] = Field(
         "auto",
-        description='Precision in training; `"auto"`: bf16 where the device supports it natively, else fp32. '
+        description='Precision in training; `"auto"`: bf16 where the device supports it natively and fast, else fp32. '
         '`"tf32"` (GPUs only) allows TF32, which fp32 does not. Scores are computed in fp32',
     )
     grad_clip_norm: Positive | None = Field(

@@ -17,6 +17,7 @@ from kdbench.hyperparameters import declared, identity_fields, resolve, roles
 from kdbench.matrix import Cell, DataSpec, NetworkSpec, Part, Registry, RunSpec, Split
 from kdbench.matrix.order import with_needs
 from kdbench.matrix.recipe import Recipe
+from kdbench.plan.bf16_ratio import cached_bf16_ratio
 from kdbench.plan.initial_weights import check_initial_weights
 from kdbench.plan.operations import count_operations
 from kdbench.plan.training import planned_steps, reads_images, training_key, views
@@ -64,7 +65,7 @@ class LocalRegistry(Registry):
 
     def recipe(self, recipe: Recipe) -> Recipe:
         """Return the recipe with its precision resolved."""
-        return recipe.model_copy(update={"precision": resolve_precision(recipe.precision)})
+        return recipe.model_copy(update={"precision": resolve_precision(recipe.precision, cached_bf16_ratio)})
 
     def is_list(self, method: str, hyperparameter: str) -> bool:
         """Return whether a hyperparameter is a list by type."""

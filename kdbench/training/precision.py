@@ -3,7 +3,7 @@
 fp32 is IEEE float32: convolutions and matrix products of float32 tensors use TF32 only inside `tf32_as_in` with "tf32".
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
@@ -12,12 +12,23 @@ import torch
 from torch import nn
 
 from kdbench.errors import KdbenchError
+from kdbench.training.bf16_speed import measure_bf16_ratio
 
 Precision = Literal["auto", "bf16", "fp32", "tf32"]
 
+SLOW_RATIO = 5.0  # between those of native code (at most 1.5) and of reference code (at least 10)
 
-def resolve_precision(precision: Precision) -> Literal["bf16", "fp32", "tf32"]:
+
+def resolve_precision(
+    precision: Precision, measure: Callable[[], float] = measure_bf16_ratio
+) -> Literal["bf16", "fp32", "tf32"]:
     """Return the precision that "auto" stands for: bf16 if the GPU, or the CPU without one, supports it natively.
+
+    On a CPU whose bf16 convolutions fall back to slow reference code it is fp32.
+
+    Args:
+        precision: the precision.
+        measure: returns the time of a bf16 convolution on the CPU relative to float32; called only if that decides.
 
     Raises:
         KdbenchError: the precision is "tf32", and there is no GPU that supports it.
@@ -29,7 +40,18 @@ def resolve_precision(precision: Precision) -> Literal["bf16", "fp32", "tf32"]:
         )
     if precision != "auto":
         return precision
-    return "bf16" if _has_bf16() else "fp32"
+    if torch.cuda.is_available():
+        return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp32"
+    return "bf16" if _cpu_has_bf16() and not is_bf16_slow(measure) else "fp32"
+
+
+def is_bf16_slow(measure: Callable[[], float]) -> bool:
+    """Return whether the runs train on a CPU that has bf16, but whose bf16 convolutions are slow reference code.
+
+    Args:
+        measure: as for `resolve_precision`.
+    """
+    return not torch.cuda.is_available() and _cpu_has_bf16() and measure() >= SLOW_RATIO
 
 
 def check_device(precision: str, device: torch.device) -> None:
@@ -49,9 +71,7 @@ def _has_tf32() -> bool:
     return torch.cuda.is_available() and torch.cuda.get_device_capability() >= (8, 0)
 
 
-def _has_bf16() -> bool:
-    if torch.cuda.is_available():
-        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+def _cpu_has_bf16() -> bool:
     try:
         flags = Path("/proc/cpuinfo").read_text(encoding="utf-8")
     except OSError:

@@ -1,5 +1,6 @@
 """`doctor`."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -24,9 +25,20 @@ def test_every_check_passes(invoke: Callable[..., Any]) -> None:
     assert {mark for mark, _ in found.values()} == {"ok"}
     assert found["kdbench"][1] == __version__
     assert torch.__version__.startswith(found["torch"][1].partition("+")[0])
-    assert found['precision "auto"'][1] in ("bf16", "fp32")
+    assert found['precision "auto"'][1].partition(";")[0] in ("bf16", "fp32")
     assert found["digits"][1].startswith("content ")
     assert found["results folder"][1] == "results (will be created)"
+
+
+def test_slow_bf16_is_named(invoke: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr("kdbench.training.precision._cpu_has_bf16", lambda: True)
+    monkeypatch.setattr("kdbench.plan.bf16_ratio.cached_bf16_ratio", lambda: 123.4)
+    result = invoke("doctor", "--json")
+    (found,) = (check["found"] for check in json.loads(result.out) if check["name"] == 'precision "auto"')
+    assert result.status == 0
+    assert found.startswith("fp32; this processor has bf16, but torch ")
+    assert found.endswith("slow reference code: 123 times the time of fp32")
 
 
 def test_a_results_folder_is_checked_and_not_changed(invoke: Callable[..., Any], tmp_path: Path) -> None:

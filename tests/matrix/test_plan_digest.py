@@ -17,5 +17,8 @@ def test_what_a_plan_depends_on(matrix: Make, monkeypatch: pytest.MonkeyPatch) -
     assert plan_digest(matrix(seeds=[1]), CONTENTS) != before
     assert plan_digest(matrix(), {"digits": "fedcba9876543210"}) != before
     assert plan_digest(matrix(), {"digits": None}) != before
-    monkeypatch.setattr(module, "source_digest", lambda: "another source")
-    assert plan_digest(matrix(), CONTENTS) != before
+    for part in ("source_digest", "_processor", "_torch", "_gpus"):
+        with monkeypatch.context() as patch:
+            patch.setattr(module, part, lambda: "another one")
+            assert plan_digest(matrix(), CONTENTS) != before
+    assert plan_digest(matrix(), CONTENTS) == before

@@ -7,11 +7,14 @@ import torch
 from torch import nn
 
 from kdbench.errors import KdbenchError
+from kdbench.training import bf16_speed
 from kdbench.training import precision as precision_module
+from kdbench.training.bf16_speed import measure_bf16_ratio
 from kdbench.training.precision import (
     allow_tf32,
     autocast,
     check_device,
+    is_bf16_slow,
     is_tf32_allowed,
     resolve_precision,
     tf32_as_in,
@@ -50,7 +53,35 @@ def machine(monkeypatch):
 )
 def test_auto_is_bf16_if_the_hardware_supports_it(machine, gpu, flags, expected):
     machine(gpu, flags)
-    assert resolve_precision("auto") == expected
+    assert resolve_precision("auto", lambda: 1.5) == expected
+
+
+@pytest.mark.parametrize(("ratio", "expected"), [(0.5, "bf16"), (4.9, "bf16"), (5.0, "fp32"), (300.0, "fp32")])
+def test_auto_is_fp32_on_a_cpu_with_slow_bf16_convolutions(machine, ratio, expected):
+    machine(None, "avx512_bf16")
+    assert resolve_precision("auto", lambda: ratio) == expected
+    assert is_bf16_slow(lambda: ratio) is (expected == "fp32")
+    assert resolve_precision("bf16", lambda: ratio) == "bf16"
+
+
+@pytest.mark.parametrize(("gpu", "flags"), [(True, "avx512_bf16"), (False, "avx512_bf16"), (None, "avx2")])
+def test_the_speed_of_bf16_is_not_measured_where_it_decides_nothing(machine, gpu, flags):
+    machine(gpu, flags)
+    assert resolve_precision("auto", pytest.fail) == ("bf16" if gpu else "fp32")
+    assert not is_bf16_slow(pytest.fail)
+
+
+def test_the_speed_of_bf16_is_the_ratio_of_the_shortest_times(monkeypatch):
+    seconds = {torch.bfloat16: iter([9, 4, 2, 8, 3, 7]), torch.float32: iter([1, 6, 9, 5, 4, 8])}
+    monkeypatch.setattr(bf16_speed, "_convolution", lambda dtype: dtype)
+    monkeypatch.setattr(bf16_speed, "_seconds", lambda dtype: next(seconds[dtype]))
+    assert measure_bf16_ratio() == 2 / 4
+    seconds = {torch.bfloat16: iter([101]), torch.float32: iter([1])}
+    assert measure_bf16_ratio() == 101  # and no further measurement, which would take long
+
+
+def test_the_speed_of_bf16_is_measured():
+    assert 0.01 < measure_bf16_ratio() < 1e5
 
 
 @pytest.mark.parametrize("precision", ["bf16", "fp32"])
@@ -71,7 +102,7 @@ def test_tf32_is_kept_on_a_gpu_that_has_it_and_auto_never_chooses_it(machine, mo
     machine(False, None)
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda: (8, 0))
     assert resolve_precision("tf32") == "tf32"
-    assert resolve_precision("auto") == "fp32"
+    assert resolve_precision("auto", lambda: 1.0) == "fp32"
 
 
 def test_a_cpu_does_not_train_with_tf32():
