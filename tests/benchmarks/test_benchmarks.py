@@ -40,6 +40,10 @@ RUNS: dict[str, tuple[list[str], str]] = {
         ["--rounds", "1", "--seeds", "1", "--epochs", "1"],
         r"\n +(\d+\.\d+) s \(.*\)  from the command to the table\n",
     ),
+    "step": (
+        ["--network", "cnn_2_2", "--steps", "1", "--roof-channels", "2"],
+        r"\n\| cnn_2_2, fp32 \|(?: \d+ \|){4} (\d+\.\d+) times \|\n$",
+    ),
     "sweep": (
         [*SMALL, "--rounds", "1", "--configurations", "2"],
         r"kdbench is faster than plain loop .* (\d+\.\d+) times",
