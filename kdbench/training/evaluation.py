@@ -87,7 +87,7 @@ class Timing:
 
 @torch.no_grad()
 def time_inference(
-    network: nn.Module, image_shape: tuple[int, int, int], batch_size: int, seconds: float = 0.5
+    network: nn.Module, image_shape: tuple[int, int, int], batch_size: int, seconds: float = 0.25
 ) -> Timing:
     """Time the forward pass of a network in float32 and eval mode, after warm-up.
 
