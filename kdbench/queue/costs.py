@@ -198,8 +198,12 @@ def _read(path: Path) -> dict[str, dict[str, float]]:
         found = read_json(path)
     except (FileNotFoundError, ResultsError):
         return {}
-    environments = {name: times for name, times in found.items() if isinstance(times, dict)}
     return {
-        name: {key: float(value) for key, value in times.items() if isinstance(value, int | float) and 0 <= value < 1e9}
-        for name, times in environments.items()
+        name: {key: float(value) for key, value in times.items() if _is_time(value)}
+        for name, times in found.items()
+        if isinstance(times, dict)
     }
+
+
+def _is_time(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < 1e9

@@ -10,17 +10,21 @@ from timings import HERE, add_timing, make_timing
 from kdbench.errors import KdbenchError
 from kdbench.events import (
     CohortStarted,
+    EpochEnded,
     JobEnded,
     JobFailed,
     JobStarted,
+    MeasurementStarted,
     RunDone,
     RunFailed,
+    RunMeasured,
+    RunsGivenAway,
     RunTakenElsewhere,
     TimingStarted,
     WarningIssued,
     WorkerDied,
 )
-from kdbench.queue.costs import CostModel
+from kdbench.queue.costs import CostModel, EpochWork
 from kdbench.queue.scheduler import Scheduler
 from kdbench.queue.signals import Interrupts
 from kdbench.queue.workload import Limits, Workload
@@ -437,3 +441,161 @@ def test_timing_is_retried_after_a_death(queued, schedule, store):
 def test_two_deaths_while_timing_are_an_error(queued, schedule):
     with pytest.raises(KdbenchError, match=r"^the worker that times mlp_8 died 2 times; rerun the command$"):
         schedule([queued("a")], measure=lambda store, job: None)
+
+
+class StepwiseExecutor(FakeExecutor):
+    """Returns the events of `script`, one list per poll; the jobs do nothing by themselves."""
+
+    def __init__(self, store, slots, script):
+        super().__init__(store, None, None, slots)
+        self.script = script(self)
+
+    def environments(self):
+        return []
+
+    def submit(self, job):
+        self._busy += 1
+        self.jobs.append(job)
+
+    def poll(self, timeout):
+        events = next(self.script)
+        self._busy -= sum(isinstance(event, JobEnded | WorkerDied) for event in events)
+        return events
+
+
+@pytest.fixture
+def step_through(store):
+    """`step_through(runs, script, slots)`: the events and the executor."""
+
+    def run(runs, script, slots=2):
+        events, executor = [], StepwiseExecutor(store, slots, script)
+        Scheduler(workload(runs, store), store, executor, events.append, LIMITS).run()
+        return events, executor
+
+    return run
+
+
+def finish(store, runs):
+    for run in runs:
+        store.write_result(run, DONE)
+    return [RunDone(run) for run in runs]
+
+
+def epoch(job, number, seconds=100.0):
+    own = tuple(seconds for _ in job.runs)
+    return EpochEnded(job.runs, number, 100, 0.0, None, 0.0, seconds * (len(job.runs) + 1), own)
+
+
+def test_nothing_starts_while_a_worker_is_about_to_be_free(queued, step_through, store):
+    teacher = queued("t", "teacher's")
+    students = [queued(str(number), "b", teacher) for number in range(9)]
+
+    def script(executor):
+        (first,) = executor.jobs
+        yield [JobStarted(first.id), *finish(store, first.runs)]
+        assert len(executor.jobs) == 1
+        yield []
+        assert len(executor.jobs) == 1
+        yield [JobEnded(first.id)]
+        assert sorted(len(job.specs) for job in executor.jobs[1:]) == [4, 5]
+        for job in executor.jobs[1:]:
+            yield [*finish(store, job.runs), JobEnded(job.id)]
+
+    step_through([teacher, *students], script)
+    assert {store.state(run.spec.id) for run in students} == {"done"}
+
+
+def test_a_worker_that_does_not_end_its_job_delays_the_others_for_seconds_only(
+    queued, step_through, store, monkeypatch
+):
+    monkeypatch.setattr("kdbench.queue.scheduler.ENDING_SECONDS", 0.0)
+    teacher = queued("t", "teacher's")
+    student = queued("s", "b", teacher)
+
+    def script(executor):
+        (first,) = executor.jobs
+        yield [JobStarted(first.id), *finish(store, first.runs)]
+        assert len(executor.jobs) == 2
+        yield [*finish(store, executor.jobs[1].runs), JobEnded(2), JobEnded(first.id)]
+
+    step_through([teacher, student], script)
+
+
+def test_an_idle_slot_gets_half_of_a_long_job_at_its_epoch(queued, step_through, store):
+    runs = [queued(name) for name in "abcd"]
+
+    def script(executor):
+        (first,) = executor.jobs
+        executor.slots = 2
+        yield [JobStarted(first.id), epoch(first, 1)]
+        ((job, given),) = executor.given
+        assert (job, len(given)) == (first.id, 2)
+        yield [epoch(first, 2)]
+        assert len(executor.given) == 1
+        for run in given:
+            checkpoints.write(store.folder(run), 3, b"state", {})
+        yield [epoch(first, 3), RunsGivenAway(first.id, tuple(given), 3)]
+        second = executor.jobs[1]
+        assert set(second.runs) == given
+        for job in (first, second):
+            kept = [run for run in job.runs if job is second or run not in given]
+            yield [*finish(store, kept), JobEnded(job.id)]
+
+    _, executor = step_through(runs, script, slots=1)
+    assert len(executor.jobs) == 2
+
+
+def test_a_death_after_runs_were_given_away_costs_them_no_attempt(queued, step_through, store):
+    runs = [queued(name) for name in "ab"]
+    given, kept = (run.spec.id for run in runs)
+
+    def script(executor):
+        (first,) = executor.jobs
+        yield [JobStarted(first.id), RunsGivenAway(first.id, (given,), 1), WorkerDied(first.id, (kept,), DEATH)]
+        for _ in runs:  # a job for each, one after the other
+            job = executor.jobs[-1]
+            ended = [*finish(store, [given]), JobEnded(job.id)] if given in job.runs else [died(job)]
+            yield ended
+
+    def died(job):
+        return WorkerDied(job.id, job.runs, DEATH)
+
+    step_through(runs, script, slots=1)
+    assert [store.state(run) for run in (given, kept)] == ["done", "failed"]
+
+
+def test_runs_that_others_add_are_trained(queued, store):
+    first, second, stand_in = queued("a"), queued("b"), queued("c")
+
+    class Added:
+        added = False
+
+        def finish(self, run):
+            runs, self.added = ([] if self.added else [second]), True
+            return runs
+
+        def expected(self):
+            return [] if self.added else [replace(stand_in, after=frozenset({first.id}))]
+
+    executor = FakeExecutor(store, succeed, measure_mlp, 2)
+    work = Workload([first], CostModel(store, "here"), Added())
+    Scheduler(work, store, executor, ignore, LIMITS).run()
+    assert [job.runs for job in executor.jobs if job.kind == "train"] == [(first.id,), (second.id,)]
+    assert store.state(stand_in.id) == "pending"
+
+
+def test_long_trainings_begin_with_measurements(queued, store):
+    runs = [replace(queued(name), work=EpochWork(own=1e15, steps=1000)) for name in "ab"]
+
+    def train(store, job):
+        if job.kind == "train":
+            return succeed(store, job)
+        return [JobStarted(job.id), *(RunMeasured(run, 0.5, 0.1, 2.0) for run in job.runs)]
+
+    executor = FakeExecutor(store, train, measure_mlp, 2)
+    executor.measure = lambda store, job: measure_mlp(store, job) if job.kind == "time" else train(store, job)
+    events, costs = [], CostModel(store, "here")
+    Scheduler(Workload(runs, costs), store, executor, events.append, LIMITS).run()
+    assert [job.kind for job in executor.jobs[:2]] == ["measure", "train"]
+    assert isinstance(events[0], MeasurementStarted)
+    assert (costs.cost(runs[1].id).own, costs.cost(runs[1].id).shared) == (502.0, 100.0)
