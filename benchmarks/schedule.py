@@ -6,7 +6,8 @@ The real scheduler trains matrices whose epochs only take virtual time: 25 that 
 estimates the epochs by operations, which are wrong by up to a factor of two for a network, and by a third for a method.
 A job takes two seconds to start. The result is the time from the first job to the end of the last run, divided by a
 lower bound that no schedule can beat, even if runs could move at any time: the longest chain of runs that need one
-another, and, from each moment on, the work that cannot have begun earlier, divided by the slots.
+another, each in a job of its own, and, from each moment on, the work that cannot have begun earlier, divided by the
+slots.
 """
 
 import argparse
@@ -21,7 +22,7 @@ from pathlib import Path
 from time import perf_counter
 from typing import final
 
-from virtual_machine import STEPS, VirtualMachine
+from virtual_machine import START_SECONDS, STEPS, VirtualMachine
 
 from kdbench.events import Event, TimeLeft
 from kdbench.matrix import DataSpec, NetworkSpec, Part, RunSpec, Split
@@ -145,7 +146,8 @@ def lower_bound(problem: Problem, slots: int) -> float:
     shared = {run.id: epochs * problem.costs[run.id].shared for run in problem.runs}
     earliest: dict[str, float] = {}
     for run in problem.runs:
-        earliest[run.id] = max((earliest[need] + own[need] + shared[need] for need in run.needs), default=0.0)
+        ends = (earliest[need] + own[need] + shared[need] for need in run.needs)
+        earliest[run.id] = max(ends, default=0.0) + START_SECONDS  # of the job, which is not that of the needs
     bound = max(earliest[run.id] + own[run.id] + shared[run.id] for run in problem.runs)
     for moment in set(earliest.values()):
         later = [run for run in problem.runs if earliest[run.id] >= moment]
