@@ -116,7 +116,7 @@ def status(
     as_json: AsJson = False,
     watch: Annotated[bool, typer.Option("--watch", help="Refresh every two seconds until Ctrl-C.")] = False,
 ) -> None:
-    """Print the state of every matrix in the results folder, and what each worker does. Writes nothing."""
+    """Print the state of every matrix and of each worker. Writes nothing."""
     with _error_handling():
         from kdbench.cli.status import print_status, watch_status
 
