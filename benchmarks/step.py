@@ -11,11 +11,11 @@ import argparse
 import os
 import statistics
 import sys
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from time import perf_counter, thread_time
-from typing import Literal, final
+from typing import Any, Literal, final
 
 import torch
 from processes import print_line
@@ -35,13 +35,14 @@ from kdbench.worker.job_runner import set_up_torch
 Precision = Literal["bf16", "fp32"]
 
 CPU = torch.device("cpu")
+OPTIMIZER = "aten::_foreach"  # prefix of what only the optimizer calls
 KINDS: Mapping[str, tuple[str, ...]] = {
     "convolution, forward": ("aten::mkldnn_convolution", "aten::thnn_conv2d", "aten::_slow_conv2d_forward"),
     "convolution, backward": ("aten::convolution_backward", "aten::_slow_conv2d_backward"),
     "batch norm": ("aten::native_batch_norm", "aten::native_batch_norm_backward"),
     "ReLU": ("aten::clamp_min", "aten::clamp_min_", "aten::threshold_backward"),
     "sums": ("aten::add", "aten::add_"),
-    "optimizer": ("Optimizer.step#SGD.step", "aten::_foreach_add_", "aten::_foreach_mul_", "aten::_foreach_add"),
+    "optimizer": (OPTIMIZER,),
     "casts and copies": ("aten::copy_", "aten::_to_copy", "aten::to", "aten::clone", "aten::contiguous"),
 }
 ELSE = "everything else"
@@ -99,9 +100,21 @@ def _profile_step(name: str, precision: Precision, steps: int) -> StepProfile:
         for _ in range(steps):
             train()
         profiled = (perf_counter() - start) / steps
-    own = {row.key: row.self_cpu_time_total / 1e6 / steps for row in profiler.key_averages()}
-    kinds = {kind: sum(own.get(operation, 0.0) for operation in operations) for kind, operations in KINDS.items()}
+    own: defaultdict[str, float] = defaultdict(float)
+    for event in profiler.events():
+        own[_operation(event)] += event.self_cpu_time_total / 1e6 / steps
+    kinds = {kind: sum(own[operation] for operation in operations) for kind, operations in KINDS.items()}
     return StepProfile(name, precision, seconds, {**kinds, ELSE: profiled - sum(kinds.values())}, _operations(train))
+
+
+def _operation(event: Any) -> str:
+    """Return the name of a profiled operation, or `OPTIMIZER` if it is part of the optimizer's step."""
+    parent = event
+    while parent is not None:
+        if parent.name.startswith(OPTIMIZER):
+            return OPTIMIZER
+        parent = parent.cpu_parent
+    return str(event.name)
 
 
 def _training(name: str, precision: Precision) -> Callable[[], None]:
