@@ -10,11 +10,10 @@ contenders read the same .npz file and train every run for the same steps, with 
 after every epoch and on the test images at the end. kdbench also evaluates the best weights, times the inference of
 both networks, and writes a report.
 
-The plain loop is that of published repositories: one run after the other, torchvision's transforms in a DataLoader,
-float32, contiguous memory format. It trains a teacher once and loads it for every student, as published scripts do, but
-goes from one run to the next without starting a process. It is one process on all cores, or one process per core that
-takes the next run of a common list: a trial (one epoch of an eighth of the images, one seed, four configurations)
-decides, and the faster setup trains the matrix.
+The plain loop is that of published repositories: a process per run, torchvision's transforms in a DataLoader, float32,
+contiguous memory format. It trains a teacher once and loads it for every student, as published scripts do. One process
+has all cores, or there is one per core, each with the next run of the matrix: a trial (one epoch of an eighth of the
+images, one seed, four configurations) decides, and the faster setup trains the matrix.
 
 It prints the ratios, how the runs were divided, and what the time of kdbench's workers went to. The ratio of the
 training alone leaves out what longer runs make negligible: everything before the first run starts and, for kdbench,
@@ -37,7 +36,7 @@ from typing import Any, final
 import numpy as np
 import torch
 from command_log import CommandLog, logged_command, read_log
-from plain_matrix import IMAGES, list_runs, train_runs
+from plain_matrix import IMAGES, list_runs, train_next_run
 from processes import CORES, format_spread, print_line
 from vanilla import BATCH, CLASSES, RATE, SHAPE, Configurations
 
@@ -203,11 +202,24 @@ def _run_plain(work: Work, processes: int) -> Seconds:
         arguments = json.dumps({"folder": name, "threads": threads, **asdict(work)})
         command = [sys.executable, str(Path(__file__).resolve()), "--child", arguments]
         environment = {"OMP_NUM_THREADS": str(threads), "MKL_NUM_THREADS": str(threads)}
+        runs = list_runs(work.seeds, work.teachers, work.configurations)
         start = time.time()
-        _wait([_start(command, folder, environment) for _ in range(processes)])
+        _run_all([(command, folder, environment)] * len(runs), processes)
         end = time.time()
-        first = list_runs(work.seeds, work.teachers, work.configurations)[0]
-        return Seconds(end - start, end - (folder / str(first)).stat().st_mtime)  # the file marks the start of the run
+        return Seconds(end - start, end - (folder / str(runs[0])).stat().st_mtime)  # it marks the start of the run
+
+
+def _run_all(commands: Sequence[tuple[Sequence[str], Path, dict[str, str]]], side_by_side: int) -> None:
+    """Run commands in their order, some side by side."""
+    running: list[Process] = []
+    for command in commands:
+        while len(running) == side_by_side:
+            ended = [child for child in running if child.poll() is not None]
+            _wait(ended)
+            running = [child for child in running if child not in ended]
+            time.sleep(0.02)
+        running.append(_start(*command))
+    _wait(running)
 
 
 def _run_kdbench(work: Work, precision: str) -> CommandLog:
@@ -247,7 +259,7 @@ def _child(folder: str, threads: int, **work: Any) -> None:
     torch.set_num_threads(threads)
     own = Work(**work)
     runs = list_runs(own.seeds, own.teachers, own.configurations)
-    train_runs(runs, own.pair, own.epochs, Path(folder))
+    train_next_run(runs, own.pair, own.epochs, Path(folder))
 
 
 def _write_images(folder: Path, count: int) -> None:

@@ -49,8 +49,8 @@ def list_runs(seeds: int, teachers: int, configurations: Configurations) -> list
     ]
 
 
-def train_runs(runs: Sequence[PlainRun], pair: str, epochs: int, folder: Path) -> None:
-    """Train the runs that no other process has begun, in their order, and print the accuracies of each.
+def train_next_run(runs: Sequence[PlainRun], pair: str, epochs: int, folder: Path) -> None:
+    """Train the first run that no other process has begun, and print its accuracies.
 
     Args:
         runs: all runs of the matrix, as `list_runs` returns them.
@@ -61,14 +61,14 @@ def train_runs(runs: Sequence[PlainRun], pair: str, epochs: int, folder: Path) -
     loaders = _make_loaders(folder / IMAGES)
     teacher, student = pair.split(":")
     teachers = sum(run.role == "teacher" for run in runs)
-    for run in (run for run in runs if _claim(folder / str(run))):
-        torch.manual_seed(run.seed)
-        network = LogitsOnly(teacher if run.role == "teacher" else student)
-        frozen = _wait_for_teacher(teacher, folder / f"{run.seed % teachers}.pt") if run.role == "vanilla" else None
-        _train(network, frozen, run, epochs, loaders)
-        if run.role == "teacher":
-            _save(network, folder / f"{run.seed}.pt")
-        print_line(f"{run}: test accuracy {_accuracy(network, loaders['test']):.4f}")
+    run = next(run for run in runs if _claim(folder / str(run)))
+    torch.manual_seed(run.seed)
+    network = LogitsOnly(teacher if run.role == "teacher" else student)
+    frozen = _wait_for_teacher(teacher, folder / f"{run.seed % teachers}.pt") if run.role == "vanilla" else None
+    _train(network, frozen, run, epochs, loaders)
+    if run.role == "teacher":
+        _save(network, folder / f"{run.seed}.pt")
+    print_line(f"{run}: test accuracy {_accuracy(network, loaders['test']):.4f}")
 
 
 def _claim(path: Path) -> bool:

@@ -85,7 +85,8 @@ class Dispatcher:
     def _items(self, running: Collection[str]) -> list[Item]:
         waiting = [run for run in self._backlog.unfinished.values() if run.id not in running]
         ours = [run for run in waiting if run.id not in self._backlog.elsewhere]
-        needs = {run: self._backlog.open_needs(run) for run in (*ours, *self._expected)}
+        expected = [run for run in self._expected if run.id not in self._backlog.runs]
+        needs = {run: self._backlog.open_needs(run) for run in (*ours, *expected)}
         return make_items(needs, self._costs.cost, self._alone)
 
     def choose_given_away(self, jobs: Sequence[RunningJob], free: int) -> dict[RunningJob, list[list[str]]]:

@@ -16,7 +16,7 @@ from kdbench.training.network import Frozen
 from kdbench.training.precision import full_precision
 
 PROBABILITY_METRICS = ("nll", "ece")  # those that depend on the scale of the logits
-TIME_LIMIT = 10.0  # seconds for timing one batch size
+TIME_LIMIT = 5.0  # seconds for timing one batch size
 MIN_REPEATS = 3  # timed forward passes of a network that exceeds the time limit
 REPEATS = 20  # timed forward passes of any other network, at least
 
@@ -92,7 +92,7 @@ def time_inference(
     """Time the forward pass of a network in float32 and eval mode, after warm-up.
 
     The forward pass is repeated for about `seconds`, at least 20 times. A network that is too slow for that is timed
-    for 10 s, at least 3 times.
+    for 5 s, at least 3 times.
     """
     images = torch.randn(batch_size, *image_shape, device=next(network.parameters()).device)
     times_ms: list[float] = []
