@@ -1,6 +1,6 @@
 """Decides which runs the free slots train, and which runs a long job gives away."""
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import final
 
@@ -10,7 +10,7 @@ from kdbench.queue.items import make_items
 from kdbench.queue.planning import Counts, Schedule, cut, make_schedule
 from kdbench.queue.queued_run import QueuedRun
 from kdbench.queue.running_job import RunningJob
-from kdbench.queue.simulation import Item, Machine
+from kdbench.queue.simulation import Item, Machine, cohort_seconds
 
 MEASURED_SHARE = 0.01  # of all that is to be trained
 MEASURED_STEPS, MEASUREMENT_SECONDS = 6, 2.0  # what a measurement takes: steps of the run, and everything else
@@ -100,7 +100,7 @@ class Dispatcher:
         for _ in range(free - sum(job.requested - 1 for job in jobs if job.requested)):
             longest = max(
                 (job for job in parts if len(parts[job]) < len(candidates[job])),
-                key=lambda job: max(map(_seconds, parts[job])),
+                key=lambda job: max(map(cohort_seconds, parts[job])),
                 default=None,
             )
             if longest is not None:
@@ -122,9 +122,4 @@ class Dispatcher:
     def _pays(self, items: Sequence[Item], parts: Sequence[Sequence[Item]]) -> bool:
         given = sum(map(len, parts[1:]))
         cost = self._costs.start_seconds + CHECKPOINT_SECONDS * given
-        return _seconds(items) - max(map(_seconds, parts)) > cost
-
-
-def _seconds(items: Iterable[Item]) -> float:
-    several = list(items)
-    return max(item.shared for item in several) + sum(item.own for item in several)
+        return cohort_seconds(items) - max(map(cohort_seconds, parts)) > cost

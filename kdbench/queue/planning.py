@@ -9,7 +9,7 @@ from functools import cache, reduce
 from itertools import islice
 from typing import final
 
-from kdbench.queue.simulation import Item, Machine, Part, shared_seconds, simulate
+from kdbench.queue.simulation import Item, Machine, Part, cohort_seconds, shared_seconds, simulate
 
 MAX_COHORT_SIZE = 16  # the weights and optimizer states of all members are in memory together
 MAX_SIMULATED_RUNS = 4000  # above this number the cut hardly matters: there are far more parts than slots
@@ -68,8 +68,7 @@ def make_schedule(items: Sequence[Item], machine: Machine, counts: Counts | None
 
 
 def _part(items: Sequence[Item], tails: Mapping[str, float], start_seconds: float) -> Part:
-    shared = start_seconds + shared_seconds(items)
-    seconds = shared + sum(item.own for item in items)
+    shared, seconds = start_seconds + shared_seconds(items), start_seconds + cohort_seconds(items)
     return Part(
         runs=tuple(item.run for item in items),
         seconds=seconds,
@@ -106,7 +105,7 @@ def _candidates(groups: Mapping[object, Sequence[Item]], slots: int) -> Iterator
     """Yield numbers of parts: the same for all groups, or such that no part is longer than a share of all work."""
     for parts in range(1, slots + 1):
         yield {key: min(parts, len(group)) for key, group in groups.items()}
-    work = sum(sum(item.own for item in group) + shared_seconds(group) for group in groups.values())
+    work = sum(map(cohort_seconds, groups.values()))
     for share in SHARES:
         yield {key: _count_parts(group, share * work / slots) for key, group in groups.items()}
 

@@ -70,6 +70,11 @@ def shared_seconds(items: Iterable[Item]) -> float:
     return max(item.shared for item in items)
 
 
+def cohort_seconds(items: Sequence[Item]) -> float:
+    """Return the seconds of runs that train side by side."""
+    return shared_seconds(items) + sum(item.own for item in items)
+
+
 def simulate(parts: Sequence[Part], machine: Machine) -> tuple[dict[int, float], float]:
     """Return when each part starts, by its index and in this order, and when the last one ends.
 
