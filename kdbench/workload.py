@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import final
 
 from kdbench.events import Event, EventHandler
-from kdbench.matrix import RunSpec, Sweep
+from kdbench.matrix import NetworkSpec, RunSpec, Sweep
 from kdbench.plan import Plan, batches_key
 from kdbench.plan.choice import choose_finished
 from kdbench.plan.training import training_key
@@ -34,13 +34,12 @@ def epoch_work(plan: Plan, spec: RunSpec) -> EpochWork:
     images, scored = training.train_images * training.views, training.validation_images
     scored += training.test_images if spec.split.track_test else 0
 
-    def operations(run: RunSpec) -> float:
-        return plan.operations.get((run.dataset.canonical, run.student.canonical), 0.0)
+    def operations(network: NetworkSpec) -> float:
+        return plan.operations.get((spec.dataset.canonical, network.canonical), 0.0)
 
-    peers = sum(plan.operations.get((spec.dataset.canonical, peer.canonical), 0.0) for peer in spec.peers)
     return EpochWork(
-        own=(3 * images + scored) * operations(spec) + 3 * images * peers,
-        shared=images * operations(spec.teacher) if spec.teacher else 0.0,
+        own=(3 * images + scored) * operations(spec.student) + 3 * images * sum(map(operations, spec.peers)),
+        shared=images * operations(spec.teacher.student) if spec.teacher else 0.0,
         steps=training.steps // max(1, spec.recipe.epochs),
     )
 
