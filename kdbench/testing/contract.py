@@ -1,8 +1,7 @@
 """The contract of `kdbench.Method` as one function, `check_method`."""
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 import torch
@@ -20,6 +19,7 @@ from kdbench.training.checkpoint import from_bytes, to_bytes
 from kdbench.training.member import Member
 from kdbench.training.method import Method, Output
 from kdbench.training.network import Frozen
+from kdbench.training.threads import one_thread
 
 
 def check_method(
@@ -50,21 +50,10 @@ def check_method(
             check_class(found)
             check_signature(found)
         for check in CHECKS:
-            with torch.random.fork_rng(devices=[]), _one_thread():
+            with torch.random.fork_rng(devices=[]), one_thread():
                 check(Subject(method, parameters or given))
     except (AssertionError, KdbenchError) as error:
         raise AssertionError(f"{label}: {error}") from error
-
-
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    """Run on one thread: several threads slow down operations on tiny tensors."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
 
 
 def check_losses(subject: Subject) -> None:

@@ -1,12 +1,13 @@
 """Run a network once for the shapes of its output, without its weights."""
 
 import copy
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 
 import torch
 from torch import nn
 from torch.func import functional_call
+
+from kdbench.training.threads import one_thread
 
 IMAGES = 2  # in the batch of a dry run
 MAX_PARAMETERS = 30_000_000  # of a network that runs on the CPU
@@ -24,19 +25,8 @@ def run_dry(network: nn.Module, image_shape: tuple[int, int, int]) -> object:
     tensors = dict([*empty.named_parameters(), *empty.named_buffers()])
     is_small = sum(tensor.numel() for tensor in tensors.values()) <= MAX_PARAMETERS
     if is_small and image_shape[1] * image_shape[2] <= MAX_PIXELS:
-        with suppress(Exception), torch.device("cpu"), _one_thread():  # of tensors that are no parameters, for example
+        with suppress(Exception), torch.device("cpu"), one_thread():  # of tensors that are no parameters, for example
             zeros = {name: torch.zeros(tensor.shape, dtype=tensor.dtype) for name, tensor in tensors.items()}
             return functional_call(empty, zeros, torch.zeros(IMAGES, *image_shape))
     with torch.device("meta"):
         return empty(torch.empty(IMAGES, *image_shape))
-
-
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    """Use one thread, since workers may be starting on the other cores."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
