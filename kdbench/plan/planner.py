@@ -46,11 +46,6 @@ class Plan:
         """The sweeps of which no configuration is chosen."""
         return tuple(sweep for sweep in self.sweeps if sweep.chosen is None)
 
-    def search(self) -> "Plan":
-        """Return the plan of the runs that choose configurations."""
-        cells = [cell for cell in self.cells if cell.phase == "search"]
-        return replace(self, items=tuple(cells))
-
     def choose(self, choice: Callable[[Sweep], int | None]) -> "Plan":
         """Return the plan with the choice of each sweep: an index, or None if there is none."""
         items = [item.choose(choice(item)) if isinstance(item, Sweep) else item for item in self.items]

@@ -1,6 +1,7 @@
 """Plans with a search: what is trained in each phase, which configuration is chosen, and who has seen which images."""
 
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,11 @@ from kdbench.results import Store
 
 SEARCH = {"search_seeds": [100, 101, 102]}
 METHODS: dict[str, Any] = {"vanilla": {"alpha": [0.1, 0.5, 0.9]}, "logit_mse": {}}
+
+
+def search_of(plan: Plan) -> Plan:
+    """Return the plan of the runs that choose configurations."""
+    return replace(plan, items=tuple(cell for cell in plan.cells if cell.phase == "search"))
 
 
 def search_plan(**protocol: Any) -> Plan:
@@ -55,7 +61,7 @@ def reported(plan: Plan) -> list[tuple[str, list[int]]]:
 def test_the_configuration_with_the_best_mean_validation_accuracy_is_chosen(store: Store) -> None:
     plan = search_plan()
     finish(
-        store, plan.search().runs, lambda run: 0.8 - abs(alpha(run) - 0.5) / 2 + 0.15 * (run.seed == 100) * alpha(run)
+        store, search_of(plan).runs, lambda run: 0.8 - abs(alpha(run) - 0.5) / 2 + 0.15 * (run.seed == 100) * alpha(run)
     )
     chosen = choose_configurations(plan, store)
     assert chosen_alpha(chosen) == 0.5
@@ -69,21 +75,23 @@ def test_a_configuration_with_a_failed_seed_is_not_chosen_while_a_complete_one_e
     plan = search_plan()
     scores = {0.1: 0.6, 0.5: 0.5, 0.9: 0.99}
     finish(
-        store, plan.search().runs, lambda run: None if (alpha(run), run.seed) == (0.9, 101) else scores.get(alpha(run))
+        store,
+        search_of(plan).runs,
+        lambda run: None if (alpha(run), run.seed) == (0.9, 101) else scores.get(alpha(run)),
     )
     assert chosen_alpha(choose_configurations(plan, store)) == 0.1
 
 
 def test_nothing_is_chosen_if_all_configurations_failed(store: Store) -> None:
     plan = search_plan()
-    finish(store, plan.search().runs, lambda run: None)
+    finish(store, search_of(plan).runs, lambda run: None)
     chosen = choose_configurations(plan, store)
     assert (chosen_alpha(chosen), len(chosen.undecided), chosen.index().undecided) == (None, 1, 1)
 
 
 def test_nothing_is_chosen_before_the_search_is_finished(store: Store) -> None:
     plan = search_plan()
-    *all_but_one, last = plan.search().runs
+    *all_but_one, last = search_of(plan).runs
     finish(store, all_but_one, alpha)
     assert chosen_alpha(choose_finished(plan, store)) is None
     finish(store, [last], alpha)
@@ -92,7 +100,7 @@ def test_nothing_is_chosen_before_the_search_is_finished(store: Store) -> None:
 
 def test_the_search_has_the_swept_runs_and_what_they_need() -> None:
     plan = search_plan()
-    search = plan.search()
+    search = search_of(plan)
     assert {(run.method, run.seed) for run in search.runs} == {
         ("scratch", 0),  # the teacher
         *(("vanilla", seed) for seed in (100, 101, 102)),
@@ -103,7 +111,7 @@ def test_the_index_has_the_cells_of_both_phases(store: Store) -> None:
     plan = search_plan(refit=True)
     index = plan.index()
     assert (index.search_seeds, index.seeds, index.refit, index.undecided) == ((100, 101, 102), (0, 1), True, 1)
-    finish(store, plan.search().runs, alpha)
+    finish(store, search_of(plan).runs, alpha)
     index = choose_configurations(plan, store).index()
     cells = [(cell.label, cell.phase, cell.hyperparameters["alpha"]) for cell in index.cells if cell.label == "vanilla"]
     assert cells == [("vanilla", "search", value) for value in (0.1, 0.5, 0.9)] + [("vanilla", "report", 0.9)]
@@ -194,7 +202,7 @@ def test_no_needed_run_has_seen_a_validation_image(protocol: dict[str, Any]) -> 
 def test_the_estimate_counts_both_phases(store: Store) -> None:
     plan = search_plan()
     assert len(find_pending(plan, store.root)) == len(plan.runs) + 2
-    finish(store, plan.search().runs, alpha)
+    finish(store, search_of(plan).runs, alpha)
     pending = find_pending(plan, store.root)
-    assert len(pending) == len(plan.runs) + 2 - len(plan.search().runs)
+    assert len(pending) == len(plan.runs) + 2 - len(search_of(plan).runs)
     assert {alpha(run.spec) for run in pending if run.spec.method == "vanilla"} == {0.9}
