@@ -2,14 +2,18 @@
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
 
 from kdbench.matrix import RunSpec, parse
+from kdbench.models.cnn import Convolution
 from kdbench.plan import Plan, make_plan
 from kdbench.results import Store
+from kdbench.training import stopwatch
+from kdbench.worker import teacher_cache
 from kdbench.worker.cohort import CohortWorker
 from kdbench.worker.options import Options
 
@@ -55,3 +59,20 @@ def train() -> Callable[..., list[Mapping[str, Any]]]:
 @pytest.fixture
 def store(tmp_path: Path) -> Store:
     return Store(tmp_path / "results")
+
+
+@pytest.fixture
+def stop_clock(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[[], None]:
+    """`stop_clock()`: from now on every forward pass of a teacher cnn_4_8 takes 1 s, and nothing else takes time."""
+    clock, forward = SimpleNamespace(now=0.0), Convolution.forward
+
+    def timed(network: Convolution, images: torch.Tensor) -> torch.Tensor:
+        clock.now += 0.5  # the teacher has two of these
+        return forward(network, images)
+
+    def stop() -> None:
+        monkeypatch.setattr(teacher_cache, "cache_folder", lambda: tmp_path / "cache")
+        monkeypatch.setattr(stopwatch, "time", SimpleNamespace(perf_counter=lambda: clock.now))
+        monkeypatch.setattr(Convolution, "forward", timed)
+
+    return stop

@@ -1,16 +1,11 @@
 """A cohort that is interrupted and resumed has the same numbers as an uninterrupted one."""
 
-from types import SimpleNamespace
-
 import pytest
 import torch
 from same_runs import assert_same_runs
 
 from kdbench.events import EpochEnded, RunResumed, WarningIssued
-from kdbench.models.cnn import Convolution
 from kdbench.results import Store, checkpoints
-from kdbench.training import stopwatch
-from kdbench.worker import teacher_cache
 from kdbench.worker.cohort import CohortWorker
 from kdbench.worker.options import Options
 
@@ -68,20 +63,12 @@ def test_a_cohort_interrupted_several_times_has_the_same_numbers(uninterrupted, 
 
 
 @pytest.mark.parametrize("gigabytes", [0.0, 1.0])
-def test_a_resumed_cohort_bills_all_attempts(tmp_path, plan_of, monkeypatch, gigabytes):
+def test_a_resumed_cohort_bills_all_attempts(tmp_path, plan_of, stop_clock, gigabytes):
     """Every forward pass of the teacher takes 1 s on a clock that stands still otherwise."""
-    clock, forward = SimpleNamespace(now=0.0), Convolution.forward
-
-    def timed(network, images):
-        clock.now += 0.5  # the teacher has two of these
-        return forward(network, images)
-
     plan, store = plan_of({"vanilla": {}}, {"epochs": 4}, pair=("cnn_4_8", "mlp_8")), Store(tmp_path)
     teacher, scratch, vanilla = (cell.runs[0] for cell in plan.cells)
     train(store, [teacher])
-    monkeypatch.setattr(teacher_cache, "cache_folder", lambda: tmp_path / "cache")
-    monkeypatch.setattr(stopwatch, "time", SimpleNamespace(perf_counter=lambda: clock.now))
-    monkeypatch.setattr(Convolution, "forward", timed)
+    stop_clock()
     for until in (2, 4, None):
         train(store, [scratch, vanilla], until=until, teacher_cache_gb=gigabytes)
     seconds = {spec.method: store.result(spec.id)["row"]["train_seconds"] for spec in (scratch, vanilla)}

@@ -4,7 +4,6 @@ import gc
 import shutil
 from collections import Counter
 from contextlib import suppress
-from types import SimpleNamespace
 
 import pytest
 import torch
@@ -12,11 +11,9 @@ from same_runs import assert_same_runs
 
 from kdbench.events import CheckpointSaved, CohortHalved, EpochEnded, RunDone, RunFailed, RunResumed, RunsGivenAway
 from kdbench.methods import METHODS
-from kdbench.models.cnn import Convolution
 from kdbench.plan import batches_key
 from kdbench.results import Store
-from kdbench.training import stopwatch
-from kdbench.worker import cohort, run_writer, teacher_cache
+from kdbench.worker import cohort, run_writer
 from kdbench.worker.cohort import CohortWorker
 from kdbench.worker.job_runner import JobRunner
 
@@ -303,20 +300,12 @@ def test_a_result_row_is_that_of_all_cohorts_of_a_run(undisturbed, workers, monk
 
 
 @pytest.mark.parametrize("gigabytes", [0.0, 1.0])
-def test_the_seconds_of_both_workers_count_once(tmp_path, plan_of, monkeypatch, gigabytes):
+def test_the_seconds_of_both_workers_count_once(tmp_path, plan_of, stop_clock, gigabytes):
     """Every forward pass of the teacher takes 1 s on a clock that stands still otherwise."""
-    clock, forward = SimpleNamespace(now=0.0), Convolution.forward
-
-    def timed(network, images):
-        clock.now += 0.5  # the teacher has two of these
-        return forward(network, images)
-
     plan, store = plan_of({"vanilla": {}}, {"epochs": 4}, pair=("cnn_4_8", "mlp_8")), Store(tmp_path)
     teacher, scratch, vanilla = (cell.runs[0] for cell in plan.cells)
     train_undisturbed(store, [teacher])
-    monkeypatch.setattr(teacher_cache, "cache_folder", lambda: tmp_path / "cache")
-    monkeypatch.setattr(stopwatch, "time", SimpleNamespace(perf_counter=lambda: clock.now))
-    monkeypatch.setattr(Convolution, "forward", timed)
+    stop_clock()
     Workers(store, after_epoch(vanilla.id), teacher_cache_gb=gigabytes).train(scratch, vanilla)
     seconds = {spec.method: store.result(spec.id)["row"]["train_seconds"] for spec in (scratch, vanilla)}
     assert seconds == {"scratch": 0.0, "vanilla": 4 * 2 * 1.0}
