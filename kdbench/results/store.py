@@ -1,7 +1,6 @@
 """The results folder: the run folders and their locks are the complete state; everything else is derived from them."""
 
 import os
-import platform
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,7 +10,7 @@ from filelock import FileLock, Timeout
 
 from kdbench.errors import ResultsError, did_you_mean, printable
 from kdbench.matrix.spec import RunSpec
-from kdbench.results import checkpoints, folder_metadata, integrity
+from kdbench.results import attempts, checkpoints, folder_metadata, integrity
 from kdbench.results.files import corrupted, read_json, writable, write_json
 from kdbench.results.index import MatrixIndex
 from kdbench.results.locks import LOCK, is_locked
@@ -20,7 +19,6 @@ from kdbench.results.provenance import now
 from kdbench.results.regular_files import append
 
 State = Literal["done", "failed", "running", "pending"]
-MAX_ATTEMPTS = 10**6  # a higher number is corrupted
 MAX_INDEX_BYTES = 2**28
 
 
@@ -187,27 +185,15 @@ class Store:
 
         An attempt that was given away continues, and counts once.
         """
-        continues = self._attempt(run_id).get("is_given_away") is True
-        count = max(1, self.attempts(run_id) + (not continues))
-        attempt = {"count": count, "host": platform.node(), "pid": os.getpid(), "started": now()}
-        write_json(self.folder(run_id) / "attempt.json", attempt)
-        return count
+        return attempts.begin(self.folder(run_id))
 
     def attempts(self, run_id: str) -> int:
         """Return the number of times that the training of a run was started."""
-        count = self._attempt(run_id).get("count", 0)
-        is_count = isinstance(count, int) and not isinstance(count, bool) and 0 <= count <= MAX_ATTEMPTS
-        return count if is_count else 0
+        return attempts.count(self.folder(run_id))
 
     def give_away(self, run_id: str) -> None:
         """Record that another worker continues the attempt of a run. The caller must have locked the run."""
-        write_json(self.folder(run_id) / "attempt.json", {**self._attempt(run_id), "is_given_away": True})
-
-    def _attempt(self, run_id: str) -> dict[str, Any]:
-        try:
-            return read_json(self.folder(run_id) / "attempt.json")
-        except (FileNotFoundError, ResultsError):
-            return {}
+        attempts.give_away(self.folder(run_id))
 
     def log(self, run_id: str, text: str) -> None:
         """Append text, with the time, to a run's log.
