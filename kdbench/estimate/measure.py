@@ -19,10 +19,10 @@ from kdbench.matrix import NetworkSpec, RunSpec, load
 from kdbench.plan import make_plan
 from kdbench.queue.costs import RunCost
 from kdbench.queue.devices import find_slots
-from kdbench.queue.items import make_items
+from kdbench.queue.planned_runs import make_planned_runs
 from kdbench.queue.planning import Schedule, make_schedule
 from kdbench.queue.queued_run import QueuedRun
-from kdbench.queue.simulation import Item, Machine
+from kdbench.queue.simulation import Machine, PlannedRun
 from kdbench.training.memory import clear_frames, is_out_of_memory
 from kdbench.training.method import Task
 from kdbench.worker.job_runner import set_up_torch
@@ -47,15 +47,15 @@ def measure(file: Path, results: Path) -> Estimate:
     kinds = group_by_kind(run.spec for run in runs)
     costs = {id(kind): _costs(kind, device, options) for kind in kinds}
     by_run = {run: cost for several in costs.values() for run, cost in (several or {}).items()}
-    items = _items(runs, by_run)
-    schedule = make_schedule(items, Machine((), [0.0] * len(device_slots), 0.0))
+    planned = _planned_runs(runs, by_run)
+    schedule = make_schedule(planned, Machine((), [0.0] * len(device_slots), 0.0))
     results_bytes, checkpoint_bytes = _disk(kinds, schedule, len(device_slots))
     return Estimate(
         kinds=tuple(_summarize(kind, schedule, costs[id(kind)] is None) for kind in kinds),
         slots=len(device_slots),
         device=device.type,
         threads=threads,
-        busy_hours=make_schedule(items, Machine((), [0.0], 0.0)).end / 3600,
+        busy_hours=make_schedule(planned, Machine((), [0.0], 0.0)).end / 3600,
         wall_hours=schedule.end / 3600,
         results_bytes=results_bytes,
         checkpoint_bytes=checkpoint_bytes,
@@ -63,11 +63,11 @@ def measure(file: Path, results: Path) -> Estimate:
     )
 
 
-def _items(runs: Sequence[QueuedRun], costs: Mapping[str, RunCost]) -> list[Item]:
-    """Return the items of the runs; one that does not fit into memory takes no time."""
+def _planned_runs(runs: Sequence[QueuedRun], costs: Mapping[str, RunCost]) -> list[PlannedRun]:
+    """Return the planned runs; one that does not fit into memory takes no time."""
     pending = {run.id for run in runs}
     none = RunCost(0.0, 0.0)
-    return make_items({run: run.needs & pending for run in runs}, lambda run: costs.get(run, none))
+    return make_planned_runs({run: run.needs & pending for run in runs}, lambda run: costs.get(run, none))
 
 
 def _summarize(kind: Kind, schedule: Schedule, is_too_large: bool) -> KindEstimate:

@@ -6,11 +6,11 @@ from typing import final
 
 from kdbench.queue.backlog import Backlog
 from kdbench.queue.costs import CostModel
-from kdbench.queue.items import make_items
+from kdbench.queue.planned_runs import make_planned_runs
 from kdbench.queue.planning import Counts, Schedule, cut, make_schedule
 from kdbench.queue.queued_run import QueuedRun
 from kdbench.queue.running_job import RunningJob
-from kdbench.queue.simulation import Item, Machine, cohort_seconds
+from kdbench.queue.simulation import Machine, PlannedRun, cohort_seconds
 
 MEASURED_SHARE = 0.01  # of all that is to be trained
 MEASURED_STEPS, MEASUREMENT_SECONDS = 6, 2.0  # what a measurement takes: steps of the run, and everything else
@@ -80,14 +80,14 @@ class Dispatcher:
         start_seconds = self._costs.start_seconds
         waiting = max(0, slots.total - slots.free - len(busy))  # free soon, such as the second slot of a GPU
         machine = Machine(busy, [*[0.0] * slots.free, *[start_seconds] * waiting], start_seconds)
-        return make_schedule(self._items({run for part in busy for run in part.runs}), machine, counts)
+        return make_schedule(self._planned_runs({run for part in busy for run in part.runs}), machine, counts)
 
-    def _items(self, running: Collection[str]) -> list[Item]:
+    def _planned_runs(self, running: Collection[str]) -> list[PlannedRun]:
         waiting = [run for run in self._backlog.unfinished.values() if run.id not in running]
         ours = [run for run in waiting if run.id not in self._backlog.elsewhere]
         expected = [run for run in self._expected if run.id not in self._backlog.runs]
         needs = {run: self._backlog.open_needs(run) for run in (*ours, *expected)}
-        return make_items(needs, self._costs.cost, self._alone)
+        return make_planned_runs(needs, self._costs.cost, self._alone)
 
     def choose_given_away(self, jobs: Sequence[RunningJob], free: int) -> dict[RunningJob, list[list[str]]]:
         """Return the jobs that give runs away to idle slots, with the runs of each part but the first.
@@ -95,9 +95,9 @@ class Dispatcher:
         Idle slots go, one by one, to the job with the longest part. A job gives runs away only where the seconds saved
         exceed what it costs to start them elsewhere, once all epochs that are running have ended.
         """
-        candidates = {job: self._divisible(job) for job in jobs if job.has_trained and not job.requested}
-        parts = {job: [items] for job, items in candidates.items() if len(items) > 1}
-        for _ in range(free - sum(job.requested - 1 for job in jobs if job.requested)):
+        candidates = {job: self._divisible(job) for job in jobs if job.has_trained and not job.parts_requested}
+        parts = {job: [runs] for job, runs in candidates.items() if len(runs) > 1}
+        for _ in range(free - sum(job.parts_requested for job in jobs)):
             longest = max(
                 (job for job in parts if len(parts[job]) < len(candidates[job])),
                 key=lambda job: max(map(cohort_seconds, parts[job])),
@@ -106,20 +106,20 @@ class Dispatcher:
             if longest is not None:
                 parts[longest] = cut(candidates[longest], len(parts[longest]) + 1)
         return {
-            job: [[item.run for item in part] for part in several[1:]]
+            job: [[run.id for run in part] for part in several[1:]]
             for job, several in parts.items()
             if len(several) > 1 and self._pays(candidates[job], several)
         }
 
-    def _divisible(self, job: RunningJob) -> list[Item]:
+    def _divisible(self, job: RunningJob) -> list[PlannedRun]:
         """Return the runs of a job that train side by side, after the epoch that is running."""
         fewest = min(job.epochs_left.values(), default=0)
         runs = [run for run, epochs in job.epochs_left.items() if epochs == fewest]
         costs = {run: self._costs.cost(run) for run in runs}
         epochs = fewest - 1
-        return [Item(run, "", epochs * costs[run].own, epochs * costs[run].shared) for run in runs if epochs > 0]
+        return [PlannedRun(run, "", epochs * costs[run].own, epochs * costs[run].shared) for run in runs if epochs > 0]
 
-    def _pays(self, items: Sequence[Item], parts: Sequence[Sequence[Item]]) -> bool:
+    def _pays(self, runs: Sequence[PlannedRun], parts: Sequence[Sequence[PlannedRun]]) -> bool:
         given = sum(map(len, parts[1:]))
         cost = self._costs.start_seconds + CHECKPOINT_SECONDS * given
-        return cohort_seconds(items) - max(map(cohort_seconds, parts)) > cost
+        return cohort_seconds(runs) - max(map(cohort_seconds, parts)) > cost

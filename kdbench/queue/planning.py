@@ -9,7 +9,7 @@ from functools import cache, reduce
 from itertools import islice
 from typing import final
 
-from kdbench.queue.simulation import Item, Machine, Part, cohort_seconds, shared_seconds, simulate
+from kdbench.queue.simulation import Machine, Part, PlannedRun, cohort_seconds, shared_seconds, simulate
 
 MAX_COHORT_SIZE = 16  # the weights and optimizer states of all members are in memory together
 MAX_SIMULATED_RUNS = 4000  # above this number the cut hardly matters: there are far more parts than slots
@@ -39,19 +39,19 @@ class Schedule:
     counts: Counts
 
 
-def make_schedule(items: Sequence[Item], machine: Machine, counts: Counts | None = None) -> Schedule:
+def make_schedule(runs: Sequence[PlannedRun], machine: Machine, counts: Counts | None = None) -> Schedule:
     """Cut the runs of each group into parts, such that the schedule ends as early as possible.
 
     Args:
-        items: the runs, each after those that it needs.
+        runs: the runs, each after those that it needs.
         machine: the slots.
         counts: the number of parts of each group, to simulate no other; a group that it does not have is not cut.
     """
     slots = len(machine.busy) + len(machine.idle)
-    tails = _tails(items, slots)
-    groups: dict[object, list[Item]] = defaultdict(list)
-    for item in items:
-        groups[item.group, slots > 1 and tails[item.run] > 0].append(item)  # what delays others waits for no other
+    tails = _tails(runs, slots)
+    groups: dict[object, list[PlannedRun]] = defaultdict(list)
+    for run in runs:
+        groups[run.group, slots > 1 and tails[run.id] > 0].append(run)  # what delays others waits for no other
 
     def simulate_cut(counts: Counts) -> Schedule:
         parts = [
@@ -62,25 +62,25 @@ def make_schedule(items: Sequence[Item], machine: Machine, counts: Counts | None
         starts, end = simulate(parts, machine)
         return Schedule(tuple(parts[index] for index in starts), tuple(starts.values()), end, counts)
 
-    if counts is not None or len(items) > MAX_SIMULATED_RUNS:
+    if counts is not None or len(runs) > MAX_SIMULATED_RUNS:
         return simulate_cut(counts or {})
-    return _best_schedule(groups, slots, simulate_cut, max(1, TRIALS // (len(items) + 1)))
+    return _best_schedule(groups, slots, simulate_cut, max(1, TRIALS // (len(runs) + 1)))
 
 
-def _part(items: Sequence[Item], tails: Mapping[str, float], start_seconds: float) -> Part:
-    shared, seconds = start_seconds + shared_seconds(items), start_seconds + cohort_seconds(items)
+def _part(runs: Sequence[PlannedRun], tails: Mapping[str, float], start_seconds: float) -> Part:
+    shared, seconds = start_seconds + shared_seconds(runs), start_seconds + cohort_seconds(runs)
     return Part(
-        runs=tuple(item.run for item in items),
+        runs=tuple(run.id for run in runs),
         seconds=seconds,
         shared=shared / seconds if seconds else 0.0,
-        tail=max(tails[item.run] for item in items),
-        needs=frozenset().union(*(item.needs for item in items)),
-        epochs=max(item.epochs for item in items),
+        tail=max(tails[run.id] for run in runs),
+        needs=frozenset().union(*(run.needs for run in runs)),
+        epochs=max(run.epochs for run in runs),
     )
 
 
 def _best_schedule(
-    groups: Mapping[object, Sequence[Item]], slots: int, simulate: Callable[[Counts], Schedule], trials: int
+    groups: Mapping[object, Sequence[PlannedRun]], slots: int, simulate: Callable[[Counts], Schedule], trials: int
 ) -> Schedule:
     """Return the schedule that ends first: of several cuts of all groups, and of changes to that of single groups."""
     schedules = map(simulate, islice(_candidates(groups, slots), trials))
@@ -97,11 +97,11 @@ def _is_shorter(schedule: Schedule, other: Schedule) -> bool:
     return schedule.end < other.end * (1 - MIN_GAIN)
 
 
-def _by_work(groups: Mapping[object, Sequence[Item]]) -> list[object]:
-    return sorted(groups, key=lambda key: -sum(item.own for item in groups[key]))
+def _by_work(groups: Mapping[object, Sequence[PlannedRun]]) -> list[object]:
+    return sorted(groups, key=lambda key: -sum(run.own for run in groups[key]))
 
 
-def _candidates(groups: Mapping[object, Sequence[Item]], slots: int) -> Iterator[Counts]:
+def _candidates(groups: Mapping[object, Sequence[PlannedRun]], slots: int) -> Iterator[Counts]:
     """Yield numbers of parts: the same for all groups, or such that no part is longer than a share of all work."""
     for parts in range(1, slots + 1):
         yield {key: min(parts, len(group)) for key, group in groups.items()}
@@ -110,13 +110,13 @@ def _candidates(groups: Mapping[object, Sequence[Item]], slots: int) -> Iterator
         yield {key: _count_parts(group, share * work / slots) for key, group in groups.items()}
 
 
-def _count_parts(group: Sequence[Item], longest: float) -> int:
+def _count_parts(group: Sequence[PlannedRun], longest: float) -> int:
     """Return how many parts a group needs, so that none is longer than `longest` seconds."""
-    for_runs = max(longest - shared_seconds(group), max(item.own for item in group))
-    return min(len(group), math.ceil(sum(item.own for item in group) / for_runs)) if for_runs else 1
+    for_runs = max(longest - shared_seconds(group), max(run.own for run in group))
+    return min(len(group), math.ceil(sum(run.own for run in group) / for_runs)) if for_runs else 1
 
 
-def cut(group: Sequence[Item], parts: int) -> list[list[Item]]:
+def cut(group: Sequence[PlannedRun], parts: int) -> list[list[PlannedRun]]:
     """Cut a group into parts of about the same length, and no larger than `MAX_COHORT_SIZE`."""
     parts = max(parts, math.ceil(len(group) / MAX_COHORT_SIZE))
     if parts == 1:
@@ -130,13 +130,13 @@ def cut(group: Sequence[Item], parts: int) -> list[list[Item]]:
     return [[group[index] for index in sorted(chosen[number])] for number in range(parts) if chosen[number]]
 
 
-def _tails(items: Sequence[Item], slots: int) -> dict[str, float]:
+def _tails(runs: Sequence[PlannedRun], slots: int) -> dict[str, float]:
     """Return the seconds of what waits behind each run: the longest chain, or all of it divided among the slots."""
-    known = {item.run: item for item in items}
+    known = {run.id: run for run in runs}
     dependents: dict[str, list[str]] = defaultdict(list)
-    for item in items:
-        for need in item.needs:
-            dependents[need].append(item.run)
+    for run in runs:
+        for need in run.needs:
+            dependents[need].append(run.id)
 
     @cache
     def chain(run: str) -> float:
@@ -151,7 +151,7 @@ def _tails(items: Sequence[Item], slots: int) -> dict[str, float]:
 
     def divided(run: str) -> float:
         waiting = [known[other] for other in behind(run)]
-        shared = {item.group: item.shared for item in waiting}
-        return (sum(item.own for item in waiting) + sum(shared.values())) / slots
+        shared = {run.group: run.shared for run in waiting}
+        return (sum(run.own for run in waiting) + sum(shared.values())) / slots
 
     return {run: max(chain(run), divided(run)) for run in {*known, *dependents}}

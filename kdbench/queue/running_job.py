@@ -1,6 +1,6 @@
 """A job that a worker trains, and how far it is."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import final
 
@@ -23,7 +23,6 @@ class RunningJob:
         epochs_left: the unfinished runs of the job, with the epochs that each has left.
         since: when its latest epoch or run ended, or when it was submitted.
         has_trained: whether an epoch has ended.
-        requested: the number of workers that its runs were divided among by a request to give runs away; 0: no request.
         emptied: when its last run ended; None while it trains.
         is_late: whether it was canceled.
     """
@@ -35,9 +34,9 @@ class RunningJob:
     epochs_left: dict[str, int]
     since: float = field(init=False)
     has_trained: bool = False
-    requested: int = 0
     emptied: float | None = None
     is_late: bool = False
+    _requested: list[set[str]] = field(default_factory=list)  # the parts that it is to give away
     _epochs_since_request: int = 0
 
     def __post_init__(self) -> None:
@@ -48,14 +47,21 @@ class RunningJob:
         """The ids of the runs that have not finished."""
         return list(self.epochs_left)
 
+    @property
+    def parts_requested(self) -> int:
+        """The number of parts that it has yet to give away."""
+        return len(self._requested)
+
     def remove(self, run: str, now: float) -> None:
         """Remove a run that has ended, or that the job no longer trains."""
         if self.epochs_left.pop(run, None) is not None:
             self.since, self.emptied = now, None if self.epochs_left else now
+            self._requested = [left for part in self._requested if (left := part - {run})]
 
-    def request(self, workers: int) -> None:
-        """Record that its runs are to be divided among this number of workers."""
-        self.requested, self._epochs_since_request = workers, 0
+    def request(self, parts: Sequence[Sequence[str]]) -> list[str]:
+        """Record that it is to give these parts away, each to a worker; return their runs."""
+        self._requested, self._epochs_since_request = list(map(set, parts)), 0
+        return [run for part in parts for run in part]
 
     def end_epoch(self, event: EpochEnded, now: float) -> None:
         """Record the end of an epoch; a request that is not met one epoch later has come too late."""
@@ -63,7 +69,7 @@ class RunningJob:
         self.since, self.has_trained = now, True
         self._epochs_since_request += 1
         if self._epochs_since_request > 1:
-            self.requested = 0
+            self._requested = []
 
     def part(self, costs: CostModel, now: float) -> Part:
         """Return what is left of it, estimated."""

@@ -1,6 +1,5 @@
 """The scheduler: submits cohorts to an executor until every run has finished, then times the deployed networks."""
 
-import itertools
 import math
 import time
 from collections.abc import Callable, Sequence
@@ -31,10 +30,11 @@ from kdbench.events import (
 from kdbench.matrix import RunSpec
 from kdbench.queue.attempts import ATTEMPTS, Attempts
 from kdbench.queue.backlog import Backlog
-from kdbench.queue.dispatch import Dispatcher, Slots
-from kdbench.queue.executors.base import Executor, Job, JobKind
+from kdbench.queue.dispatch import Dispatcher
+from kdbench.queue.executors.base import Executor
 from kdbench.queue.queued_run import QueuedRun
 from kdbench.queue.running_job import RunningJob
+from kdbench.queue.running_jobs import RunningJobs
 from kdbench.queue.signals import Interrupts
 from kdbench.queue.workload import NO_LIMITS, Limits, Workload
 from kdbench.results import Store
@@ -42,9 +42,7 @@ from kdbench.results.provenance import now as utc_now
 from kdbench.results.provenance import provenance
 from kdbench.results.timings import timed_architectures
 
-ENDING_SECONDS = 10.0  # at most, from the end of the last run of a job to that of the job
 ESTIMATE_SECONDS = 5.0  # between two estimates of the time left
-START_SECONDS = 300.0  # time for a worker to start its job, if the time limit is shorter
 
 
 @final
@@ -87,8 +85,7 @@ class Scheduler:
         self._backlog = Backlog(store)
         self._attempts = Attempts()
         self._dispatcher = Dispatcher(self._backlog, self._costs, self._attempts.alone)
-        self._jobs: dict[int, RunningJob] = {}
-        self._last_job = 0
+        self._jobs = RunningJobs(executor, limits, clock)
         self._dead_jobs: set[int] = set()
         self._estimated_at = -math.inf  # when the time left was last emitted
         self._add(workload.runs)
@@ -118,8 +115,8 @@ class Scheduler:
         if self._limits.options.get("compile"):
             return  # it takes long to compile
         unfinished = self._backlog.unfinished
-        for runs in self._dispatcher.worth_measuring(self._slots()):
-            job = self._submit([unfinished[run].spec for run in runs], "measure")
+        for runs in self._dispatcher.worth_measuring(self._jobs.slots):
+            job = self._jobs.submit([unfinished[run].spec for run in runs], "measure")
             self._emit(MeasurementStarted(job.job.id, job.worker, job.job.runs))
         while self._jobs:
             self._poll()
@@ -142,59 +139,28 @@ class Scheduler:
 
     def _finish(self, run: str) -> None:
         self._backlog.finish(run)
-        self._remove_from_jobs(run)
+        self._jobs.remove(run)
         if self._upcoming is not None and (added := self._upcoming.finish(run)):
             self._add(added)
 
-    def _remove_from_jobs(self, run: str) -> None:
-        for running in self._jobs.values():
-            running.remove(run, self._clock())
-
     def _dispatch(self) -> None:
         """Submit cohorts to the free slots; if there are none, let long jobs give runs away to them."""
-        slots, jobs, now = self._slots(), self._active(), self._clock()
-        if not slots.free or any(_is_ending(job, now) for job in self._jobs.values()):
+        slots, jobs, now = self._jobs.slots, self._jobs.training, self._clock()
+        if not slots.free or self._jobs.is_any_ending:
             return
         cohorts = self._dispatcher.next_cohorts(jobs, slots, now)
         for cohort in cohorts:
-            job = self._submit([queued.spec for queued in cohort], "train", [queued.epochs_left for queued in cohort])
+            job = self._jobs.train(cohort)
             self._emit(CohortStarted(job.job.id, job.worker, job.job.runs))
         given = self._dispatcher.choose_given_away(jobs, slots.free - len(cohorts))
         for job, parts in given.items():
-            job.request(1 + len(parts))
-            self._executor.give_away(job.job.id, [run for part in parts for run in part])
-
-    def _slots(self) -> Slots:
-        return Slots(self._executor.free_slots(), self._executor.slot_count())
-
-    def _active(self) -> list[RunningJob]:
-        return [job for job in self._jobs.values() if job.job.kind == "train" and job.epochs_left]
-
-    def _submit(self, specs: Sequence[RunSpec], kind: JobKind, epochs: Sequence[int] = ()) -> RunningJob:
-        """Submit a job; `epochs` are those that each run has left."""
-        self._last_job += 1
-        job = Job(self._last_job, tuple(specs), kind, self._limits.options if kind != "time" else {})
-        taken = {running.worker for running in self._jobs.values()}
-        worker = next(number for number in itertools.count(1) if number not in taken)
-        epochs_left = dict(zip(job.runs, epochs, strict=False))
-        deadline = self._deadline(job, at_least=START_SECONDS)
-        self._jobs[job.id] = RunningJob(job, worker, self._clock(), deadline, epochs_left)
-        self._executor.submit(job)
-        return self._jobs[job.id]
-
-    def _deadline(self, job: Job, at_least: float = 0.0) -> float | None:
-        if self._limits.time_limit is None:
-            return None
-        return self._clock() + max(60 * self._limits.time_limit * len(job.specs), at_least)
+            self._executor.give_away(job.job.id, job.request(parts))
 
     def _poll(self) -> None:
         """Handle new events, cancel jobs past their deadline, and check for a requested stop."""
         for event in self._executor.poll(1.0):
             self._handle(event)
-        for running in self._jobs.values():
-            if running.deadline is not None and self._clock() > running.deadline and not running.is_late:
-                running.is_late = True
-                self._executor.cancel(running.job.id)
+        self._jobs.cancel_late()
         if self._interrupts.is_stop_requested:
             self._emit(StopRequested())
             raise KeyboardInterrupt
@@ -204,7 +170,7 @@ class Scheduler:
             case WorkerReady():
                 self._attempts.count_start()
             case JobStarted(job) if job in self._jobs:
-                self._jobs[job].deadline = self._deadline(self._jobs[job].job)
+                self._jobs.start(job)
             case EpochEnded() | RunMeasured():
                 self._observe(event)
             case RunDone(run) | RunFailed(run):
@@ -212,11 +178,11 @@ class Scheduler:
                 self._finish(run)
             case RunTakenElsewhere(run):
                 self._backlog.take_elsewhere(run)
-                self._remove_from_jobs(run)
+                self._jobs.remove(run)
             case RunsGivenAway(job) if job in self._jobs:
                 self._take_back(event)
             case JobEnded(job):
-                self._check_dropped(self._jobs.pop(job))
+                self._check_dropped(self._jobs.end(job))
             case WorkerDied():
                 event = self._reap(event)
             case JobFailed(error):
@@ -230,7 +196,7 @@ class Scheduler:
             self._end_epoch(event)
 
     def _end_epoch(self, event: EpochEnded) -> None:
-        job = next((job for job in self._jobs.values() if job.epochs_left.keys() & event.runs), None)
+        job = self._jobs.with_epoch(event)
         if job is None:
             return
         now = self._clock()
@@ -241,22 +207,20 @@ class Scheduler:
         job.end_epoch(event, now)
         if now - self._estimated_at >= ESTIMATE_SECONDS:
             self._estimated_at = now
-            seconds = self._dispatcher.seconds_left(self._active(), self._slots(), now)
+            seconds = self._dispatcher.seconds_left(self._jobs.training, self._jobs.slots, now)
             networks = {run.spec.student.canonical for run in self._backlog.runs.values()}
             self._emit(TimeLeft(seconds + len(networks) * self._costs.timing_seconds))
 
     def _observe_end(self, run: str) -> None:
         """Take in what the end of a run cost: the time since the end of its last epoch, or of another run."""
-        for job in self._jobs.values():
+        for job in self._jobs:
             if run in job.epochs_left and job.has_trained:
                 self._costs.observe_end(run, self._clock() - job.since)
 
     def _take_back(self, event: RunsGivenAway) -> None:
         """Queue again what a job has given away."""
-        job = self._jobs[event.job]
-        job.requested = 0
         for run in event.runs:
-            job.remove(run, self._clock())
+            self._jobs.remove(run)
             self._backlog.requeue(run)
 
     def _check_dropped(self, ended: RunningJob) -> None:
@@ -268,9 +232,9 @@ class Scheduler:
 
     def _reap(self, event: WorkerDied) -> WorkerDied:
         """Count an attempt for each unfinished run of a dead worker; return the event with the complete reason."""
-        running = self._jobs.pop(event.job)
+        running = self._jobs.end(event.job)
         self._dead_jobs.add(event.job)
-        reason = _describe_limit(running, self._limits) + event.reason
+        reason = self._jobs.describe_limit(running) + event.reason
         if not event.was_ready:
             self._attempts.count_false_start(reason)
         elif running.job.kind == "train":
@@ -311,7 +275,7 @@ class Scheduler:
             while not self._executor.free_slots():
                 self._poll()
             started = self._clock()
-            job = self._submit([spec], "time").job.id
+            job = self._jobs.submit([spec], "time").job.id
             while job in self._jobs:
                 self._poll()
             if job not in self._dead_jobs:
@@ -325,16 +289,3 @@ class Scheduler:
         runs = self._backlog.runs
         architectures = self._store.architectures(runs)
         return {key: runs[run].spec for key, run in architectures.items() if key not in timed}
-
-
-def _is_ending(job: RunningJob, now: float) -> bool:
-    """Return whether a worker is about to be free: its last run has ended."""
-    return job.job.kind == "train" and job.emptied is not None and now - job.emptied < ENDING_SECONDS
-
-
-def _describe_limit(running: RunningJob, limits: Limits) -> str:
-    if not running.is_late:
-        return ""
-    size = len(running.job.specs)
-    runs = f" x {size} runs" if size > 1 else ""
-    return f"exceeded run.time_limit ({limits.time_limit:g} minutes{runs}): "

@@ -10,11 +10,11 @@ from typing import final
 
 @final
 @dataclass(frozen=True, eq=False)
-class Item:
+class PlannedRun:
     """A run that is to be trained.
 
     Attributes:
-        run: its id.
+        id: its id.
         group: runs with the same group can train together.
         own: the seconds that it takes, without what it shares.
         shared: the seconds of what it shares with a cohort.
@@ -22,7 +22,7 @@ class Item:
         epochs: the number of epochs to train.
     """
 
-    run: str
+    id: str
     group: object
     own: float
     shared: float
@@ -65,14 +65,14 @@ class Machine:
     start_seconds: float
 
 
-def shared_seconds(items: Iterable[Item]) -> float:
+def shared_seconds(runs: Iterable[PlannedRun]) -> float:
     """Return the seconds of what a cohort shares; a run without a teacher shares less than one with it."""
-    return max(item.shared for item in items)
+    return max(run.shared for run in runs)
 
 
-def cohort_seconds(items: Sequence[Item]) -> float:
+def cohort_seconds(runs: Sequence[PlannedRun]) -> float:
     """Return the seconds of runs that train side by side."""
-    return shared_seconds(items) + sum(item.own for item in items)
+    return shared_seconds(runs) + sum(run.own for run in runs)
 
 
 def simulate(parts: Sequence[Part], machine: Machine) -> tuple[dict[int, float], float]:

@@ -102,7 +102,7 @@ def test_a_job_with_one_run_keeps_it(queued, dispatcher):
 def test_a_job_is_not_requested_twice_unless_the_request_came_too_late(queued, dispatcher):
     runs = [heavy(queued(name)) for name in "abcd"]
     one, job = dispatcher(*runs), running(runs, 50)
-    job.request(2)
+    job.request([["c", "d"]])
     assert one.choose_given_away([job], 2) == {}
     for epoch in (1, 2):
         event = EpochEnded(tuple(run.id for run in runs), epoch, 51, 0.0, None, 0.0)

@@ -8,13 +8,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kdbench.queue.planning import MAX_COHORT_SIZE, cut, make_schedule
-from kdbench.queue.simulation import Item, Machine, Part
+from kdbench.queue.simulation import Machine, Part, PlannedRun
 
 START = 2.0
 
 
-def item(run, own=10.0, shared=5.0, needs=(), group="g"):
-    return Item(run, group, own, shared, frozenset(needs), epochs=30)
+def planned(run, own=10.0, shared=5.0, needs=(), group="g"):
+    return PlannedRun(run, group, own, shared, frozenset(needs), epochs=30)
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -34,8 +34,8 @@ def sizes(schedule):
 
 @st.composite
 def workloads(draw):
-    """Return items whose needs are in the layer before; the items of a group are equal but for their needs."""
-    items, layer = [], []
+    """Return runs whose needs are in the layer before; the runs of a group are equal but for their needs."""
+    runs, layer = [], []
     for depth in range(draw(st.integers(1, 3))):
         needed, layer = layer, []
         for number in range(draw(st.integers(1, 3))):
@@ -43,23 +43,23 @@ def workloads(draw):
             for index in range(draw(st.sampled_from([1, 1, 2, 3, 17]))):
                 needs = draw(st.sets(st.sampled_from(needed), max_size=2)) if needed else ()
                 layer.append(f"{depth}-{number}-{index}")
-                items.append(item(layer[-1], own, shared, needs, (depth, number)))
-    return items
+                runs.append(planned(layer[-1], own, shared, needs, (depth, number)))
+    return runs
 
 
-def lower_bound(items, slots):
+def lower_bound(runs, slots):
     """Return the larger of the work divided by the slots, and the longest chain."""
     ends = {}
-    for one in items:
-        ends[one.run] = max((ends[need] for need in one.needs), default=0.0) + one.own + one.shared
-    return max(*ends.values(), sum(one.own for one in items) / slots)
+    for one in runs:
+        ends[one.id] = max((ends[need] for need in one.needs), default=0.0) + one.own + one.shared
+    return max(*ends.values(), sum(one.own for one in runs) / slots)
 
 
 @given(workloads(), st.integers(1, 5))
 @settings(max_examples=30)
-def test_a_schedule_is_complete_and_possible(items, slots):
-    schedule = make_schedule(items, idle(slots))
-    known = {one.run: one for one in items}
+def test_a_schedule_is_complete_and_possible(runs, slots):
+    schedule = make_schedule(runs, idle(slots))
+    known = {one.id: one for one in runs}
     assert Counter(run for part in schedule.parts for run in part.runs) == Counter(list(known))
     assert max(sizes(schedule)) <= MAX_COHORT_SIZE
     assert all(len({known[run].group for run in part.runs}) == 1 for part in schedule.parts)
@@ -69,14 +69,14 @@ def test_a_schedule_is_complete_and_possible(items, slots):
         assert start >= max((ends[need] for run in part.runs for need in known[run].needs), default=0.0)
     assert list(schedule.starts) == sorted(schedule.starts)
     assert sum(start <= 0 for start in schedule.starts) <= slots
-    assert schedule.end >= lower_bound(items, slots) * (1 - 1e-9)
+    assert schedule.end >= lower_bound(runs, slots) * (1 - 1e-9)
 
 
 @given(workloads())
 @settings(max_examples=20)
-def test_one_slot_trains_as_few_parts_as_possible(items):
-    groups = Counter(one.group for one in items)
-    schedule = make_schedule(items, idle(1))
+def test_one_slot_trains_as_few_parts_as_possible(runs):
+    groups = Counter(one.group for one in runs)
+    schedule = make_schedule(runs, idle(1))
     assert len(schedule.parts) == sum(math.ceil(size / MAX_COHORT_SIZE) for size in groups.values())
 
 
@@ -89,50 +89,58 @@ TEACHER = Part(("t",), 0.5, 0.0)
     ids=["two free slots", "one is free soon", "one ends its job soon"],
 )
 def test_nine_students_on_two_slots_are_cut_into_five_and_four(machine):
-    schedule = make_schedule([item(str(number), own=60.0, shared=20.0) for number in range(9)], machine)
+    schedule = make_schedule([planned(str(number), own=60.0, shared=20.0) for number in range(9)], machine)
     assert sizes(schedule) == [5, 4]
     assert max(schedule.starts) <= 0.5
 
 
 def test_runs_that_hardly_train_stay_together():
-    assert sizes(make_schedule([item(str(number), own=0.001) for number in range(9)], idle(4))) == [9]
+    assert sizes(make_schedule([planned(str(number), own=0.001) for number in range(9)], idle(4))) == [9]
 
 
 def test_a_teacher_comes_before_longer_runs_that_nobody_waits_for():
-    items = [item("scratch", 30.0, 0.0, group="scratch"), item("t", 10.0, 0.0), item("s", 25.0, 0.0, "t", group="s")]
-    assert [part.runs for part in make_schedule(items, idle(1)).parts] == [("t",), ("scratch",), ("s",)]
+    runs = [
+        planned("scratch", 30.0, 0.0, group="scratch"),
+        planned("t", 10.0, 0.0),
+        planned("s", 25.0, 0.0, "t", group="s"),
+    ]
+    assert [part.runs for part in make_schedule(runs, idle(1)).parts] == [("t",), ("scratch",), ("s",)]
 
 
 def test_a_run_with_dependents_waits_for_no_other_of_its_group():
-    items = [*(item(str(number)) for number in range(8)), item("first"), item("second", needs=["first"], group="2")]
-    schedule = make_schedule(items, idle(2))
+    runs = [
+        *(planned(str(number)) for number in range(8)),
+        planned("first"),
+        planned("second", needs=["first"], group="2"),
+    ]
+    schedule = make_schedule(runs, idle(2))
     starts = {part.runs: start for part, start in zip(schedule.parts, schedule.starts, strict=True)}
     assert starts["first",] == 0
     assert starts["second",] == START + 15.0
 
 
 def test_two_chains_of_generations_train_side_by_side():
-    items = []
+    runs = []
     for generation in range(3):
         for chain in "ab":
             needs = [f"{chain}{generation - 1}"] if generation else []
-            items.append(item(f"{chain}{generation}", 60.0, 0.0, needs, group=generation))
-    schedule = make_schedule(items, idle(2))
+            runs.append(planned(f"{chain}{generation}", 60.0, 0.0, needs, group=generation))
+    schedule = make_schedule(runs, idle(2))
     assert sizes(schedule) == [1] * 6
     assert schedule.end == 3 * (START + 60.0)
 
 
 def test_counts_decide_the_cut():
-    items = [item(str(number), 60.0, group=number % 2) for number in range(8)]
-    schedule = make_schedule(items, idle(4), {(0, False): 3})
+    runs = [planned(str(number), 60.0, group=number % 2) for number in range(8)]
+    schedule = make_schedule(runs, idle(4), {(0, False): 3})
     assert sorted(sizes(schedule)) == [1, 1, 2, 4]
-    best = make_schedule(items, idle(4))
-    assert make_schedule(items, idle(4), best.counts) == best or sizes(best) == [2, 2, 2, 2]
+    best = make_schedule(runs, idle(4))
+    assert make_schedule(runs, idle(4), best.counts) == best or sizes(best) == [2, 2, 2, 2]
 
 
 def test_very_many_runs_are_cut_only_by_the_size_of_a_cohort(monkeypatch):
     monkeypatch.setattr("kdbench.queue.planning.MAX_SIMULATED_RUNS", 30)
-    assert sizes(make_schedule([item(str(number), 60.0) for number in range(31)], idle(8))) == [16, 15]
+    assert sizes(make_schedule([planned(str(number), 60.0) for number in range(31)], idle(8))) == [16, 15]
 
 
 def test_without_runs_the_schedule_is_empty():
@@ -142,7 +150,7 @@ def test_without_runs_the_schedule_is_empty():
 
 @given(st.lists(st.floats(0, 100), min_size=1, max_size=50), st.integers(1, 60))
 def test_a_cut_keeps_every_run_and_the_order(seconds, parts):
-    group = [item(str(number), own) for number, own in enumerate(seconds)]
+    group = [planned(str(number), own) for number, own in enumerate(seconds)]
     found = cut(group, min(parts, len(group)))
     assert sorted((one for part in found for one in part), key=group.index) == group
     assert all(0 < len(part) <= MAX_COHORT_SIZE for part in found)
@@ -151,13 +159,13 @@ def test_a_cut_keeps_every_run_and_the_order(seconds, parts):
 
 @given(st.integers(1, 50), st.integers(1, 60))
 def test_equal_runs_are_cut_evenly(size, parts):
-    found = Counter(map(len, cut([item(str(number)) for number in range(size)], min(parts, size))))
+    found = Counter(map(len, cut([planned(str(number)) for number in range(size)], min(parts, size))))
     assert max(found) - min(found) <= 1
     assert sum(found.values()) == max(min(parts, size), math.ceil(size / MAX_COHORT_SIZE))
 
 
 def test_long_runs_are_cut_off_from_short_ones():
-    group = [item(name, own) for name, own in (("a", 1.0), ("b", 9.0), ("c", 1.0), ("d", 8.0), ("e", 1.0))]
+    group = [planned(name, own) for name, own in (("a", 1.0), ("b", 9.0), ("c", 1.0), ("d", 8.0), ("e", 1.0))]
     found = defaultdict(float)
     for number, part in enumerate(cut(group, 2)):
         found[number] = sum(one.own for one in part)

@@ -4,13 +4,13 @@ from collections.abc import Callable, Collection, Mapping
 
 from kdbench.queue.costs import RunCost
 from kdbench.queue.queued_run import QueuedRun
-from kdbench.queue.simulation import Item
+from kdbench.queue.simulation import PlannedRun
 
 
-def make_items(
+def make_planned_runs(
     runs: Mapping[QueuedRun, frozenset[str]], cost: Callable[[str], RunCost], alone: Collection[str] = ()
-) -> list[Item]:
-    """Return an item per run.
+) -> list[PlannedRun]:
+    """Return the planned run of each queued run.
 
     Runs with the same batches, next epoch and teacher can train together, and so can a run without a teacher with one
     of these groups, if both are ready.
@@ -30,9 +30,9 @@ def make_items(
             return with_teacher.get(run.group[:2], run.group), True
         return run.group, not needs
 
-    def item(run: QueuedRun, needs: frozenset[str]) -> Item:
+    def planned(run: QueuedRun, needs: frozenset[str]) -> PlannedRun:
         seconds, epochs = cost(run.id), run.epochs_left
         own, shared = epochs * seconds.own + seconds.end, epochs * seconds.shared
-        return Item(run.id, group(run, needs), own, shared, needs, epochs)
+        return PlannedRun(run.id, group(run, needs), own, shared, needs, epochs)
 
-    return [item(run, needs) for run, needs in runs.items()]
+    return [planned(run, needs) for run, needs in runs.items()]
