@@ -164,11 +164,19 @@ def lower_bound(problem: Problem, slots: int) -> float:
 @final
 @dataclass(frozen=True)
 class Outcome:
-    """What a schedule came to: makespan over the lower bound, busy share of the slots, error of the time left."""
+    """What a schedule came to.
+
+    Attributes:
+        ratio: the makespan over the lower bound.
+        busy: the busy share of the slots.
+        error: the largest error of the time left from a tenth of the way on, relative to the makespan.
+        unfinished: the number of runs that did not finish.
+    """
 
     ratio: float
     busy: float
-    error: float  # largest, relative, from a tenth of the way on
+    error: float
+    unfinished: int
 
 
 def simulate(problem: Problem, slots: int, seed: int, gives_away: bool = True) -> Outcome:
@@ -188,8 +196,10 @@ def simulate(problem: Problem, slots: int, seed: int, gives_away: bool = True) -
         scheduler = Scheduler(Workload(problem.runs, costs), store, machine, note, clock=lambda: machine.clock)
         scheduler.run()
         end = machine.clock
+        unfinished = sum(not store.is_finished(run.id) for run in problem.runs)
     errors = [abs(time + left - end) / end for time, left in estimates if 0.1 * end <= time <= 0.9 * end]
-    return Outcome(end / lower_bound(problem, slots), machine.busy_seconds / end / slots, max(errors, default=0.0))
+    ratio, busy = end / lower_bound(problem, slots), machine.busy_seconds / end / slots
+    return Outcome(ratio, busy, max(errors, default=0.0), unfinished)
 
 
 def random_matrices(count: int) -> Iterator[Matrix]:
