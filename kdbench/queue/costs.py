@@ -132,6 +132,11 @@ class CostModel:
         kinds = {self._keys_of(run).own: run for run in runs}
         return [run for key, run in kinds.items() if key not in self._seconds]
 
+    def unmeasured_networks(self, runs: Iterable[str]) -> list[str]:
+        """Return a run of each network that was never measured, whatever its method."""
+        networks = {f"{self._keys_of(run).student} measured": run for run in runs}
+        return [run for key, run in networks.items() if key not in self._seconds]
+
     def step_seconds(self, run: str) -> float:
         """Return the seconds of a step of a run, alone."""
         cost = self.cost(run)

@@ -52,13 +52,15 @@ class Dispatcher:
     def worth_measuring(self, slots: Slots) -> list[list[str]]:
         """Return, for each free slot, runs of which a few steps are to be measured before anything trains.
 
-        It is a run of each kind that was never measured; none if this would take more than `MEASURED_SHARE` of all.
+        It is a run of each kind that was never measured; if this would take more than `MEASURED_SHARE` of all, one of
+        each network; else none.
         """
-        runs = self._costs.unmeasured(self._backlog.unfinished)
-        seconds = sum(MEASUREMENT_SECONDS + MEASURED_STEPS * self._costs.step_seconds(run) for run in runs)
-        if not slots.free or seconds / slots.free > MEASURED_SHARE * self.seconds_left((), slots, 0.0):
-            return []
-        return [part for first in range(slots.free) if (part := runs[first :: slots.free])]
+        unfinished = self._backlog.unfinished
+        allowed = MEASURED_SHARE * self.seconds_left((), slots, 0.0) * slots.free
+        for runs in (self._costs.unmeasured(unfinished), self._costs.unmeasured_networks(unfinished)):
+            if sum(MEASUREMENT_SECONDS + MEASURED_STEPS * self._costs.step_seconds(run) for run in runs) <= allowed:
+                return [part for first in range(slots.free) if (part := runs[first :: slots.free])]
+        return []
 
     def next_cohorts(self, jobs: Sequence[RunningJob], slots: Slots, now: float) -> list[list[QueuedRun]]:
         """Return the cohorts for the free slots."""

@@ -1,8 +1,11 @@
 """Which runs the free slots train, which runs are measured, and which runs a long job gives away."""
 
+from dataclasses import replace
+
 import pytest
 
 from kdbench.events import EpochEnded
+from kdbench.matrix import Part
 from kdbench.queue.backlog import Backlog
 from kdbench.queue.costs import CostModel, EpochWork
 from kdbench.queue.dispatch import Dispatcher, Slots
@@ -117,6 +120,14 @@ def test_long_runs_of_new_kinds_are_measured_once_each(queued, dispatcher, costs
     measured = [run for part in one.worth_measuring(Slots(2, 2)) for run in part]
     assert len(measured) == 2  # the students differ in a hyperparameter alone
     assert teacher.id in measured
+
+
+def test_one_run_of_each_network_is_measured_where_all_kinds_take_too_long(queued, dispatcher):
+    run = queued("a")
+    specs = [replace(run.spec, parts=(Part(f"method{number}"),)) for number in range(20)]
+    runs = [heavy(QueuedRun(spec, "b"), 50.0 / run.epochs_left) for spec in specs]  # 1 % of all: about 10 s
+    measured = [one for part in dispatcher(*runs).worth_measuring(Slots(1, 1)) for one in part]
+    assert len(measured) == 1
 
 
 def test_short_runs_are_not_measured(queued, dispatcher):
