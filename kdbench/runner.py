@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import fields
+from typing import TYPE_CHECKING
 
 from kdbench.errors import KdbenchError
 from kdbench.events import EventHandler, SlotsCounted, WarningIssued
@@ -15,14 +16,18 @@ from kdbench.queue.signals import Interrupts
 from kdbench.queue.workload import Limits, Upcoming, Workload
 from kdbench.results import Store
 from kdbench.results.integrity import corrupt_files
-from kdbench.results.table import Row, export
 from kdbench.worker.options import Options
 from kdbench.workload import OnPlan, SearchedRuns, queue_runs
+
+if TYPE_CHECKING:
+    from kdbench.results.table import Row
 
 WORKER_OPTIONS = {field.name for field in fields(Options)}
 
 
-def train(plan: Plan, store: Store, on_plan: OnPlan, executor: Executor | Ray | None = None) -> tuple[Plan, list[Row]]:
+def train(
+    plan: Plan, store: Store, on_plan: OnPlan, executor: Executor | Ray | None = None
+) -> tuple[Plan, "list[Row]"]:
     """Train a matrix; return what was trained, and the rows of `results.parquet`.
 
     If the matrix has a search, the runs of each chosen configuration are added when the search of its label ends.
@@ -60,7 +65,7 @@ def run_plan(
     on_event: EventHandler,
     executor: Executor | Ray | None = None,
     upcoming: Upcoming | None = None,
-) -> list[Row]:
+) -> "list[Row]":
     """Train the pending runs of a plan and export the tables; return the rows of `results.parquet`.
 
     The first Ctrl-C or SIGTERM stops the workers and exports the tables; the second one kills the workers and exports
@@ -96,7 +101,9 @@ def run_plan(
     return rows
 
 
-def _export(store: Store, on_event: EventHandler) -> list[Row]:
+def _export(store: Store, on_event: EventHandler) -> "list[Row]":
+    from kdbench.results.table import export  # not before training starts
+
     rows, warnings = export(store)
     for text in warnings:
         on_event(WarningIssued(text))

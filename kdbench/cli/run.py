@@ -1,7 +1,9 @@
 """`kdbench run`: train a matrix."""
 
 from contextlib import ExitStack
+from importlib import import_module
 from pathlib import Path
+from threading import Thread
 from typing import TYPE_CHECKING
 
 from rich.console import Console
@@ -73,7 +75,6 @@ def _train(matrix: MatrixSpec, store: Store, console: Console, cluster: Ray | No
         recorder = stack.enter_context(SessionRecorder(store, matrix.name))
         executor = cluster or stack.enter_context(start_workers(matrix.run, store))
         from kdbench.plan import make_plan  # the workers import torch at the same time
-        from kdbench.results.table import to_frame
         from kdbench.runner import train
 
         plan = make_plan(matrix)
@@ -84,8 +85,17 @@ def _train(matrix: MatrixSpec, store: Store, console: Console, cluster: Ray | No
             progress.show(part)
             return recorder.observe(part, progress.on_event)
 
+        Thread(target=_import_libraries).start()
         trained, rows = train(plan, store, show_progress, executor)
+    from kdbench.results.table import to_frame
+
     return trained.index(), to_frame(rows), recorder.session()
+
+
+def _import_libraries() -> None:
+    """Import the libraries of tables and report while the workers train: it takes as long as writing both."""
+    for name in ("pandas", "scipy.special", "kdbench.results.table"):
+        import_module(name)
 
 
 def _print_plan(plan: "Plan", console: Console) -> None:

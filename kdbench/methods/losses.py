@@ -4,9 +4,10 @@ import functools
 from collections.abc import Callable
 from typing import ParamSpec, TypeVar, cast
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+from kdbench.training.precision import without_autocast
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -20,7 +21,7 @@ def in_float32(function: Callable[P, R]) -> Callable[P, R]:
 
     @functools.wraps(function)
     def wrapped(*args: P.args, **kwargs: P.kwargs) -> R:
-        with torch.autocast("cpu", enabled=False), torch.autocast("cuda", enabled=False):
+        with without_autocast("cpu"), without_autocast("cuda"):
             positional = [upcast(a) for a in args]
             named = {k: upcast(v) for k, v in kwargs.items()}
             return cast("Callable[..., R]", function)(*positional, **named)

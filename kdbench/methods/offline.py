@@ -4,12 +4,12 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from typing import Any, ClassVar, Literal
 
-import torch
 from torch import Tensor, nn
 
 from kdbench.methods.requirements import NEEDS_TEACHER, enough_images, same_classes, spatial_maps
 from kdbench.training.method import Batch, Method, Output, Shapes, Step, Task
 from kdbench.training.network import Frozen
+from kdbench.training.precision import without_autocast
 
 Reads = Literal["logits", "embedding", "maps", "all"]  # each includes those before it
 
@@ -51,7 +51,7 @@ class Offline(Method, ABC):
         student, teacher = (
             network(batch.images).float(self.reads in ("maps", "all")) for network in (self.student, self.teacher)
         )
-        with torch.autocast(batch.images.device.type, enabled=False):
+        with without_autocast(batch.images.device.type):
             return self.losses(student, teacher, batch)
 
     @classmethod

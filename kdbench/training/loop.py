@@ -4,7 +4,6 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
 from typing import Protocol, final
 
-import torch
 from torch import Tensor
 
 from kdbench.training.billing import Bills
@@ -12,7 +11,7 @@ from kdbench.training.member import Member
 from kdbench.training.memory import is_out_of_memory
 from kdbench.training.method import Batch
 from kdbench.training.network import Frozen
-from kdbench.training.precision import tf32_as_in
+from kdbench.training.precision import autocast, tf32_as_in
 from kdbench.training.stopwatch import Stopwatch
 
 
@@ -147,7 +146,7 @@ class CohortLoop:
         return batch
 
     def _compute_outputs(self, teachers: Sequence[Frozen], images: Tensor, epoch: int, position: int) -> None:
-        with torch.autocast(images.device.type, dtype=torch.bfloat16, enabled=self._precision == "bf16"):
+        with autocast(images.device.type, self._precision):
             for teacher in teachers:
                 # each member that calls the teacher raises the same error itself
                 with suppress(Exception):

@@ -4,7 +4,7 @@ fp32 is IEEE float32: convolutions and matrix products of float32 tensors use TF
 """
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any, Literal
 
@@ -79,10 +79,17 @@ def _cpu_has_bf16() -> bool:
     return "bf16" in flags  # avx512_bf16 and amx_bf16 on x86, bf16 on ARM
 
 
-def autocast(network: nn.Module, precision: str) -> torch.autocast:
-    """Return the autocast context for a network's device; it is enabled for the precision "bf16" only."""
-    device = next(network.parameters()).device.type
-    return torch.autocast(device, dtype=torch.bfloat16, enabled=precision == "bf16")
+def autocast(device: str, precision: str) -> AbstractContextManager[object]:
+    """Return the autocast context for a device such as "cpu"; it is enabled for the precision "bf16" only."""
+    return torch.autocast(device, dtype=torch.bfloat16) if precision == "bf16" else without_autocast(device)
+
+
+def without_autocast(device: str) -> AbstractContextManager[object]:
+    """Return a context in which autocast is disabled on a device.
+
+    Where it is disabled already this does nothing: a context of torch takes as long as an operation on a small tensor.
+    """
+    return torch.autocast(device, enabled=False) if torch.is_autocast_enabled(device) else nullcontext()
 
 
 def allow_tf32(allowed: bool) -> None:
@@ -129,5 +136,5 @@ def uses_tf32(precision: str) -> bool:
 @contextmanager
 def full_precision(network: nn.Module) -> Iterator[None]:
     """Compute in IEEE float32 inside, without autocast and TF32: the precision of all scores."""
-    with autocast(network, "fp32"), tf32_as_in("fp32"):
+    with without_autocast(next(network.parameters()).device.type), tf32_as_in("fp32"):
         yield

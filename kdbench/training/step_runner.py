@@ -32,7 +32,7 @@ class StepRunner:
         self.counts: Counter[str] = Counter()  # the number of values in each sum, and of steps of each player
         self._optimizers = optimizers
         self._precision = precision
-        self._network = next(iter(method.deployed().values()))
+        self._device = next(next(iter(method.deployed().values())).parameters()).device.type
         self._sums: dict[str, Tensor] = {}
 
     def __call__(self, batch: Batch) -> None:
@@ -70,7 +70,7 @@ class StepRunner:
 
     def _next(self, steps: Iterator[Step]) -> Step | None:
         """Return the next step. Autocast is entered for each step: its weight cache is stale after an update."""
-        with autocast(self._network, self._precision):
+        with autocast(self._device, self._precision):
             return next(steps, None)
 
     def _optimizer(self, player: str) -> PlayerOptimizer:

@@ -19,6 +19,7 @@ from kdbench.training.precision import (
     resolve_precision,
     tf32_as_in,
     uses_tf32,
+    without_autocast,
 )
 
 
@@ -163,5 +164,15 @@ def test_the_settings_of_torch_before_2_9_are_used_there(monkeypatch):
 @pytest.mark.parametrize(("precision", "dtype"), [("bf16", torch.bfloat16), ("fp32", torch.float32)])
 def test_autocast_has_the_precision(precision, dtype):
     network = nn.Linear(2, 2)
-    with autocast(network, precision):
+    with autocast("cpu", precision):
         assert network(torch.ones(1, 2)).dtype == dtype
+
+
+def test_fp32_disables_autocast_inside_another_one():
+    network = nn.Linear(2, 2)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        with autocast("cpu", "fp32"):
+            assert network(torch.ones(1, 2)).dtype == torch.float32
+        with without_autocast("cpu"):
+            assert network(torch.ones(1, 2)).dtype == torch.float32
+        assert network(torch.ones(1, 2)).dtype == torch.bfloat16
