@@ -10,10 +10,10 @@ METHOD = {"vanilla": {"alpha": [0.1, 0.9]}}
 
 def test_a_distilled_run_shares_its_teacher() -> None:
     plan = with_method("vanilla")
-    (scratch,) = [cell for cell in plan.cells if cell.label == "scratch" and cell.student.name == "mlp_16"]
+    (scratch,) = [cell for cell in plan.cells if cell.label == "scratch" and cell.pair.student == "mlp_16"]
     student, alone = (epoch_work(plan, spec) for spec in (of_cell(plan, "vanilla")[0], scratch.runs[0]))
     assert student.own == alone.own > 0
-    assert student.steps == alone.steps == 100 // 32 + 1
+    assert student.steps == alone.steps == 3  # 90 images in batches of 32
     assert alone.shared == 0
     assert student.shared > student.own  # the teacher is far larger
 
@@ -27,15 +27,14 @@ def test_a_teacher_only_predicts_while_its_student_trains() -> None:
 
 
 def test_peers_are_trained_as_well() -> None:
-    plan = with_method("dml", peer="mlp_16")
-    run = of_cell(plan, "dml")[0]
-    work = epoch_work(plan, run)
-    assert work.shared == 0
-    assert work.own > epoch_work(with_method("logit_mse"), run).own / 2
+    plan = plan_of(methods={"dml": {}, "vanilla": {}})
+    mutual, distilled = (epoch_work(plan, of_cell(plan, label)[0]) for label in ("dml", "vanilla"))
+    assert mutual.shared == 0
+    assert mutual.own == distilled.own + 3 * distilled.shared  # the peer has the teacher's architecture
 
 
 def test_more_scored_images_are_more_work() -> None:
-    few, many = (plan_of(methods={"vanilla": {}}, split={"track_test": track}) for track in (False, True))
+    few, many = (plan_of(methods={"vanilla": {}}, protocol={"track_test": track}) for track in (False, True))
     first, second = (epoch_work(plan, of_cell(plan, "vanilla")[0]) for plan in (few, many))
     assert second.own > first.own
     assert second.shared == first.shared
@@ -52,7 +51,7 @@ def test_runs_that_share_batches_have_equal_keys() -> None:
 
 
 def test_the_runs_of_a_search_wait_for_all_of_it() -> None:
-    plan = plan_of(methods=METHOD, search={"seeds": [7]})
+    plan = plan_of(methods=METHOD, protocol={"search_seeds": [7]})
     searched = {run.id for run in plan.runs if run.method == "vanilla" and run.seed == 7}
     expected = queue_undecided(plan)
     assert expected

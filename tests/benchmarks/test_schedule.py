@@ -23,7 +23,7 @@ def test_random_matrices_are_trained_to_the_end(schedule: ModuleType, slots: int
         outcome = schedule.simulate(schedule.make_problem(matrix, seed), slots, seed)
         assert outcome.unfinished == 0
         assert 0 < outcome.busy <= 1 + 1e-9
-        assert 1 - 1e-9 <= outcome.ratio < 1.5, matrix
+        assert 0.97 < outcome.ratio < 1.5, matrix  # epochs are up to 3 % shorter or longer than the bound assumes
 
 
 @pytest.mark.slow

@@ -288,7 +288,7 @@ def test_a_job_past_its_time_limit_is_canceled_and_costs_an_attempt(queued, sche
 
 
 def test_a_worker_has_more_time_to_start_its_job(queued, schedule, monkeypatch):
-    monkeypatch.setattr("kdbench.queue.scheduler.START_SECONDS", 0.2)
+    monkeypatch.setattr("kdbench.queue.running_jobs.START_SECONDS", 0.2)
     start = time.monotonic()
     _, executor = schedule([queued("a")], lambda store, job: [HANG], limits=Limits(time_limit=0.01 / 60))
     assert executor.canceled == [1, 2]
@@ -464,8 +464,9 @@ class StepwiseExecutor(FakeExecutor):
 
 
 @pytest.fixture
-def step_through(store):
-    """`step_through(runs, script, slots)`: the events and the executor."""
+def step_through(store, monkeypatch):
+    """`step_through(runs, script, slots)`: the events and the executor; nothing is measured."""
+    monkeypatch.setattr("kdbench.queue.dispatch.MEASURED_SHARE", 0.0)
 
     def run(runs, script, slots=2):
         events, executor = [], StepwiseExecutor(store, slots, script)
@@ -508,7 +509,7 @@ def test_nothing_starts_while_a_worker_is_about_to_be_free(queued, step_through,
 def test_a_worker_that_does_not_end_its_job_delays_the_others_for_seconds_only(
     queued, step_through, store, monkeypatch
 ):
-    monkeypatch.setattr("kdbench.queue.scheduler.ENDING_SECONDS", 0.0)
+    monkeypatch.setattr("kdbench.queue.running_jobs.ENDING_SECONDS", 0.0)
     teacher = queued("t", "teacher's")
     student = queued("s", "b", teacher)
 
