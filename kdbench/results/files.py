@@ -1,9 +1,10 @@
 """Atomic writes: a file is either complete or missing. Bounded reads: hostile content is refused with its reason."""
 
+import hashlib
 import json
 import math
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from itertools import count
 from pathlib import Path
@@ -18,6 +19,8 @@ REMEDY = "; run `kdbench reindex --deep`, then run the matrix again"
 MAX_JSON_BYTES = 2**24
 MAX_JSON_DEPTH = 200  # two levels per run in a chain of runs that need each other
 MAX_DIGITS = 300  # of an integer: it can be converted to float
+CHECKSUM = "sha256"  # the last key of a checked file
+_CHECKED_LENGTH = 64 + len('"\n}\n')  # of the checksum and what follows it
 
 
 def write_atomic(path: Path, write: Callable[[Path], None]) -> None:
@@ -76,8 +79,41 @@ def read_json(path: Path, max_bytes: int = MAX_JSON_BYTES) -> dict[str, Any]:
         ResultsError: the file cannot be read, or is corrupted.
         FileNotFoundError: the file is missing.
     """
+    return _read_json(path, max_bytes)[1]
+
+
+def write_checked_json(path: Path, data: Mapping[str, Any]) -> None:
+    """Write JSON atomically, with the SHA-256 of the file up to there as the value of its last key.
+
+    Raises:
+        ResultsError: the folder cannot be written to.
+    """
+    text = json.dumps({**data, CHECKSUM: ""}, indent=1, ensure_ascii=False, allow_nan=False).encode()
+    before, after = text[:-3], text[-3:] + b"\n"
+    write_bytes(path, before + _sha256(before) + after)
+
+
+def read_checked_json(path: Path, max_bytes: int = MAX_JSON_BYTES) -> dict[str, Any]:
+    """Read a JSON object as `write_checked_json` writes it, without its checksum.
+
+    Raises:
+        ResultsError: the file cannot be read, is corrupted, or does not match its checksum.
+        FileNotFoundError: the file is missing.
+    """
+    content, data = _read_json(path, max_bytes)
+    if CHECKSUM not in data:
+        raise corrupted(path, "has no checksum")
+    before, after = content[:-_CHECKED_LENGTH], content[-_CHECKED_LENGTH:]
+    if list(data)[-1] != CHECKSUM or after != _sha256(before) + b'"\n}\n':
+        raise corrupted(path, "does not match its checksum")
+    return {key: value for key, value in data.items() if key != CHECKSUM}
+
+
+def _read_json(path: Path, max_bytes: int) -> tuple[bytes, dict[str, Any]]:
+    """Return the bytes of a file, and the JSON object that they are."""
     try:
-        data = _parse(read_regular(path, max_bytes).decode())
+        content = read_regular(path, max_bytes)
+        data = _parse(content.decode())
     except FileNotFoundError:
         raise
     except OSError as error:
@@ -88,7 +124,11 @@ def read_json(path: Path, max_bytes: int = MAX_JSON_BYTES) -> dict[str, Any]:
         raise corrupted(path, error) from None
     if not isinstance(data, dict):
         raise corrupted(path, f"must be a JSON object, got {type(data).__name__}")
-    return data
+    return content, data
+
+
+def _sha256(content: bytes) -> bytes:
+    return hashlib.sha256(content).hexdigest().encode()
 
 
 def _parse(text: str) -> Any:

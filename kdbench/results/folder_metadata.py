@@ -10,7 +10,7 @@ from kdbench.errors import ResultsError
 from kdbench.results.files import corrupted, read_json, without_remedy, write_json
 from kdbench.results.regular_files import irregularity
 
-FORMAT = 1
+FORMAT = 2  # 1: without checksums of the JSON files
 NAME = "kdbench.json"
 ThreadsOfRuns = Callable[[], int | None]  # what the results of the folder record, if any run is done
 
@@ -19,13 +19,14 @@ def check_format(root: Path, threads_of_runs: ThreadsOfRuns) -> None:
     """Raise unless this version of kdbench can read the folder.
 
     Raises:
-        ResultsError: the folder has a newer format, or its `kdbench.json` is corrupted.
+        ResultsError: the folder has another format, or its `kdbench.json` is corrupted.
     """
     found = _read(root, threads_of_runs).get("format", 0)
-    if found > FORMAT:
+    if found != FORMAT:
+        age, upgrade = ("a newer", "upgrade kdbench or ") if found > FORMAT else ("an older", "")
         raise ResultsError(
-            f"{root}: written by a newer kdbench (format {found}, this version reads formats up to {FORMAT}); "
-            "upgrade kdbench or choose another results folder with --results"
+            f"{root}: written by {age} kdbench (format {found}, this version reads format {FORMAT}); "
+            f"{upgrade}choose another results folder with --results"
         )
 
 

@@ -15,7 +15,7 @@ from kdbench.errors import ResultsError, printable
 from kdbench.formatting import count_of
 from kdbench.matrix.spec import RunSpec
 from kdbench.results.checkpoints import NAMES as CHECKPOINTS
-from kdbench.results.files import corrupted, read_json, without_remedy, writable
+from kdbench.results.files import corrupted, read_checked_json, without_remedy, writable
 from kdbench.results.locks import LOCK
 from kdbench.results.names import is_architecture, is_run_id
 from kdbench.results.regular_files import irregularity, kind_of, open_regular, read_regular
@@ -40,6 +40,21 @@ def checksums(folder: Path) -> dict[str, dict[str, int | str]]:
     """
     files = {name: folder / name for name in FILES}
     return {name: {"bytes": path.stat().st_size, "sha256": _sha256(path)} for name, path in files.items()}
+
+
+def read_result(folder: Path, run_id: str) -> dict[str, Any]:
+    """Return the content of the `result.json` of a run, whose checksum, types and ranges were checked.
+
+    Raises:
+        ResultsError: the file is corrupted.
+        FileNotFoundError: the run is not finished.
+    """
+    path = folder / "result.json"
+    result = read_checked_json(path)
+    reason = result_corruption(result, run_id)
+    if reason is not None:
+        raise corrupted(path, reason)
+    return result
 
 
 def result_corruption(result: Mapping[str, Any], run_id: str) -> str | None:
@@ -71,7 +86,7 @@ def run_corruption(folder: Path, run_id: str, deep: bool = False) -> str | None:
     if reason is not None:
         return reason
     try:
-        result = read_json(folder / "result.json")
+        result = read_checked_json(folder / "result.json")
     except FileNotFoundError:
         return None
     except ResultsError as error:
@@ -125,7 +140,7 @@ def read_spec(folder: Path) -> RunSpec:
     """
     path = folder / "spec.json"
     try:
-        return RunSpec.from_json(read_json(path, MAX_SPEC))
+        return RunSpec.from_json(read_checked_json(path, MAX_SPEC))
     except ValueError as error:
         raise corrupted(path, error) from None
 

@@ -10,7 +10,7 @@ from typing import Annotated, Literal, final
 from pydantic import AwareDatetime, Field, TypeAdapter, ValidationError
 
 from kdbench.errors import ResultsError
-from kdbench.results.files import corrupted, read_json, without_remedy, write_json
+from kdbench.results.files import corrupted, read_checked_json, without_remedy, write_checked_json
 from kdbench.results.processes import is_alive, pid_space
 
 INTERVAL = 2.0  # seconds between two writes of a session that is running
@@ -129,7 +129,7 @@ def write_session(path: Path, session: Session) -> None:
         ResultsError: the folder cannot be written to.
     """
     times = {"started": session.started.isoformat(), "updated": session.updated.isoformat()}
-    write_json(path, asdict(session) | times)
+    write_checked_json(path, asdict(session) | times)
 
 
 def read_session(path: Path) -> Session:
@@ -140,7 +140,7 @@ def read_session(path: Path) -> Session:
         FileNotFoundError: the file is missing.
     """
     try:
-        return _adapter().validate_python(read_json(path))
+        return _adapter().validate_python(read_checked_json(path))
     except ValidationError as error:
         raise corrupted(path, error) from None
 

@@ -11,7 +11,7 @@ from filelock import FileLock, Timeout
 from kdbench.errors import ResultsError, did_you_mean, printable
 from kdbench.matrix.spec import RunSpec
 from kdbench.results import attempts, checkpoints, folder_metadata, integrity
-from kdbench.results.files import corrupted, read_json, writable, write_json
+from kdbench.results.files import corrupted, read_checked_json, writable, write_checked_json
 from kdbench.results.index import MatrixIndex
 from kdbench.results.locks import LOCK, is_locked
 from kdbench.results.names import is_matrix_name, is_run_id
@@ -134,10 +134,9 @@ class Store:
     def result(self, run_id: str) -> dict[str, Any] | None:
         """Return the content of `result.json`, or None if the run is not finished or the file is corrupted."""
         try:
-            result = read_json(self.folder(run_id) / "result.json")
+            return integrity.read_result(self.folder(run_id), run_id)
         except (FileNotFoundError, ResultsError):
             return None
-        return None if integrity.result_corruption(result, run_id) else result
 
     def corruption(self, run_id: str, deep: bool = False) -> str | None:
         """Return why a run is corrupted, by the sizes of its files, with `deep` also by their checksums."""
@@ -208,7 +207,7 @@ class Store:
 
     def write_spec(self, spec: RunSpec) -> None:
         """Write `spec.json`, which describes a run completely."""
-        write_json(self.folder(spec.id) / "spec.json", spec.to_json())
+        write_checked_json(self.folder(spec.id) / "spec.json", spec.to_json())
 
     def spec(self, run_id: str) -> RunSpec:
         """Return the spec of a run.
@@ -253,7 +252,7 @@ class Store:
         """Write `result.json`, which makes a run finished, and remove its checkpoints."""
         row = {key: _as_line(value) for key, value in result.get("row", {}).items()}
         content = {"run_id": run_id, **result} | ({"row": row} if row else {})
-        write_json(self.folder(run_id) / "result.json", content)
+        write_checked_json(self.folder(run_id) / "result.json", content)
         checkpoints.remove(self.folder(run_id))
 
     def clear_result(self, run_id: str) -> None:
@@ -262,7 +261,7 @@ class Store:
 
     def write_index(self, index: MatrixIndex) -> None:
         """Write the cells and runs of a matrix."""
-        write_json(self.matrices / f"{index.name}.json", index.to_json())
+        write_checked_json(self.matrices / f"{index.name}.json", index.to_json())
 
     def index(self, name: str) -> MatrixIndex | None:
         """Return the cells and runs of a matrix; None if it was never run or its file is corrupted."""
@@ -282,7 +281,7 @@ class Store:
         if not is_matrix_name(name):
             raise corrupted(path, "no matrix can have this name")
         try:
-            index = MatrixIndex.from_json(read_json(path, MAX_INDEX_BYTES))
+            index = MatrixIndex.from_json(read_checked_json(path, MAX_INDEX_BYTES))
         except ValueError as error:
             raise corrupted(path, error) from None
         if index.name != name:

@@ -13,7 +13,7 @@ from pydantic import TypeAdapter, ValidationError
 from kdbench.errors import ResultsError
 from kdbench.formatting import count_of
 from kdbench.matrix.identity import canonical, digest
-from kdbench.results.files import read_json, write_json
+from kdbench.results.files import read_checked_json, write_checked_json
 from kdbench.results.hardware import cpu_model
 from kdbench.results.names import is_architecture
 from kdbench.results.provenance import installed_version
@@ -67,7 +67,7 @@ class Timing:
 def read_timing(path: Path) -> Timing | None:
     """Return the content of a file of inference times; None if it is missing or corrupted."""
     try:
-        timing = _adapter().validate_python(read_json(path))
+        timing = _adapter().validate_python(read_checked_json(path))
     except (FileNotFoundError, ResultsError, ValidationError):
         return None
     is_timing = (
@@ -83,7 +83,7 @@ def read_timings(folder: Path) -> list[Timing]:
 
 def write_timing(folder: Path, timing: Timing) -> None:
     """Write inference times."""
-    write_json(folder / f"{timing.key}.json", asdict(timing))
+    write_checked_json(folder / f"{timing.key}.json", asdict(timing))
 
 
 def timing_lock(folder: Path) -> FileLock:

@@ -276,12 +276,12 @@ def test_a_read_only_results_folder_can_be_read(read_only: Path, copied: Any, in
     "command", [["run", "tiny.toml"], ["plan", "tiny.toml"], ["status"], ["report"], ["show", "0"]]
 )
 def test_a_results_folder_of_a_newer_version(copied: Any, invoke: Callable[..., Any], command: list[str]) -> None:
-    write_json(copied.results / "kdbench.json", {"format": 2, "threads": 1})
+    write_json(copied.results / "kdbench.json", {"format": 3, "threads": 1})
     before = {path: path.stat().st_mtime_ns for path in copied.results.rglob("*")}
     result = invoke(*command)
     assert result.status == 1
     assert result.error.startswith(
-        "results: written by a newer kdbench (format 2, this version reads formats up to 1); upgrade"
+        "results: written by a newer kdbench (format 3, this version reads format 2); upgrade"
     )
     assert {path: path.stat().st_mtime_ns for path in copied.results.rglob("*")} == before
 

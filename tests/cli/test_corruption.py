@@ -93,7 +93,7 @@ def test_every_command_refuses_a_corrupted_kdbench_json(copied: Any, invoke: Cal
         result = invoke(*command)
         assert result.status == 1
         assert result.error.startswith("results/kdbench.json: corrupted (")
-        assert result.error.endswith("""; restore it with: echo '{"format": 1, "threads": 1}' > results/kdbench.json""")
+        assert result.error.endswith("""; restore it with: echo '{"format": 2, "threads": 1}' > results/kdbench.json""")
 
 
 @pytest.mark.slow

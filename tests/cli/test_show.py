@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from kdbench.results import Store, checkpoints
+from tests.helpers.forged import with_checksum
 
 
 def lines(text: str) -> dict[str, str]:
@@ -118,7 +119,7 @@ def test_the_error_of_a_failed_run_is_printed(copied: Any, invoke: Callable[...,
 
 def test_a_corrupted_spec_is_an_error(copied: Any, invoke: Callable[..., Any]) -> None:
     run = copied.run_of("vanilla")
-    (copied.results / "runs" / run / "spec.json").write_text('{"dataset": 3}')
+    (copied.results / "runs" / run / "spec.json").write_bytes(with_checksum('{"dataset": 3}'))
     result = invoke("show", run)
     assert result.status == 1
     assert f"{run}/spec.json: corrupted" in result.error

@@ -21,6 +21,7 @@ from kdbench import api
 from kdbench.cli.app import app
 from kdbench.errors import ResultsError
 from kdbench.results import Store
+from tests.helpers.forged import with_checksum
 
 ROOT = Path(kdbench.__file__).parent.parent
 HANGS_AFTER = 60  # seconds, on a busy machine; a FIFO that is opened would hang for ever
@@ -197,7 +198,7 @@ def change(**changes: object) -> Corrupt:
         result = json.loads(path.read_text())
         for key, value in changes.items():
             (result if key in result else result["row"])[key] = value
-        path.write_text(json.dumps(result).replace('"1e999"', "1e999"))
+        path.write_bytes(with_checksum(json.dumps(result).replace('"1e999"', "1e999")))
 
     return write
 

@@ -1,6 +1,5 @@
 """Initial weights that have seen the validation images are refused."""
 
-import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ from kdbench import models
 from kdbench.errors import MatrixError
 from kdbench.matrix import RunSpec
 from kdbench.plan import Plan
+from kdbench.results.files import write_checked_json
 
 TASK = {"num_classes": 10, "image_shape": (1, 8, 8)}
 EXPERT = {"network": {"expert": {"architecture": "cnn_8_16"}}, "pairs": [{"teacher": "expert", "student": "mlp_16"}]}
@@ -24,8 +24,8 @@ def write_run(folder: Path, spec: RunSpec) -> str:
     folder.mkdir()
     state = models.build("cnn_8_16", **TASK).state_dict()
     save_file({f"student.{key}": value for key, value in state.items()}, folder / "weights.safetensors")
-    (folder / "result.json").write_text(json.dumps({"status": "done"}))
-    (folder / "spec.json").write_text(json.dumps(spec.to_json()))
+    write_checked_json(folder / "result.json", {"status": "done"})
+    write_checked_json(folder / "spec.json", spec.to_json())
     return str(folder)
 
 

@@ -12,9 +12,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.numpy import save_file
 
+from kdbench.errors import ResultsError
 from kdbench.matrix import RunSpec
 from kdbench.results import Store
+from kdbench.results.files import read_checked_json, write_checked_json
 from kdbench.results.integrity import checksums, file_corruption, result_corruption, run_corruption
+from tests.helpers.forged import with_checksum
 
 WEIGHTS, HISTORY, PREDICTIONS = FILES = "weights.safetensors", "history.parquet", "predictions.safetensors"
 
@@ -62,9 +65,9 @@ def test_a_flipped_bit_is_found_by_its_checksum(done: Path, teacher: RunSpec, na
 
 def test_a_missing_or_foreign_spec_is_found(done: Path, teacher: RunSpec, student: Callable[..., RunSpec]) -> None:
     other = student()
-    (done / "spec.json").write_text(json.dumps(other.to_json()))
+    (done / "spec.json").write_bytes(with_checksum(json.dumps(other.to_json())))
     assert run_corruption(done, teacher.id, deep=True) == f"spec.json belongs to the run {other.id}"
-    (done / "spec.json").write_text("{}")
+    (done / "spec.json").write_bytes(with_checksum("{}"))
     assert "spec.json: corrupted (KeyError: 'dataset')" in (run_corruption(done, teacher.id) or "")
     (done / "spec.json").unlink()
     assert run_corruption(done, teacher.id) == "spec.json is missing"
@@ -86,10 +89,40 @@ def test_a_missing_or_foreign_spec_is_found(done: Path, teacher: RunSpec, studen
     ],
 )
 def test_a_corrupted_result(done: Path, teacher: RunSpec, content: str, why: str) -> None:
-    (done / "result.json").write_text(content.replace("ID", teacher.id))
+    content = content.replace("ID", teacher.id)
+    (done / "result.json").write_bytes(with_checksum(content) if content.endswith("}") else content.encode())
     found = run_corruption(done, teacher.id) or ""
     assert found.startswith(why)
     assert "reindex" not in found, "kdbench itself quarantines the run"
+
+
+@given(position=st.integers(0, 10_000), flip=st.integers(1, 255))
+def test_every_changed_byte_of_a_result_or_spec_is_found_without_deep(
+    tmp_path_factory: pytest.TempPathFactory, position: int, flip: int
+) -> None:
+    folder = tmp_path_factory.mktemp("run")
+    for name in ("result.json", "spec.json"):
+        path = folder / name
+        write_checked_json(path, {"run_id": "0123", "row": {"test_accuracy": 0.912345, "test_nll": 0.25}})
+        content = bytearray(path.read_bytes())
+        content[position % len(content)] ^= flip
+        path.write_bytes(content)
+        with pytest.raises(ResultsError, match=f"{name}: corrupted"):
+            read_checked_json(path)
+
+
+def test_a_changed_digit_of_a_result_is_found(done: Path, teacher: RunSpec, store: Store) -> None:
+    path = done / "result.json"
+    path.write_text(path.read_text().replace('"test_accuracy": 0.5', '"test_accuracy": 0.6'))
+    assert store.result(teacher.id) is None
+    assert "result.json: corrupted (does not match its checksum)" in (store.corruption(teacher.id) or "")
+
+
+@pytest.mark.parametrize(("old", "new"), [('"name": "digits"', '"name": "mnist"'), ('"kind": "digits"', '"kind": "x"')])
+def test_a_changed_name_that_is_not_part_of_the_id_is_found(done: Path, teacher: RunSpec, old: str, new: str) -> None:
+    path = done / "spec.json"
+    path.write_text(path.read_text().replace(old, new))
+    assert "spec.json: corrupted (does not match its checksum)" in (run_corruption(done, teacher.id) or "")
 
 
 def test_an_unfinished_or_failed_run_is_not_corrupted(done: Path, teacher: RunSpec, store: Store) -> None:

@@ -23,6 +23,7 @@ from kdbench.results.sessions import (
     read_sessions,
     write_session,
 )
+from tests.helpers.forged import with_checksum
 
 
 def make(**changes: Any) -> Session:
@@ -113,7 +114,7 @@ def test_a_corrupted_session_is_skipped_and_named_in_one_line(store: Store, cont
     write_session(store.sessions / "good.json", make())
     text = (store.sessions / "good.json").read_text()
     text = content if isinstance(content, str) else json.dumps({**json.loads(text), **content})
-    (store.sessions / "bad.json").write_text(text)
+    (store.sessions / "bad.json").write_bytes(with_checksum(text))
     assert [session.matrix for session in read_sessions(store.sessions)] == ["m"]
     (line,) = corrupted_sessions(store.sessions)
     assert line.startswith(f"{store.sessions / 'bad.json'}: corrupted (")

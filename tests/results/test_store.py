@@ -12,7 +12,9 @@ import pytest
 from kdbench.errors import ResultsError
 from kdbench.matrix import RunSpec
 from kdbench.results import MatrixIndex, Store, load_indexes
+from kdbench.results.files import write_checked_json
 from kdbench.results.folder_metadata import FORMAT
+from tests.helpers.forged import with_checksum
 
 Student = Callable[..., RunSpec]
 Index = Callable[..., MatrixIndex]
@@ -59,16 +61,14 @@ def test_a_folder_that_is_only_read_is_not_created(tmp_path: Path) -> None:
     assert list(root.iterdir()) == []
 
 
-def test_a_newer_format_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "kdbench.json").write_text(json.dumps({"format": FORMAT + 1}))
-    reason = f"written by a newer kdbench (format {FORMAT + 1}, this version reads formats up to {FORMAT})"
+@pytest.mark.parametrize(("difference", "age", "do"), [(1, "a newer", "upgrade kdbench or "), (-1, "an older", "")])
+def test_another_format_is_refused(tmp_path: Path, difference: int, age: str, do: str) -> None:
+    (tmp_path / "kdbench.json").write_text(json.dumps({"format": FORMAT + difference}))
+    reason = f"written by {age} kdbench (format {FORMAT + difference}, this version reads format {FORMAT})"
     for create in (True, False):
         with pytest.raises(ResultsError) as caught:
             Store(tmp_path, create=create)
-        assert (
-            str(caught.value)
-            == f"{tmp_path}: {reason}; upgrade kdbench or choose another results folder with --results"
-        )
+        assert str(caught.value) == f"{tmp_path}: {reason}; {do}choose another results folder with --results"
 
 
 def test_a_folder_that_cannot_be_written(tmp_path: Path) -> None:
@@ -150,7 +150,7 @@ def test_a_process_that_dies_unlocks_its_run(store: Store) -> None:
 )
 def test_the_result_of_another_run_is_none(store: Store, content: str) -> None:
     store.folder("abc").mkdir()
-    (store.folder("abc") / "result.json").write_text(content)
+    (store.folder("abc") / "result.json").write_bytes(with_checksum(content))
     assert (store.result("abc"), store.state("abc"), store.is_finished("abc")) == (None, "pending", False)
 
 
@@ -180,7 +180,7 @@ def test_a_missing_or_corrupted_spec(store: Store, teacher: RunSpec) -> None:
         ({"split": {"validaton": 1}}, "TypeError: "),
         ({"recipe": {"epochs": "x"}}, "epochs: Input should be a valid integer"),
     ]:
-        path.write_text(json.dumps({**spec, **changes} if changes else {}))
+        path.write_bytes(with_checksum(json.dumps({**spec, **changes} if changes else {})))
         with pytest.raises(ResultsError) as caught:
             store.spec(teacher.id)
         assert str(caught.value).startswith(f"{path}: corrupted ({why}")
@@ -226,7 +226,7 @@ def test_indexes(store: Store, student: Student, index: Index) -> None:
 @pytest.mark.parametrize("content", ["", "[]", "{}", '{"cells": 3, "incompatible": []}', '{"cells": [{"kind": "x"}]}'])
 def test_a_corrupted_index_is_none(store: Store, student: Student, index: Index, content: str) -> None:
     store.write_index(index(student()))
-    (store.matrices / "corrupted.json").write_text(content)
+    (store.matrices / "corrupted.json").write_bytes(with_checksum(content))
     assert store.index("corrupted") is None
     assert [found.name for found in store.indexes()] == ["thesis"]
 
@@ -265,7 +265,7 @@ def test_a_corrupted_kdbench_json_is_refused_with_a_command(store: Store, teache
     with pytest.raises(ResultsError) as caught:
         Store(store.root)
     assert str(caught.value).startswith(f"{about}: corrupted (")
-    assert str(caught.value).endswith(f'; restore it with: echo \'{{"format": 1, "threads": 3}}\' > {about}')
+    assert str(caught.value).endswith(f'; restore it with: echo \'{{"format": {FORMAT}, "threads": 3}}\' > {about}')
 
 
 def test_the_number_of_threads_is_recovered_from_the_runs(store: Store, teacher: RunSpec) -> None:
@@ -358,6 +358,6 @@ def test_a_spec_with_other_types_is_corrupted(store: Store, teacher: RunSpec, ch
 def test_a_spec_of_another_run_is_corrupted(store: Store, teacher: RunSpec) -> None:
     store.write_spec(teacher)
     path = store.folder(teacher.id) / "spec.json"
-    path.write_text(json.dumps({**teacher.to_json(), "seed": 7}))
+    write_checked_json(path, {**teacher.to_json(), "seed": 7})
     with pytest.raises(ResultsError, match=r"spec\.json: corrupted \(it belongs to the run "):
         store.spec(teacher.id)

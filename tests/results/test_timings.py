@@ -11,6 +11,7 @@ from timings import HERE, add_timing, make_timing
 
 from kdbench.results.table import time_matrix
 from kdbench.results.timings import choose_timings, read_timing, read_timings, timed_architectures
+from tests.helpers.forged import with_checksum
 
 OTHER = replace(HERE, processor="another")
 
@@ -25,8 +26,19 @@ def test_a_timing_is_read_as_it_was_written(tmp_path: Path) -> None:
 def test_a_corrupted_file_is_skipped(tmp_path: Path, change: object) -> None:
     timing = add_timing(tmp_path, "cnn")
     path = tmp_path / f"{timing.key}.json"
-    path.write_text(change(path.read_text()))  # type: ignore[operator]
+    for content in (change(path.read_text()).encode(), with_checksum(change(path.read_text()))):  # type: ignore[operator]
+        path.write_bytes(content)
+        assert read_timings(tmp_path) == []
+
+
+def test_a_changed_digit_is_found(tmp_path: Path) -> None:
+    timing = add_timing(tmp_path, "cnn")
+    path = tmp_path / f"{timing.key}.json"
+    changed = path.read_text().replace('"inference_ms": 0.5', '"inference_ms": 0.6')
+    path.write_text(changed)
     assert read_timings(tmp_path) == []
+    path.write_bytes(with_checksum(changed))
+    assert read_timings(tmp_path) != []
 
 
 CHANGES = {"processor": "other", "device": "NVIDIA H200", "torch_version": "2.7.1", "threads": 2, "precision": "bf16"}
