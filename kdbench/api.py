@@ -152,7 +152,7 @@ def run(
 
     Raises:
         MatrixError: the matrix has an error, or all cells are incompatible or excluded.
-        ResultsError: the results folder is not writable.
+        StorageError: the results folder is not writable.
         KeyboardInterrupt: it was interrupted; call it again to resume.
     """
     from kdbench.reporting import write_report

@@ -5,15 +5,16 @@ KdbenchError
 ├── DataError            a data set is missing, incomplete or corrupted
 ├── MethodError          a method cannot be built from these roles and hyperparameters
 ├── NetworkError         a network cannot be built
-├── ResultsError         a results folder cannot be read or written
+├── ResultsError         a results folder has an error, such as a corrupted file
 │   └── CorruptedError   the files of a finished run are corrupted; it is trained again
+├── StorageError         a file cannot be read or written; no run is responsible
 ├── ReportError          a report cannot be made from these results
 └── TrainingError        a run cannot continue; the other runs of its cohort can
     └── NotFiniteError   a loss is NaN or infinite
 """
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 NOT_FINITE = "NaN or infinite"
 
@@ -42,11 +43,15 @@ class NetworkError(KdbenchError):
 
 
 class ResultsError(KdbenchError):
-    """A results folder cannot be read or written."""
+    """A results folder has an error, such as a corrupted file."""
 
 
 class CorruptedError(ResultsError):
     """The files of a finished run are corrupted; it is trained again, then the runs that need it."""
+
+
+class StorageError(KdbenchError):
+    """A file cannot be read or written, for a reason that is no run's: no space, a limit, or an I/O error."""
 
 
 class ReportError(KdbenchError):
@@ -59,6 +64,15 @@ class TrainingError(KdbenchError):
 
 class NotFiniteError(TrainingError):
     """A loss is NaN or infinite. Its text contains `NOT_FINITE`, by which reports recognize a diverged run."""
+
+
+def causes(error: BaseException | None) -> Iterator[BaseException]:
+    """Yield an exception and its chain of causes."""
+    seen = list[BaseException]()
+    while error is not None and error not in seen:
+        seen.append(error)
+        yield error
+        error = error.__cause__ or error.__context__
 
 
 def printable(text: str, longest: int = 800) -> str:

@@ -35,7 +35,7 @@ def start_workers(options: RunOptions, store: Store) -> Iterator[Executor]:
         store: the results folder.
 
     Raises:
-        ResultsError: the results folder is not writable.
+        StorageError: the results folder is not writable.
         KdbenchError: as for `create_executor`; or no worker can start.
     """
     store.check_writable()

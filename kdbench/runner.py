@@ -1,10 +1,11 @@
 """Trains a plan: what `run` and `tune` share."""
 
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import fields
 from typing import TYPE_CHECKING
 
-from kdbench.errors import KdbenchError
+from kdbench.errors import KdbenchError, StorageError
 from kdbench.events import EventHandler, SlotsCounted, WarningIssued
 from kdbench.executor import Ray, check_threads, create_executor
 from kdbench.plan import Plan
@@ -79,7 +80,7 @@ def run_plan(
         upcoming: the runs that are added as others finish.
 
     Raises:
-        ResultsError: the results folder is not writable.
+        StorageError: the results folder cannot be read or written.
         KdbenchError: the requested device is missing, or workers fail for a reason that would fail every job.
         KeyboardInterrupt: the user interrupted the command.
     """
@@ -96,9 +97,12 @@ def run_plan(
     with Interrupts() as interrupts:
         try:
             Scheduler(workload, store, executor, on_event, limits, interrupts).run()
-        finally:
-            rows = [] if interrupts.is_kill_requested else _export(store, on_event)
-    return rows
+        except BaseException:
+            if not interrupts.is_kill_requested:
+                with suppress(StorageError):  # the first error counts
+                    _export(store, on_event)
+            raise
+        return _export(store, on_event)
 
 
 def _export(store: Store, on_event: EventHandler) -> "list[Row]":

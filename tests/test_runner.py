@@ -9,7 +9,7 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
-from kdbench.errors import KdbenchError, ResultsError
+from kdbench.errors import KdbenchError, StorageError
 from kdbench.events import CohortStarted, Event, EventHandler, SlotsCounted
 from kdbench.matrix import parse
 from kdbench.plan import Plan, batches_key, make_plan
@@ -248,7 +248,7 @@ def test_a_read_only_results_folder_is_an_error(
         raise OSError(30, "Read-only file system")
 
     monkeypatch.setattr(Path, "write_bytes", refuse)
-    with pytest.raises(ResultsError, match=r"cannot be written \(Read-only file system\)"):
+    with pytest.raises(StorageError, match=r"cannot be written \(Read-only file system\)"):
         run_plan(plan_with(), store, ignore)
     assert scheduler.ran == 0
 

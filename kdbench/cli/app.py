@@ -37,15 +37,27 @@ REPORTS = Path("reports")
 
 @contextmanager
 def _error_handling() -> Iterator[None]:
-    """Print a KdbenchError as one message and exit with status 1; an interrupt exits with status 130."""
+    """Print the error of kdbench or the disk as one message and exit with status 1; an interrupt exits with 130."""
     try:
         yield
     except KdbenchError as error:
-        print_line(make_console(stderr=True), f"error: {error}", style="red")
+        _print_error(error)
         raise typer.Exit(1) from None
     except KeyboardInterrupt:
         print_line(make_console(stderr=True), "stopped; rerun the same command to resume", style="yellow")
         raise typer.Exit(130) from None
+    except Exception as error:
+        from kdbench.results.storage_errors import as_storage_error
+
+        storage = as_storage_error(error)
+        if storage is None:
+            raise
+        _print_error(storage)
+        raise typer.Exit(1) from None
+
+
+def _print_error(error: KdbenchError) -> None:
+    print_line(make_console(stderr=True), f"error: {error}", style="red")
 
 
 def _print_version(requested: bool) -> None:

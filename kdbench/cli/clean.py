@@ -16,7 +16,8 @@ def clean_results(dry_run: bool, results: Path, as_json: bool, console: Console)
     """Remove leftovers and print their kinds and sizes; with `dry_run` remove nothing.
 
     Raises:
-        ResultsError: the results folder does not exist or is not writable.
+        ResultsError: the results folder does not exist.
+        StorageError: it cannot be read or written.
     """
     store = Store(results, create=False)
     found = [leftover for leftover in leftovers.find(store) if dry_run or leftovers.remove(store, leftover)]

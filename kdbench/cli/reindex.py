@@ -15,7 +15,8 @@ def reindex_results(deep: bool, results: Path, console: Console) -> None:
     """Move corrupted runs to the quarantine and rebuild the Parquet files; `deep`: verify the content of every file.
 
     Raises:
-        ResultsError: the results folder does not exist or is not writable.
+        ResultsError: the results folder does not exist.
+        StorageError: it cannot be read or written.
     """
     from kdbench.results.table import export
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 
 from kdbench.cli.console import make_console, print_line
-from kdbench.errors import ResultsError
+from kdbench.errors import StorageError
 from kdbench.reporting import Format, Report, Selection, Table, TableCell, render, write_report
 from kdbench.reporting.formats.terminal import print_table
 from kdbench.results import Store
@@ -67,7 +67,7 @@ def _update_tables(store: Store) -> tuple["pd.DataFrame", list[str]]:
 
     try:
         found, notes = export(store)
-    except ResultsError as error:
+    except StorageError as error:
         found, notes = read_rows(store), [f"results.parquet and history.parquet were not updated: {error}"]
     return to_frame(found), [*notes, *corrupted_indexes(store).values()]
 

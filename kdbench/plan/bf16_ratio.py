@@ -5,7 +5,7 @@ from functools import cache
 from pathlib import Path
 
 from kdbench.data.cache import cache_folder
-from kdbench.errors import ResultsError
+from kdbench.errors import ResultsError, StorageError
 from kdbench.results.files import read_json, write_json
 from kdbench.results.hardware import cpu_model
 from kdbench.results.provenance import installed_version
@@ -22,7 +22,7 @@ def cached_bf16_ratio() -> float:
     key, known = f"{cpu_model()}, torch {installed_version('torch')}", _read(path)
     if key not in known:
         known[key] = measure_bf16_ratio()
-        with suppress(ResultsError):
+        with suppress(StorageError):
             write_json(path, known)
     return known[key]
 
@@ -31,5 +31,5 @@ def _read(path: Path) -> dict[str, float]:
     """Return the ratios in a file, without those that are not numbers."""
     try:
         return {key: value for key, value in read_json(path).items() if isinstance(value, float)}
-    except (OSError, ResultsError):
+    except (OSError, ResultsError, StorageError):
         return {}

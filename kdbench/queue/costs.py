@@ -1,11 +1,12 @@
 """How long epochs take: measured in earlier epochs on the same processor, or estimated from the operations."""
 
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import final
 
-from kdbench.errors import ResultsError
+from kdbench.errors import ResultsError, StorageError
 from kdbench.events import EpochEnded, RunMeasured
 from kdbench.matrix import RunSpec
 from kdbench.matrix.identity import canonical, digest
@@ -57,7 +58,9 @@ class CostModel:
         self._path = store.root / NAME
         self._environment = environment
         self._rate = OPERATIONS_PER_SECOND[device]
-        self._seconds: dict[str, float] = _read(self._path).get(environment, {})
+        self._seconds: dict[str, float] = {}
+        with suppress(StorageError):  # epochs are then measured again
+            self._seconds = _read(self._path).get(environment, {})
         self._runs: dict[str, tuple[RunSpec, EpochWork]] = {}
         self._keys: dict[str, _Keys] = {}  # by run
         self._is_changed = False
@@ -164,7 +167,7 @@ class CostModel:
         """Write the measurements; those of other environments, and of other processes, are kept.
 
         Raises:
-            ResultsError: the folder is not writable.
+            StorageError: the file cannot be read or written.
         """
         if self._is_changed:
             known = _read(self._path)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import final
 
-from kdbench.errors import KdbenchError
+from kdbench.errors import KdbenchError, StorageError
 from kdbench.events import (
     CohortStarted,
     EpochEnded,
@@ -24,6 +24,7 @@ from kdbench.events import (
     StopRequested,
     TimeLeft,
     TimingStarted,
+    WarningIssued,
     WorkerDied,
     WorkerReady,
 )
@@ -128,7 +129,14 @@ class Scheduler:
             self._executor.close(kill=True)
             raise
         finally:
+            self._save_costs()
+
+    def _save_costs(self) -> None:
+        """Save how long epochs take, if possible: without it the next command only estimates."""
+        try:
             self._costs.save()
+        except StorageError as error:
+            self._emit(WarningIssued(f"the epoch times are not saved: {error}"))
 
     def _add(self, runs: Sequence[QueuedRun]) -> None:
         for run in runs:

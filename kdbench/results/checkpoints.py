@@ -16,7 +16,8 @@ from annotated_types import Ge, Lt
 from pydantic import TypeAdapter
 
 from kdbench.results.files import writable, write_bytes
-from kdbench.results.regular_files import open_regular
+from kdbench.results.regular_files import read_file
+from kdbench.results.storage_errors import repeat_read
 
 FORMAT = 2
 MAX_HEADER = 4096  # bytes
@@ -45,7 +46,7 @@ def write(folder: Path, epoch: int, content: bytes, made_with: Mapping[str, str 
         made_with: versions and options that the numbers depend on.
 
     Raises:
-        ResultsError: the folder cannot be written to.
+        StorageError: the folder cannot be written to.
     """
     header = Header(epoch, len(content), hashlib.sha256(content).hexdigest(), dict(made_with))
     write_file(folder, json.dumps(asdict(header)).encode() + b"\n" + content)
@@ -55,7 +56,7 @@ def write_file(folder: Path, file: bytes) -> None:
     """Write the newest checkpoint of a run from the bytes of a checkpoint file, header included.
 
     Raises:
-        ResultsError: the folder cannot be written to.
+        StorageError: the folder cannot be written to.
     """
     newest, previous = (folder / name for name in NAMES)
     if _read_header(newest) is not None:  # a corrupted checkpoint must not replace the previous one
@@ -70,12 +71,16 @@ def next_epoch(folder: Path) -> int:
 
 
 def read(folder: Path) -> Iterator[tuple[Path, Header | None, bytes]]:
-    """Yield file, header and content of the checkpoints, newest first; the header is None if the file is corrupted."""
+    """Yield file, header and content of the checkpoints, newest first; the header is None if the file is corrupted.
+
+    Raises:
+        StorageError: a file cannot be read.
+    """
     for path in _paths(folder):
         header = _read_header(path)
         try:
             content = b"" if header is None else _read_content(path)
-        except (OSError, ValueError):  # the disk failed after the header was read
+        except (OSError, ValueError):  # removed, or replaced by something else, after the header was read
             header, content = None, b""
         is_intact = header is not None and hashlib.sha256(content).hexdigest() == header.sha256
         yield (path, header, content) if is_intact else (path, None, b"")
@@ -89,15 +94,13 @@ def remove(folder: Path) -> None:
 
 
 def _paths(folder: Path) -> list[Path]:
-    return [path for name in NAMES if (path := folder / name).exists()]
+    return [path for name in NAMES if repeat_read(path := folder / name, path.exists)]
 
 
 def _read_header(path: Path) -> Header | None:
     """Return a file's header; None if it has none or not the size that the header states."""
     try:
-        with open_regular(path) as handle:
-            line = handle.readline(MAX_HEADER)
-            size = os.fstat(handle.fileno()).st_size
+        line, size = read_file(path, lambda file: (file.readline(MAX_HEADER), os.fstat(file.fileno()).st_size))
         header = _adapter().validate_python(json.loads(line))
     except (OSError, ValueError, RecursionError):
         return None
@@ -105,9 +108,7 @@ def _read_header(path: Path) -> Header | None:
 
 
 def _read_content(path: Path) -> bytes:
-    with open_regular(path) as handle:
-        handle.readline(MAX_HEADER)
-        return handle.read()
+    return read_file(path, lambda file: (file.readline(MAX_HEADER), file.read())[1])
 
 
 @cache

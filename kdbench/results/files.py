@@ -14,6 +14,7 @@ from pydantic import ValidationError
 
 from kdbench.errors import ResultsError, printable
 from kdbench.results.regular_files import read_regular
+from kdbench.results.storage_errors import unwritable
 
 REMEDY = "; run `kdbench reindex --deep`, then run the matrix again"
 MAX_JSON_BYTES = 2**24
@@ -27,7 +28,7 @@ def write_atomic(path: Path, write: Callable[[Path], None]) -> None:
     """Let `write` fill a temporary file in the same folder, sync it, and rename it to `path`.
 
     Raises:
-        ResultsError: the folder cannot be written to.
+        StorageError: the folder cannot be written to.
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     with writable(path.parent):
@@ -53,7 +54,7 @@ def write_bytes(path: Path, content: bytes) -> None:
     """Write bytes atomically.
 
     Raises:
-        ResultsError: the folder cannot be written to.
+        StorageError: the folder cannot be written to.
     """
 
     def write(temporary: Path) -> None:
@@ -66,7 +67,7 @@ def write_json(path: Path, data: object) -> None:
     """Write JSON atomically.
 
     Raises:
-        ResultsError: the folder cannot be written to.
+        StorageError: the folder cannot be written to.
     """
     text = json.dumps(data, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
     write_bytes(path, text.encode())
@@ -76,7 +77,8 @@ def read_json(path: Path, max_bytes: int = MAX_JSON_BYTES) -> dict[str, Any]:
     """Read a JSON object as `write_json` writes it: all numbers are finite, and all text can be encoded.
 
     Raises:
-        ResultsError: the file cannot be read, or is corrupted.
+        ResultsError: something else is in its place, or it is corrupted.
+        StorageError: it cannot be read.
         FileNotFoundError: the file is missing.
     """
     return _read_json(path, max_bytes)[1]
@@ -184,16 +186,12 @@ def without_remedy(error: ResultsError) -> str:
 
 @contextmanager
 def writable(folder: Path) -> Iterator[None]:
-    """Raise a ResultsError for any OSError in the block.
+    """Raise a StorageError for any OSError in the block.
 
     Raises:
-        ResultsError: the folder cannot be written to.
+        StorageError: the folder cannot be written to.
     """
     try:
         yield
     except OSError as error:
-        path = printable(str(error.filename if isinstance(error, IsADirectoryError) else folder))
-        raise ResultsError(
-            f"{path}: cannot be written ({error.strerror or error}); choose another results folder with --results, "
-            "or free space or permissions there and rerun the command; finished runs are kept"
-        ) from error
+        raise unwritable(error.filename if isinstance(error, IsADirectoryError) else folder, error) from error

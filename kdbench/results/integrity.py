@@ -11,16 +11,17 @@ from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from kdbench.errors import ResultsError, printable
+from kdbench.errors import ResultsError, StorageError, printable
 from kdbench.formatting import count_of
 from kdbench.matrix.spec import RunSpec
 from kdbench.results.checkpoints import NAMES as CHECKPOINTS
 from kdbench.results.files import corrupted, read_checked_json, without_remedy, writable
 from kdbench.results.locks import LOCK
 from kdbench.results.names import is_architecture, is_run_id
-from kdbench.results.regular_files import irregularity, kind_of, open_regular, read_regular
+from kdbench.results.regular_files import irregularity, kind_of, read_file, read_regular
 from kdbench.results.row_values import result_values_corruption
 from kdbench.results.sessions import corrupted_sessions
+from kdbench.results.storage_errors import as_storage_error, repeat_read
 from kdbench.results.timings import read_timing
 
 if TYPE_CHECKING:
@@ -81,6 +82,9 @@ def run_corruption(folder: Path, run_id: str, deep: bool = False) -> str | None:
     Of an unfinished run only the kinds of its files are checked: anything but a regular file cannot be read or written.
     By default the content of the JSON files and the sizes of the others are checked, with `deep` also their checksums
     and formats.
+
+    Raises:
+        StorageError: a file cannot be read, so that nothing is known of its content.
     """
     reason = _irregular_file(folder)
     if reason is not None:
@@ -146,11 +150,15 @@ def read_spec(folder: Path) -> RunSpec:
 
 
 def file_corruption(path: Path, expected: object, deep: bool = False) -> str | None:
-    """Return why a file is corrupted, or None; `expected` is its entry of `checksums`."""
+    """Return why a file is corrupted, or None; `expected` is its entry of `checksums`.
+
+    Raises:
+        StorageError: the file cannot be read.
+    """
     if not isinstance(expected, dict):
         return f"result.json has no checksum of {path.name}"
     try:
-        status = path.stat()
+        status = repeat_read(path, path.stat)
         kind, size = kind_of(status.st_mode), status.st_size
         if kind is not None:
             return f"{path.name} is {kind}, not a regular file"
@@ -179,15 +187,18 @@ def _format_corruption(folder: Path, result: Mapping[str, Any]) -> str | None:
         with safe_open(folder / name, framework="np"):
             name = PREDICTIONS
         decode(read_regular(folder / name, MAX_PREDICTIONS))
+    except StorageError:
+        raise
     except Exception as error:  # Arrow and safetensors raise their own types, and OSError
+        if (storage := as_storage_error(error)) is not None:
+            raise storage from error
         return f"{name} cannot be read ({' '.join(str(error).split())})"
     expected = result["row"].get("epochs_run")
     return f"{HISTORY} has {count_of(epochs, 'epoch')}, expected {expected}" if expected not in (None, epochs) else None
 
 
 def _sha256(path: Path) -> str:
-    with open_regular(path) as handle:
-        return hashlib.file_digest(handle, "sha256").hexdigest()
+    return read_file(path, lambda handle: hashlib.file_digest(handle, "sha256").hexdigest())
 
 
 def corrupted_indexes(store: "Store") -> dict[str, str]:
@@ -227,7 +238,7 @@ def quarantine_folder(folder: Path, quarantine: Path, why: str) -> Path:
     locked the run.
 
     Raises:
-        ResultsError: the results folder cannot be written to.
+        StorageError: the results folder cannot be written to.
     """
     with writable(quarantine):
         target = _make_folder(quarantine, folder.name)

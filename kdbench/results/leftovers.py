@@ -54,7 +54,7 @@ def remove(store: Store, leftover: Leftover) -> bool:
     """Remove a leftover unless a process uses it by now; return whether it was removed.
 
     Raises:
-        ResultsError: the folder cannot be written to.
+        StorageError: the folder cannot be written to.
     """
     if leftover.run is None:
         _delete(leftover.path)

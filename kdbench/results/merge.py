@@ -44,7 +44,8 @@ def merge(target: Store, source: Store) -> Merged:
     only the index of `source` has the configurations that the search has chosen.
 
     Raises:
-        ResultsError: the runs were trained with another number of threads, or `target` cannot be written to.
+        ResultsError: the runs were trained with another number of threads.
+        StorageError: `target` cannot be written to.
     """
     _merge_threads(target, source)
     merged = Merged()

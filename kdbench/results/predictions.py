@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any, final
 import numpy as np
 from numpy.typing import NDArray
 
-from kdbench.errors import ResultsError
+from kdbench.errors import ResultsError, StorageError
 from kdbench.results.files import corrupted, write_bytes
 from kdbench.results.integrity import MAX_PREDICTIONS, PREDICTIONS, file_corruption
 from kdbench.results.regular_files import read_regular
@@ -124,7 +124,7 @@ def write_predictions(store: "Store", run_id: str, networks: Mapping[str, Predic
     """Write the predictions of a run's networks, by name.
 
     Raises:
-        ResultsError: the folder cannot be written to.
+        StorageError: the folder cannot be written to.
     """
     write_bytes(store.folder(run_id) / PREDICTIONS, encode(networks))
 
@@ -134,6 +134,7 @@ def read_predictions(store: "Store", run_id: str) -> dict[str, Predictions]:
 
     Raises:
         ResultsError: the run is not done, or its file is missing or corrupted.
+        StorageError: the file cannot be read.
     """
     result, path = store.result(run_id), store.folder(run_id) / PREDICTIONS
     if result is None or result["status"] != "done":
@@ -147,6 +148,8 @@ def read_predictions(store: "Store", run_id: str) -> dict[str, Predictions]:
         raise corrupted(path, reason)
     try:
         return decode(read_regular(path, MAX_PREDICTIONS))
+    except StorageError:
+        raise
     except Exception as error:  # safetensors raises its own type, and OSError
         raise corrupted(path, error) from None
 

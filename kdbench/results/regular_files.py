@@ -3,10 +3,15 @@
 import errno
 import os
 import stat
+from collections.abc import Callable
 from io import BufferedReader
 from pathlib import Path
+from typing import TypeVar
 
 from kdbench.formatting import format_bytes
+from kdbench.results.storage_errors import repeat_read
+
+T = TypeVar("T")
 
 KINDS = {
     stat.S_IFDIR: "a directory",
@@ -21,13 +26,11 @@ def irregularity(path: Path) -> str | None:
     """Return what is in the place of a regular file, such as "a FIFO"; None if it is one, or nothing is there.
 
     Raises:
-        OSError: the file system does not answer.
+        StorageError: the file system fails.
     """
     try:
-        return kind_of(path.stat().st_mode)
-    except OSError as error:
-        if error.errno not in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP):
-            raise
+        return kind_of(repeat_read(path, path.stat).st_mode)
+    except OSError:
         return "a dangling link" if path.is_symlink() else None
 
 
@@ -36,8 +39,29 @@ def open_regular(path: Path) -> BufferedReader:
 
     Raises:
         ValueError: something else is in its place.
-        OSError: it is missing or cannot be opened.
+        OSError: it is missing.
+        StorageError: it cannot be opened.
     """
+    return repeat_read(path, lambda: _open(path))
+
+
+def read_file(path: Path, read: Callable[[BufferedReader], T]) -> T:
+    """Return what `read` returns for a regular file; if the file system fails, repeat it from the beginning.
+
+    Raises:
+        ValueError: something else is in its place.
+        OSError: it is missing.
+        StorageError: it cannot be read.
+    """
+
+    def open_and_read() -> T:
+        with _open(path) as handle:
+            return read(handle)
+
+    return repeat_read(path, open_and_read)
+
+
+def _open(path: Path) -> BufferedReader:
     _check(path.stat().st_mode)  # before it is opened, which can have an effect on a device
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     handle = os.fdopen(descriptor, "rb")
@@ -54,11 +78,15 @@ def read_regular(path: Path, max_bytes: int) -> bytes:
 
     Raises:
         ValueError: it has more bytes, or something else is in its place.
-        OSError: it is missing or cannot be read.
+        OSError: it is missing.
+        StorageError: it cannot be read.
     """
-    with open_regular(path) as handle:
+
+    def read(handle: BufferedReader) -> tuple[int, bytes]:
         size = os.fstat(handle.fileno()).st_size
-        content = b"" if size > max_bytes else handle.read(size + 1)
+        return size, b"" if size > max_bytes else handle.read(size + 1)
+
+    size, content = read_file(path, read)
     if max(size, len(content)) > max_bytes:
         raise ValueError(f"has {format_bytes(max(size, len(content)))}, at most {format_bytes(max_bytes)} are read")
     return content

@@ -126,7 +126,7 @@ def write_session(path: Path, session: Session) -> None:
     """Write a session.
 
     Raises:
-        ResultsError: the folder cannot be written to.
+        StorageError: the folder cannot be written to.
     """
     times = {"started": session.started.isoformat(), "updated": session.updated.isoformat()}
     write_checked_json(path, asdict(session) | times)
@@ -155,7 +155,7 @@ def copy_sessions(target: Path, source: Path) -> list[str]:
     """Copy the sessions that `target` lacks and whose command has ended; return their names.
 
     Raises:
-        ResultsError: the target cannot be written to.
+        StorageError: the target cannot be written to.
     """
     copied = []
     for path, session in _read_all(source):

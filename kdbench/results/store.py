@@ -17,6 +17,7 @@ from kdbench.results.locks import LOCK, is_locked
 from kdbench.results.names import is_matrix_name, is_run_id
 from kdbench.results.provenance import now
 from kdbench.results.regular_files import append
+from kdbench.results.storage_errors import repeat_read
 
 State = Literal["done", "failed", "running", "pending"]
 MAX_INDEX_BYTES = 2**28
@@ -27,7 +28,8 @@ class Store:
     """A results folder.
 
     Raises:
-        ResultsError: the folder was written by a newer kdbench, cannot be created, or is missing and `create` is False.
+        ResultsError: the folder was written by a newer kdbench, or is missing and `create` is False.
+        StorageError: it cannot be created.
     """
 
     def __init__(self, root: str | Path, create: bool = True) -> None:
@@ -41,10 +43,10 @@ class Store:
     @staticmethod
     def existing(root: Path) -> "Store | None":
         """Return the store of a results folder, or None if the folder is not one yet."""
-        return Store(root) if (root / folder_metadata.NAME).exists() else None
+        return Store(root) if repeat_read(root, (root / folder_metadata.NAME).exists) else None
 
     def _check_format(self, create: bool) -> None:
-        if (self.root / folder_metadata.NAME).exists():
+        if repeat_read(self.root, (self.root / folder_metadata.NAME).exists):
             folder_metadata.check_format(self.root, self._threads_of_runs)
         elif create:
             with writable(self.root):
@@ -58,7 +60,7 @@ class Store:
         """Write and delete a file in the folder.
 
         Raises:
-            ResultsError: the folder cannot be written to.
+            StorageError: the folder cannot be written to.
         """
         probe = self.root / f".probe.{os.getpid()}"
         with writable(self.root):
@@ -86,7 +88,7 @@ class Store:
         """Return the lock of a run, which is locked while a process trains it; the kernel unlocks it if that dies.
 
         Raises:
-            ResultsError: the run's folder cannot be created.
+            StorageError: the run's folder cannot be created.
         """
         folder = self.folder(run_id)
         with writable(folder):
@@ -97,7 +99,7 @@ class Store:
         """Lock a run and return the lock, or None if another process has locked it.
 
         Raises:
-            ResultsError: the run's folder cannot be written to.
+            StorageError: the run's folder cannot be written to.
         """
         lock = self.lock(run_id)
         with writable(self.folder(run_id)):
@@ -132,21 +134,30 @@ class Store:
         return self.result(run_id) is not None
 
     def result(self, run_id: str) -> dict[str, Any] | None:
-        """Return the content of `result.json`, or None if the run is not finished or the file is corrupted."""
+        """Return the content of `result.json`, or None if the run is not finished or the file is corrupted.
+
+        Raises:
+            StorageError: the file cannot be read.
+        """
         try:
             return integrity.read_result(self.folder(run_id), run_id)
         except (FileNotFoundError, ResultsError):
             return None
 
     def corruption(self, run_id: str, deep: bool = False) -> str | None:
-        """Return why a run is corrupted, by the sizes of its files, with `deep` also by their checksums."""
+        """Return why a run is corrupted, by the sizes of its files, with `deep` also by their checksums.
+
+        Raises:
+            StorageError: a file cannot be read.
+        """
         return integrity.run_corruption(self.folder(run_id), run_id, deep)
 
     def quarantine(self, run_id: str, why: str) -> Path:
         """Move all files of a run except its lock to `quarantine/`; return their folder. The run is pending again.
 
         Raises:
-            ResultsError: another process has locked the run, or the folder cannot be written to.
+            ResultsError: another process has locked the run.
+            StorageError: the folder cannot be written to.
         """
         with self.claimed(run_id) as is_claimed:
             if not is_claimed:
@@ -159,7 +170,8 @@ class Store:
         Runs that another process has locked are skipped.
 
         Raises:
-            ResultsError: the folder cannot be written to.
+            StorageError: a file cannot be read, which is no reason to quarantine a run, or the folder cannot be
+                written to.
         """
         for run in run_ids:
             if self.corruption(run, deep) is None:
@@ -198,7 +210,7 @@ class Store:
         """Append text, with the time, to a run's log.
 
         Raises:
-            ResultsError: the log cannot be written to.
+            StorageError: the log cannot be written to.
         """
         folder = self.folder(run_id)
         with writable(folder):
@@ -243,10 +255,16 @@ class Store:
 
     def run_ids(self) -> list[str]:
         """Return the ids of all runs that were ever started here, sorted; folders with other names are no runs."""
-        if not self.runs.is_dir():
+        try:
+            names = repeat_read(self.runs, lambda: [path.name for path in self.runs.iterdir()])
+        except OSError:  # there is no folder
             return []
-        names = (entry.name for entry in os.scandir(self.runs))
-        return sorted(name for name in names if is_run_id(name) and (self.runs / name / "spec.json").exists())
+        started = (name for name in names if is_run_id(name) and self._is_started(name))
+        return sorted(started)
+
+    def _is_started(self, run_id: str) -> bool:
+        spec = self.runs / run_id / "spec.json"
+        return repeat_read(spec, spec.exists)
 
     def write_result(self, run_id: str, result: Mapping[str, Any]) -> None:
         """Write `result.json`, which makes a run finished, and remove its checkpoints."""
@@ -257,7 +275,8 @@ class Store:
 
     def clear_result(self, run_id: str) -> None:
         """Remove `result.json`, so that the run is pending again."""
-        (self.folder(run_id) / "result.json").unlink(missing_ok=True)
+        with writable(self.folder(run_id)):
+            (self.folder(run_id) / "result.json").unlink(missing_ok=True)
 
     def write_index(self, index: MatrixIndex) -> None:
         """Write the cells and runs of a matrix."""

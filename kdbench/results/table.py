@@ -67,7 +67,7 @@ def export(store: Store) -> tuple[list[Row], list[str]]:
     """Write `results.parquet` and `history.parquet`; return the rows, and a warning for each corrupted file.
 
     Raises:
-        ResultsError: the folder cannot be written to.
+        StorageError: the folder cannot be written to.
     """
     with writable(store.root), FileLock(store.root / "export.lock", timeout=60):
         paths = [store.root / name for name in ("results.parquet", "history.parquet")]

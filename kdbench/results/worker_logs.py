@@ -17,7 +17,7 @@ def log_start(store: Store, runs: Iterable[str], log: Path, since: int) -> None:
     """Write into the logs of runs where the output of their worker begins.
 
     Raises:
-        ResultsError: a log cannot be written to.
+        StorageError: a log cannot be written to.
     """
     for run in runs:
         store.log(run, f"attempt {store.attempts(run)}: {log.resolve()} from byte {since}")
@@ -27,7 +27,7 @@ def log_output(store: Store, runs: Iterable[str], log: Path, since: int) -> None
     """Copy the output of a finished job, from byte `since` on, into the logs of its runs.
 
     Raises:
-        ResultsError: a log cannot be written to.
+        StorageError: a log cannot be written to.
     """
     text = read_output(log, since).strip()
     for run in runs if text else ():

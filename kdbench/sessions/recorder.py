@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from types import TracebackType
 from typing import TYPE_CHECKING, final
 
-from kdbench.errors import ResultsError
+from kdbench.errors import StorageError
 from kdbench.events import Event, EventHandler
 from kdbench.results import Store
 from kdbench.results.processes import pid_space
@@ -53,7 +53,7 @@ class SessionRecorder:
         self._thread.join()
         self._has_ended, self._is_interrupted = True, kind is not None
         session = self.session()
-        with suppress(ResultsError, OSError):
+        with suppress(StorageError, OSError):
             if session.has_trained:
                 write_session(self._path, session)
             else:
@@ -94,7 +94,7 @@ class SessionRecorder:
 
     def _write_until_stopped(self) -> None:
         while True:
-            with suppress(ResultsError):
+            with suppress(StorageError):
                 write_session(self._path, self.session())
             if self._stop.wait(INTERVAL):
                 return

@@ -20,6 +20,7 @@ from kdbench.plan import Plan, make_plan
 from kdbench.results import Store
 from kdbench.results.files import corrupted, without_remedy, writable
 from kdbench.results.regular_files import open_regular
+from kdbench.results.storage_errors import as_storage_error
 from kdbench.runner import run_plan
 from kdbench.tuning.label import Label, overrides_of, read_label
 from kdbench.tuning.result import Trial, TuningResult, make_result, score_cell
@@ -174,7 +175,7 @@ def _load_study(name: str, space: Mapping[str, BaseDistribution], store: Store) 
     """Return the study of a name, with the trials of earlier commands.
 
     Raises:
-        ResultsError: the folder is not writable, or the journal of the study is corrupted.
+        StorageError: the folder is not writable, or the journal of the study is corrupted.
     """
     folder = store.root / "tuning"
     with writable(folder):
@@ -196,6 +197,8 @@ def _load_study(name: str, space: Mapping[str, BaseDistribution], store: Store) 
         )
         distributions = [trial.distributions for trial in study.get_trials(deepcopy=False) if trial.params]
     except Exception as error:  # whatever the content of the file makes Optuna raise
+        if (storage := as_storage_error(error)) is not None:
+            raise storage from error
         raise _corrupted(path, f"{type(error).__name__}: {error}") from error
     if any(one != space for one in distributions):
         raise _corrupted(path, "a trial has other hyperparameters")

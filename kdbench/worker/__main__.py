@@ -14,6 +14,7 @@ import sys
 import threading
 import traceback
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -51,8 +52,9 @@ def main() -> None:
             runner.run_job(job)
             emit(JobEnded(job["id"]))
     except BaseException:
-        traceback.print_exc()
-        sys.stderr.flush()
+        with suppress(OSError):  # the disk of the log is full
+            traceback.print_exc()
+            sys.stderr.flush()
         os._exit(1)  # an ordinary exit would wait for the thread that reads standard input
 
 

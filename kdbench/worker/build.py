@@ -6,16 +6,16 @@ from typing import Any, final
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors.torch import load_file
+from safetensors.torch import load
 from torch import nn
 
 from kdbench import methods, models
 from kdbench.analysis import predicted_classes
-from kdbench.errors import CorruptedError, ResultsError, TrainingError
+from kdbench.errors import CorruptedError, ResultsError, StorageError, TrainingError
 from kdbench.matrix import RunSpec
 from kdbench.results import Store
 from kdbench.results.integrity import WEIGHTS, file_corruption
-from kdbench.results.regular_files import open_regular
+from kdbench.results.regular_files import read_regular
 from kdbench.training.evaluation import compute_logits
 from kdbench.training.method import Method, Task
 from kdbench.training.network import Frozen, to_device
@@ -23,6 +23,7 @@ from kdbench.training.randomness import seeded
 from kdbench.worker.cohort_data import ImageSplit
 from kdbench.worker.probes import PROBE_LOGITS, describe_mismatch, logits_difference, probe_logits
 
+MAX_WEIGHTS = 2**36  # bytes
 RECOMPILE_LIMIT = 64  # variants of a network per cohort: depths, precisions, with and without gradients
 
 
@@ -202,8 +203,9 @@ def read_weights(store: Store, run_id: str) -> Mapping[str, torch.Tensor]:
     """
     path = store.folder(run_id) / WEIGHTS
     try:
-        open_regular(path).close()
-        return load_file(path)
+        return load(read_regular(path, MAX_WEIGHTS))  # a file in mapped memory ends the process if the disk fails
+    except StorageError:
+        raise
     except Exception as error:  # safetensors raises its own error type, and OSError
         raise ResultsError(
             f"{path}: cannot be read ({error}); run `kdbench reindex --deep`, then run the matrix again"

@@ -70,7 +70,7 @@ class Checkpoints:
         `record` returns the record of a member in all its cohorts.
 
         Raises:
-            ResultsError: a folder cannot be written to.
+            StorageError: a folder cannot be written to.
         """
         if not members or time.monotonic() - self._last < 60 * self._options.checkpoint_minutes:
             return
@@ -82,7 +82,7 @@ class Checkpoints:
         """Write checkpoints of some members now.
 
         Raises:
-            ResultsError: a folder cannot be written to.
+            StorageError: a folder cannot be written to.
         """
         for member in members:
             state = {"member": member.state_dict(self._shared), "record": asdict(record(member))}

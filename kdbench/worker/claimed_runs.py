@@ -1,13 +1,13 @@
 """The runs of a job that a worker has locked, until the job ends or a run is given away."""
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import final
 
 from filelock import FileLock
 
-from kdbench.errors import KdbenchError
+from kdbench.errors import KdbenchError, StorageError
 from kdbench.events import EventHandler, RunDone, RunsGivenAway, RunTakenElsewhere
 from kdbench.matrix import RunSpec
 from kdbench.results import Store, worker_logs
@@ -60,7 +60,8 @@ class ClaimedRuns:
             try:
                 yield claimed
             except KdbenchError:
-                self._copy_output(self._locks)
+                with suppress(StorageError):  # the first error counts
+                    self._copy_output(self._locks)
                 raise
             self._copy_output(self._locks)
         finally:

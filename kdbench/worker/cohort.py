@@ -13,6 +13,7 @@ from kdbench.matrix import RunSpec
 from kdbench.results import Store
 from kdbench.results.integrity import WEIGHTS
 from kdbench.results.provenance import now
+from kdbench.results.storage_errors import as_storage_error
 from kdbench.training.cuda_graphs import GraphRecorder, make_recorder
 from kdbench.training.evaluation import compute_logits
 from kdbench.training.loop import CohortLoop
@@ -70,7 +71,7 @@ class CohortWorker:
         """Train all runs, from their checkpoints if there are any. A run that fails does not stop the others.
 
         Raises:
-            ResultsError: the results folder cannot be written to.
+            StorageError: the results folder cannot be read or written, or a run fails for such a reason.
             KdbenchError: the device does not have the precision of the runs.
             MemoryError, RuntimeError: out of memory; checkpoints and finished runs are kept.
         """
@@ -250,7 +251,13 @@ class CohortWorker:
         self._emit(RunDone(spec.id))
 
     def fail(self, spec: RunSpec, error: BaseException, started: str | None = None) -> None:
-        """Write the error of a run and emit `RunFailed`."""
+        """Write the error of a run and emit `RunFailed`.
+
+        Raises:
+            StorageError: the environment is responsible for the error, not the run.
+        """
+        if (storage := as_storage_error(error)) is not None:
+            raise storage from error
         reason = str(error) if isinstance(error, KdbenchError) else f"{type(error).__name__}: {error}"
         trace = "".join(traceback.format_exception(error))
         write_failure(self._store, spec, reason, trace, started or self._started)

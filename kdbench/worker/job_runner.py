@@ -19,6 +19,7 @@ from kdbench.events import (
 from kdbench.matrix import RunSpec
 from kdbench.numerics import NUMERICS
 from kdbench.results import Store
+from kdbench.results.storage_errors import storage_errors
 from kdbench.training.memory import clear_frames
 from kdbench.training.precision import allow_tf32
 from kdbench.worker.claimed_runs import ClaimedRuns
@@ -74,24 +75,28 @@ class JobRunner:
     def run_job(self, job: Mapping[str, Any]) -> None:
         """Run one job, a JSON object as `Job.to_json` returns it.
 
-        A `KdbenchError` would fail every job, so it is emitted as `JobFailed`. Any other exception propagates and ends
-        the worker: the runs of this job have used an attempt, other jobs are unaffected.
+        A `KdbenchError`, such as that of a full disk, would fail every job, so it is emitted as `JobFailed`. Any other
+        exception propagates and ends the worker: the runs of this job have used an attempt, other jobs are unaffected.
         """
         self._emit(JobStarted(job["id"]))
         try:
-            if "time" in job:
-                spec = RunSpec.from_json(job["time"])
-                time_run(spec, self._store, self.device)
-                self._emit(InferenceTimed(spec.id))
-            elif "measure" in job:
-                self._measure([RunSpec.from_json(spec) for spec in job["measure"]], Options(**job["options"]))
-            else:
-                self._options = Options(**job.get("options", {}))
-                if self._options.compile:
-                    _check_compiler()
-                self._train(job["id"], [_check_numerics(RunSpec.from_json(spec)) for spec in job["train"]])
+            with storage_errors():
+                self._run(job)
         except KdbenchError as error:
             self._emit(JobFailed(str(error)))
+
+    def _run(self, job: Mapping[str, Any]) -> None:
+        if "time" in job:
+            spec = RunSpec.from_json(job["time"])
+            time_run(spec, self._store, self.device)
+            self._emit(InferenceTimed(spec.id))
+        elif "measure" in job:
+            self._measure([RunSpec.from_json(spec) for spec in job["measure"]], Options(**job["options"]))
+        else:
+            self._options = Options(**job.get("options", {}))
+            if self._options.compile:
+                _check_compiler()
+            self._train(job["id"], [_check_numerics(RunSpec.from_json(spec)) for spec in job["train"]])
 
     def _measure(self, specs: Sequence[RunSpec], options: Options) -> None:
         """Measure a few steps of each run; an error is left to its training."""

@@ -5,6 +5,7 @@ Imports torch only once a job runs.
 
 import platform
 from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, final
@@ -15,6 +16,7 @@ from kdbench.events import (
     CheckpointSaved,
     Event,
     InferenceTimed,
+    JobFailed,
     RemoteEvent,
     RunDone,
     RunFailed,
@@ -23,6 +25,7 @@ from kdbench.events import (
 )
 from kdbench.results.checkpoints import NAMES as CHECKPOINTS
 from kdbench.results.integrity import FILES
+from kdbench.results.storage_errors import storage_errors
 
 Files = Mapping[str, bytes]  # path below the results folder -> content
 Send = Callable[[RemoteEvent], None]
@@ -53,6 +56,7 @@ def run_remote_job(
 
     Raises:
         KdbenchError: this machine has another version of kdbench.
+        StorageError: the temporary folder cannot be written to.
     """
     if version != kdbench.__version__:
         raise KdbenchError(
@@ -61,7 +65,7 @@ def run_remote_job(
         )
     from kdbench.worker.job_runner import JobRunner
 
-    with TemporaryDirectory(prefix="kdbench-") as folder:
+    with storage_errors(), TemporaryDirectory(prefix="kdbench-") as folder:
         root = Path(folder)
         for files in inputs:
             _write_files(files, root)
@@ -79,6 +83,8 @@ class _Outbox:
         self._send = send
 
     def emit(self, event: Event) -> None:
+        if isinstance(event, JobFailed):
+            event = replace(event, error=f"on {platform.node()}: {event.error}")
         self._send(RemoteEvent(event, self._files(event)))
 
     def _files(self, event: Event) -> Files:

@@ -6,7 +6,7 @@ from typing import Any, final
 
 import pyarrow.parquet as pq
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor, nn
 
 from kdbench.analysis import agreement, classification_metrics
@@ -15,7 +15,7 @@ from kdbench.errors import NotFiniteError
 from kdbench.matrix import RunSpec
 from kdbench.matrix.identity import canonical, digest
 from kdbench.results import Store
-from kdbench.results.files import write_atomic
+from kdbench.results.files import write_atomic, write_bytes
 from kdbench.results.history import EPOCH_TYPES
 from kdbench.results.integrity import HISTORY, WEIGHTS, checksums
 from kdbench.results.predictions import BEST, STUDENT, Predictions, write_predictions
@@ -76,7 +76,7 @@ class RunWriter:
             record: how the run was trained, in all its cohorts.
 
         Raises:
-            ResultsError: the folder cannot be written to.
+            StorageError: the folder cannot be written to.
             NotFiniteError: a deployed network's outputs are NaN or infinite.
         """
         row, others = self._evaluate_and_save()
@@ -216,7 +216,7 @@ class RunWriter:
             f"{name}.{key}": value.cpu().contiguous() for name, state in weights.items() for key, value in state.items()
         }
         flat[PROBE_LOGITS] = probe_logits(self._network, self._data.test)
-        write_atomic(self._store.folder(self._spec.id) / WEIGHTS, lambda path: save_file(flat, str(path)))
+        write_bytes(self._store.folder(self._spec.id) / WEIGHTS, save(flat))  # save_file hides the errors of the disk
 
     def _save_history(self) -> None:
         table = to_arrow(self._member.history, EPOCH_TYPES)

@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from kdbench.errors import ResultsError
+from kdbench.errors import StorageError
 from kdbench.results import checkpoints
 
 MADE_WITH = {"torch": "2", "threads": 1}
@@ -103,7 +103,7 @@ def test_checkpoints_are_removed(tmp_path):
 
 def test_a_folder_that_cannot_be_written(tmp_path):
     (tmp_path / "file").touch()
-    with pytest.raises(ResultsError, match="cannot be written"):
+    with pytest.raises(StorageError, match="cannot be written"):
         checkpoints.write(tmp_path / "file", 1, b"", MADE_WITH)
 
 

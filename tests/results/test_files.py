@@ -6,12 +6,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kdbench.errors import ResultsError
+from kdbench.errors import ResultsError, StorageError
 from kdbench.results.files import read_json, write_atomic, write_json
 
 REMEDY = (
-    "choose another results folder with --results, or free space or permissions there and rerun the command; "
-    "finished runs are kept"
+    "choose another results folder with --results, or free space there and rerun the command; finished runs are kept"
 )
 
 
@@ -59,7 +58,7 @@ def test_a_writer_that_raises_leaves_the_old_file_unchanged(tmp_path: Path) -> N
 
 
 def test_a_full_disk(tmp_path: Path) -> None:
-    with pytest.raises(ResultsError) as caught:
+    with pytest.raises(StorageError) as caught:
         write_atomic(tmp_path / "result", half(OSError(28, "No space left on device")))
     assert str(caught.value) == f"{tmp_path}: cannot be written (No space left on device); {REMEDY}"
     assert names(tmp_path) == []
@@ -67,9 +66,9 @@ def test_a_full_disk(tmp_path: Path) -> None:
 
 def test_a_file_in_place_of_the_folder(tmp_path: Path) -> None:
     (tmp_path / "results").touch()
-    with pytest.raises(ResultsError, match=r"results: cannot be written \((File exists|Not a directory)\); choose"):
+    with pytest.raises(StorageError, match=r"results: cannot be written \((File exists|Not a directory)\); choose"):
         write_atomic(tmp_path / "results" / "file", lambda path: path.write_text("x"))
-    with pytest.raises(ResultsError, match=r"runs: cannot be written \(Not a directory\); choose"):
+    with pytest.raises(StorageError, match=r"runs: cannot be written \(Not a directory\); choose"):
         write_atomic(tmp_path / "results" / "runs" / "file", lambda path: path.write_text("x"))
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from timings import HERE, add_timing
 
-from kdbench.errors import ResultsError
+from kdbench.errors import ResultsError, StorageError
 from kdbench.matrix import RunSpec
 from kdbench.results import MatrixIndex, Store, checkpoints
 from kdbench.results.merge import merge
@@ -204,7 +204,7 @@ def test_a_copy_that_fails_leaves_the_run_unchanged(
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("kdbench.results.merge.shutil.copytree", full)
-    with pytest.raises(ResultsError, match="No space left on device"):
+    with pytest.raises(StorageError, match="No space left on device"):
         merge(store, other)
     assert store.state(teacher.id) == "pending"
     monkeypatch.undo()

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from kdbench.errors import ResultsError
+from kdbench.errors import ResultsError, StorageError
 from kdbench.matrix import RunSpec
 from kdbench.results import MatrixIndex, Store, load_indexes
 from kdbench.results.files import write_checked_json
@@ -73,7 +73,7 @@ def test_another_format_is_refused(tmp_path: Path, difference: int, age: str, do
 
 def test_a_folder_that_cannot_be_written(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(ResultsError, match=r"cannot be written .* choose another results folder with --results"):
+    with pytest.raises(StorageError, match=r"cannot be written .* choose another results folder with --results"):
         Store(tmp_path / "file")
     with pytest.raises(ResultsError, match="results folder not found"):
         Store(tmp_path / "file", create=False)
@@ -81,7 +81,7 @@ def test_a_folder_that_cannot_be_written(tmp_path: Path) -> None:
 
 def test_a_run_folder_that_cannot_be_created(store: Store) -> None:
     store.folder("abc").touch()
-    with pytest.raises(ResultsError, match="abc: cannot be written"):
+    with pytest.raises(StorageError, match="abc: cannot be written"):
         store.claim("abc")
     assert store.state("abc") == "pending"
 
@@ -92,7 +92,7 @@ def test_check_writable(store: Store) -> None:
     assert sorted(store.root.iterdir()) == before
     probe = store.root / f".probe.{os.getpid()}"
     probe.mkdir()
-    with pytest.raises(ResultsError, match=r"cannot be written \(Is a directory\)"):
+    with pytest.raises(StorageError, match=r"cannot be written \(Is a directory\)"):
         store.check_writable()
 
 
@@ -329,7 +329,7 @@ def test_only_names_of_runs_and_matrices_are_used(store: Store, teacher: RunSpec
 def test_a_log_that_is_no_file_is_an_error(store: Store) -> None:
     store.folder("abc").mkdir()
     os.mkfifo(store.folder("abc") / "log.txt")
-    with pytest.raises(ResultsError, match=r"abc: cannot be written \(.+\); choose"):
+    with pytest.raises(StorageError, match=r"abc: cannot be written \(.+\); choose"):
         store.log("abc", "text")
 
 

@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 from timings import add_timing
 
-from kdbench.errors import ResultsError
+from kdbench.errors import ResultsError, StorageError
 from kdbench.matrix import RunSpec
 from kdbench.matrix.recipe import Recipe
 from kdbench.results import MatrixIndex, Store, files, load_results, table
@@ -245,7 +245,7 @@ def test_an_export_that_fails_leaves_the_old_tables(
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(table.pq, "write_table", half)
-    with pytest.raises(ResultsError, match=r"results: cannot be written \(No space left on device\)"):
+    with pytest.raises(StorageError, match=r"results: cannot be written \(No space left on device\)"):
         export(store)
     assert {path.name: path.read_bytes() for path in store.root.glob("*.parquet")} == before
     assert not list(store.root.glob(".*.tmp"))

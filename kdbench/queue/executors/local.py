@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import final
 
-from kdbench.errors import ResultsError
+from kdbench.errors import StorageError
 from kdbench.events import Event, WorkerDied
 from kdbench.queue.devices import Slot, has_free_memory, timing_environments
 from kdbench.queue.executors.base import Job
@@ -83,7 +83,7 @@ class LocalExecutor:
             worker.wait(deadline)
         workers = list(self._workers.values())
         self._workers.clear()
-        with suppress(ResultsError):  # a full disk has already failed the job that wrote to it
+        with suppress(StorageError, OSError):  # a full disk has already failed the job that wrote to it
             for worker in workers:
                 worker.copy_log()
                 worker.remove_unused_log()

@@ -9,13 +9,13 @@ import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from typing import Any, Literal, final
 
 from filelock import FileLock
 
 import kdbench
-from kdbench.errors import KdbenchError, ResultsError
+from kdbench.errors import KdbenchError, ResultsError, StorageError
 from kdbench.events import (
     Event,
     JobEnded,
@@ -34,6 +34,7 @@ from kdbench.queue.executors.ray_task import Mailbox, RunJob, run_task
 from kdbench.results import Store, checkpoints
 from kdbench.results.files import writable, write_bytes
 from kdbench.results.integrity import FILES
+from kdbench.results.storage_errors import as_storage_error, repeat_read
 from kdbench.results.timings import TimingEnvironment
 
 NEEDED_FILES = ("spec.json", "result.json", "weights.safetensors")  # of a finished run that others need
@@ -203,7 +204,8 @@ class RayExecutor:
 
     def _read_files(self, run: str, names: Iterable[str]) -> dict[str, bytes]:
         paths = {f"runs/{run}/{name}": self._store.folder(run) / name for name in names}
-        return {name: path.read_bytes() for name, path in paths.items() if path.exists()}
+        found = {name: _read_if_there(path) for name, path in paths.items()}
+        return {name: content for name, content in found.items() if content is not None}
 
     def _ended_tasks(self) -> list[_Task]:
         """Return the tasks that have ended; all of their events are in the mailbox."""
@@ -240,13 +242,18 @@ class RayExecutor:
         try:
             if task.reference is not None:
                 self._ray.get(task.reference)
-        except self._ray.exceptions.RayTaskError as error:
-            if isinstance(error.cause, KdbenchError):
-                return JobFailed(str(error.cause))
-            return _death(task.job, runs, error)
         except self._ray.exceptions.RayError as error:
-            return _death(task.job, runs, error)
+            blameless = self._blameless(getattr(error, "cause", None) or error)
+            return JobFailed(str(blameless)) if blameless is not None else _death(task.job, runs, error)
         return JobEnded(task.job.id)
+
+    def _blameless(self, error: Exception) -> KdbenchError | None:
+        """Return the error of a task that would fail every job, such as that of a full disk, or None."""
+        if isinstance(error, KdbenchError):
+            return error
+        if isinstance(error, self._ray.exceptions.OutOfDiskError):
+            return StorageError(f"{_one_line(error)}; free space there and rerun the command; finished runs are kept")
+        return as_storage_error(error)
 
 
 def _connect(address: str | None) -> tuple[Any, bool]:
@@ -281,6 +288,12 @@ def _write_run_file(store: Store, run: str, name: str, content: bytes) -> None:
                 checkpoints.remove(folder)
         case _:
             raise ResultsError(f"a Ray task sent '{name}' of run {run}, which is not a run's file; nothing was written")
+
+
+def _read_if_there(path: Path) -> bytes | None:
+    with suppress(FileNotFoundError):
+        return repeat_read(path, path.read_bytes)
+    return None
 
 
 def _is_result(file: tuple[str, bytes]) -> bool:

@@ -145,7 +145,7 @@ class WorkerProcess:
         """Copy the output of the unfinished job into the logs of its runs.
 
         Raises:
-            ResultsError: a log is not writable.
+            StorageError: a log is not writable.
         """
         if self.job is not None and self.job.kind == "train":
             log_output(self._store, self.runs, self.log, self._log_start)
