@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 from timings import HERE, add_timing, make_timing
 
-from kdbench.errors import KdbenchError
+from kdbench.errors import KdbenchError, StorageError
 from kdbench.events import (
     CohortStarted,
     EpochEnded,
@@ -384,6 +384,19 @@ def test_a_run_that_another_process_left_unfinished_is_trained(queued, schedule,
 def test_a_failed_job_stops_the_scheduler(queued, schedule):
     with pytest.raises(KdbenchError, match=r"^the disk is full$"):
         schedule([queued("a")], lambda store, job: [JobFailed("the disk is full")])
+
+
+def test_epoch_times_that_cannot_be_saved_are_a_warning(queued, schedule, store, monkeypatch):
+    def full(model):
+        raise StorageError("epoch_times.json: cannot be written")
+
+    monkeypatch.setattr(CostModel, "save", full)
+    run = queued("a")
+    events, _ = schedule([run])
+    assert store.state(run.spec.id) == "done"
+    assert WarningIssued("the epoch times are not saved: epoch_times.json: cannot be written") in events
+    with pytest.raises(KdbenchError, match=r"^the disk is full$"):
+        schedule([queued("b")], lambda store, job: [JobFailed("the disk is full")])
 
 
 def test_each_architecture_is_timed_once_when_nothing_else_runs(queued, schedule):

@@ -1,5 +1,6 @@
 """The Ray executor in a real cluster of two nodes on this machine, one of which is killed."""
 
+import errno
 import shutil
 import subprocess
 import sys
@@ -240,6 +241,18 @@ def test_another_version_of_kdbench_on_a_node_is_an_error(
     finally:
         executor.close()
     assert not ray.is_initialized()  # also after the second close
+
+
+def fill_disk(*arguments: object) -> None:
+    raise OSError(errno.ENOSPC, "No space left on device")
+
+
+def test_a_full_disk_of_a_node_is_an_error_and_no_run_fails(plan: Plan, cluster: Cluster, tmp_path: Any) -> None:
+    store = Store(tmp_path / "results")
+    executor = RayExecutor(store, cluster.address, "cpu", 1, fill_disk)
+    with pytest.raises(KdbenchError, match=r"No space left on device\); free space there and rerun the command"):
+        Scheduler(queue(plan, store), store, executor, lambda event: None).run()
+    assert {store.state(spec.id) for spec in plan.runs} == {"pending"}
 
 
 def test_a_cluster_without_a_gpu_is_an_error(cluster: Cluster, tmp_path: Any) -> None:
