@@ -1,9 +1,11 @@
 """Full disks, read-only folders, corrupted files, and clocks that jump."""
 
 import os
+import resource
 import shutil
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -51,6 +53,120 @@ def test_a_full_disk_stops_the_command_and_rerunning_finishes(sandbox: Any, refe
         assert completed.status == 0, completed.output
         sandbox.numbers().check_same(reference.numbers)
         assert not list(sandbox.results.rglob("*.tmp"))
+
+
+LARGE = """
+name = "faults"
+datasets = ["digits"]
+pairs = [{ teacher = "mlp_1500", student = "mlp_1500" }]
+
+[recipe]
+epochs = 1
+precision = "fp32"
+
+[run]
+devices = "cpu"
+workers = 1
+"""
+SMALL_DISK = 300 * 1024  # bytes: less than the weights, and more than all other files
+
+
+@contextmanager
+def small_disk(sandbox: Any) -> Iterator[None]:
+    """Let the results folder have a disk that the weights overflow, until the end of the block."""
+    with mount(sandbox.results, "-t", "tmpfs", "-o", f"size={SMALL_DISK}", "kdbench-faults"):
+        yield
+        remount(sandbox.results, "size=64m")
+        check_finishes(sandbox)
+
+
+@contextmanager
+def small_files(sandbox: Any) -> Iterator[None]:
+    """Limit the size of all files, as `ulimit -f` does, until the end of the block."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (SMALL_DISK, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    check_finishes(sandbox)
+
+
+def check_finishes(sandbox: Any) -> None:
+    completed = sandbox.run()
+    assert completed.status == 0, completed.output
+    assert {sandbox.store.state(run) for run in sandbox.store.run_ids()} == {"done"}
+
+
+@pytest.mark.parametrize(
+    ("limit", "reason"), [(small_disk, "No space left on device"), (small_files, "File too large")]
+)
+def test_weights_that_do_not_fit_stop_the_command_and_fail_no_run(sandbox: Any, limit: Any, reason: str) -> None:
+    (sandbox.folder / "faults.toml").write_text(LARGE, encoding="utf-8")
+    shutil.rmtree(sandbox.results)
+    with limit(sandbox):
+        completed = sandbox.run()
+        check_stopped(completed, "results")
+        assert reason in completed.output
+        assert {sandbox.store.state(run) for run in sandbox.store.run_ids()} == {"pending"}
+        assert not list(sandbox.results.rglob("*.tmp"))
+
+
+STALE = """
+#define _GNU_SOURCE
+#include <dlfcn.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdarg.h>
+#include <string.h>
+
+static unsigned char opened[1 << 16];
+
+static int fails(const char *path, int flags) {
+    unsigned hash = 5381;
+    if (!strstr(path, "results/runs/") || strstr(path, ".tmp") || (flags & (O_ACCMODE | O_DIRECTORY))) return 0;
+    for (const char *c = path; *c; c++) hash = hash * 33 + (unsigned char)*c;
+    if (opened[hash & 0xffff] >= 2) return 0;
+    opened[hash & 0xffff]++;
+    errno = ESTALE;
+    return 1;
+}
+
+#define DEFINE(name)                                                    \
+    int name(const char *path, int flags, ...) {                        \
+        int (*real)(const char *, int, ...) = dlsym(RTLD_NEXT, #name);  \
+        va_list rest;                                                   \
+        va_start(rest, flags);                                          \
+        int mode = flags & (O_CREAT | O_TMPFILE) ? va_arg(rest, int) : 0; \
+        va_end(rest);                                                   \
+        return fails(path, flags) ? -1 : real(path, flags, mode);       \
+    }
+
+DEFINE(open)
+DEFINE(open64)
+"""
+
+
+def preload(sandbox: Any, name: str, source: str) -> None:
+    """Let all commands use a library in C instead of the functions of the system."""
+    file, library = sandbox.folder / f"{name}.c", sandbox.folder / f"{name}.so"
+    file.write_text(source, encoding="utf-8")
+    subprocess.run(["cc", "-shared", "-fPIC", "-o", str(library), str(file), "-ldl"], check=True)
+    sandbox.environment["LD_PRELOAD"] = str(library)
+
+
+@pytest.mark.skipif(sys.platform != "linux" or shutil.which("cc") is None, reason="the test needs Linux and cc")
+def test_reads_that_fail_for_a_moment_change_nothing(finished: Any, reference: Any) -> None:
+    rows = reference.numbers.rows
+    for student in rows.index[rows["method"] == "vanilla"][:1]:
+        shutil.rmtree(finished.results / "runs" / str(student))
+    preload(finished, "stale", STALE)
+    completed = finished.run()
+    assert completed.status == 0, completed.output
+    assert "corrupted" not in completed.output
+    assert not (finished.results / "quarantine").exists()
+    assert set(finished.attempts().values()) == {1}
+    finished.numbers().check_same(reference.numbers)
 
 
 def test_a_read_only_folder_stops_the_command_and_rerunning_finishes(sandbox: Any, reference: Any) -> None:
@@ -179,10 +295,7 @@ int gettimeofday(struct timeval *found, void *zone) {
 
 @pytest.mark.skipif(shutil.which("cc") is None, reason="the test needs a C compiler, cc")
 def test_a_clock_that_jumps_by_days_changes_nothing(sandbox: Any, reference: Any) -> None:
-    source, library = sandbox.folder / "clock.c", sandbox.folder / "clock.so"
-    source.write_text(CLOCK, encoding="utf-8")
-    subprocess.run(["cc", "-shared", "-fPIC", "-o", str(library), str(source), "-ldl"], check=True)
-    sandbox.environment["LD_PRELOAD"] = str(library)
+    preload(sandbox, "clock", CLOCK)
     completed = sandbox.run()
     assert completed.status == 0, completed.output
     numbers = sandbox.numbers()
