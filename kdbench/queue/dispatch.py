@@ -56,11 +56,15 @@ class Dispatcher:
         each network; else none.
         """
         unfinished = self._backlog.unfinished
-        allowed = MEASURED_SHARE * self.seconds_left((), slots, 0.0) * slots.free
+        allowed = MEASURED_SHARE * self.seconds_left((), slots, 0.0)
         for runs in (self._costs.unmeasured(unfinished), self._costs.unmeasured_networks(unfinished)):
-            if sum(MEASUREMENT_SECONDS + MEASURED_STEPS * self._costs.step_seconds(run) for run in runs) <= allowed:
-                return [part for first in range(slots.free) if (part := runs[first :: slots.free])]
+            parts = [part for first in range(slots.free) if (part := runs[first :: slots.free])]
+            if max(map(self._measurement_seconds, parts), default=0.0) <= allowed:
+                return parts
         return []
+
+    def _measurement_seconds(self, runs: Sequence[str]) -> float:
+        return sum(MEASUREMENT_SECONDS + MEASURED_STEPS * self._costs.step_seconds(run) for run in runs)
 
     def next_cohorts(self, jobs: Sequence[RunningJob], slots: Slots, now: float) -> list[list[QueuedRun]]:
         """Return the cohorts for the free slots."""

@@ -126,8 +126,9 @@ def test_one_run_of_each_network_is_measured_where_all_kinds_take_too_long(queue
     run = queued("a")
     specs = [replace(run.spec, parts=(Part(f"method{number}"),)) for number in range(20)]
     runs = [heavy(QueuedRun(spec, "b"), 50.0 / run.epochs_left) for spec in specs]  # 1 % of all: about 10 s
-    measured = [one for part in dispatcher(*runs).worth_measuring(Slots(1, 1)) for one in part]
-    assert len(measured) == 1
+    one = dispatcher(*runs)
+    assert [len(part) for part in one.worth_measuring(Slots(1, 1))] == [1]
+    assert one.worth_measuring(Slots(8, 8)) == []  # eight slots need an eighth of the time, but measure no faster
 
 
 def test_short_runs_are_not_measured(queued, dispatcher):
