@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 from processes import processes_in
 
+from kdbench.queue.signals import SIGNALS
 from kdbench.results import Store
 from kdbench.results.sessions import read_sessions
 
@@ -47,7 +48,7 @@ def wait_for_training(text: Path, process: "subprocess.Popen[bytes]") -> None:
 def test_an_interrupted_run_writes_tables_and_leaves_no_process(tmp_path: Path) -> None:
     (tmp_path / "endless.toml").write_text(MATRIX)
     text = tmp_path / "output"
-    start = "from kdbench.cli.app import app; app(prog_name='kdbench')"
+    start = "from kdbench.__main__ import main; main()"
     command = [sys.executable, "-c", start, "run", "endless.toml", "--results", str(tmp_path / "results")]
     with text.open("wb") as output, subprocess.Popen(command, stdout=output, stderr=output) as process:
         try:
@@ -70,6 +71,20 @@ def test_an_interrupted_run_writes_tables_and_leaves_no_process(tmp_path: Path) 
     assert status_of(tmp_path)["endless"]["sessions"] == []
     (session,) = read_sessions(store.sessions)
     assert (session.has_ended, session.is_interrupted, run in session.epochs) == (True, True, True)
+
+
+@pytest.mark.parametrize("number", SIGNALS)
+def test_a_signal_while_python_exits_does_not_change_the_status(number: signal.Signals) -> None:
+    start = (
+        "import sys, threading, time; from kdbench.__main__ import main; sys.argv[1:] = ['--version']; "
+        "threading.Thread(target=time.sleep, args=(2,)).start(); main()"
+    )
+    with subprocess.Popen([sys.executable, "-c", start], stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline().startswith(b"kdbench ")
+        time.sleep(0.5)  # the command has ended; Python waits for the thread
+        process.send_signal(number)
+        assert process.wait(timeout=60) == 0
 
 
 def status_of(folder: Path) -> Any:
