@@ -1,6 +1,6 @@
 """How long epochs take: measured in earlier epochs on the same processor, or estimated from the operations."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -132,13 +132,14 @@ class CostModel:
 
     def unmeasured(self, runs: Iterable[str]) -> list[str]:
         """Return a run of each kind that was never measured."""
-        kinds = {self._keys_of(run).own: run for run in runs}
-        return [run for key, run in kinds.items() if key not in self._seconds]
+        return self._without_seconds({self._keys_of(run).own: run for run in runs})
 
     def unmeasured_networks(self, runs: Iterable[str]) -> list[str]:
         """Return a run of each network that was never measured, whatever its method."""
-        networks = {f"{self._keys_of(run).student} measured": run for run in runs}
-        return [run for key, run in networks.items() if key not in self._seconds]
+        return self._without_seconds({f"{self._keys_of(run).student} measured": run for run in runs})
+
+    def _without_seconds(self, runs: Mapping[str, str]) -> list[str]:
+        return [run for key, run in runs.items() if key not in self._seconds]
 
     def step_seconds(self, run: str) -> float:
         """Return the seconds of a step of a run, alone."""

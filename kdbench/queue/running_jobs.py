@@ -59,8 +59,8 @@ class RunningJobs:
     @property
     def is_any_ending(self) -> bool:
         """Whether a worker is about to be free: the last run of its job has ended."""
-        ends = [job.emptied for job in self if job.job.kind == "train" and job.emptied is not None]
-        return bool(ends) and self._clock() - max(ends) < ENDING_SECONDS
+        ends = (job.emptied for job in self if job.job.kind == "train" and job.emptied is not None)
+        return any(self._clock() - end < ENDING_SECONDS for end in ends)
 
     def with_epoch(self, event: EpochEnded) -> RunningJob | None:
         """Return the job of which an epoch has ended, or None if it trains none of the runs any more."""

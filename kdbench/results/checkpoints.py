@@ -16,8 +16,7 @@ from annotated_types import Ge, Lt
 from pydantic import TypeAdapter
 
 from kdbench.results.files import writable, write_bytes
-from kdbench.results.regular_files import read_file
-from kdbench.results.storage_errors import repeat_read
+from kdbench.results.regular_files import exists, read_file
 
 FORMAT = 2
 MAX_HEADER = 4096  # bytes
@@ -94,7 +93,7 @@ def remove(folder: Path) -> None:
 
 
 def _paths(folder: Path) -> list[Path]:
-    return [path for name in NAMES if repeat_read(path := folder / name, path.exists)]
+    return [path for name in NAMES if exists(path := folder / name)]
 
 
 def _read_header(path: Path) -> Header | None:

@@ -21,7 +21,8 @@ MAX_JSON_BYTES = 2**24
 MAX_JSON_DEPTH = 200  # two levels per run in a chain of runs that need each other
 MAX_DIGITS = 300  # of an integer: it can be converted to float
 CHECKSUM = "sha256"  # the last key of a checked file
-_CHECKED_LENGTH = 64 + len('"\n}\n')  # of the checksum and what follows it
+_END = b'"\n}\n'  # what follows the checksum
+_DIGITS = 64  # of the checksum
 
 
 def write_atomic(path: Path, write: Callable[[Path], None]) -> None:
@@ -69,8 +70,7 @@ def write_json(path: Path, data: object) -> None:
     Raises:
         StorageError: the folder cannot be written to.
     """
-    text = json.dumps(data, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
-    write_bytes(path, text.encode())
+    write_bytes(path, _to_text(data).encode())
 
 
 def read_json(path: Path, max_bytes: int = MAX_JSON_BYTES) -> dict[str, Any]:
@@ -88,25 +88,25 @@ def write_checked_json(path: Path, data: Mapping[str, Any]) -> None:
     """Write JSON atomically, with the SHA-256 of the file up to there as the value of its last key.
 
     Raises:
-        ResultsError: the folder cannot be written to.
+        StorageError: the folder cannot be written to.
     """
-    text = json.dumps({**data, CHECKSUM: ""}, indent=1, ensure_ascii=False, allow_nan=False).encode()
-    before, after = text[:-3], text[-3:] + b"\n"
-    write_bytes(path, before + _sha256(before) + after)
+    before = _to_text({**data, CHECKSUM: ""}).encode().removesuffix(_END)
+    write_bytes(path, before + _sha256(before) + _END)
 
 
 def read_checked_json(path: Path, max_bytes: int = MAX_JSON_BYTES) -> dict[str, Any]:
     """Read a JSON object as `write_checked_json` writes it, without its checksum.
 
     Raises:
-        ResultsError: the file cannot be read, is corrupted, or does not match its checksum.
+        ResultsError: something else is in its place, it is corrupted, or it does not match its checksum.
+        StorageError: it cannot be read.
         FileNotFoundError: the file is missing.
     """
     content, data = _read_json(path, max_bytes)
     if CHECKSUM not in data:
         raise corrupted(path, "has no checksum")
-    before, after = content[:-_CHECKED_LENGTH], content[-_CHECKED_LENGTH:]
-    if list(data)[-1] != CHECKSUM or after != _sha256(before) + b'"\n}\n':
+    before = content[: -_DIGITS - len(_END)]
+    if list(data)[-1] != CHECKSUM or content != before + _sha256(before) + _END:
         raise corrupted(path, "does not match its checksum")
     return {key: value for key, value in data.items() if key != CHECKSUM}
 
@@ -127,6 +127,10 @@ def _read_json(path: Path, max_bytes: int) -> tuple[bytes, dict[str, Any]]:
     if not isinstance(data, dict):
         raise corrupted(path, f"must be a JSON object, got {type(data).__name__}")
     return content, data
+
+
+def _to_text(data: object) -> str:
+    return json.dumps(data, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
 
 
 def _sha256(content: bytes) -> bytes:

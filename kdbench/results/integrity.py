@@ -21,7 +21,7 @@ from kdbench.results.names import is_architecture, is_run_id
 from kdbench.results.regular_files import irregularity, kind_of, read_file, read_regular
 from kdbench.results.row_values import result_values_corruption
 from kdbench.results.sessions import corrupted_sessions
-from kdbench.results.storage_errors import as_storage_error, repeat_read
+from kdbench.results.storage_errors import repeat_read, storage_errors
 from kdbench.results.timings import read_timing
 
 if TYPE_CHECKING:
@@ -182,16 +182,15 @@ def _format_corruption(folder: Path, result: Mapping[str, Any]) -> str | None:
 
     name = HISTORY
     try:
-        epochs = parse_history(read_regular(folder / name, MAX_HISTORY)).num_rows
-        name = WEIGHTS
-        with safe_open(folder / name, framework="np"):
-            name = PREDICTIONS
-        decode(read_regular(folder / name, MAX_PREDICTIONS))
+        with storage_errors():
+            epochs = parse_history(read_regular(folder / name, MAX_HISTORY)).num_rows
+            name = WEIGHTS
+            with safe_open(folder / name, framework="np"):
+                name = PREDICTIONS
+            decode(read_regular(folder / name, MAX_PREDICTIONS))
     except StorageError:
         raise
     except Exception as error:  # Arrow and safetensors raise their own types, and OSError
-        if (storage := as_storage_error(error)) is not None:
-            raise storage from error
         return f"{name} cannot be read ({' '.join(str(error).split())})"
     expected = result["row"].get("epochs_run")
     return f"{HISTORY} has {count_of(epochs, 'epoch')}, expected {expected}" if expected not in (None, epochs) else None

@@ -34,6 +34,19 @@ def irregularity(path: Path) -> str | None:
         return "a dangling link" if path.is_symlink() else None
 
 
+def exists(path: Path) -> bool:
+    """Return whether something is at a path. `Path.exists` returns False if the file system fails, from Python 3.13 on.
+
+    Raises:
+        StorageError: the file system fails.
+    """
+    try:
+        repeat_read(path, path.stat)
+    except (OSError, ValueError):
+        return False
+    return True
+
+
 def open_regular(path: Path) -> BufferedReader:
     """Open a regular file for reading, without waiting.
 

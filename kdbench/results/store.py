@@ -16,7 +16,7 @@ from kdbench.results.index import MatrixIndex
 from kdbench.results.locks import LOCK, is_locked
 from kdbench.results.names import is_matrix_name, is_run_id
 from kdbench.results.provenance import now
-from kdbench.results.regular_files import append
+from kdbench.results.regular_files import append, exists
 from kdbench.results.storage_errors import repeat_read
 
 State = Literal["done", "failed", "running", "pending"]
@@ -28,7 +28,7 @@ class Store:
     """A results folder.
 
     Raises:
-        ResultsError: the folder was written by a newer kdbench, or is missing and `create` is False.
+        ResultsError: the folder was written by another version of kdbench, or is missing and `create` is False.
         StorageError: it cannot be created.
     """
 
@@ -43,10 +43,10 @@ class Store:
     @staticmethod
     def existing(root: Path) -> "Store | None":
         """Return the store of a results folder, or None if the folder is not one yet."""
-        return Store(root) if repeat_read(root, (root / folder_metadata.NAME).exists) else None
+        return Store(root) if exists(root / folder_metadata.NAME) else None
 
     def _check_format(self, create: bool) -> None:
-        if repeat_read(self.root, (self.root / folder_metadata.NAME).exists):
+        if exists(self.root / folder_metadata.NAME):
             folder_metadata.check_format(self.root, self._threads_of_runs)
         elif create:
             with writable(self.root):
@@ -259,12 +259,7 @@ class Store:
             names = repeat_read(self.runs, lambda: [path.name for path in self.runs.iterdir()])
         except OSError:  # there is no folder
             return []
-        started = (name for name in names if is_run_id(name) and self._is_started(name))
-        return sorted(started)
-
-    def _is_started(self, run_id: str) -> bool:
-        spec = self.runs / run_id / "spec.json"
-        return repeat_read(spec, spec.exists)
+        return sorted(name for name in names if is_run_id(name) and exists(self.runs / name / "spec.json"))
 
     def write_result(self, run_id: str, result: Mapping[str, Any]) -> None:
         """Write `result.json`, which makes a run finished, and remove its checkpoints."""

@@ -11,7 +11,7 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial, TrialState
 
-from kdbench.errors import MatrixError, MethodError, ResultsError
+from kdbench.errors import MatrixError, MethodError, ResultsError, StorageError
 from kdbench.events import EventHandler
 from kdbench.matrix import Cell, MatrixSpec, RunSpec
 from kdbench.matrix.identity import canonical, digest
@@ -20,7 +20,7 @@ from kdbench.plan import Plan, make_plan
 from kdbench.results import Store
 from kdbench.results.files import corrupted, without_remedy, writable
 from kdbench.results.regular_files import open_regular
-from kdbench.results.storage_errors import as_storage_error
+from kdbench.results.storage_errors import storage_errors
 from kdbench.runner import run_plan
 from kdbench.tuning.label import Label, overrides_of, read_label
 from kdbench.tuning.result import Trial, TuningResult, make_result, score_cell
@@ -175,7 +175,8 @@ def _load_study(name: str, space: Mapping[str, BaseDistribution], store: Store) 
     """Return the study of a name, with the trials of earlier commands.
 
     Raises:
-        StorageError: the folder is not writable, or the journal of the study is corrupted.
+        ResultsError: the journal of the study is corrupted.
+        StorageError: the folder cannot be read or written.
     """
     folder = store.root / "tuning"
     with writable(folder):
@@ -189,16 +190,17 @@ def _load_study(name: str, space: Mapping[str, BaseDistribution], store: Store) 
     except (OSError, ValueError) as error:
         raise _corrupted(path, error) from None
     try:
-        study = optuna.create_study(
-            study_name=name,
-            storage=JournalStorage(JournalFileBackend(str(path))),
-            direction="maximize",
-            load_if_exists=True,
-        )
-        distributions = [trial.distributions for trial in study.get_trials(deepcopy=False) if trial.params]
+        with storage_errors():
+            study = optuna.create_study(
+                study_name=name,
+                storage=JournalStorage(JournalFileBackend(str(path))),
+                direction="maximize",
+                load_if_exists=True,
+            )
+            distributions = [trial.distributions for trial in study.get_trials(deepcopy=False) if trial.params]
+    except StorageError:
+        raise
     except Exception as error:  # whatever the content of the file makes Optuna raise
-        if (storage := as_storage_error(error)) is not None:
-            raise storage from error
         raise _corrupted(path, f"{type(error).__name__}: {error}") from error
     if any(one != space for one in distributions):
         raise _corrupted(path, "a trial has other hyperparameters")

@@ -7,9 +7,9 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from forged import with_checksum
 
 from kdbench.results import Store, checkpoints
-from tests.helpers.forged import with_checksum
 
 
 def lines(text: str) -> dict[str, str]:

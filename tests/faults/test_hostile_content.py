@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from forged import with_checksum
 from typer.testing import CliRunner
 
 import kdbench
@@ -21,7 +22,6 @@ from kdbench import api
 from kdbench.cli.app import app
 from kdbench.errors import ResultsError
 from kdbench.results import Store
-from tests.helpers.forged import with_checksum
 
 ROOT = Path(kdbench.__file__).parent.parent
 HANGS_AFTER = 60  # seconds, on a busy machine; a FIFO that is opened would hang for ever

@@ -8,6 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from forged import with_checksum
 from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.numpy import save_file
@@ -17,7 +18,6 @@ from kdbench.matrix import RunSpec
 from kdbench.results import Store
 from kdbench.results.files import read_checked_json, write_checked_json
 from kdbench.results.integrity import checksums, file_corruption, result_corruption, run_corruption
-from tests.helpers.forged import with_checksum
 
 WEIGHTS, HISTORY, PREDICTIONS = FILES = "weights.safetensors", "history.parquet", "predictions.safetensors"
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from forged import with_checksum
 
 from kdbench.results import Store, leftovers, sessions
 from kdbench.results.merge import merge
@@ -23,7 +24,6 @@ from kdbench.results.sessions import (
     read_sessions,
     write_session,
 )
-from tests.helpers.forged import with_checksum
 
 
 def make(**changes: Any) -> Session:

@@ -10,7 +10,7 @@ import pytest
 from kdbench.errors import MatrixError, StorageError
 from kdbench.matrix import RunSpec
 from kdbench.results import Store
-from kdbench.results.regular_files import read_file, read_regular
+from kdbench.results.regular_files import exists, read_file, read_regular
 from kdbench.results.storage_errors import READ_DELAYS, as_storage_error, repeat_read, storage_errors
 
 Finished = Callable[[Store, RunSpec], None]
@@ -128,6 +128,16 @@ def test_a_run_whose_spec_cannot_be_found_for_a_moment_is_listed(
     finished(store, teacher)
     FailingDisk(monkeypatch, "spec.json", times=6)
     assert store.run_ids() == [teacher.id]
+
+
+def test_a_path_exists_or_not_or_the_file_system_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "file").touch()
+    assert exists(tmp_path / "file")
+    assert not exists(tmp_path / "other")
+    assert not exists(tmp_path / "file" / "below")
+    FailingDisk(monkeypatch, "file", times=10**9)
+    with pytest.raises(StorageError, match="file: cannot be read"):
+        exists(tmp_path / "file")
 
 
 def test_a_file_is_read_although_reads_fail(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from forged import with_checksum
 
 from kdbench.errors import ResultsError, StorageError
 from kdbench.matrix import RunSpec
 from kdbench.results import MatrixIndex, Store, load_indexes
 from kdbench.results.files import write_checked_json
 from kdbench.results.folder_metadata import FORMAT
-from tests.helpers.forged import with_checksum
 
 Student = Callable[..., RunSpec]
 Index = Callable[..., MatrixIndex]

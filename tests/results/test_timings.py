@@ -5,13 +5,13 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from forged import with_checksum
 from hypothesis import given
 from hypothesis import strategies as st
 from timings import HERE, add_timing, make_timing
 
 from kdbench.results.table import time_matrix
 from kdbench.results.timings import choose_timings, read_timing, read_timings, timed_architectures
-from tests.helpers.forged import with_checksum
 
 OTHER = replace(HERE, processor="another")
 
