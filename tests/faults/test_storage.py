@@ -31,7 +31,10 @@ def mount(folder: Path, *arguments: str) -> Iterator[None]:
 
 
 def remount(folder: Path, options: str) -> None:
-    subprocess.run(["mount", "-o", f"remount,{options}", str(folder)], check=True)
+    """Change the options of a mount; it is busy for a moment while a file is open for writing."""
+    command, until = ["mount", "-o", f"remount,{options}", str(folder)], time.monotonic() + 10
+    while subprocess.run(command, check=time.monotonic() > until).returncode:
+        time.sleep(0.02)
 
 
 def check_stopped(completed: Any, folder: str) -> None:
